@@ -1,0 +1,418 @@
+"""The settings of a run: one schema for YAML files, flags and forms. Imports no torch.
+
+Names are those of diffusers' training examples wherever they have one, so that a user's
+flags carry over. A group of settings is a class; `Config` joins them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from memshield.errors import UserError, UserErrors
+
+# Flags of diffusers' examples that are no settings here, and what takes their place.
+NOT_SETTINGS = {
+    "hub_token": "set HF_TOKEN or run `hf auth login`: a token is never a setting",
+    "push_to_hub": "training leaves a loadable model/ folder: `hf upload <repo id> <run>/model`",
+    "hub_model_id": "training leaves a loadable model/ folder: `hf upload <repo id> <run>/model`",
+    "enable_xformers_memory_efficient_attention": "not needed: attention runs through torch's own "
+    "scaled_dot_product_attention",
+    "logging_dir": "trackers write under <output_dir>/logs",
+    "cache_dir": "set HF_HOME in the environment",
+    "local_rank": "set by accelerate launch",
+    "save_images_epochs": "a grid of samples is made at the end of every round: num_rounds",
+    "save_model_epochs": "the aggregate of every round is saved: num_rounds",
+    "checkpointing_epochs": "use checkpointing_steps",
+    "eval_batch_size": "use num_validation_images",
+}
+
+
+def setting(default: Any, description: str, *, free: bool = False, **rules: Any) -> Any:
+    """A field with its one-sentence meaning; `free` means it may differ when a run is resumed."""
+    return Field(default, description=description, json_schema_extra={"free": free}, **rules)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
+    )
+
+
+class ModelSettings(_Settings):
+    """Model"""
+
+    pretrained_model_name_or_path: str | None = setting(
+        None, "Hub id or folder of the diffusers pipeline to fine-tune."
+    )
+    revision: str | None = setting(None, "Branch, tag or commit of the pipeline's repository.")
+    variant: str | None = setting(None, "Weight file variant of the pipeline, such as fp16.")
+    model_config_name_or_path: str | None = setting(
+        None, "Hub id, folder or config.json of a UNet2DModel to train from scratch instead."
+    )
+    pretrained_vae_model_name_or_path: str | None = setting(
+        None, "Hub id or folder of a VAE to use in place of the pipeline's own."
+    )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
+        None, "What the model predicts; by default what its scheduler says."
+    )
+    ddpm_num_steps: int = setting(
+        1000, "Noise levels of a model trained from scratch.", ge=2, le=10_000
+    )
+    ddpm_beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = (
+        setting("linear", "Noise schedule of a model trained from scratch.")
+    )
+    training: Literal["full", "lora"] | None = setting(
+        None, "Train all of the UNet's weights or a LoRA; by default LoRA for text models."
+    )
+    rank: int = setting(4, "Rank of the LoRA matrices.", ge=1, le=1024)
+    lora_alpha: float | None = setting(
+        None, "LoRA is scaled by lora_alpha / rank; by default equal to rank.", gt=0, le=10_000
+    )
+    lora_dropout: float = setting(0.0, "Dropout before the LoRA matrices.", ge=0, lt=1)
+
+
+class DataSettings(_Settings):
+    """Data"""
+
+    dataset_name: str | None = setting(
+        None,
+        "Hub id, parquet file or folder, folder of save_to_disk, or sklearn:digits.",
+    )
+    dataset_config_name: str | None = setting(None, "Configuration (subset) of the dataset.")
+    dataset_revision: str | None = setting(None, "Branch, tag or commit of the dataset.")
+    dataset_split: str = setting("train", "Split of the dataset to train on.", min_length=1)
+    train_data_dir: str | None = setting(
+        None, "Folder of pictures, with a metadata.jsonl or metadata.csv for captions."
+    )
+    image_column: str | None = setting(None, "Column of the pictures; found by its type.")
+    caption_column: str | None = setting(None, "Column of the captions; found by its name.")
+    label_column: str | None = setting(None, "Column of the class labels; found by its type.")
+    max_train_samples: int | None = setting(
+        None, "Use only this many pictures, drawn with the seed.", ge=1
+    )
+    resolution: int | None = setting(
+        None, "Side of the training pictures in pixels; by default the model's own.", ge=4, le=8192
+    )
+    center_crop: bool = setting(False, "Crop the centre rather than a random part.")
+    random_flip: bool = setting(False, "Mirror pictures left to right at random.")
+    proportion_empty_prompts: float = setting(
+        0.0, "Share of captions replaced by an empty one.", ge=0, le=1
+    )
+    held_out_fraction: float | None = setting(
+        None, "Share of pictures kept back for the audit; 0.1 from 100 pictures up.", ge=0, le=0.9
+    )
+    duplicates: Literal["same_shard", "spread", "drop"] = setting(
+        "same_shard", "Keep a group of duplicates in one shard, spread it, or keep its first only."
+    )
+    duplicate_distance: float = setting(
+        0.03,
+        "Pictures nearer than this are duplicates: root mean square of 16 px thumbnails in [0,1].",
+        ge=0,
+        le=0.5,
+    )
+    skip_bad_images: bool = setting(False, "Leave pictures out that cannot be decoded.")
+    cache_latents: bool | None = setting(
+        None, "Encode every picture once and keep the result; by default where crops allow it."
+    )
+    dataloader_num_workers: int = setting(
+        0,
+        "Processes that prepare batches; 0 prepares them in the main one.",
+        free=True,
+        ge=0,
+        le=256,
+    )
+
+
+class MethodSettings(_Settings):
+    """Mitigation (plain training: num_shards 1, skip_threshold 0)"""
+
+    num_shards: int = setting(
+        4, "Parts the pictures are split into; each trains a proxy of its own.", ge=1, le=4096
+    )
+    num_rounds: int = setting(
+        10, "How often the proxies are averaged over the whole run.", ge=1, le=100_000
+    )
+    shard_strategy: Literal["stratified", "random", "contiguous"] = setting(
+        "stratified", "How shards are drawn; stratified by label, random where there is none."
+    )
+    skip_threshold: float | None = setting(
+        None,
+        "Skip samples whose loss is under this times the bank's (lambda); "
+        "by default 0.5 for pixel models, 0.8 for Stable Diffusion.",
+        ge=0,
+        le=1,
+    )
+    loss_ema_decay: float = setting(0.8, "Decay of the loss bank (gamma).", ge=0, lt=1)
+    loss_bank_bins: int | None = setting(
+        None, "Slots of the loss bank; by default one a noise level.", ge=1, le=10_000
+    )
+    loss_bank_debias: bool = setting(
+        False, "Correct the bank for its start at zero (not in the paper)."
+    )
+    aggregate_weights: Literal["size", "uniform"] = setting(
+        "size", "Weight of a shard in the mean: its share of pictures, or the same for all."
+    )
+    shard_optimizer: Literal["keep", "reset"] | None = setting(
+        None, "A shard's optimizer moments between rounds; by default keep, for LoRA reset."
+    )
+
+
+class TrainingSettings(_Settings):
+    """Training"""
+
+    seed: int = setting(0, "Seed of everything that is drawn.", ge=0, lt=2**63)
+    train_batch_size: int = setting(16, "Pictures a batch.", ge=1, le=65_536)
+    num_train_epochs: int = setting(10, "Passes over the pictures.", ge=1, le=1_000_000)
+    max_train_steps: int | None = setting(
+        None, "Optimizer steps of the whole run, over all shards; overrides the epochs.", ge=1
+    )
+    gradient_accumulation_steps: int = setting(
+        1, "Batches whose gradients are summed for one step.", ge=1, le=65_536
+    )
+    gradient_checkpointing: bool = setting(
+        False, "Compute activations again in the backward pass to save memory.", free=True
+    )
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = setting(
+        None, "Precision of the forward pass; by default what accelerate was launched with."
+    )
+    allow_tf32: bool = setting(False, "Allow TF32 matrix products on NVIDIA GPUs.")
+    learning_rate: float = setting(1e-4, "Peak learning rate.", gt=0, le=10)
+    scale_lr: bool = setting(
+        False, "Multiply the learning rate by train_batch_size x gradient_accumulation_steps."
+    )
+    lr_scheduler: Literal[
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+        "constant",
+        "constant_with_warmup",
+    ] = setting("constant", "Shape of the learning rate over the whole run.")
+    lr_warmup_steps: int = setting(0, "Warm-up, in steps of the whole run.", ge=0)
+    adam_beta1: float = setting(0.9, "AdamW's first decay.", ge=0, lt=1)
+    adam_beta2: float = setting(0.999, "AdamW's second decay.", ge=0, lt=1)
+    adam_weight_decay: float = setting(1e-2, "AdamW's weight decay.", ge=0, le=10)
+    adam_epsilon: float = setting(1e-8, "AdamW's epsilon.", gt=0, le=1)
+    use_8bit_adam: bool = setting(False, "Hold AdamW's moments in 8 bits (needs bitsandbytes).")
+    max_grad_norm: float = setting(1.0, "Gradients are clipped to this norm.", gt=0)
+    snr_gamma: float | None = setting(
+        None, "Min-SNR loss weighting, 5.0 recommended (arXiv 2303.09556); off by default.", gt=0
+    )
+    noise_offset: float = setting(0.0, "Scale of a noise constant over each channel.", ge=0, le=1)
+    use_ema: bool = setting(False, "Keep a moving average of the weights and save that.")
+    ema_decay: float = setting(0.9999, "Largest decay of the moving average.", ge=0, lt=1)
+
+
+class OutputSettings(_Settings):
+    """Output, checkpoints and progress"""
+
+    output_dir: str = setting(
+        "memshield-run",
+        "Folder of the run; the same command again goes on.",
+        free=True,
+        min_length=1,
+    )
+    checkpointing_steps: int = setting(
+        500, "Steps between checkpoints; one is also made a round.", free=True, ge=1
+    )
+    checkpoints_total_limit: int | None = setting(
+        None, "Keep only this many of the newest checkpoints.", free=True, ge=1
+    )
+    resume_from_checkpoint: str = setting(
+        "latest", "latest, or the name of a checkpoint of this run to go back to.", free=True
+    )
+    validation_prompts: list[str] | None = setting(
+        None,
+        "Prompts of the sample grid; by default a few held-out captions.",
+        free=True,
+        validation_alias=AliasChoices("validation_prompts", "validation_prompt"),
+    )
+    num_validation_images: int | None = setting(
+        None,
+        "Samples a grid (a prompt); 16 without prompts, 4 with, 0 for none.",
+        free=True,
+        ge=0,
+        le=1024,
+    )
+    num_inference_steps: int = setting(
+        50, "Denoising steps of a sample.", free=True, ge=1, le=10_000
+    )
+    report_to: list[str] | None = setting(
+        None, "Trackers to report to: tensorboard, trackio, wandb.", free=True
+    )
+
+
+class Config(OutputSettings, TrainingSettings, MethodSettings, DataSettings, ModelSettings):
+    """All settings of a run. Frozen; `Config.resolve` fills in what depends on the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_values_make_lists(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in ("validation_prompts", "validation_prompt", "report_to"):
+                if isinstance(values.get(name), str):
+                    values = {**values, name: [values[name]]}
+        return values
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Config:
+        errors = list(_conflicts(self))
+        if errors:
+            raise UserErrors(errors)
+        return self
+
+
+GROUPS: tuple[type[_Settings], ...] = (
+    ModelSettings,
+    DataSettings,
+    MethodSettings,
+    TrainingSettings,
+    OutputSettings,
+)
+TRACKERS = ("tensorboard", "trackio", "wandb")
+
+
+def _conflicts(config: Config) -> list[UserError]:
+    errors = []
+    if (config.pretrained_model_name_or_path is None) == (config.model_config_name_or_path is None):
+        errors.append(
+            UserError(
+                "pretrained_model_name_or_path",
+                "exactly one of it and model_config_name_or_path is needed",
+                "Name the pipeline to fine-tune, or a UNet2DModel config to train from scratch.",
+            )
+        )
+    if (config.dataset_name is None) == (config.train_data_dir is None):
+        errors.append(
+            UserError(
+                "dataset_name",
+                "exactly one of it and train_data_dir is needed",
+                "Name a dataset, or give a folder of pictures as train_data_dir.",
+            )
+        )
+    for tracker in config.report_to or ():
+        if tracker not in TRACKERS:
+            errors.append(
+                UserError(
+                    "report_to", f"unknown tracker {tracker!r}", f"One of: {', '.join(TRACKERS)}."
+                )
+            )
+    most = config.max_train_steps
+    if most is not None and config.lr_warmup_steps > most:
+        errors.append(
+            UserError(
+                "lr_warmup_steps",
+                f"{config.lr_warmup_steps} is more than max_train_steps {most}",
+                "Warm up for a part of the run only.",
+            )
+        )
+    return errors
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every setting by name, in the order in which help and files show them."""
+    return {name: Config.model_fields[name] for group in GROUPS for name in group.model_fields}
+
+
+def may_differ_on_resume(name: str) -> bool:
+    """Whether a resumed run may have another value of this setting than the one it goes on from."""
+    extra = fields()[name].json_schema_extra
+    return bool(isinstance(extra, dict) and extra["free"])
+
+
+def unknown_setting(name: str) -> UserError:
+    """The error for a key or flag that is no setting, with the nearest right name."""
+    if name in NOT_SETTINGS:
+        return UserError(name, "not a setting of MemShield", NOT_SETTINGS[name] + ".")
+    near = difflib.get_close_matches(name, [*fields(), "validation_prompt"], n=1, cutoff=0.5)
+    return UserError(
+        name,
+        "unknown setting",
+        f"Did you mean {near[0]}?" if near else "See `python -m memshield.train --help`.",
+    )
+
+
+def make_config(values: dict[str, Any]) -> Config:
+    """Validate plain values into a `Config`.
+
+    Raises:
+        UserErrors: every unknown name, broken rule and contradiction found, at once.
+    """
+    known = {*fields(), "validation_prompt"}
+    unknown = [unknown_setting(str(name)) for name in values if name not in known]
+    if unknown:
+        raise UserErrors(unknown)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserErrors([_readable(dict(detail)) for detail in error.errors()]) from None
+
+
+def _readable(detail: dict[str, Any]) -> UserError:
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, UserError):
+        return cause
+    name = str(detail["loc"][0])
+    rule = detail["msg"][0].lower() + detail["msg"][1:]
+    return UserError(name, f"{rule}, got {detail['input']!r}", fields()[name].description or "")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, not yet validated.
+
+    Raises:
+        UserError: no such file, not YAML, or not a mapping of settings.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            "--config", f"cannot read {path}: {error.strerror}", "Check the path."
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError("--config", f"{path} is not a text file", "Give a YAML file.") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            "--config", f"{path} is not valid YAML: {error}", "Mend the file."
+        ) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError("--config", f"{path} holds no mapping", "Write one `name: value` a line.")
+    return values
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML, grouped as in the help; reading it back gives the same config."""
+    values = config.model_dump()
+    parts = []
+    for group in GROUPS:
+        dumped = yaml.safe_dump(
+            {name: values[name] for name in group.model_fields}, sort_keys=False, allow_unicode=True
+        )
+        parts.append(f"# {group.__doc__}\n{dumped}")
+    return "\n".join(parts)
+
+
+def differing_fields(new: Config, old: Config) -> list[str]:
+    """Names of the settings that differ between two configs and may not on resume."""
+    return [
+        name
+        for name in fields()
+        if getattr(new, name) != getattr(old, name) and not may_differ_on_resume(name)
+    ]
+
+
+def cache_root() -> Path:
+    """Where encoded pictures are kept: MEMSHIELD_CACHE, or the user's own cache folder."""
+    fallback = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memshield"
+    return Path(os.environ.get("MEMSHIELD_CACHE") or fallback)

@@ -1,0 +1,31 @@
+"""The one kind of exception that a user's own input can cause."""
+
+
+class UserError(ValueError):
+    """Something the user can mend: which setting, what was wrong, what to do.
+
+    The entry points print its text and leave with exit code 2, without a traceback. Anything
+    else that escapes is a defect of ours and keeps its traceback.
+
+    Args:
+        field: the setting or file concerned, as the user spells it.
+        problem: the rule that was broken and the value that broke it.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{field}: {problem}" + (f"\n  {remedy}" if remedy else ""))
+
+
+class UserErrors(UserError):
+    """Several problems found at once, so that a user mends them in one go."""
+
+    def __init__(self, errors: list[UserError]) -> None:
+        self.errors = errors
+        ValueError.__init__(self, "\n".join(str(error) for error in errors))
+        self.field = ", ".join(error.field for error in errors)
+        self.problem = str(self)
+        self.remedy = ""

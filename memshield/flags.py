@@ -1,0 +1,107 @@
+"""The command line of the config schema: one flag a setting, help in groups. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic.fields import FieldInfo
+
+from memshield.config import GROUPS, Config, fields, make_config, read_yaml, unknown_setting
+from memshield.errors import UserError, UserErrors
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its errors raised so that they read like all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError("command line", message, f"See `{self.prog} --help`.")
+
+
+def parse_config(prog: str, argv: Sequence[str], description: str) -> Config:
+    """A validated config from `--config FILE` and flags; flags win.
+
+    Raises:
+        UserErrors: every unknown name and broken rule.
+        SystemExit: after `--help`.
+    """
+    parser = config_parser(prog, description)
+    known, rest = parser.parse_known_args(list(argv))
+    unknown = [unknown_setting(word.lstrip("-").split("=")[0]) for word in rest if word[:1] == "-"]
+    if unknown:
+        raise UserErrors(unknown)
+    if rest:
+        raise UserError(
+            "command line", f"unexpected {rest[0]!r}", "Settings are given as --name value."
+        )
+    given = vars(known)
+    path = given.pop("config", None)
+    values = read_yaml(Path(path)) if path else {}
+    if "validation_prompts" in given:
+        values.pop("validation_prompt", None)
+    return make_config({**values, **given})
+
+
+def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser with a flag for every setting; what is not given is absent from its result."""
+    parser = _Parser(
+        prog=prog,
+        usage=f"{prog} [--config FILE] [--name value ...]",
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=100),
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file of settings; flags win over it."
+    )
+    for group in GROUPS:
+        section = parser.add_argument_group(group.__doc__)
+        for name in group.model_fields:
+            _add_flag(section, name, fields()[name])
+    return parser
+
+
+def _add_flag(section: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
+    options = _unwrap_optional(field.annotation)
+    # argparse formats help with %, so a literal one is doubled.
+    text = f"{field.description} [{_show(field.default)}]".replace("%", "%%")
+    names = [f"--{name}"]
+    if name == "validation_prompts":
+        names.append("--validation_prompt")
+    if typing.get_origin(options) is Literal:
+        choices = "|".join(typing.get_args(options))
+        section.add_argument(*names, dest=name, metavar=choices, type=_none_or_text, help=text)
+    elif typing.get_origin(options) is list:
+        section.add_argument(*names, dest=name, metavar="TEXT", nargs="+", help=text)
+    elif options is bool:
+        # Both diffusers' bare flag and an explicit value: --random_flip, --random_flip false.
+        section.add_argument(
+            *names, dest=name, metavar="true|false", nargs="?", const="true",
+            type=_none_or_text, help=text,
+        )  # fmt: skip
+    else:
+        kinds: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
+        section.add_argument(
+            *names, dest=name, metavar=kinds[options], type=_none_or_text, help=text
+        )
+
+
+def _unwrap_optional(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return next(part for part in typing.get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _none_or_text(word: str) -> str | None:
+    return None if word.lower() in ("none", "null") else word
+
+
+def _show(default: Any) -> str:
+    if default is None:
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)
