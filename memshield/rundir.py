@@ -1,0 +1,240 @@
+"""The run directory: the interface between training and everything that reads it. No torch.
+
+config.yaml        all that is needed to run it again
+examples.parquet   index, row, sha256, split, shard, group, label
+events.jsonl       append-only log of progress
+status.json        state, heartbeat, processes, reason
+checkpoint-<step>/ to go on from
+rounds/<r>/        the aggregate at a round's end, loadable
+skips.parquet      index, draws, skips
+samples/           one grid a round
+model/             what from_pretrained or load_lora_weights reads
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+State = Literal["preparing", "running", "stopped", "failed", "done"]
+SCHEMA_VERSION = 1
+HEARTBEAT_SECONDS = 2.0
+EVENT_SECONDS = 0.5
+"""Progress events are written at most this often (two a second)."""
+
+
+class RunDir:
+    """Paths of a run, and the few files that are read and written without torch."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.examples = self.path / "examples.parquet"
+        self.events = self.path / "events.jsonl"
+        self.status = self.path / "status.json"
+        self.skips = self.path / "skips.parquet"
+        self.rounds = self.path / "rounds"
+        self.samples = self.path / "samples"
+        self.model = self.path / "model"
+        self.logs = self.path / "logs"
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of the checkpoint made after `step` optimizer steps of the whole run."""
+        return self.path / f"checkpoint-{step}"
+
+    def checkpoints(self) -> list[int]:
+        """Steps of the whole (renamed, never partial) checkpoints, oldest first."""
+        names = (p.name.removeprefix("checkpoint-") for p in self.path.glob("checkpoint-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def is_run(self) -> bool:
+        """Whether a run was ever started here."""
+        return self.config.exists()
+
+    def read_status(self) -> dict[str, Any]:
+        """The last status, or {} where there is none."""
+        try:
+            return dict(json.loads(self.status.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """All events, oldest first; a torn last line (the writer was killed) is ignored."""
+        try:
+            lines = self.events.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        events = []
+        for position, line in enumerate(lines):
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                if position + 1 < len(lines) and not _torn_then_continued(lines, position):
+                    raise
+        return events
+
+
+def _torn_then_continued(lines: list[str], position: int) -> bool:
+    # A resumed run first ends the torn line, so a broken line may stand before an "attempt".
+    return '"attempt"' in lines[position + 1]
+
+
+def is_alive(process: dict[str, Any]) -> bool:
+    """Whether the process of a status entry {pid, start_time} still runs (pids are reused)."""
+    try:
+        return bool(abs(psutil.Process(process["pid"]).create_time() - process["start_time"]) < 1.0)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class EventLog:
+    """Appends to events.jsonl: v, time, type and whatever the type carries."""
+
+    def __init__(self, run: RunDir, attempt: int) -> None:
+        self._path = run.events
+        self._attempt = attempt
+        self._last_step = float("-inf")
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+
+    def write(self, type: str, **values: Any) -> None:
+        """Append one event; it is on its way to the disk when this returns."""
+        event = {
+            "v": SCHEMA_VERSION,
+            "time": round(time.time(), 3),
+            "type": type,
+            "attempt": self._attempt,
+            **values,
+        }
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, allow_nan=False) + "\n")
+
+    def step_is_due(self) -> bool:
+        """Whether another step event may be written now; True starts the next wait."""
+        now = time.monotonic()
+        if now - self._last_step < EVENT_SECONDS:
+            return False
+        self._last_step = now
+        return True
+
+
+class StatusFile:
+    """Keeps status.json up to date: its state by the trainer, its heartbeat by a thread."""
+
+    def __init__(self, run: RunDir, attempt: int) -> None:
+        self._path = run.status
+        me = psutil.Process()
+        self._values: dict[str, Any] = {
+            "v": SCHEMA_VERSION,
+            "state": "preparing",
+            "attempt": attempt,
+            "processes": [{"rank": 0, "pid": me.pid, "start_time": me.create_time()}],
+            "reason": None,
+        }
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._write()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def set(self, state: State, reason: str | None = None, **values: Any) -> None:
+        """Write a new state at once."""
+        with self._lock:
+            self._values.update(state=state, reason=reason, **values)
+        self._write()
+
+    def update(self, **values: Any) -> None:
+        """Note values that the next heartbeat writes."""
+        with self._lock:
+            self._values.update(values)
+
+    def close(self) -> None:
+        """Stop the heartbeat; the last state stays."""
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            # A full disk must not silence the thread: the next beat tries again.
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            text = json.dumps({**self._values, "heartbeat": round(time.time(), 3)}, indent=1)
+            write_text(self._path, text, sync=False)
+
+
+def write_text(path: Path, text: str, sync: bool = True) -> None:
+    """Write a small file whole or not at all: aside, synced, renamed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears at `path` whole or not at all, replacing one that was there.
+
+    The body fills the yielded folder beside it; then files are synced and it is renamed.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        for file in aside.rglob("*"):
+            if not file.is_symlink():
+                sync(file)
+        sync(aside)
+        if path.exists():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+            path.rename(old)
+            aside.rename(path)
+            shutil.rmtree(old)
+        else:
+            aside.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process left half-written (`.name.pid.tmp`) in a folder of the run."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def lock_path(run: RunDir) -> Path:
+    """The file whose lock says that a process is training in this run directory."""
+    return run.path / ".lock"

@@ -1,0 +1,60 @@
+"""SIGTERM and SIGINT: at once while preparing, after the step while training."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """The run was asked to stop, and everything worth keeping is on disk.
+
+    Not an Exception: nothing between the loop and the entry point may swallow it.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(signal.Signals(signal_number).name)
+
+
+class StopRequest:
+    """Turns the signals into a request that the loop answers when it can save.
+
+    Outside `deferred` the request ends the program where it is: there is nothing to save yet.
+    A second signal while deferred ends it at once as well; the last checkpoint is whole.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._deferred = False
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # accelerate's launcher passes Ctrl-C on: the same signal may arrive twice at once, so
+        # only an interrupt after an interrupt counts as impatience.
+        again = self._received is not None and number == signal.SIGINT
+        self._received = number
+        if not self._deferred or again:
+            raise Stopped(number)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._received is not None
+
+    def obey(self) -> None:
+        """Stop now if that was asked for; called where everything is saved."""
+        if self._received is not None:
+            raise Stopped(self._received)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Signals inside are only noted."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
