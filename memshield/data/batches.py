@@ -1,0 +1,212 @@
+"""The batches of a shard, by step number: any step can be had at any time, in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from memshield.config import Config
+from memshield.data.examples import Examples
+from memshield.data.images import Mode, centre, crop, open_image, resize_shorter_side, to_mode
+from memshield.data.source import Source
+from memshield.randomness import Purpose, numpy_generator
+
+Ints = npt.NDArray[np.int64]
+IN_MEMORY_BYTES = 2 * 2**30
+"""Pictures whose crop is fixed are kept decoded up to this size."""
+
+
+class PictureReader:
+    """Decoded, scaled and cropped pictures by example index.
+
+    Where the crop is fixed and they fit in memory, pictures are decoded once.
+
+    Args:
+        source: the dataset.
+        examples: the table.
+        channels: 1 (grey) or 3.
+        resolution: side in pixels.
+        center_crop: crop the centre; otherwise at the fractions given to `read`.
+    """
+
+    def __init__(
+        self, source: Source, examples: Examples, channels: int, resolution: int, center_crop: bool
+    ) -> None:
+        self._source = source
+        self._examples = examples
+        self._mode: Mode = "L" if channels == 1 else "RGB"
+        self._center_crop = center_crop
+        self.shape = (channels, resolution, resolution)
+        self.fixed_crop = center_crop or examples.all_square()
+        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+        fits = len(examples) * channels * resolution**2 <= IN_MEMORY_BYTES
+        self.in_memory = self.fixed_crop and fits
+
+    def read(
+        self, index: int, across: float = 0.5, down: float = 0.5
+    ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+        """One picture.
+
+        Args:
+            index: of the example.
+            across, down: where a random crop lies, as fractions of the room there is.
+
+        Returns:
+            uint8 [C, H, W], and (top, left) of the crop after scaling.
+        """
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept, (0, 0)
+        row = int(self._examples.row[index])
+        image = to_mode(open_image(self._source.picture(row)), self._mode)
+        resolution = self.shape[1]
+        image = resize_shorter_side(image, resolution)
+        left, top = centre(image, resolution)
+        if not self._center_crop:
+            left = int(across * (image.width - resolution + 1))
+            top = int(down * (image.height - resolution + 1))
+        pixels = crop(image, resolution, left, top)
+        if self.in_memory:
+            self._kept[index] = pixels
+        return pixels, (top, left)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one forward pass takes, not yet encoded.
+
+    Attributes:
+        index: [B] example indices.
+        flip: [B] mirrored left to right.
+        empty: [B] caption replaced by an empty one.
+        pixels: [B, C, H, W] uint8, mirrored where `flip` says so; None where encodings are cached.
+        original_size, crop: [B, 2], see `families.base.Pictures`; None likewise.
+    """
+
+    index: Ints
+    flip: npt.NDArray[np.bool_]
+    empty: npt.NDArray[np.bool_]
+    pixels: Tensor | None = None
+    original_size: Tensor | None = None
+    crop: Tensor | None = None
+
+
+class ShardBatches(Dataset[list[MicroBatch]]):
+    """Step s of a shard -> its micro-batches, one for every accumulation step.
+
+    Full batches are taken from an endless sequence of permutations of the shard's pictures.
+
+    Args:
+        config: resolved settings.
+        examples: the table.
+        shard: number of the shard.
+        reader: of the pictures, or None where encodings are cached.
+    """
+
+    def __init__(
+        self, config: Config, examples: Examples, shard: int, reader: PictureReader | None
+    ) -> None:
+        self._config = config
+        self._examples = examples
+        self._shard = shard
+        self._members = examples.of_shard(shard)
+        self._reader = reader
+        self._permutations: dict[int, Ints] = {}
+
+    def __len__(self) -> int:
+        raise TypeError("a shard's batches are endless")
+
+    def _permutation(self, epoch: int) -> Ints:
+        if epoch not in self._permutations:
+            generator = numpy_generator(self._config.seed, Purpose.ORDER, self._shard, epoch)
+            # A step spans two epochs at the most often: older ones are not needed again.
+            self._permutations = {e: p for e, p in self._permutations.items() if e >= epoch - 1}
+            self._permutations[epoch] = generator.permutation(self._members)
+        return self._permutations[epoch]
+
+    def indices(self, step: int) -> Ints:
+        """Example indices of a step, all micro-batches together."""
+        count = self._config.train_batch_size * self._config.gradient_accumulation_steps
+        places = np.arange(step * count, (step + 1) * count)
+        epochs, offsets = np.divmod(places, len(self._members))
+        return np.asarray(
+            [
+                self._permutation(e)[o]
+                for e, o in zip(epochs.tolist(), offsets.tolist(), strict=True)
+            ]
+        )
+
+    def __getitem__(self, step: int) -> list[MicroBatch]:
+        index = self.indices(step)
+        # Always drawn, used or not: one setting does not change what another one sees.
+        draws = numpy_generator(self._config.seed, Purpose.AUGMENT, self._shard, step).random(
+            (4, len(index))
+        )
+        flip = draws[0] < (0.5 if self._config.random_flip else 0.0)
+        empty = draws[1] < self._config.proportion_empty_prompts
+        size = self._config.train_batch_size
+        parts = [slice(start, start + size) for start in range(0, len(index), size)]
+        if self._reader is None:
+            return [MicroBatch(index[p], flip[p], empty[p]) for p in parts]
+        return [self._read(index[p], flip[p], empty[p], draws[2:, p]) for p in parts]
+
+    def _read(
+        self,
+        index: Ints,
+        flip: npt.NDArray[np.bool_],
+        empty: npt.NDArray[np.bool_],
+        crops: npt.NDArray[np.float64],
+    ) -> MicroBatch:
+        assert self._reader is not None
+        pixels = np.empty((len(index), *self._reader.shape), dtype=np.uint8)
+        corners = []
+        for i, (example, mirrored) in enumerate(zip(index.tolist(), flip.tolist(), strict=True)):
+            picture, corner = self._reader.read(example, crops[0, i], crops[1, i])
+            pixels[i] = picture[:, :, ::-1] if mirrored else picture
+            corners.append(corner)
+        size = np.stack([self._examples.height[index], self._examples.width[index]], axis=1)
+        return MicroBatch(
+            index,
+            flip,
+            empty,
+            torch.from_numpy(pixels),
+            torch.from_numpy(size),
+            torch.tensor(corners),
+        )
+
+    def loader(self, steps: range) -> DataLoader[list[MicroBatch]]:
+        """A loader of these steps in order, in worker processes where the config asks for them."""
+        # Pictures that stay decoded in memory are nearer than another process.
+        at_hand = self._reader is None or self._reader.in_memory
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=steps,
+            num_workers=0 if at_hand else min(self._config.dataloader_num_workers, len(steps)),
+            collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals_to_the_trainer,
+        )
+
+
+def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:
+    return batches
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """A stop reaches the whole process group, but the trainer still finishes its step."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def captions_of(source: Source, examples: Examples) -> Sequence[str] | None:
+    """The caption of every example by its index, or None where the dataset has none."""
+    captions = source.captions()
+    return None if captions is None else [captions[row] for row in examples.row.tolist()]

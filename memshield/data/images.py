@@ -1,0 +1,91 @@
+"""Stored pictures, in whatever form they come, to arrays of one size and mode."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+Mode = Literal["L", "RGB"]
+BadImage = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises for pictures that it cannot decode (truncated, unknown, hostile size)."""
+
+
+def open_image(stored: Any) -> Image.Image:
+    """Decode what a dataset stores for a picture.
+
+    Args:
+        stored: encoded bytes, a path, {"bytes": ..., "path": ...} as the datasets library keeps
+            it, an array [H, W] or [H, W, C], or a picture that is open already.
+
+    Raises:
+        BadImage: it cannot be decoded.
+    """
+    if isinstance(stored, dict):
+        stored = stored.get("bytes") or stored.get("path")
+    if stored is None:
+        raise ValueError("there is no picture")
+    if isinstance(stored, np.ndarray):
+        image = Image.fromarray(stored)
+    elif isinstance(stored, Image.Image):
+        image = stored
+    else:
+        source = io.BytesIO(stored) if isinstance(stored, bytes) else Path(stored)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            try:
+                image = Image.open(source)
+            except Image.DecompressionBombWarning as warning:
+                raise ValueError(str(warning)) from None
+    image.load()
+    return image
+
+
+def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
+    """A picture as a viewer shows it: upright, first frame, over white where transparent.
+
+    16-bit and floating-point grey is scaled to 8 bits (Pillow's own conversion would clip it).
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert(mode)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
+    else:
+        # Pillow opens 16-bit files as I;16 or, in older formats, as 32-bit I.
+        top = 65535.0 if image.mode != "I" or values.max(initial=0.0) > 255 else 255.0
+    return Image.fromarray(np.clip(np.rint(values / top * 255.0), 0, 255).astype(np.uint8))
+
+
+def resize_shorter_side(image: Image.Image, resolution: int) -> Image.Image:
+    """Scale so that the shorter side has `resolution` pixels (bilinear, with antialiasing)."""
+    width, height = image.size
+    scale = resolution / min(width, height)
+    size = (max(resolution, round(width * scale)), max(resolution, round(height * scale)))
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def crop(image: Image.Image, resolution: int, left: int, top: int) -> npt.NDArray[np.uint8]:
+    """The square of side `resolution` at (left, top) as uint8 [C, H, W]."""
+    pixels = np.asarray(image.crop((left, top, left + resolution, top + resolution)))
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+
+def centre(image: Image.Image, resolution: int) -> tuple[int, int]:
+    """(left, top) of the central square of side `resolution`."""
+    width, height = image.size
+    return (width - resolution) // 2, (height - resolution) // 2

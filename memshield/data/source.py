@@ -1,0 +1,254 @@
+"""Opening a dataset, wherever it is, and finding its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memshield.config import Config
+from memshield.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+CAPTION_NAMES = ("text", "caption", "captions", "prompt", "description")
+LABEL_NAMES = ("label", "labels", "class", "fine_label", "category")
+IMAGE_NAMES = ("image", "img", "picture", "pixel_values")
+BUILT_IN = "sklearn:digits"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns used; None where the dataset has no such column."""
+
+    image: str
+    caption: str | None
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open dataset: rows by number, pictures still as they are stored.
+
+    Attributes:
+        rows: the columns used, of every row.
+        columns: their names.
+        there: names of all columns of the dataset.
+    """
+
+    rows: datasets.Dataset
+    columns: Columns
+    there: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def picture(self, row: int) -> Any:
+        """What the dataset stores for the picture of a row; see `images.open_image`."""
+        return self.rows[row][self.columns.image]
+
+    def captions(self) -> list[str] | None:
+        """The caption of every row, "" where it is missing; the first where there are several."""
+        if self.columns.caption is None:
+            return None
+        return [_first_caption(value) for value in self.rows[self.columns.caption]]
+
+    def labels(self) -> list[int] | None:
+        """The class of every row as a whole number, -1 where it is missing."""
+        if self.columns.label is None:
+            return None
+        values = list(self.rows[self.columns.label])
+        if all(value is None or isinstance(value, int) for value in values):
+            return [-1 if value is None else int(value) for value in values]
+        names = {
+            name: i for i, name in enumerate(sorted({str(v) for v in values if v is not None}))
+        }
+        return [-1 if value is None else names[str(value)] for value in values]
+
+
+def open_source(config: Config) -> Source:
+    """Open the dataset that a config names; nothing is decoded.
+
+    Raises:
+        UserError: it does not exist, is empty, needs a token, or lacks a column.
+    """
+    rows = _open(config)
+    columns = find_columns(rows, config)
+    there = tuple(rows.column_names)
+    if len(rows) == 0:
+        raise UserError(_field(config), "the dataset has no rows", "Choose another split or set.")
+    import datasets
+
+    rows = rows.select_columns([c for c in (columns.image, columns.caption, columns.label) if c])
+    if isinstance(rows.features[columns.image], datasets.Image):
+        # Decoding is ours: one broken picture must not end the reading of the others.
+        rows = rows.cast_column(columns.image, datasets.Image(decode=False))
+    if config.max_train_samples is not None and config.max_train_samples < len(rows):
+        # As diffusers' examples do: shuffle with the seed, keep the first.
+        rows = rows.shuffle(seed=config.seed).select(range(config.max_train_samples))
+    return Source(rows, columns, there)
+
+
+def _field(config: Config) -> str:
+    return "dataset_name" if config.dataset_name is not None else "train_data_dir"
+
+
+def _open(config: Config) -> datasets.Dataset:
+    if config.dataset_name == BUILT_IN:
+        return _digits()
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    field = _field(config)
+    named = str(config.dataset_name or config.train_data_dir)
+    path = Path(named).expanduser()
+    if config.dataset_name is not None and not path.exists() and not _is_repo_id(named):
+        raise UserError(
+            field, f"{named!r} is neither a file or folder here nor a Hub id", "Check the name."
+        )
+    if config.train_data_dir is not None and not path.is_dir():
+        raise UserError(field, f"there is no folder {named}", "Check the path.")
+    try:
+        opened = _load(path, named, config)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise UserError(field, _one_line(error), _ACCESS) from None
+    except HfHubHTTPError as error:
+        raise UserError(field, f"the Hub refused {named}: {_one_line(error)}", _ACCESS) from None
+    except FileNotFoundError as error:
+        raise UserError(field, f"no pictures found in {named}: {_one_line(error)}", "") from None
+    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        # The library's own words for a wrong split, a wrong configuration, unreadable files.
+        raise UserError(field, f"cannot open {named}: {_one_line(error)}", "") from None
+    if isinstance(opened, datasets.DatasetDict):
+        if config.dataset_split not in opened:
+            raise UserError(
+                "dataset_split",
+                f"{named} has no split {config.dataset_split!r}",
+                f"It has: {', '.join(opened)}.",
+            )
+        opened = opened[config.dataset_split]
+    return opened
+
+
+_ACCESS = (
+    "Check the name; a private or gated dataset needs HF_TOKEN (or `hf auth login`) "
+    "with access to it."
+)
+
+
+def _load(path: Path, named: str, config: Config) -> Any:
+    import datasets
+
+    split = config.dataset_split
+    if path.is_file():
+        return datasets.load_dataset(_builder_of(path), data_files=str(path), split="train")
+    if path.is_dir():
+        if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+            return datasets.load_from_disk(str(path))
+        has_parquet = any(path.rglob("*.parquet"))
+        builder = "parquet" if has_parquet else "imagefolder"
+        return datasets.load_dataset(builder, data_dir=str(path), split=split)
+    return datasets.load_dataset(
+        named, config.dataset_config_name, split=split, revision=config.dataset_revision
+    )
+
+
+def _builder_of(path: Path) -> str:
+    if path.suffix != ".parquet":
+        raise UserError(
+            "dataset_name",
+            f"{path.name} is not a parquet file",
+            "Give a .parquet file or a folder.",
+        )
+    return "parquet"
+
+
+def _is_repo_id(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not name.startswith(".")
+
+
+def _digits() -> datasets.Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey: pictures that need no network."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    pictures = [Image.fromarray(picture) for picture in pixels]
+    return datasets.Dataset.from_dict(
+        {"image": pictures, "label": digits.target.tolist()}, features=features
+    )
+
+
+def find_columns(rows: datasets.Dataset, config: Config) -> Columns:
+    """The columns named in the config, or else those that types and usual names point to.
+
+    Raises:
+        UserError: a named column is missing, or no picture column or several were found; the
+            message lists the columns that there are.
+    """
+    import datasets
+
+    there = f"The dataset has: {', '.join(rows.column_names)}."
+    for field in ("image_column", "caption_column", "label_column"):
+        name = getattr(config, field)
+        if name is not None and name not in rows.column_names:
+            raise UserError(field, f"there is no column {name!r}", there)
+    image = config.image_column
+    if image is None:
+        found = [c for c, f in rows.features.items() if isinstance(f, datasets.Image)]
+        found = found or [c for c in IMAGE_NAMES if c in rows.column_names]
+        usual = [c for c in IMAGE_NAMES if c in found]
+        if len(found) > 1 and usual:
+            found = usual[:1]
+        if len(found) != 1:
+            what = "several columns of pictures" if found else "no column of pictures"
+            raise UserError("image_column", f"{what} in the dataset", f"Name one. {there}")
+        image = found[0]
+    _require_pictures(rows, image, there)
+    caption = config.caption_column or _usual(rows, CAPTION_NAMES)
+    label = config.label_column
+    if label is None:
+        classes = [c for c, f in rows.features.items() if isinstance(f, datasets.ClassLabel)]
+        label = classes[0] if classes else _usual(rows, LABEL_NAMES)
+    return Columns(image, caption, None if label in (image, caption) else label)
+
+
+def _require_pictures(rows: datasets.Dataset, name: str, there: str) -> None:
+    """Refuse a column that cannot hold pictures before anything is decoded."""
+    import datasets
+
+    feature = rows.features[name]
+    if isinstance(feature, datasets.Image):
+        return
+    is_bytes = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+    is_struct = isinstance(feature, dict) and "bytes" in feature
+    if not is_bytes and not is_struct:
+        raise UserError("image_column", f"{name!r} holds {feature}, not pictures", there)
+
+
+def _usual(rows: datasets.Dataset, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in rows.column_names), None)
+
+
+def _first_caption(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else None
+    return "" if value is None else str(value)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]

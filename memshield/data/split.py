@@ -1,0 +1,145 @@
+"""Which pictures are held out, and which shard each member belongs to. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from memshield.budget import largest_remainder
+from memshield.randomness import Purpose, numpy_generator
+
+Ints = npt.NDArray[np.int64]
+HELD_OUT_FROM = 100
+"""From this many pictures up, a tenth is held out unless the config says otherwise."""
+
+
+def default_held_out_fraction(images: int) -> float:
+    """The share held out where the config leaves it open."""
+    return 0.1 if images >= HELD_OUT_FROM else 0.0
+
+
+def hold_out(groups: Ints, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Draw whole duplicate groups to be held out, so that no copy of one is trained on.
+
+    Args:
+        groups: [N] duplicate group of every picture.
+        fraction: of the pictures; the result holds at most that share.
+        seed: of the draw.
+
+    Returns:
+        [N] True where held out.
+    """
+    wanted = round(len(groups) * fraction)
+    sizes = np.bincount(groups)
+    chosen = np.zeros(len(sizes), dtype=bool)
+    for group in numpy_generator(seed, Purpose.HOLD_OUT).permutation(len(sizes)):
+        if sizes[group] <= wanted:
+            chosen[group] = True
+            wanted -= sizes[group]
+    return chosen[groups]
+
+
+def assign_shards(
+    groups: Ints,
+    labels: Sequence[int] | None,
+    num_shards: int,
+    *,
+    strategy: str = "stratified",
+    duplicates: str = "same_shard",
+    seed: int = 0,
+) -> Ints:
+    """Split pictures over shards of nearly equal size.
+
+    A unit is what stays together: a duplicate group under `same_shard` (cut into pieces of at
+    most half a shard, so that no shard is mostly one picture), else a single picture.
+
+    Args:
+        groups: [N] duplicate group of every picture.
+        labels: [N] class of every picture, or None.
+        num_shards: K, at most N.
+        strategy: `stratified` (every class spread evenly), `random`, or `contiguous` (file order).
+        duplicates: `same_shard`, or `spread`, which deals a group's pictures to different shards.
+        seed: of the shuffling.
+
+    Returns:
+        [N] shard of every picture, 0 .. K-1.
+    """
+    if strategy == "stratified" and labels is None:
+        strategy = "random"
+    rng = numpy_generator(seed, Purpose.SHARDS)
+    units = _units(groups, num_shards, together=duplicates == "same_shard")
+    if strategy == "contiguous":
+        return _fill_in_order(units, groups, num_shards)
+    classes = [int(labels[unit[0]]) if labels is not None else 0 for unit in units]
+    if strategy == "random":
+        classes = [0] * len(units)
+    # Larger units first, or the last large one would unbalance the shards; the rest at random.
+    order = sorted(rng.permutation(len(units)).tolist(), key=lambda u: -len(units[u]))
+    if duplicates == "spread":
+        # A group's pictures one after the other, so that they are dealt to different shards.
+        size = np.bincount(groups)
+        rank = {group: i for i, group in enumerate(rng.permutation(len(size)).tolist())}
+        order.sort(key=lambda u: (-size[groups[units[u][0]]], rank[int(groups[units[u][0]])]))
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for unit in order:
+        by_class[classes[unit]].append(unit)
+    shard_of = np.full(len(groups), -1, dtype=np.int64)
+    totals = np.zeros(num_shards, dtype=np.int64)
+    group_in_shard: dict[int, Ints] = {}
+    for label in sorted(by_class):
+        of_class = np.zeros(num_shards, dtype=np.int64)
+        for unit in by_class[label]:
+            same_group = group_in_shard.setdefault(
+                int(groups[units[unit][0]]), np.zeros(num_shards, dtype=np.int64)
+            )
+            # Fewest of its own group, then of its class, then of all; ties to the first.
+            shard = int(np.lexsort((totals, of_class, same_group))[0])
+            shard_of[units[unit]] = shard
+            same_group[shard] += len(units[unit])
+            of_class[shard] += len(units[unit])
+            totals[shard] += len(units[unit])
+    return shard_of
+
+
+def _units(groups: Ints, num_shards: int, together: bool) -> list[Ints]:
+    if not together:
+        return [np.asarray([i]) for i in range(len(groups))]
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups.tolist()):
+        members[group].append(index)
+    most = _largest_unit(len(groups), num_shards)
+    return [
+        np.asarray(group[start : start + most])
+        for group in members.values()
+        for start in range(0, len(group), most)
+    ]
+
+
+def _largest_unit(images: int, num_shards: int) -> int:
+    # A single shard holds everything anyway: there is nothing to keep apart.
+    return images if num_shards == 1 else max(1, images // num_shards // 2)
+
+
+def _fill_in_order(units: list[Ints], groups: Ints, num_shards: int) -> Ints:
+    images = len(groups)
+    ends = np.cumsum(largest_remainder(images, [1] * num_shards))
+    shard_of = np.full(images, -1, dtype=np.int64)
+    pieces: dict[int, tuple[int, int]] = {}
+    keys = []
+    for unit in units:
+        # Every further piece of a large group goes one shard further on than the one before.
+        first, count = pieces.get(int(groups[unit[0]]), (int(unit[0]), 0))
+        pieces[int(groups[unit[0]])] = (first, count + 1)
+        keys.append(
+            int(unit[0]) if len(unit) == 1 else (first + count * images // num_shards) % images
+        )
+    placed = 0
+    for u in np.argsort(keys, kind="stable").tolist():
+        # The shard in which the unit's middle falls: the borders move by half a unit at most.
+        middle = placed + (len(units[u]) - 1) // 2
+        shard_of[units[u]] = int(np.searchsorted(ends, middle, side="right"))
+        placed += len(units[u])
+    return shard_of
