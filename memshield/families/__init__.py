@@ -1,0 +1,27 @@
+"""Model families: what differs between models, and nothing else.
+
+`read_facts` and `resolve` look at JSON only; `load` imports torch and fetches weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memshield.config import Config
+from memshield.families.facts import Facts, read_facts, resolve
+
+if TYPE_CHECKING:
+    from memshield.families.base import Family, Placement
+
+__all__ = ["Facts", "load", "read_facts", "resolve"]
+
+
+def load(config: Config, facts: Facts, placement: Placement) -> Family:
+    """Fetch the weights of a resolved config's model and build its family."""
+    if facts.family == "unconditional":
+        from memshield.families.unconditional import Unconditional
+
+        return Unconditional(config, facts, placement)
+    from memshield.families.stable_diffusion import StableDiffusion
+
+    return StableDiffusion(config, facts, placement)

@@ -1,0 +1,150 @@
+"""What the training loop asks of a model family. A family is the only model-aware code.
+
+The loop never sees latents, tokens or timesteps: it moves what `encode_*` returned to `draw`,
+what `draw` returned to `loss`, and minimises. A family whose noise levels are not integer
+timesteps (flow matching) gives its own `draw`, `loss` and slots, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from memshield.config import Config
+from memshield.families.facts import Facts
+
+Encoded = dict[str, Tensor]
+"""Tensors with a leading batch dimension; what may be cached."""
+
+
+class Pictures(NamedTuple):
+    """A batch of pictures as the data module gives them.
+
+    Attributes:
+        pixels: [B, C, H, W] uint8.
+        original_size: [B, 2] height and width before scaling.
+        crop: [B, 2] top and left of the crop after scaling.
+    """
+
+    pixels: Tensor
+    original_size: Tensor
+    crop: Tensor
+
+
+class Draw(NamedTuple):
+    """All that is random in a step of the forward process.
+
+    Attributes:
+        clean: [B, ...] what is noised: pixels in [-1, 1], or latents sampled from their moments.
+        noise: [B, ...] standard normal (plus the offset, if any).
+        level: [B] noise level: integer timesteps here.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    level: Tensor
+
+
+class SampleLoss(NamedTuple):
+    """Losses of a batch, kept apart until the last moment.
+
+    Attributes:
+        value: [B] mean squared error, unweighted: what the bank and the mask use.
+        weight: [B] factor of each in the gradient (min-SNR), 1 without.
+        slot: [B] int64 noise level as a slot of the loss bank, 0 .. num_slots - 1.
+    """
+
+    value: Tensor
+    weight: Tensor
+    slot: Tensor
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a family puts its networks, and in which precision it holds the frozen ones."""
+
+    device: torch.device
+    frozen_dtype: torch.dtype
+
+
+class Family(ABC):
+    """A loaded model and how to train, sample and save it.
+
+    Attributes:
+        config: the resolved settings.
+        facts: what is known of the model.
+        network: the one that is trained (or carries the LoRA).
+        has_encoders: whether pictures and captions pass frozen networks, so that caching pays.
+        num_slots: noise levels of the loss bank before it is binned.
+    """
+
+    has_encoders: bool
+    network: nn.Module
+    num_slots: int
+
+    def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
+        self.config = config
+        self.facts = facts
+        self.device = placement.device
+        self.frozen_dtype = placement.frozen_dtype
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, by name, in a fixed order."""
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    @abstractmethod
+    def encode_pictures(self, pictures: Pictures) -> Encoded:
+        """What the forward process needs of pictures, without anything drawn."""
+
+    @abstractmethod
+    def encode_captions(self, captions: Sequence[str]) -> Encoded:
+        """What conditions the network; {} for unconditional models."""
+
+    @abstractmethod
+    def release_encoders(self) -> None:
+        """Move the frozen encoders off the device: everything has been encoded."""
+
+    @abstractmethod
+    def draw(self, encoded: Encoded, generator: torch.Generator) -> Draw:
+        """Draw latents, noise and noise levels for a batch."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
+        """The loss of every sample of a batch."""
+
+    @abstractmethod
+    def sample(
+        self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
+    ) -> list[Image.Image]:
+        """One picture a seed (and a prompt) with the weights as they are now."""
+
+    @abstractmethod
+    def save(self, folder: Path, previous: Path | None = None) -> None:
+        """Write what stock diffusers loads.
+
+        Args:
+            folder: an empty folder.
+            previous: an earlier save of the same run, whose frozen files may be linked to.
+        """
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Networks in evaluation mode, without gradients, and as they were afterwards."""
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)

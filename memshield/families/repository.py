@@ -1,0 +1,190 @@
+"""Looking into a model repository, on the Hub or in a folder, before any weight is fetched."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from memshield.errors import UserError
+
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model repository whose weights have not been read yet.
+
+    Attributes:
+        field: the setting that named it, for messages.
+        name: Hub id or folder.
+        revision: commit on the Hub; None for a folder (or an offline cache).
+        folder: the folder, where it is one.
+        files: size in bytes of every file by its path inside; sizes are 0 where unknown.
+    """
+
+    field: str
+    name: str
+    revision: str | None
+    folder: Path | None
+    files: dict[str, int]
+
+    @classmethod
+    def open(cls, field: str, name: str, revision: str | None = None) -> Repository:
+        """Look a repository up.
+
+        Raises:
+            UserError: it does not exist, cannot be read with this token, or is a pickle.
+        """
+        path = Path(name).expanduser()
+        if path.suffix in PICKLES:
+            raise UserError(
+                field,
+                f"{name} is a pickled checkpoint, which can run code when it is read",
+                "Convert it to a diffusers folder with safetensors weights first.",
+            )
+        if path.is_dir():
+            files = {
+                file.relative_to(path).as_posix(): file.stat().st_size
+                for file in path.rglob("*")
+                if file.is_file()
+            }
+            return cls(field, name, None, path, files)
+        return _open_on_hub(field, name, revision)
+
+    def identity(self) -> list[str]:
+        """What changes when the weights do: name and commit, or the files' sizes and times."""
+        if self.folder is None:
+            return [self.name, str(self.revision)]
+        stats = {file: (self.folder / file).stat() for file in sorted(self.files)}
+        return [
+            str(self.folder.resolve()),
+            *(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats.items()),
+        ]
+
+    def json(self, file: str) -> dict[str, Any]:
+        """A JSON file of the repository.
+
+        Raises:
+            UserError: it is missing or not JSON.
+        """
+        if self.files and file not in self.files:
+            raise UserError(self.field, f"{self.name} has no {file}", "Is it a diffusers pipeline?")
+        path = self.folder / file if self.folder else self._download(file)
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, UnicodeDecodeError):
+            raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
+
+    def _download(self, file: str) -> Path:
+        try:
+            return Path(hf_hub_download(self.name, file, revision=self.revision))
+        except GatedRepoError:
+            # Looking a gated repository up is open to all; only its files are not.
+            raise _gated(self.field, self.name) from None
+        except EntryNotFoundError:
+            raise UserError(
+                self.field, f"{self.name} has no {file}", "Is it a diffusers pipeline?"
+            ) from None
+
+    def require_safetensors(self, component: str, variant: str | None) -> None:
+        """Refuse a component whose weights are missing or only there as a pickle.
+
+        Raises:
+            UserError: with the reason.
+        """
+        infix = f".{variant}" if variant else ""
+        inside = [
+            f.removeprefix(f"{component}/") for f in self.files if f.startswith(f"{component}/")
+        ]
+        if not self.files or any(_is_weight(file, infix) for file in inside):
+            return
+        if any(_is_weight(file, "") for file in inside):
+            raise UserError(
+                "variant", f"{self.name}/{component} has no weights of the variant {variant!r}", ""
+            )
+        pickled = any(file.endswith(PICKLES) for file in inside)
+        raise UserError(
+            self.field,
+            f"{self.name}/{component} has no safetensors weights"
+            + (", only pickled ones, which can run code when they are read" if pickled else ""),
+            "Choose a repository or revision with safetensors weights.",
+        )
+
+    def fetch(self, patterns: Iterable[str]) -> Path:
+        """A local folder with the files that match; downloads what is not cached yet."""
+        if self.folder is not None:
+            return self.folder
+        return Path(
+            snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns))
+        )
+
+    def size(self, patterns: Iterable[str]) -> int:
+        """Bytes of the files that match."""
+        chosen = list(patterns)
+        return sum(
+            size
+            for file, size in self.files.items()
+            if any(fnmatch.fnmatch(file, pattern) for pattern in chosen)
+        )
+
+
+def _is_weight(file: str, infix: str) -> bool:
+    stem, dot, end = file.partition(infix + ".safetensors" if infix else ".safetensors")
+    return bool(dot) and end == "" and (bool(infix) or "." not in stem)
+
+
+def weight_patterns(component: str, variant: str | None) -> list[str]:
+    """Patterns of a component's configuration and safetensors weights."""
+    infix = f".{variant}" if variant else ""
+    return [f"{component}/*.json", f"{component}/*{infix}.safetensors", f"{component}/*.txt"]
+
+
+def _open_on_hub(field: str, name: str, revision: str | None) -> Repository:
+    remedy = "Check the name; a private or gated repository needs HF_TOKEN with access to it."
+    try:
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+    except HFValidationError:
+        raise UserError(field, f"{name!r} is neither a folder here nor a Hub id", "") from None
+    except OfflineModeIsEnabled:
+        return Repository(field, name, revision, None, {})
+    except GatedRepoError:
+        raise _gated(field, name) from None
+    except RevisionNotFoundError:
+        raise UserError("revision", f"{name} has no revision {revision!r}", "") from None
+    except RepositoryNotFoundError:
+        raise UserError(field, f"{name} is not on the Hub or not readable", remedy) from None
+    except HfHubHTTPError as error:
+        raise UserError(field, f"the Hub refused {name}: {_words(error)}", remedy) from None
+    except OSError as error:
+        raise UserError(
+            field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
+        ) from None
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    return Repository(field, name, info.sha, None, files)
+
+
+def _gated(field: str, name: str) -> UserError:
+    return UserError(
+        field,
+        f"{name} is gated and this token has no access",
+        f"Accept its conditions on its page on the Hub ({name}) and set HF_TOKEN.",
+    )
+
+
+def _words(error: HfHubHTTPError) -> str:
+    return " ".join((error.server_message or str(error)).split())[:300]
