@@ -1,0 +1,108 @@
+"""Anti-gradient control: skip the samples that the model already knows too well.
+
+Liu et al., "Iterative Ensemble Training with Anti-Gradient Control", arXiv 2407.15328, section 3.3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LossBank:
+    """A running mean of the loss at every noise level, and the mask that follows from it.
+
+    Everything stays on the device: nothing here waits for it.
+
+    Args:
+        num_slots: noise levels a sample can have (T).
+        bins: slots of the bank; level t falls into bin t * bins // num_slots. The paper has
+            one a level; fewer fill sooner in a short run.
+        decay: gamma of the running mean (the paper's 0.8).
+        debias: divide by 1 - gamma^hits when reading, as Adam does, since the bank starts at
+            zero. Not in the paper.
+        device: where the losses are.
+    """
+
+    def __init__(
+        self,
+        num_slots: int,
+        bins: int | None = None,
+        decay: float = 0.8,
+        debias: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.num_slots = num_slots
+        self.bins = bins or num_slots
+        self.decay = decay
+        self.debias = debias
+        self.mean = torch.zeros(self.bins, device=device)
+        self.hits = torch.zeros(self.bins, device=device)
+
+    def keep(self, losses: Tensor, slots: Tensor, threshold: float) -> Tensor:
+        """Which samples are trained on: those with loss >= threshold * mean of their level.
+
+        Args:
+            losses: [B] unweighted losses.
+            slots: [B] int64 noise levels.
+            threshold: lambda; 0 keeps all.
+
+        Returns:
+            [B] bool. Read before `update` is called with the same batch.
+        """
+        return losses.detach() >= threshold * self.read(slots)
+
+    def read(self, slots: Tensor) -> Tensor:
+        """The bank's loss [B] at these noise levels, 0 where none was seen yet."""
+        bins = self._bin(slots)
+        mean = self.mean[bins]
+        if self.debias:
+            # Never hit: 0 / 0 would be NaN, and NaN would skip the sample.
+            mean = mean / (1.0 - self.decay ** self.hits[bins]).clamp(min=1e-12)
+        return mean
+
+    def update(self, losses: Tensor, slots: Tensor) -> None:
+        """Take in a batch, skipped samples too, as if one after the other.
+
+        n hits of one slot with losses l_0 .. l_{n-1}, in batch order, close to
+        gamma^n m + (1 - gamma) sum_j gamma^(n-1-j) l_j. The sums are rows of a [B, B] product,
+        so that every hit of a slot computes, and writes, the same value: no atomic additions,
+        hence the same bits every time.
+
+        Args:
+            losses: [B] unweighted losses.
+            slots: [B] int64 noise levels.
+        """
+        losses = losses.detach().to(self.mean.dtype)
+        bins = self._bin(slots)
+        same = (bins[:, None] == bins[None, :]).to(losses.dtype)
+        count = same.sum(dim=1)
+        later = same.triu(diagonal=1).sum(dim=1)
+        share = (1.0 - self.decay) * self.decay**later * losses
+        self.mean[bins] = self.decay**count * self.mean[bins] + same @ share
+        self.hits[bins] = self.hits[bins] + count
+
+    def _bin(self, slots: Tensor) -> Tensor:
+        return slots if self.bins == self.num_slots else slots * self.bins // self.num_slots
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The bank's tensors."""
+        return {"mean": self.mean, "hits": self.hits}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self.mean.copy_(state["mean"])
+        self.hits.copy_(state["hits"])
+
+
+def masked_mean(losses: Tensor, weights: Tensor, keep: Tensor, divisor: Tensor | float) -> Tensor:
+    """sum_i keep_i w_i l_i / divisor: the loss that is differentiated.
+
+    Args:
+        losses: [B] losses with a graph.
+        weights: [B] factors of the gradient.
+        keep: [B] bool.
+        divisor: how many samples were kept, at least 1.
+    """
+    # where, not a product: a skipped sample contributes nothing, even if it overflowed.
+    return torch.where(keep, losses * weights, 0.0).sum() / divisor

@@ -1,0 +1,160 @@
+"""Iterative ensemble training: the mean of the proxies.
+
+Liu et al., arXiv 2407.15328, section 3.2. Proxies arrive one at a time and are added to a
+running sum, so that a device holds one trainable copy and one sum, whatever K is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from memshield.families.lora import pairs
+
+State = dict[str, Tensor]
+
+
+def shard_weights(sizes: Sequence[int], kind: str) -> list[float]:
+    """Weight of every shard in the mean: n_k / N for `size`, 1 / K for `uniform`."""
+    if kind == "uniform":
+        return [1.0 / len(sizes)] * len(sizes)
+    return [size / sum(sizes) for size in sizes]
+
+
+class Mean(Protocol):
+    """A mean of proxies that is filled in shard order and can be saved half-way."""
+
+    def add(self, proxy: State, weight: float) -> None:
+        """Take in the next proxy; its tensors may be overwritten afterwards."""
+
+    def result(self) -> State:
+        """The mean of all that was added."""
+
+    def state_dict(self) -> State:
+        """Tensors to save."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from what was saved."""
+
+
+class WeightedMean:
+    """theta = sum_k w_k theta_k, streamed (arXiv 2407.15328, equation 4)."""
+
+    def __init__(self) -> None:
+        self._sum: State = {}
+
+    def add(self, proxy: State, weight: float) -> None:
+        """Add w_k theta_k to the running sum, in float32 or wider."""
+        with torch.no_grad():
+            if not self._sum:
+                self._sum = {name: tensor.detach() * weight for name, tensor in proxy.items()}
+                return
+            for name, tensor in proxy.items():
+                self._sum[name].add_(tensor.detach(), alpha=weight)
+
+    def result(self) -> State:
+        """The sum; the weights add up to one."""
+        return self._sum
+
+    def state_dict(self) -> State:
+        """The running sum."""
+        return self._sum
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a running sum."""
+        self._sum = dict(state)
+
+
+class LowRankMean:
+    """The best rank-r approximation of sum_k w_k B_k A_k over the LoRA pairs of the proxies.
+
+    Averaging the As and the Bs apart is not averaging their products. Factors are small: they
+    are gathered in host memory and combined when all are there.
+    """
+
+    def __init__(self) -> None:
+        self._proxies: list[tuple[float, State]] = []
+        self.energy_dropped = 0.0
+
+    def add(self, proxy: State, weight: float) -> None:
+        """Keep a copy of a proxy's factors."""
+        copies = {name: t.detach().to("cpu", copy=True) for name, t in proxy.items()}
+        self._proxies.append((weight, copies))
+
+    def result(self) -> State:
+        """Mean factors of every pair; `energy_dropped` becomes the largest share lost in one."""
+        weights = [weight for weight, _ in self._proxies]
+        states = [state for _, state in self._proxies]
+        mean: State = {}
+        self.energy_dropped = 0.0
+        for down, up in pairs(list(states[0])):
+            mean[down], mean[up], dropped = low_rank_mean(
+                [state[down] for state in states], [state[up] for state in states], weights
+            )
+            self.energy_dropped = max(self.energy_dropped, dropped)
+        return mean
+
+    def state_dict(self) -> State:
+        """All factors gathered so far, and their weights in float64."""
+        state = {
+            f"{k}/{name}": tensor
+            for k, (_, proxy) in enumerate(self._proxies)
+            for name, tensor in proxy.items()
+        }
+        weights = torch.tensor([weight for weight, _ in self._proxies], dtype=torch.float64)
+        return {**state, "weights": weights}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from gathered factors."""
+        self._proxies = [
+            (
+                weight,
+                {
+                    name.removeprefix(f"{k}/"): tensor
+                    for name, tensor in state.items()
+                    if name.startswith(f"{k}/")
+                },
+            )
+            for k, weight in enumerate(state["weights"].tolist())
+        ]
+
+
+def low_rank_mean(
+    downs: Sequence[Tensor], ups: Sequence[Tensor], weights: Sequence[float]
+) -> tuple[Tensor, Tensor, float]:
+    """The rank-r matrix nearest to sum_k w_k B_k A_k in the Frobenius norm (Eckart-Young).
+
+    The mean is B A with B = [w_1 B_1 .. w_K B_K] and A = [A_1; ..; A_K]. With B = Q_b R_b and
+    A^T = Q_a R_a, its singular values are those of the small core R_b R_a^T: no [out, in]
+    matrix is formed.
+
+    Args:
+        downs: K matrices A_k [r, in].
+        ups: K matrices B_k [out, r].
+        weights: K weights.
+
+    Returns:
+        A [r, in] with orthogonal rows of the mean size that the A_k had, so that training goes
+        on at the pace it had; B [out, r], which carries the singular values; both in the dtype
+        of the input; and the share of squared singular values that was dropped.
+    """
+    rank, dtype = downs[0].shape[0], downs[0].dtype
+    stacked_up = torch.cat([w * up.double() for w, up in zip(weights, ups, strict=True)], dim=1)
+    stacked_down = torch.cat([down.double() for down in downs], dim=0)
+    basis_up, core_up = torch.linalg.qr(stacked_up)
+    basis_down, core_down = torch.linalg.qr(stacked_down.T)
+    left, values, right = torch.linalg.svd(core_up @ core_down.T, full_matrices=False)
+    energy = values.square()
+    total = float(energy.sum())
+    dropped = float(energy[rank:].sum()) / total if total > 0 else 0.0
+    scale = sum(float(down.double().norm()) for down in downs) / len(downs) / rank**0.5
+    # A layer smaller than the rank has fewer singular values: pad to keep the shapes.
+    kept = min(rank, len(values))
+    up = torch.zeros(ups[0].shape, dtype=torch.float64)
+    down = torch.zeros(downs[0].shape, dtype=torch.float64)
+    up[:, :kept] = (basis_up @ left[:, :kept]) * (values[:kept] / scale)
+    down[:kept] = (right[:kept] @ basis_down.T) * scale
+    return down.to(dtype), up.to(dtype), dropped
