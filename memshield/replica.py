@@ -1,0 +1,185 @@
+"""The one trainable copy on the device, and what every shard keeps between its turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from memshield.anti_gradient import LossBank
+from memshield.config import Config
+from memshield.ensemble import State
+
+_EMA = "ema."
+
+
+class Replica:
+    """The trained parameters, overwritten by every proxy in turn, and their moving average.
+
+    Args:
+        parameters: by name.
+        config: `use_ema` and `ema_decay`.
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], config: Config) -> None:
+        self.parameters = parameters
+        self.ema: EMAModel | None = None
+        if config.use_ema:
+            # Its decay warms up as (1 + s) / (10 + s): a short run would not outlive 0.9999.
+            on_gpu = next(iter(parameters.values())).is_cuda
+            self.ema = EMAModel(self.list(), decay=config.ema_decay, foreach=on_gpu)
+
+    def list(self) -> list[nn.Parameter]:
+        """The parameters in order."""
+        return list(self.parameters.values())
+
+    def tensors(self) -> State:
+        """All that is averaged over the shards: parameters and their moving averages, live."""
+        state: State = {name: p.detach() for name, p in self.parameters.items()}
+        if self.ema is not None:
+            averages = zip(self.parameters, self.ema.shadow_params, strict=True)
+            state |= {_EMA + name: tensor for name, tensor in averages}
+        return state
+
+    @torch.no_grad()
+    def load(self, state: State) -> None:
+        """Copy values into the live tensors."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(state[name])
+
+    @torch.no_grad()
+    def load_file(self, path: Path) -> None:
+        """Copy values from a safetensors file, one tensor in memory at a time."""
+        with safe_open(path, framework="pt") as file:
+            for name, tensor in self.tensors().items():
+                tensor.copy_(file.get_tensor(name))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in place of the parameters, which come back afterwards."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.list())
+        try:
+            self.ema.copy_to(self.list())
+            yield
+        finally:
+            self.ema.restore(self.list())
+
+
+class Shard:
+    """What one shard keeps between its turns.
+
+    Attributes:
+        number: k.
+        members: [n_k] example indices.
+        bank: its loss bank, on the device (a few kilobytes).
+        draws, skips: [n_k] how often each picture was drawn, and skipped.
+        optimizer_steps: steps that moved the weights; the warm-up of the moving average.
+        last_step: step of the whole run at which any of this last changed; -1 before the first.
+    """
+
+    def __init__(self, number: int, members: npt.NDArray[np.int64], bank: LossBank) -> None:
+        self.number = number
+        self.members = members
+        self.bank = bank
+        self.draws = np.zeros(len(members), dtype=np.int64)
+        self.skips = np.zeros(len(members), dtype=np.int64)
+        self.optimizer_steps = 0
+        self.last_step = -1
+        self.scaler: dict[str, Any] = {}
+        self._moments: dict[int, dict[str, Any]] = {}
+
+    def record(self, index: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
+        """Count a batch's draws and skips.
+
+        Args:
+            index: [B] example indices, all of this shard.
+            kept: [B].
+        """
+        places = np.searchsorted(self.members, index)
+        np.add.at(self.draws, places, 1)
+        np.add.at(self.skips, places[~kept], 1)
+
+    def forget_moments(self) -> None:
+        """Start the next turn with a fresh optimizer."""
+        self._moments = {}
+        self.scaler = {}
+
+    def give_moments(self, optimizer: Optimizer) -> None:
+        """Put this shard's moments into the optimizer."""
+        optimizer.state.clear()
+        if self._moments:
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": self._moments, "param_groups": groups})
+            self._moments = {}
+
+    def take_moments(self, optimizer: Optimizer) -> None:
+        """Take the moments out of the optimizer into host memory."""
+        self._moments = {
+            number: {
+                key: value.cpu() if isinstance(value, Tensor) else value
+                for key, value in entry.items()
+            }
+            for number, entry in optimizer.state_dict()["state"].items()
+        }
+        optimizer.state.clear()
+
+    def state(self, optimizer: Optimizer | None = None) -> tuple[State, dict[str, str]]:
+        """Tensors and metadata to save.
+
+        Args:
+            optimizer: holds the moments when it is this shard's turn.
+        """
+        moments = optimizer.state_dict()["state"] if optimizer is not None else self._moments
+        tensors: State = {
+            "draws": torch.from_numpy(self.draws),
+            "skips": torch.from_numpy(self.skips),
+            **{f"bank.{name}": tensor for name, tensor in self.bank.state_dict().items()},
+        }
+        plain: dict[str, dict[str, Any]] = {}
+        for number, entry in moments.items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{number}.{key}"] = value
+                else:
+                    plain.setdefault(str(number), {})[key] = value
+        notes = {
+            "optimizer_steps": self.optimizer_steps,
+            "last_step": self.last_step,
+            "scaler": self.scaler,
+            "optimizer": plain,
+        }
+        return tensors, {"shard": json.dumps(notes)}
+
+    def load(self, path: Path) -> None:
+        """Take over what `state` gave, from a safetensors file."""
+        self._moments = {}
+        with safe_open(path, framework="pt") as file:
+            notes = json.loads(file.metadata()["shard"])
+            for name in file.keys():  # noqa: SIM118
+                kind, _, rest = name.partition(".")
+                if kind == "optimizer":
+                    number, _, key = rest.partition(".")
+                    self._moments.setdefault(int(number), {})[key] = file.get_tensor(name)
+            self.bank.load_state_dict(
+                {key: file.get_tensor(f"bank.{key}") for key in self.bank.state_dict()}
+            )
+            self.draws[:] = file.get_tensor("draws").numpy()
+            self.skips[:] = file.get_tensor("skips").numpy()
+        for number, entry in notes["optimizer"].items():
+            self._moments.setdefault(int(number), {}).update(entry)
+        self.optimizer_steps = notes["optimizer_steps"]
+        self.last_step = notes["last_step"]
+        self.scaler = notes["scaler"]
