@@ -1,0 +1,42 @@
+"""A record of every request, so that a test can say which origin was sent what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+OriginName = Literal["hub", "content"]
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """One request as it arrived. `path` includes the query; header names are in lower case.
+
+    `host` and `port` are those of the socket that answered, whatever a Host header claimed.
+    """
+
+    origin: OriginName
+    host: str
+    port: int
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class RequestLog:
+    """An append-only list that many connections write to at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: list[RecordedRequest] = []
+
+    def add(self, request: RecordedRequest) -> None:
+        with self._lock:
+            self._requests.append(request)
+
+    def snapshot(self) -> tuple[RecordedRequest, ...]:
+        """All requests so far, in order of arrival."""
+        with self._lock:
+            return tuple(self._requests)
