@@ -132,7 +132,10 @@ class StableDiffusion(Family):
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             unet=self.unet,
-            scheduler=DDIMScheduler.from_config(self.scheduler.config),
+            # Latents are not in [-1, 1]: they must not be clipped.
+            scheduler=DDIMScheduler.from_config(
+                self.facts.scheduler, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            ),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

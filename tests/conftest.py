@@ -1,0 +1,47 @@
+"""Fixtures for all tests: quiet libraries, a cache of their own, signal handlers put back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before any library is imported: tests never reach for the network or the user's own files.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_TOKEN", None)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encodings and downloads of a test stay in its temporary folder."""
+    monkeypatch.setenv("MEMSHIELD_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """A training started in the test's process takes SIGTERM and SIGINT: give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Stable Diffusion pipeline (epsilon)."""
+    from tests.tiny import sd_pipeline
+
+    return sd_pipeline(tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 captioned pictures, 16 px."""
+    from tests.tiny import image_folder
+
+    return image_folder(tmp_path_factory.mktemp("captioned"))

@@ -1,0 +1,104 @@
+"""Starting trainings from tests: in this process, or in one of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from memshield.rundir import RunDir
+from memshield.train import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def flags(**settings: Any) -> list[str]:
+    """Settings as command-line words; a list becomes several words, True a bare flag."""
+    words = []
+    for name, value in settings.items():
+        words.append(f"--{name}")
+        if value is True:
+            continue
+        words += [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return words
+
+
+def digits(folder: Path, unet: Path, **changes: Any) -> dict[str, Any]:
+    """Settings of a small run on scikit-learn's digits: 2 shards, 3 rounds, 24 steps."""
+    return {
+        "model_config_name_or_path": unet,
+        "dataset_name": "sklearn:digits",
+        "max_train_samples": 60,
+        "held_out_fraction": 0.1,
+        "num_shards": 2,
+        "num_rounds": 3,
+        "train_batch_size": 4,
+        "max_train_steps": 24,
+        "checkpointing_steps": 3,
+        "learning_rate": 1e-3,
+        "num_validation_images": 0,
+        "output_dir": folder,
+        **changes,
+    }
+
+
+def train(expect: int = 0, **settings: Any) -> RunDir:
+    """Train in this process; the exit code must be the expected one."""
+    code = main(flags(**settings))
+    assert code == expect, f"exit code {code}"
+    return RunDir(settings["output_dir"])
+
+
+def refused(capsys: pytest.CaptureFixture[str], **settings: Any) -> str:
+    """What a training says that refuses to start: exit code 2 and no traceback."""
+    code = main(flags(**settings))
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert "Traceback" not in said
+    return said
+
+
+def start(settings: dict[str, Any], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a training in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "memshield.train", *flags(**settings)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_step(run: RunDir, step: int, process: subprocess.Popen[str], limit: float = 60) -> None:
+    """Wait until a checkpoint at or after `step` is there."""
+    deadline = time.monotonic() + limit
+    while not any(done >= step for done in run.checkpoints()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint in time"
+        time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> str:
+    """Signal the whole group and wait; what it printed."""
+    os.killpg(process.pid, number)
+    return process.communicate(timeout=60)[0]
+
+
+def weights(run: RunDir) -> dict[str, Tensor]:
+    """All tensors of a run's final model."""
+    found = {}
+    for path in sorted(run.model.rglob("*.safetensors")):
+        for name, tensor in load_file(path).items():
+            found[f"{path.relative_to(run.model)}:{name}"] = tensor
+    assert found
+    return found
