@@ -17,7 +17,7 @@ _BATCH = 16
 
 
 def grid(images: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size side by side; small ones are enlarged pixel by pixel."""
+    """Pictures of one size side by side; small ones are enlarged smoothly."""
     width, height = images[0].size
     scale = max(1, math.ceil(_SMALLEST_CELL / width))
     cell = (width * scale, height * scale)
@@ -28,7 +28,7 @@ def grid(images: Sequence[Image.Image], columns: int) -> Image.Image:
     )
     for i, image in enumerate(images):
         corner = (gap + i % columns * (cell[0] + gap), gap + i // columns * (cell[1] + gap))
-        sheet.paste(image.resize(cell, Image.Resampling.NEAREST), corner)
+        sheet.paste(image.resize(cell, Image.Resampling.BICUBIC), corner)
     return sheet
 
 

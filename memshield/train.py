@@ -74,7 +74,7 @@ def _supervise(config: Config, run: RunDir) -> int:
     status = StatusFile(run, attempt)
 
     def failed(reason: str) -> None:
-        log.error(reason)
+        print(reason, file=sys.stderr)
         # On a full disk the report may not be written; the message above is what is left.
         with contextlib.suppress(OSError):
             status.set("failed", reason)
@@ -133,6 +133,7 @@ def _train(
     from memshield.plan import budget_of, can_cache, require_captions
 
     source = open_source(config)
+    config = config.model_copy(update={"dataset_revision": source.revision})
     require_captions(facts, source)
     if earlier is not None and run.examples.exists():
         examples = Examples.read(run.examples)

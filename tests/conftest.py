@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import image_folder
 
     return image_folder(tmp_path_factory.mktemp("captioned"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """accelerate keeps one state a process; a test may want another precision than the last."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)

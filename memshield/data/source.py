@@ -35,11 +35,13 @@ class Source:
         rows: the columns used, of every row.
         columns: their names.
         there: names of all columns of the dataset.
+        revision: commit on the Hub that was opened; None for local data.
     """
 
     rows: datasets.Dataset
     columns: Columns
     there: tuple[str, ...]
+    revision: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,7 +75,8 @@ def open_source(config: Config) -> Source:
     Raises:
         UserError: it does not exist, is empty, needs a token, or lacks a column.
     """
-    rows = _open(config)
+    revision = _pin(config)
+    rows = _open(config, revision)
     columns = find_columns(rows, config)
     there = tuple(rows.column_names)
     if len(rows) == 0:
@@ -87,14 +90,31 @@ def open_source(config: Config) -> Source:
     if config.max_train_samples is not None and config.max_train_samples < len(rows):
         # As diffusers' examples do: shuffle with the seed, keep the first.
         rows = rows.shuffle(seed=config.seed).select(range(config.max_train_samples))
-    return Source(rows, columns, there)
+    return Source(rows, columns, there, revision)
 
 
 def _field(config: Config) -> str:
     return "dataset_name" if config.dataset_name is not None else "train_data_dir"
 
 
-def _open(config: Config) -> datasets.Dataset:
+def _pin(config: Config) -> str | None:
+    """The commit that a dataset on the Hub stands at, so that a resumed run reads the same."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    name = config.dataset_name
+    if name is None or name == BUILT_IN or Path(name).expanduser().exists():
+        return None
+    if not _is_repo_id(name):
+        return config.dataset_revision
+    try:
+        return HfApi().dataset_info(name, revision=config.dataset_revision).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        # Opening it tells what is wrong, or finds it in the cache.
+        return config.dataset_revision
+
+
+def _open(config: Config, revision: str | None) -> datasets.Dataset:
     if config.dataset_name == BUILT_IN:
         return _digits()
     import datasets
@@ -110,7 +130,7 @@ def _open(config: Config) -> datasets.Dataset:
     if config.train_data_dir is not None and not path.is_dir():
         raise UserError(field, f"there is no folder {named}", "Check the path.")
     try:
-        opened = _load(path, named, config)
+        opened = _load(path, named, config, revision)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(field, _one_line(error), _ACCESS) from None
     except HfHubHTTPError as error:
@@ -137,10 +157,13 @@ _ACCESS = (
 )
 
 
-def _load(path: Path, named: str, config: Config) -> Any:
+def _load(path: Path, named: str, config: Config, revision: str | None) -> Any:
     import datasets
 
     split = config.dataset_split
+    if path.exists():
+        # It would speak of downloads where files are only copied.
+        datasets.disable_progress_bars()
     if path.is_file():
         return datasets.load_dataset(_builder_of(path), data_files=str(path), split="train")
     if path.is_dir():
@@ -149,9 +172,7 @@ def _load(path: Path, named: str, config: Config) -> Any:
         has_parquet = any(path.rglob("*.parquet"))
         builder = "parquet" if has_parquet else "imagefolder"
         return datasets.load_dataset(builder, data_dir=str(path), split=split)
-    return datasets.load_dataset(
-        named, config.dataset_config_name, split=split, revision=config.dataset_revision
-    )
+    return datasets.load_dataset(named, config.dataset_config_name, split=split, revision=revision)
 
 
 def _builder_of(path: Path) -> str:

@@ -1,0 +1,169 @@
+"""The plan of a config, and the recipes that come with the project."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+
+from memshield.__main__ import main
+from memshield.config import MethodSettings, fields, make_config, read_yaml
+from memshield.families import read_facts, resolve
+from memshield.families.size import trainable_parameters
+from memshield.flags import parse_config
+from tests.hub_server import HubServer
+from tests.runs import ROOT, digits, flags, train
+from tests.tiny import image_folder, pictures, sd_pipeline, unet_config
+
+RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+
+def plan_of(capsys: pytest.CaptureFixture[str], **settings: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["plan", *flags(**settings), "--json"]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_the_plan_is_what_the_run_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path), use_ema=True, checkpointing_steps=5)
+    plan = plan_of(capsys, **settings)
+    assert not (tmp_path / "run").exists(), "planning writes nothing"
+    run = train(**settings)
+    assert plan["steps"] == 24
+    assert plan["members"] == 54
+    assert plan["held_out"] == 6
+    assert plan["shard_sizes"] == [27, 27]
+    rounds = [e["step"] for e in run.read_events() if e["type"] == "round"]
+    assert rounds == [8, 16, 24]
+    inodes = {p.stat().st_ino: p.stat().st_size for p in run.path.rglob("*.safetensors")}
+    used, expected = sum(inodes.values()), plan["disk_bytes"]["total"]
+    assert used <= expected * 1.1, "the estimate is an upper one, small headers aside"
+    assert expected < used * 3
+
+
+def test_the_plan_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unet = unet_config(tmp_path)
+    assert main(["plan", *flags(**digits(tmp_path / "run", unet))]) == 0
+    said = capsys.readouterr().out
+    for words in ("54 to train on, 6 held out", "2: 27, 27 pictures", "24 in all", "8 a round"):
+        assert words in said
+
+
+def test_trainable_parameters(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
+    for training in ("full", "lora"):
+        values = {
+            "pretrained_model_name_or_path": str(tiny_sd),
+            "train_data_dir": str(captioned),
+            "training": training,
+        }
+        config = make_config(values)
+        facts = read_facts(config)
+        config = resolve(config, facts)
+        from memshield.families import load
+        from memshield.families.base import Placement
+
+        family = load(config, facts, Placement(torch.device("cpu"), torch.float32))
+        held = sum(p.numel() for p in family.trainable().values())
+        assert trainable_parameters(config, facts) == held
+
+
+def test_an_unknown_command() -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "memshield", "plann"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 2
+    assert "plan" in child.stderr
+
+
+def test_sample_makes_a_grid(tmp_path: Path) -> None:
+    run = train(**digits(tmp_path / "run", unet_config(tmp_path)))
+    output = tmp_path / "grid.png"
+    words = ["sample", str(run.path), "--num_images", "5", "--num_inference_steps", "2"]
+    assert main([*words, "--output", str(output)]) == 0
+    assert output.is_file()
+    assert main(["sample", str(tmp_path / "nothing")]) == 2
+    assert main([*words, "--round", "9"]) == 2
+
+
+# Recipes
+
+
+def test_there_are_recipes() -> None:
+    assert {"demo.yaml", "cifar10.yaml", "afhq-dog.yaml", "sd21-laion10k.yaml"} <= set(RECIPES)
+    assert "sd15-lora.yaml" in RECIPES
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not name.endswith("-plain.yaml")])
+def test_a_recipe_and_its_plain_twin_differ_in_the_method_only(name: str) -> None:
+    folder = ROOT / "configs"
+    mitigated = make_config(read_yaml(folder / name))
+    plain = make_config(read_yaml(folder / name.replace(".yaml", "-plain.yaml")))
+    assert (plain.num_shards, plain.skip_threshold) == (1, 0)
+    assert mitigated.num_shards > 1
+    differ = {n for n in fields() if getattr(mitigated, n) != getattr(plain, n)}
+    assert differ <= {*MethodSettings.model_fields, "output_dir"}
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Small data and models under the names that recipes use."""
+    root = tmp_path_factory.mktemp("stand-ins")
+    rows = {"img": pictures(1600, 32), "label": [i % 10 for i in range(1600)]}
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    cifar = root / "cifar"
+    cifar.mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(cifar / "train.parquet")
+    return {
+        "sd": sd_pipeline(root / "sd"),
+        "cifar": cifar,
+        "dogs": image_folder(root / "dogs", 700, 64, captions=False),
+        "captioned": image_folder(root / "captioned", 120, 32, width=40),
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_plans(name: str, stand_ins: dict[str, Any], tmp_path: Path) -> None:
+    values = read_yaml(ROOT / "configs" / name)
+    with HubServer() as hub:
+        for setting, kind, folder in (
+            ("pretrained_model_name_or_path", "model", stand_ins["sd"]),
+            (
+                "dataset_name",
+                "dataset",
+                stand_ins["cifar" if "cifar" in name else "captioned"],
+            ),
+        ):
+            if values.get(setting, "sklearn:").count("/") == 1:
+                hub.add_repo(kind, values[setting], folder)  # type: ignore[arg-type]
+        words = ["--config", str(ROOT / "configs" / name)]
+        if "train_data_dir" in values:
+            local = stand_ins["dogs" if "afhq" in name else "captioned"]
+            words += ["--train_data_dir", str(local)]
+        if "sd" in name:
+            words += ["--resolution", "16"]  # the stand-in is small
+        child = subprocess.run(
+            [sys.executable, "-m", "memshield", "plan", *words, "--json"],
+            cwd=ROOT,
+            env={**hub.environ(tmp_path, None), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert child.returncode == 0, child.stderr
+    plan = json.loads(child.stdout)
+    config = parse_config("plan", words, "")
+    assert plan["steps"] > 0
+    assert len(plan["shard_sizes"]) == config.num_shards
+    assert len(plan["steps_by_round_and_shard"]) == config.num_rounds
