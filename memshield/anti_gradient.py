@@ -78,9 +78,10 @@ class LossBank:
         same = (bins[:, None] == bins[None, :]).to(losses.dtype)
         count = same.sum(dim=1)
         later = same.triu(diagonal=1).sum(dim=1)
-        share = (1.0 - self.decay) * self.decay**later * losses
-        self.mean[bins] = self.decay**count * self.mean[bins] + same @ share
-        self.hits[bins] = self.hits[bins] + count
+        faded = self.decay**count * self.mean[bins]
+        added = torch.mv(same, self.decay**later * losses)
+        self.mean.index_copy_(0, bins, faded.add_(added, alpha=1.0 - self.decay))
+        self.hits.index_copy_(0, bins, self.hits[bins] + count)
 
     def _bin(self, slots: Tensor) -> Tensor:
         return slots if self.bins == self.num_slots else slots * self.bins // self.num_slots

@@ -69,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
 def _supervise(config: Config, run: RunDir) -> int:
     """Run the training and see to it that status.json says how it ended."""
     stop = StopRequest()
-    attempt = int(run.read_status().get("attempt", 0)) + 1
+    before = run.read_status()
+    attempt = int(before.get("attempt", 0)) + 1
     events = EventLog(run, attempt)
     status = StatusFile(run, attempt)
 
@@ -81,10 +82,12 @@ def _supervise(config: Config, run: RunDir) -> int:
             events.write("error", reason=reason)
 
     try:
-        done = _train(config, run, stop, events, status)
-        status.set("done")
-        if done:
+        if before.get("state") == "done" and _is_done(config, run):
+            log.info("This run is done: %s", run.model)
+        else:
+            _train(config, run, stop, events, status)
             events.write("done")
+        status.set("done")
         return 0
     except Stopped as stopped:
         status.set("stopped", f"{stopped} received")
@@ -110,18 +113,16 @@ def _supervise(config: Config, run: RunDir) -> int:
 
 def _train(
     config: Config, run: RunDir, stop: StopRequest, events: EventLog, status: StatusFile
-) -> bool:
-    """Prepare and train; False where the run was done already."""
+) -> None:
+    """Prepare, and train from wherever the run stands."""
     from memshield.families import read_facts, resolve
 
+    earlier = _earlier_config(run)
+    config = _pin(config, earlier)
     facts = read_facts(config)
     config = resolve(config, facts)
-    earlier = _earlier_config(run)
     if earlier is not None:
-        config = _resumed(config, earlier)
-    if run.read_status().get("finished") and run.model.is_dir() and earlier is not None:
-        log.info("This run is done: %s", run.model)
-        return False
+        _require_same(config, earlier)
     _require_hardware(config)
     remove_leftovers(run.path)
     remove_leftovers(run.rounds)
@@ -197,8 +198,18 @@ def _train(
         progress.close()
         if config.report_to:
             accelerator.end_training()
-    status.update(finished=True)
     log.info("Done. The model is in %s", run.model)
+
+
+def _is_done(config: Config, run: RunDir) -> bool:
+    """Whether this very config was trained to its end here."""
+    earlier = _earlier_config(run)
+    if earlier is None or not run.model.is_dir() or config.resume_from_checkpoint != "latest":
+        return False
+    from memshield.families import read_facts, resolve
+
+    config = _pin(config, earlier)
+    _require_same(resolve(config, read_facts(config)), earlier)
     return True
 
 
@@ -260,14 +271,14 @@ def _earlier_config(run: RunDir) -> Config | None:
     return make_config(read_yaml(run.config))
 
 
-def _resumed(config: Config, earlier: Config) -> Config:
-    """The config to go on with, or an error that names what may not differ."""
-    pinned = {
-        name: getattr(earlier, name)
-        for name in ("revision", "dataset_revision")
-        if getattr(config, name) is None
-    }
-    config = config.model_copy(update=pinned)
+def _pin(config: Config, earlier: Config | None) -> Config:
+    """Go on with the commits that were read at first, where the config names none itself."""
+    names = [n for n in ("revision", "dataset_revision") if getattr(config, n) is None]
+    return config.model_copy(update={n: getattr(earlier, n) for n in names} if earlier else {})
+
+
+def _require_same(config: Config, earlier: Config) -> None:
+    """Refuse to go on where a setting differs that may not, naming it."""
     different = differing_fields(config, earlier)
     if different:
         raise UserError(
@@ -279,7 +290,6 @@ def _resumed(config: Config, earlier: Config) -> Config:
             ),
             "Take them back to go on with that run, or choose another output_dir.",
         )
-    return config
 
 
 def _accelerator(config: Config, run: RunDir) -> Accelerator:

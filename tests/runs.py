@@ -79,7 +79,9 @@ def start(settings: dict[str, Any], env: dict[str, str] | None = None) -> subpro
     )
 
 
-def wait_for_step(run: RunDir, step: int, process: subprocess.Popen[str], limit: float = 60) -> None:
+def wait_for_step(
+    run: RunDir, step: int, process: subprocess.Popen[str], limit: float = 60
+) -> None:
     """Wait until a checkpoint at or after `step` is there."""
     deadline = time.monotonic() + limit
     while not any(done >= step for done in run.checkpoints()):

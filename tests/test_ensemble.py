@@ -37,9 +37,7 @@ def test_a_proxy_may_be_overwritten_after_it_was_added() -> None:
 
 @pytest.mark.parametrize("kind", [WeightedMean, LowRankMean])
 def test_a_mean_saved_half_way_goes_on(kind: type[WeightedMean] | type[LowRankMean]) -> None:
-    proxies = [
-        {"x.lora_A.w": torch.randn(2, 6), "x.lora_B.w": torch.randn(5, 2)} for _ in range(3)
-    ]
+    proxies = [{"x.lora_A.w": torch.randn(2, 6), "x.lora_B.w": torch.randn(5, 2)} for _ in range(3)]
     whole, cut = kind(), kind()
     for proxy in proxies:
         whole.add(proxy, 1 / 3)

@@ -18,7 +18,7 @@ from tests.runs import ROOT, flags
 from tests.tiny import ddpm_pipeline, image_folder, pictures, sd_pipeline, unet_config
 
 TOKEN = "hf_" + "adas"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "num_shards": 2,
     "num_rounds": 2,
     "max_train_steps": 8,
@@ -64,9 +64,9 @@ def run_child(
 ) -> tuple[RunDir, str]:
     env = hub.environ(folder / "home", token)
     env |= {"OMP_NUM_THREADS": "1", "MEMSHIELD_CACHE": str(folder / "cache")}
+    words = flags(**{**SETTINGS, "output_dir": folder / "run", **settings})
     child = subprocess.run(
-        [sys.executable, "-m", "memshield.train"]
-        + flags(**{**SETTINGS, "output_dir": folder / "run", **settings}),
+        [sys.executable, "-m", "memshield.train", *words],
         cwd=ROOT,
         env=env,
         capture_output=True,
@@ -82,7 +82,10 @@ def run_child(
 
 
 def test_a_public_pipeline_and_imagefolder(hub: HubServer, tmp_path: Path) -> None:
-    names = {"pretrained_model_name_or_path": "ada/tiny-sd", "dataset_name": "ada/folder"}
+    names: dict[str, Any] = {
+        "pretrained_model_name_or_path": "ada/tiny-sd",
+        "dataset_name": "ada/folder",
+    }
     run, _ = run_child(hub, tmp_path, **names)
     assert (run.model / "pytorch_lora_weights.safetensors").is_file()
     config = make_config(read_yaml(run.config))
@@ -96,14 +99,14 @@ def test_a_public_pipeline_and_imagefolder(hub: HubServer, tmp_path: Path) -> No
 
 
 def test_private_ones_need_the_token(hub: HubServer, tmp_path: Path) -> None:
-    names = {
+    names: dict[str, Any] = {
         "pretrained_model_name_or_path": "ada/private-sd",
         "dataset_name": "ada/private-folder",
     }
     _, said = run_child(hub, tmp_path, expect=2, **names)
     assert "pretrained_model_name_or_path: ada/private-sd" in said
     assert "HF_TOKEN" in said
-    public = {**names, "pretrained_model_name_or_path": "ada/tiny-sd"}
+    public: dict[str, Any] = {**names, "pretrained_model_name_or_path": "ada/tiny-sd"}
     _, said = run_child(hub, tmp_path, expect=2, **public)
     assert "dataset_name" in said
     assert "HF_TOKEN" in said
@@ -116,13 +119,16 @@ def test_private_ones_need_the_token(hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_a_pixel_pipeline_and_parquet(hub: HubServer, tmp_path: Path) -> None:
-    names = {"pretrained_model_name_or_path": "ada/tiny-ddpm", "dataset_name": "ada/parquet"}
+    names: dict[str, Any] = {
+        "pretrained_model_name_or_path": "ada/tiny-ddpm",
+        "dataset_name": "ada/parquet",
+    }
     run, _ = run_child(hub, tmp_path, **names)
     assert (run.model / "unet/diffusion_pytorch_model.safetensors").is_file()
 
 
 def test_a_model_config_from_the_hub(hub: HubServer, tmp_path: Path) -> None:
-    names = {"model_config_name_or_path": "ada/unet", "dataset_name": "ada/parquet"}
+    names: dict[str, Any] = {"model_config_name_or_path": "ada/unet", "dataset_name": "ada/parquet"}
     run, _ = run_child(hub, tmp_path, **names)
     assert (run.model / "model_index.json").is_file()
 
@@ -143,7 +149,10 @@ def test_a_model_config_from_the_hub(hub: HubServer, tmp_path: Path) -> None:
 def test_what_is_refused_before_weights_are_fetched(
     hub: HubServer, tmp_path: Path, changes: dict[str, str], words: str
 ) -> None:
-    names = {"pretrained_model_name_or_path": "ada/tiny-sd", "dataset_name": "ada/folder"}
+    names: dict[str, Any] = {
+        "pretrained_model_name_or_path": "ada/tiny-sd",
+        "dataset_name": "ada/folder",
+    }
     before = len(hub.requests)
     _, said = run_child(hub, tmp_path, expect=2, **{**names, **changes})
     assert words in said

@@ -129,7 +129,7 @@ def test_stable_diffusion_with_min_snr_equals_the_script(
     tmp_path: Path, tiny_sd: Path, captioned: Path, prediction_type: str
 ) -> None:
     """train_text_to_image.py written out, with --snr_gamma 5."""
-    settings = {
+    settings: dict[str, Any] = {
         "pretrained_model_name_or_path": tiny_sd,
         "prediction_type": prediction_type,
         "train_data_dir": captioned,

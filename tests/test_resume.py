@@ -113,9 +113,7 @@ def test_runs_killed_many_times_end_with_the_same_bits(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_saves_and_the_same_command_goes_on(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def test_a_stop_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     settings = digits(
         tmp_path / "run",
         unet_config(tmp_path, channels=3),
@@ -201,9 +199,9 @@ def test_two_trainings_do_not_share_a_run(tmp_path: Path) -> None:
 def test_accelerate_launch_trains_and_passes_a_stop_on(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path), max_train_steps=4000)
     run = RunDir(settings["output_dir"])
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "accelerate.commands.launch", "-m", "memshield.train"]
-        + flags(**settings),
+        [*launch, "-m", "memshield.train", *flags(**settings)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

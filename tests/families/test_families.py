@@ -20,7 +20,7 @@ from memshield.families.base import Family, Placement
 from tests.runs import train
 from tests.tiny import ddpm_pipeline, image_folder, sd_pipeline, unet_config
 
-SHORT = {
+SHORT: dict[str, Any] = {
     "num_shards": 2,
     "num_rounds": 2,
     "max_train_steps": 8,
@@ -182,9 +182,7 @@ def lora_family(tmp_path: Path, base: Path, data: Path, **settings: Any) -> Fami
     }
     config = make_config(values)
     facts = read_facts(config)
-    return load(
-        resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32)
-    )
+    return load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
 
 
 def test_noise_offset_moves_whole_channels(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:

@@ -1,0 +1,163 @@
+"""Near duplicates against a naive twin that compares every two pictures."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from memshield.data.duplicates import groups, near_pairs, thumbnail
+from tests.data import encode
+from tests.tiny import Pixels, pictures
+
+Floats = npt.NDArray[np.float32]
+DISTANCE = 0.03
+
+
+def naive_pairs(vectors: Floats, distance: float) -> list[tuple[int, int]]:
+    exact = vectors.astype(np.float64)
+    found = []
+    for row in range(len(exact)):
+        apart = np.sqrt(np.mean((exact[row + 1 :] - exact[row]) ** 2, axis=1))
+        found += [(row, row + 1 + int(other)) for other in np.flatnonzero(apart <= distance)]
+    return found
+
+
+def pairs(vectors: Floats, distance: float) -> list[tuple[int, int]]:
+    found = near_pairs(vectors, distance)
+    assert found.shape == (len(found), 2)
+    return sorted((int(a), int(b)) for a, b in found)
+
+
+def clustered(count: int, width: int, seed: int, spread: float = DISTANCE) -> Floats:
+    """Vectors around common centres, about as far apart as the threshold."""
+    rng = np.random.default_rng(seed)
+    centres = rng.random((max(1, count // 4), width))
+    noise = rng.normal(0, spread / np.sqrt(2), (count, width))
+    found = centres[rng.integers(0, len(centres), count)] + noise
+    return found.clip(0, 1).astype(np.float32)
+
+
+def test_pairs_equal_those_of_the_twin() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        count, width = int(rng.integers(1, 200)), int(rng.choice([3, 48, 768]))
+        scattered = rng.random((count, width)).astype(np.float32)
+        copies = clustered(count, width, seed, 0.0)
+        for vectors in (scattered, copies, clustered(count, width, seed)):
+            for distance in (0.0, DISTANCE, 0.2):
+                assert pairs(vectors, distance) == naive_pairs(vectors, distance)
+
+
+def test_pairs_of_a_set_larger_than_a_block() -> None:
+    # Few values a vector, so that clusters lie next to each other and across the blocks.
+    vectors = clustered(5000, 6, seed=0, spread=0.01)
+    expected = naive_pairs(vectors, 0.01)
+    assert len(expected) > 5000
+    assert pairs(vectors, 0.01) == expected
+
+
+def test_equal_vectors_all_pair_up() -> None:
+    vectors = np.full((50, 768), 0.3, np.float32)
+    assert pairs(vectors, 0.0) == list(itertools.combinations(range(50), 2))
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("distance", [1e-3, DISTANCE, 0.05])
+def test_the_threshold_is_exact(distance: float, offset: float) -> None:
+    rng = np.random.default_rng(1)
+    direction = rng.choice([-1.0, 1.0], 768)
+    base = np.full(768, offset) + rng.random(768) * 0.05
+    for factor, near in ((0.999, True), (1.001, False)):
+        vectors = np.stack([base, base + direction * distance * factor]).astype(np.float32)
+        # Far ones beside them make the squares, and so their rounding, as large as they get.
+        far = np.stack([np.zeros(768), np.ones(768)]).astype(np.float32)
+        found = pairs(np.concatenate([vectors, far]), distance)
+        assert ((0, 1) in found) is near
+
+
+# Copies of pictures
+
+
+def large_pictures() -> list[Pixels]:
+    """Smooth pictures with fine detail, 128 px."""
+    rng = np.random.default_rng(3)
+    found = []
+    for smooth in pictures(12, 128):
+        detail = np.kron(rng.normal(0, 12, (64, 64, 1)), np.ones((2, 2, 1)))
+        found.append((smooth + detail).clip(0, 255).astype(np.uint8))
+    return found
+
+
+def jpeg(pixels: Pixels) -> Image.Image:
+    return Image.open(io.BytesIO(encode(pixels, "JPEG", quality=75)))
+
+
+def noisy(pixels: Pixels) -> Image.Image:
+    noise = np.random.default_rng(5).normal(0, 4, pixels.shape)
+    return Image.fromarray((pixels + noise).round().clip(0, 255).astype(np.uint8))
+
+
+def smaller(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels).resize((64, 64), Image.Resampling.LANCZOS)
+
+
+@pytest.mark.parametrize("copy", [Image.fromarray, jpeg, noisy, smaller])
+def test_copies_are_found_and_distinct_pictures_are_not(
+    copy: Callable[[Pixels], Image.Image],
+) -> None:
+    originals = large_pictures()
+    images = [Image.fromarray(pixels) for pixels in originals] + [copy(p) for p in originals]
+    vectors = np.stack([thumbnail(image) for image in images])
+    assert pairs(vectors, DISTANCE) == [(i, i + 12) for i in range(12)]
+
+
+def test_a_thumbnail_is_a_vector_of_colours() -> None:
+    vector = thumbnail(Image.new("RGB", (50, 20), (255, 0, 51)))
+    assert vector.dtype == np.float32
+    assert np.allclose(vector.reshape(16, 16, 3), [1.0, 0.0, 0.2])
+    assert thumbnail(Image.new("L", (4, 4))).shape == (768,)
+
+
+# Groups
+
+
+def naive_groups(hashes: list[str], vectors: Floats, distance: float) -> list[int]:
+    """Spread the lowest number along links until nothing changes, then number anew."""
+    near = set(naive_pairs(vectors, distance))
+    number = list(range(len(hashes)))
+    changed = True
+    while changed:
+        changed = False
+        for a, b in itertools.combinations(range(len(hashes)), 2):
+            if (hashes[a] == hashes[b] or (a, b) in near) and number[a] != number[b]:
+                number[a] = number[b] = min(number[a], number[b])
+                changed = True
+    order = list(dict.fromkeys(number))
+    return [order.index(n) for n in number]
+
+
+def test_groups_equal_those_of_the_twin() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(1, 40))
+        vectors = clustered(count, 48, seed)
+        hashes = [f"{number:x}" for number in rng.integers(0, 2 * count, count)]
+        expected = naive_groups(hashes, vectors, DISTANCE)
+        assert groups(hashes, vectors, DISTANCE).tolist() == expected
+
+
+def test_groups_are_numbered_in_the_order_of_their_first_picture() -> None:
+    vectors = np.eye(5, 16, dtype=np.float32)
+    assert groups(["z", "a", "z", "m", "a"], vectors, 0.0).tolist() == [0, 1, 0, 2, 1]
+    assert groups(list("edcba"), vectors, 0.0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_nearness_is_passed_on() -> None:
+    vectors = np.array([[0.0], [0.02], [0.04], [0.06], [0.5]], np.float32)
+    assert groups(list("abcde"), vectors, 0.025).tolist() == [0, 0, 0, 0, 1]
