@@ -27,7 +27,8 @@ def main() -> None:
         for w, b, a in zip(weights, ups, downs, strict=True):
             mean += w * b.double() @ a.double()
         left, values, right = torch.linalg.svd(mean)
-        return left[:, :RANK] * values[:RANK] @ right[:RANK]
+        best: torch.Tensor = left[:, :RANK] * values[:RANK] @ right[:RANK]
+        return best
 
     expected = dense()
     down, up, dropped = low_rank_mean(downs, ups, weights)
