@@ -86,6 +86,8 @@ class Budget:
         A step that ends a shard's turn belongs to that shard; one that ends a round belongs to
         the start of the next round, because checkpoints there are made after aggregation.
         """
+        if not 0 <= step <= self.total:
+            raise ValueError(f"step {step} lies beyond the run of {self.total}")
         ends = np.cumsum([sum(row) for row in self.steps])
         round = int(np.searchsorted(ends, step, side="right"))
         if round == len(self.steps):
@@ -95,4 +97,4 @@ class Budget:
             if inside <= steps:
                 return Position(round, shard, inside)
             inside -= steps
-        raise ValueError(f"step {step} lies beyond the run")
+        raise AssertionError("a round is the sum of its shards")

@@ -256,6 +256,9 @@ class Config(OutputSettings, TrainingSettings, MethodSettings, DataSettings, Mod
     @classmethod
     def _single_values_make_lists(cls, values: Any) -> Any:
         if isinstance(values, dict):
+            if values.get("mixed_precision") is False:
+                # YAML reads a bare no as false.
+                values = {**values, "mixed_precision": "no"}
             for name in ("validation_prompts", "validation_prompt", "report_to"):
                 if isinstance(values.get(name), str):
                     values = {**values, name: [values[name]]}
@@ -360,8 +363,13 @@ def _readable(detail: dict[str, Any]) -> UserError:
     if isinstance(cause, UserError):
         return cause
     name = str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden" and name == "validation_prompt":
+        return UserError(name, "given beside validation_prompts", "Give one of the two.")
+    described = "validation_prompts" if name == "validation_prompt" else name
     rule = detail["msg"][0].lower() + detail["msg"][1:]
-    return UserError(name, f"{rule}, got {detail['input']!r}", fields()[name].description or "")
+    return UserError(
+        name, f"{rule}, got {detail['input']!r}", fields()[described].description or ""
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

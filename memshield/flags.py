@@ -38,7 +38,7 @@ def parse_config(prog: str, argv: Sequence[str], description: str) -> Config:
         raise UserError(
             "command line", f"unexpected {rest[0]!r}", "Settings are given as --name value."
         )
-    given = vars(known)
+    given = {n: None if v in (["none"], ["null"]) else v for n, v in vars(known).items()}
     path = given.pop("config", None)
     values = read_yaml(Path(path)) if path else {}
     if "validation_prompts" in given:

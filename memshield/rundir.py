@@ -85,13 +85,17 @@ class RunDir:
 
 def _torn_then_continued(lines: list[str], position: int) -> bool:
     # A resumed run first ends the torn line, so a broken line may stand before an "attempt".
-    return '"attempt"' in lines[position + 1]
+    # A torn line of a run that was killed again may follow it.
+    return not lines[position].endswith("}")
 
 
 def is_alive(process: dict[str, Any]) -> bool:
     """Whether the process of a status entry {pid, start_time} still runs (pids are reused)."""
     try:
-        return bool(abs(psutil.Process(process["pid"]).create_time() - process["start_time"]) < 1.0)
+        found = psutil.Process(process["pid"])
+        same = abs(found.create_time() - process["start_time"]) < 1.0
+        # A killed child that nobody waited for is still listed.
+        return same and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -44,7 +44,7 @@ class PictureReader:
         self._center_crop = center_crop
         self.shape = (channels, resolution, resolution)
         self.fixed_crop = center_crop or examples.all_square()
-        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+        self._kept: dict[int, tuple[npt.NDArray[np.uint8], tuple[int, int]]] = {}
         fits = len(examples) * channels * resolution**2 <= IN_MEMORY_BYTES
         self.in_memory = self.fixed_crop and fits
 
@@ -62,7 +62,7 @@ class PictureReader:
         """
         kept = self._kept.get(index)
         if kept is not None:
-            return kept, (0, 0)
+            return kept
         row = int(self._examples.row[index])
         image = to_mode(open_image(self._source.picture(row)), self._mode)
         resolution = self.shape[1]
@@ -73,7 +73,7 @@ class PictureReader:
             top = int(down * (image.height - resolution + 1))
         pixels = crop(image, resolution, left, top)
         if self.in_memory:
-            self._kept[index] = pixels
+            self._kept[index] = (pixels, (top, left))
         return pixels, (top, left)
 
 

@@ -12,7 +12,14 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 Mode = Literal["L", "RGB"]
-BadImage = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+BadImage = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,  # AVIF
+    Image.DecompressionBombError,
+)
 """What Pillow raises for pictures that it cannot decode (truncated, unknown, hostile size)."""
 
 
@@ -31,7 +38,8 @@ def open_image(stored: Any) -> Image.Image:
     if stored is None:
         raise ValueError("there is no picture")
     if isinstance(stored, np.ndarray):
-        image = Image.fromarray(stored)
+        one_channel = stored.ndim == 3 and stored.shape[2] == 1
+        image = Image.fromarray(stored[:, :, 0] if one_channel else stored)
     elif isinstance(stored, Image.Image):
         image = stored
     else:

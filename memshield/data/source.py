@@ -131,6 +131,8 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
         raise UserError(field, f"there is no folder {named}", "Check the path.")
     try:
         opened = _load(path, named, config, revision)
+    except UserError:
+        raise
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(field, _one_line(error), _ACCESS) from None
     except HfHubHTTPError as error:

@@ -72,7 +72,7 @@ def assign_shards(
     rng = numpy_generator(seed, Purpose.SHARDS)
     units = _units(groups, num_shards, together=duplicates == "same_shard")
     if strategy == "contiguous":
-        return _fill_in_order(units, groups, num_shards)
+        return _fill_in_order(units, groups, num_shards, duplicates == "spread")
     classes = [int(labels[unit[0]]) if labels is not None else 0 for unit in units]
     if strategy == "random":
         classes = [0] * len(units)
@@ -123,23 +123,25 @@ def _largest_unit(images: int, num_shards: int) -> int:
     return images if num_shards == 1 else max(1, images // num_shards // 2)
 
 
-def _fill_in_order(units: list[Ints], groups: Ints, num_shards: int) -> Ints:
+def _fill_in_order(units: list[Ints], groups: Ints, num_shards: int, spread: bool) -> Ints:
+    """File order: groups first, each piece as near to its place as it may be; singles fill up."""
     images = len(groups)
-    ends = np.cumsum(largest_remainder(images, [1] * num_shards))
+    sizes = np.bincount(groups)
+    room = np.asarray(largest_remainder(images, [1] * num_shards))
+    most = _largest_unit(images, num_shards)
+    held: dict[int, Ints] = {}
     shard_of = np.full(images, -1, dtype=np.int64)
-    pieces: dict[int, tuple[int, int]] = {}
-    keys = []
-    for unit in units:
-        # Every further piece of a large group goes one shard further on than the one before.
-        first, count = pieces.get(int(groups[unit[0]]), (int(unit[0]), 0))
-        pieces[int(groups[unit[0]])] = (first, count + 1)
-        keys.append(
-            int(unit[0]) if len(unit) == 1 else (first + count * images // num_shards) % images
-        )
-    placed = 0
-    for u in np.argsort(keys, kind="stable").tolist():
-        # The shard in which the unit's middle falls: the borders move by half a unit at most.
-        middle = placed + (len(units[u]) - 1) // 2
-        shard_of[units[u]] = int(np.searchsorted(ends, middle, side="right"))
-        placed += len(units[u])
+    order = sorted(units, key=lambda u: (sizes[groups[u[0]]] == 1, -len(u), int(u[0])))
+    for unit in order:
+        same = held.setdefault(int(groups[unit[0]]), np.zeros(num_shards, dtype=np.int64))
+        # Singles take the first shard with room, so that they stay in file order.
+        single = sizes[groups[unit[0]]] == 1
+        place = 0 if single else int(unit[0]) * num_shards // images
+        distance = np.abs(np.arange(num_shards) - place)
+        full = room < len(unit)
+        beyond = same if spread else same + len(unit) > most
+        shard = int(np.lexsort((distance, np.where(full, -room, 0), full, beyond))[0])
+        shard_of[unit] = shard
+        same[shard] += len(unit)
+        room[shard] -= len(unit)
     return shard_of
