@@ -95,7 +95,7 @@ def is_alive(process: dict[str, Any]) -> bool:
         found = psutil.Process(process["pid"])
         same = abs(found.create_time() - process["start_time"]) < 1.0
         # A killed child that nobody waited for is still listed.
-        return same and found.status() != psutil.STATUS_ZOMBIE
+        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
