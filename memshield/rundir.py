@@ -68,25 +68,17 @@ class RunDir:
             return {}
 
     def read_events(self) -> list[dict[str, Any]]:
-        """All events, oldest first; a torn last line (the writer was killed) is ignored."""
+        """All events, oldest first; torn lines are ignored."""
         try:
             lines = self.events.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
         events = []
-        for position, line in enumerate(lines):
-            try:
+        for line in lines:
+            # A writer that was killed, or found the disk full, leaves a torn line.
+            with contextlib.suppress(json.JSONDecodeError):
                 events.append(json.loads(line))
-            except json.JSONDecodeError:
-                if position + 1 < len(lines) and not _torn_then_continued(lines, position):
-                    raise
         return events
-
-
-def _torn_then_continued(lines: list[str], position: int) -> bool:
-    # A resumed run first ends the torn line, so a broken line may stand before an "attempt".
-    # A torn line of a run that was killed again may follow it.
-    return not lines[position].endswith("}")
 
 
 def is_alive(process: dict[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from tests.data import save_set, settings
 from tests.tiny import Pixels, pictures
 
 RESOLUTION = 8
+RANDOM: dict[str, Any] = {"random_flip": True, "proportion_empty_prompts": 0.5}
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,16 @@ def test_batches_are_full_and_micro_batches_follow_the_order(wide: Path) -> None
             assert part.pixels.dtype == torch.uint8
 
 
+def test_accumulation_only_cuts_a_batch_into_parts(wide: Path) -> None:
+    whole = opened(wide, train_batch_size=6, **RANDOM).batches()
+    parts = opened(wide, train_batch_size=2, gradient_accumulation_steps=3, **RANDOM).batches()
+    for step in range(8):
+        (batch,) = whole[step]
+        for name in ("index", "flip", "empty", "pixels", "original_size", "crop"):
+            joined = np.concatenate([np.asarray(getattr(part, name)) for part in parts[step]])
+            assert np.array_equal(joined, np.asarray(getattr(batch, name))), name
+
+
 def test_there_is_no_last_step(wide: Path) -> None:
     batches = opened(wide).batches(encoded=True)
     with pytest.raises(TypeError, match="endless"):
@@ -129,9 +140,6 @@ def test_there_is_no_last_step(wide: Path) -> None:
 
 
 # The same step, the same batch
-
-
-RANDOM = {"random_flip": True, "proportion_empty_prompts": 0.5}
 
 
 def test_a_step_is_the_same_whenever_it_is_asked_for(wide: Path) -> None:
@@ -256,6 +264,15 @@ def test_a_share_of_the_captions_is_empty(wide: Path, share: float) -> None:
     assert abs(np.mean(empty) - share) <= (0.05 if 0 < share < 1 else 0)
 
 
+def test_flips_and_empty_captions_are_drawn_apart(wide: Path) -> None:
+    batches = opened(wide, **RANDOM).batches(encoded=True)
+    parts = [part for step in range(100) for part in batches[step]]
+    pairs = [pair for part in parts for pair in zip(part.flip, part.empty, strict=True)]
+    for both in ((True, True), (True, False), (False, True), (False, False)):
+        # 200 draws, 50 of each kind expected.
+        assert 25 <= pairs.count(both) <= 75
+
+
 @pytest.mark.parametrize(
     "change",
     [{"random_flip": True}, {"proportion_empty_prompts": 0.5}, {"center_crop": True}],
@@ -316,6 +333,16 @@ def test_captions_are_looked_up_by_example(wide: Path, square: Path) -> None:
         assert caption == f"caption {known[stored.tobytes()]}"
     plain = opened(square)
     assert captions_of(plain.source, plain.examples) is None
+
+
+def test_captions_of_pictures_after_a_bad_one_do_not_shift(tmp_path: Path) -> None:
+    stored: list[Pixels | bytes] = [*pictures(8)]
+    stored[2] = b"broken"
+    dataset = save_set(tmp_path / "set", stored, text=[f"caption {i}" for i in range(8)])
+    data = opened(dataset, skip_bad_images=True)
+    assert captions_of(data.source, data.examples) == [
+        f"caption {i}" for i in (0, 1, 3, 4, 5, 6, 7)
+    ]
 
 
 def shapes_of(dataset: Path) -> list[Pixels]:

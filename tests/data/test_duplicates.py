@@ -122,6 +122,9 @@ def test_a_thumbnail_is_a_vector_of_colours() -> None:
     assert vector.dtype == np.float32
     assert np.allclose(vector.reshape(16, 16, 3), [1.0, 0.0, 0.2])
     assert thumbnail(Image.new("L", (4, 4))).shape == (768,)
+    # Fine detail is averaged out, not picked from.
+    checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (32, 32))
+    assert np.allclose(thumbnail(Image.fromarray(checks)), 0.5, atol=0.01)
 
 
 # Groups

@@ -99,6 +99,26 @@ def test_missing_labels_are_minus_one(tmp_path: Path, twelve: list[Pixels]) -> N
     assert examples.label.tolist() == [-1, 2, *[0] * 10]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_of_the_members_are_spread_evenly(tmp_path: Path, seed: int) -> None:
+    stored: list[Pixels | bytes] = [*pictures(40)]
+    stored[1] = b"broken"
+    labels = [int(n) for n in np.random.default_rng(seed).permutation([0, 1, 1, 2] * 10)]
+    examples = prepared(
+        save_set(tmp_path / "set", stored, label=labels),
+        held_out_fraction=0.25,
+        skip_bad_images=True,
+        seed=seed,
+    ).examples
+    assert examples.label.tolist() == [labels[row] for row in examples.row.tolist()]
+    for label in (0, 1, 2):
+        sizes = np.bincount(
+            examples.shard[examples.members()][examples.label[examples.members()] == label],
+            minlength=2,
+        )
+        assert sizes.max() - sizes.min() <= 1
+
+
 def test_without_labels_all_are_minus_one(dataset: Path) -> None:
     assert prepared(dataset).examples.label.tolist() == [-1] * 12
 

@@ -121,6 +121,21 @@ def test_a_large_group_does_not_fill_a_shard(strategy: str) -> None:
     assert sorted(np.bincount(shard_of[:15], minlength=4).tolist()) == [0, 5, 5, 5]
 
 
+def test_a_large_group_of_one_class_does_not_unbalance_another_class() -> None:
+    groups = numbered(np.array([0] * 5 + list(range(1, 16))))
+    labels = [0] * 6 + [1] * 14
+    shard_of = assign_shards(groups, labels, 2, seed=0)
+    assert np.bincount(shard_of[6:]).tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "random"])
+def test_large_groups_do_not_unbalance_the_shards(strategy: str) -> None:
+    groups = numbered(np.array([0] * 5 + [1] * 4 + list(range(2, 33))))
+    for seed in range(20):
+        shard_of = assign_shards(groups, None, 4, strategy=strategy, seed=seed)
+        assert np.bincount(shard_of).tolist() == [10, 10, 10, 10]
+
+
 def test_one_shard_takes_everything() -> None:
     assert assign_shards(numbered(np.zeros(9, np.int64)), None, 1).tolist() == [0] * 9
 
