@@ -23,7 +23,8 @@ class StopRequest:
     """Turns the signals into a request that the loop answers when it can save.
 
     Outside `deferred` the request ends the program where it is: there is nothing to save yet.
-    A second signal while deferred ends it at once as well; the last checkpoint is whole.
+    While deferred, an interrupt (Ctrl-C) that follows another signal ends it at once as well;
+    the last checkpoint is whole.
     """
 
     def __init__(self) -> None:
@@ -33,8 +34,8 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # accelerate's launcher passes Ctrl-C on: the same signal may arrive twice at once, so
-        # only an interrupt after an interrupt counts as impatience.
+        # A launcher and its group may both pass SIGTERM on: only an interrupt, which a person
+        # sends, counts as impatience.
         again = self._received is not None and number == signal.SIGINT
         self._received = number
         if not self._deferred or again:

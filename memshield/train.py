@@ -94,7 +94,12 @@ def _supervise(config: Config, run: RunDir) -> int:
         log.info("Stopped. The same command goes on from the last checkpoint.")
         return 128 + stopped.signal_number
     except UserError as error:
-        failed(str(error))
+        if run.is_run() and before.get("state") in ("stopped", "failed", "done"):
+            # A start that was refused changes nothing about the run that stands here.
+            print(error, file=sys.stderr)
+            status.set(before["state"], before.get("reason"))
+        else:
+            failed(str(error))
         return 2
     except Exception as error:  # the process's outermost edge: the state must not stay "running"
         if _is_disk_full(error):

@@ -153,6 +153,7 @@ def test_another_config_in_the_same_folder(
     assert "num_rounds" not in said
     # Refusing leaves the finished run finished.
     assert run.model.is_dir()
+    assert run.read_status()["state"] == "done"
     train(**settings)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,12 +44,12 @@ def open_image(stored: Any) -> Image.Image:
         image = stored
     else:
         source = io.BytesIO(stored) if isinstance(stored, bytes) else Path(stored)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                image = Image.open(source)
-            except Image.DecompressionBombWarning as warning:
-                raise ValueError(str(warning)) from None
+        image = Image.open(source)
+        # Pillow only warns up to twice its limit, and warnings cannot be caught by thread.
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise ValueError(
+                f"{image.width} x {image.height} pixels are more than is safe to decode"
+            )
     image.load()
     return image
 

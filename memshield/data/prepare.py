@@ -106,7 +106,7 @@ def _scan(source: Source, rows: Sequence[int], describe: str) -> Iterator[Scanne
         tqdm(total=len(rows), desc=describe, unit="picture", delay=1) as bar,
     ):
         for chunk in chunks:
-            stored = source.rows[list(chunk)][source.columns.image]
+            stored = source.pictures(list(chunk))
             yield from pool.map(scan_picture, stored)
             bar.update(len(chunk))
 

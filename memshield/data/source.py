@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,19 +37,36 @@ class Source:
         columns: their names.
         there: names of all columns of the dataset.
         revision: commit on the Hub that was opened; None for local data.
+        roots: folders in which pictures that are stored as paths may lie.
     """
 
     rows: datasets.Dataset
     columns: Columns
     there: tuple[str, ...]
     revision: str | None = None
+    roots: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def picture(self, row: int) -> Any:
         """What the dataset stores for the picture of a row; see `images.open_image`."""
-        return self.rows[row][self.columns.image]
+        return self.pictures([row])[0]
+
+    def pictures(self, rows: list[int]) -> list[Any]:
+        """What is stored for the pictures of several rows; None for a path outside `roots`.
+
+        A table can name any file of the machine, another user's pictures too.
+        """
+        return [self._confined(stored) for stored in self.rows[rows][self.columns.image]]
+
+    def _confined(self, stored: Any) -> Any:
+        if not isinstance(stored, dict) or stored.get("bytes") or stored.get("path") is None:
+            return stored
+        path = Path(stored["path"])
+        forms = (Path(os.path.abspath(path)), path.resolve())
+        inside = any(form.is_relative_to(root) for form in forms for root in self.roots)
+        return stored if inside else None
 
     def captions(self) -> list[str] | None:
         """The caption of every row, "" where it is missing; the first where there are several."""
@@ -90,7 +108,20 @@ def open_source(config: Config) -> Source:
     if config.max_train_samples is not None and config.max_train_samples < len(rows):
         # As diffusers' examples do: shuffle with the seed, keep the first.
         rows = rows.shuffle(seed=config.seed).select(range(config.max_train_samples))
-    return Source(rows, columns, there, revision)
+    return Source(rows, columns, there, revision, _roots(config))
+
+
+def _roots(config: Config) -> tuple[Path, ...]:
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = [Path(HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE)]
+    local = Path(str(config.dataset_name or config.train_data_dir)).expanduser()
+    if local.exists():
+        # What lies in a folder of the user's own; caches are for what came from the Hub.
+        folders = [local if local.is_dir() else local.parent]
+    absolute = [Path(os.path.abspath(folder)) for folder in folders]
+    return tuple(dict.fromkeys([*absolute, *(folder.resolve() for folder in absolute)]))
 
 
 def _field(config: Config) -> str:
@@ -139,7 +170,10 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
         raise UserError(field, f"the Hub refused {named}: {_one_line(error)}", _ACCESS) from None
     except FileNotFoundError as error:
         raise UserError(field, f"no pictures found in {named}: {_one_line(error)}", "") from None
-    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
+    except ValueError as error:
+        wrong = "dataset_split" if "Unknown split" in str(error) else field
+        raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", "") from None
+    except (datasets.exceptions.DatasetGenerationError, IndexError) as error:
         # The library's own words for a wrong split, a wrong configuration, unreadable files.
         raise UserError(field, f"cannot open {named}: {_one_line(error)}", "") from None
     if isinstance(opened, datasets.DatasetDict):
@@ -150,6 +184,10 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
                 f"It has: {', '.join(opened)}.",
             )
         opened = opened[config.dataset_split]
+    elif config.dataset_split != "train" and opened.split != config.dataset_split:
+        raise UserError(
+            "dataset_split", f"{named} has no split {config.dataset_split!r}", "Leave it out."
+        )
     return opened
 
 

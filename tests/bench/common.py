@@ -63,7 +63,8 @@ def report(name: str, options: argparse.Namespace, config: dict[str, Any], **fig
     result = {
         "name": name,
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "-s") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + ("+" if _git("status", "-s", "--", "memshield", "configs") else ""),
         "device": f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()} cores",
         "versions": {package: version(package) for package in PACKAGES},
         "python": platform.python_version(),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from memshield.config import make_config
 from memshield.data.images import open_image
@@ -335,3 +336,23 @@ def test_metadata_may_name_pictures_in_any_order(tmp_path: Path) -> None:
     for row, caption in enumerate(captions):
         number = int(caption.split()[1])
         assert np.array_equal(np.asarray(open_image(source.picture(row))), pictures(4)[number])
+
+
+def test_a_table_cannot_name_pictures_elsewhere(tmp_path: Path, four: list[Pixels]) -> None:
+    """A path inside a parquet file may point at somebody else's picture on this machine."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.fromarray(four[0]).save(elsewhere / "private.png")
+    own = tmp_path / "set"
+    own.mkdir()
+    Image.fromarray(four[1]).save(own / "own.png")
+    paths = [own / "own.png", elsewhere / "private.png", own / ".." / "elsewhere" / "private.png"]
+    rows = {"image": [{"bytes": None, "path": str(path)} for path in paths]}
+    features = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    pq.write_table(pa.table(rows, schema=features), own / "set.parquet")
+    config = make_config(
+        {"model_config_name_or_path": "x", "dataset_name": str(own / "set.parquet")}
+    )
+    stored = open_source(config).pictures([0, 1, 2])
+    assert stored[0] is not None
+    assert stored[1:] == [None, None]
