@@ -60,8 +60,9 @@ class Replica:
     @torch.no_grad()
     def load_file(self, path: Path) -> None:
         """Copy values from a safetensors file, one tensor in memory at a time."""
-        with safe_open(path, framework="pt") as file:
-            for name, tensor in self.tensors().items():
+        for name, tensor in self.tensors().items():
+            # Opened anew each time: pages of a mapped file count as resident until it is closed.
+            with safe_open(path, framework="pt") as file:
                 tensor.copy_(file.get_tensor(name))
 
     @contextmanager
