@@ -21,6 +21,7 @@ from memshield.config import Config
 from memshield.ensemble import State
 
 _EMA = "ema."
+_MAPPED_BYTES = 64 * 2**20
 
 
 class Replica:
@@ -59,11 +60,17 @@ class Replica:
 
     @torch.no_grad()
     def load_file(self, path: Path) -> None:
-        """Copy values from a safetensors file, one tensor in memory at a time."""
-        for name, tensor in self.tensors().items():
-            # Opened anew each time: pages of a mapped file count as resident until it is closed.
+        """Copy values from a safetensors file, a part of it in memory at a time."""
+        live = list(self.tensors().items())
+        while live:
+            # Pages of a mapped file count as resident until it is closed: opened anew for each
+            # part. Opening for each tensor would read the file's index too often.
             with safe_open(path, framework="pt") as file:
-                tensor.copy_(file.get_tensor(name))
+                read = 0
+                while live and read < _MAPPED_BYTES:
+                    name, tensor = live.pop()
+                    tensor.copy_(file.get_tensor(name))
+                    read += tensor.nbytes
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
