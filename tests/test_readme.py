@@ -1,0 +1,42 @@
+"""The README's figures are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.bench.common import RESULTS, ROOT
+
+
+def result(name: str) -> dict[str, Any]:
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def rows() -> list[str]:
+    """The table, from the results."""
+    step, bank = result("step_cpu"), result("loss_bank_cpu")
+    shards, low = result("shards_cpu"), result("low_rank_cpu")
+    by_batch = ", ".join(f"{step[f'batch_{n}']['ratio']:.3f}" for n in (32, 64, 128))
+    return [
+        f"| a step with anti-gradient control over one without (batch 32, 64, 128) | {by_batch} |",
+        f"| bank update over a loop with `.item()` (batch 128) | {bank['speed_up']:.1f} x faster |",
+        f"| 8 shards over 1, same samples: time | {shards['time_ratio']:.3f} |",
+        f"| 8 shards over 1: peak memory, full, moments reset | "
+        f"{shards['full_reset_peak_ratio']:.3f} |",
+        f"| 8 shards over 1: peak memory, LoRA | {shards['lora_peak_ratio']:.3f} |",
+        f"| low-rank mean of LoRAs: largest difference to a dense SVD | "
+        f"{low['largest_difference']:.1e} |",
+    ]
+
+
+def test_every_figure_is_a_committed_result() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in rows():
+        assert row in text
+
+
+def test_results_say_where_they_come_from() -> None:
+    for path in RESULTS.glob("*.json"):
+        found = json.loads(path.read_text())
+        assert {"command", "config", "commit", "versions", "device"} <= found.keys()
+        assert not found["commit"].endswith("+"), f"{path.name} is of an uncommitted tree"
