@@ -121,6 +121,12 @@ class DataSettings(_Settings):
     cache_latents: bool | None = setting(
         None, "Encode every picture once and keep the result; by default where crops allow it."
     )
+    enable_vae_slicing: bool = setting(
+        False, "Encode the pictures of a batch one by one, to save memory."
+    )
+    enable_vae_tiling: bool = setting(
+        False, "Encode large pictures in overlapping tiles, to save memory; seams are blended."
+    )
     dataloader_num_workers: int = setting(
         0,
         "Processes that prepare batches; 0 prepares them in the main one.",
@@ -160,7 +166,21 @@ class MethodSettings(_Settings):
         "size", "Weight of a shard in the mean: its share of pictures, or the same for all."
     )
     shard_optimizer: Literal["keep", "reset"] | None = setting(
-        None, "A shard's optimizer moments between rounds; by default keep, for LoRA reset."
+        None,
+        "A shard's optimizer moments between rounds; by default keep for pixel models, reset for "
+        "text models, whose moments are large or, in a LoRA, lose their basis.",
+    )
+    shard_optimizer_offload: Literal["cpu", "disk"] = setting(
+        "cpu", "Where kept moments wait for their shard's next turn.", free=True
+    )
+    outer_learning_rate: float = setting(
+        1.0,
+        "Step along the round's mean difference (DiLoCo, arXiv 2311.08105); 1 is the plain mean.",
+        gt=0,
+        le=10,
+    )
+    outer_momentum: float = setting(
+        0.0, "Nesterov momentum of that step over the rounds; 0 is the plain mean.", ge=0, lt=1
     )
 
 
@@ -182,7 +202,18 @@ class TrainingSettings(_Settings):
     mixed_precision: Literal["no", "fp16", "bf16"] | None = setting(
         None, "Precision of the forward pass; by default what accelerate was launched with."
     )
-    allow_tf32: bool = setting(False, "Allow TF32 matrix products on NVIDIA GPUs.")
+    allow_tf32: bool = setting(False, "Allow TF32 matrix products on NVIDIA GPUs.", free=True)
+    channels_last: bool | None = setting(
+        None,
+        "Keep the network's convolutions in channels-last order; by default on a GPU with fp16 "
+        "or bf16, where it is faster.",
+        free=True,
+    )
+    torch_compile: bool = setting(
+        False,
+        "Compile the network before the first step: minutes of waiting for faster steps.",
+        free=True,
+    )
     learning_rate: float = setting(1e-4, "Peak learning rate.", gt=0, le=10)
     scale_lr: bool = setting(
         False, "Multiply the learning rate by train_batch_size x gradient_accumulation_steps."

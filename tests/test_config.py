@@ -349,6 +349,10 @@ def test_what_may_differ_on_resume() -> None:
     assert {name for name in fields() if may_differ_on_resume(name)} == {
         "dataloader_num_workers",
         "gradient_checkpointing",
+        "allow_tf32",
+        "channels_last",
+        "torch_compile",
+        "shard_optimizer_offload",
         "output_dir",
         "checkpointing_steps",
         "checkpoints_total_limit",
