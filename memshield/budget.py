@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 
 def largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
     """Split `total` in proportion to `weights` into whole parts that add up to it exactly.
@@ -36,15 +34,6 @@ def steps_of_run(images: int, epochs: int, images_a_step: int, max_steps: int | 
     A mitigated run takes exactly as many, over all its shards.
     """
     return max_steps if max_steps is not None else math.ceil(images * epochs / images_a_step)
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: `done` steps of shard `shard` in round `round` have been taken."""
-
-    round: int
-    shard: int
-    done: int
 
 
 @dataclass(frozen=True)
@@ -80,21 +69,11 @@ class Budget:
         """Steps of the whole run when a round has ended."""
         return sum(map(sum, self.steps[: round + 1]))
 
-    def locate(self, step: int) -> Position:
-        """Where a run stands after `step` steps of all.
+    def on_rank(self, round: int, rank: int, ranks: int) -> int:
+        """Steps of a round that one of `ranks` processes takes: shard k is on rank k mod ranks."""
+        return sum(self.steps[round][rank::ranks])
 
-        A step that ends a shard's turn belongs to that shard; one that ends a round belongs to
-        the start of the next round, because checkpoints there are made after aggregation.
-        """
-        if not 0 <= step <= self.total:
-            raise ValueError(f"step {step} lies beyond the run of {self.total}")
-        ends = np.cumsum([sum(row) for row in self.steps])
-        round = int(np.searchsorted(ends, step, side="right"))
-        if round == len(self.steps):
-            return Position(round, 0, 0)
-        inside = step - (int(ends[round - 1]) if round else 0)
-        for shard, steps in enumerate(self.steps[round]):
-            if inside <= steps:
-                return Position(round, shard, inside)
-            inside -= steps
-        raise AssertionError("a round is the sum of its shards")
+    def reached(self, round: int, taken: int, ranks: int) -> int:
+        """Steps of the whole run when every rank has taken `taken` in a round, or all its own."""
+        before = self.round_end(round - 1) if round else 0
+        return before + sum(min(taken, self.on_rank(round, r, ranks)) for r in range(ranks))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from memshield.families.lora import pairs
+from memshield.ranks import Ranks
 
 State = dict[str, Tensor]
 
@@ -30,11 +31,17 @@ class Mean(Protocol):
     def add(self, proxy: State, weight: float) -> None:
         """Take in the next proxy; its tensors may be overwritten afterwards."""
 
-    def result(self) -> State:
-        """The mean of all that was added."""
+    def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
+        """The mean of what all ranks added; every rank calls this and gets the same.
+
+        Args:
+            ranks: the processes of the run.
+            weights: [K] of all shards.
+            like: tensors of a proxy's shapes, for a rank that added none.
+        """
 
     def state_dict(self) -> State:
-        """Tensors to save."""
+        """Tensors to save; empty before the first proxy."""
 
     def load_state_dict(self, state: State) -> None:
         """Go on from what was saved."""
@@ -55,9 +62,11 @@ class WeightedMean:
             for name, tensor in proxy.items():
                 self._sum[name].add_(tensor.detach(), alpha=weight)
 
-    def result(self) -> State:
-        """The sum; the weights add up to one."""
-        return self._sum
+    def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
+        """The sum over all ranks; the weights add up to one."""
+        total = self._sum or {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+        ranks.sum(total.values())
+        return total
 
     def state_dict(self) -> State:
         """The running sum."""
@@ -72,54 +81,78 @@ class LowRankMean:
     """The best rank-r approximation of sum_k w_k B_k A_k over the LoRA pairs of the proxies.
 
     Averaging the As and the Bs apart is not averaging their products. Factors are small: they
-    are gathered in host memory and combined when all are there.
+    are gathered in the host memory of rank 0 and combined when all are there.
+
+    Attributes:
+        energy_dropped: largest share of squared singular values lost in a pair, on rank 0.
     """
 
     def __init__(self) -> None:
-        self._proxies: list[tuple[float, State]] = []
+        self._proxies: list[State] = []
         self.energy_dropped = 0.0
 
     def add(self, proxy: State, weight: float) -> None:
-        """Keep a copy of a proxy's factors."""
-        copies = {name: t.detach().to("cpu", copy=True) for name, t in proxy.items()}
-        self._proxies.append((weight, copies))
+        """Keep a copy of a proxy's factors; weights are needed in the end only."""
+        self._proxies.append({name: t.detach().to("cpu", copy=True) for name, t in proxy.items()})
 
-    def result(self) -> State:
-        """Mean factors of every pair; `energy_dropped` becomes the largest share lost in one."""
-        weights = [weight for weight, _ in self._proxies]
-        states = [state for _, state in self._proxies]
+    def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
+        """Mean factors of every pair, from the proxies in shard order."""
+        if ranks.count == 1:
+            return self._combine(self._proxies, weights)
+        blank = {name: torch.zeros_like(tensor, device="cpu") for name, tensor in like.items()}
+        # Every rank sends as many as the one with the most has; shard k is rank k mod W's.
+        most = -(-len(weights) // ranks.count)
+        padded = [*self._proxies, *[blank] * (most - len(self._proxies))]
+        found = ranks.to_first(torch.stack([_flatten(proxy, blank) for proxy in padded]))
+        mean = blank
+        if ranks.is_first:
+            proxies = [
+                _unflatten(found[k % ranks.count][k // ranks.count], blank)
+                for k in range(len(weights))
+            ]
+            mean = self._combine(proxies, weights)
+        flat = _flatten(mean, blank)
+        ranks.from_first(flat)
+        return _unflatten(flat, blank)
+
+    def _combine(self, proxies: Sequence[State], weights: Sequence[float]) -> State:
         mean: State = {}
         self.energy_dropped = 0.0
-        for down, up in pairs(list(states[0])):
+        for down, up in pairs(list(proxies[0])):
             mean[down], mean[up], dropped = low_rank_mean(
-                [state[down] for state in states], [state[up] for state in states], weights
+                [proxy[down] for proxy in proxies], [proxy[up] for proxy in proxies], weights
             )
             self.energy_dropped = max(self.energy_dropped, dropped)
-        return mean
+        return {name: mean[name] for name in proxies[0]}
 
     def state_dict(self) -> State:
-        """All factors gathered so far, and their weights in float64."""
-        state = {
-            f"{k}/{name}": tensor
-            for k, (_, proxy) in enumerate(self._proxies)
+        """All factors gathered so far."""
+        return {
+            f"{i}/{name}": tensor
+            for i, proxy in enumerate(self._proxies)
             for name, tensor in proxy.items()
         }
-        weights = torch.tensor([weight for weight, _ in self._proxies], dtype=torch.float64)
-        return {**state, "weights": weights}
 
     def load_state_dict(self, state: State) -> None:
         """Go on from gathered factors."""
-        self._proxies = [
-            (
-                weight,
-                {
-                    name.removeprefix(f"{k}/"): tensor
-                    for name, tensor in state.items()
-                    if name.startswith(f"{k}/")
-                },
-            )
-            for k, weight in enumerate(state["weights"].tolist())
-        ]
+        proxies: dict[int, State] = {}
+        for key, tensor in state.items():
+            place, _, name = key.partition("/")
+            proxies.setdefault(int(place), {})[name] = tensor
+        self._proxies = [proxies[place] for place in sorted(proxies)]
+
+
+def _flatten(state: State, like: State) -> Tensor:
+    # In the order of `like`: one that was read from a file has another.
+    return torch.cat([state[name].flatten() for name in like])
+
+
+def _unflatten(flat: Tensor, like: State) -> State:
+    parts = flat.split([tensor.numel() for tensor in like.values()])
+    return {
+        name: part.reshape(tensor.shape)
+        for (name, tensor), part in zip(like.items(), parts, strict=True)
+    }
 
 
 def low_rank_mean(

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
+from enum import IntEnum
 from functools import partial
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pathlib import Path
 
 from memshield.anti_gradient import LossBank
-from memshield.budget import Budget, Position
-from memshield.checkpoint import Checkpoint, Checkpointer, Part
+from memshield.budget import Budget
+from memshield.checkpoint import Checkpoint, Checkpointer, Part, Place
 from memshield.config import Config
 from memshield.data.batches import PictureReader, ShardBatches
 from memshield.data.examples import Examples
 from memshield.ensemble import LowRankMean, Mean, WeightedMean, shard_weights
 from memshield.families.base import Family
-from memshield.progress import Progress
-from memshield.replica import Replica, Shard
+from memshield.outer import OuterStep
+from memshield.progress import Listener
+from memshield.ranks import Ranks
+from memshield.replica import Replica, Shard, stream
 from memshield.rundir import RunDir, new_folder
 from memshield.samples import make_grid, save_picture
+from memshield.skips import write_skips
 from memshield.step import Encoder, Stepper, learning_rate_schedule
 from memshield.stop import StopRequest
 
-log = logging.getLogger("memshield")
+
+class Intent(IntEnum):
+    """Why a rank comes to a meeting inside a round."""
+
+    SAVE = 0
+    STOP = 1
+    END = 2
 
 
 class Trainer:
-    """Runs a whole training, from wherever it stands.
+    """Runs a rank's part of a whole training, from wherever it stands.
 
     Args:
         config: resolved settings.
-        run: the run directory.
+        run: the run directory, the same for all ranks.
+        ranks: the processes of the run.
         family: the loaded model.
         examples: the table.
         reader: of the pictures, or None where encodings are cached.
@@ -50,36 +57,39 @@ class Trainer:
         self,
         config: Config,
         run: RunDir,
+        ranks: Ranks,
         family: Family,
         examples: Examples,
         reader: PictureReader | None,
         encoder: Encoder,
         budget: Budget,
-        progress: Progress,
+        progress: Listener,
         stop: StopRequest,
         prompts: Sequence[str] | None = None,
     ) -> None:
         self.config = config
         self.run = run
+        self.ranks = ranks
         self.family = family
+        self.examples = examples
         self.budget = budget
         self.progress = progress
         self.stop = stop
         self.prompts = prompts
         self.replica = Replica(family.trainable(), config)
         self.stepper = Stepper(config, family, self.replica, encoder)
-        self.checkpointer = Checkpointer(run, config.checkpoints_total_limit)
-        self.weights = shard_weights(examples.shard_sizes(), config.aggregate_weights)
-        self.shards = [self._new_shard(examples, k) for k in range(config.num_shards)]
-        self.batches = [ShardBatches(config, examples, k, reader) for k in range(len(self.shards))]
-        self.schedules = [
-            learning_rate_schedule(config, budget.of_shard(k), budget.total)
-            for k in range(len(self.shards))
-        ]
+        self.checkpointer = Checkpointer(run, config.checkpoints_total_limit, ranks)
+        self.weights = shard_weights(
+            examples.shard_sizes()[: config.num_shards], config.aggregate_weights
+        )
+        self.shards = [self._new_shard(k) for k in ranks.own(config.num_shards)]
+        self.batches = {s.number: ShardBatches(config, examples, s.number, reader)
+                        for s in self.shards}  # fmt: skip
         self.mean = self._new_mean()
-        self.step = 0
+        self.outer = OuterStep(config) if OuterStep.is_wanted(config) else None
+        self.turn = self.done = 0
 
-    def _new_shard(self, examples: Examples, k: int) -> Shard:
+    def _new_shard(self, k: int) -> Shard:
         config = self.config
         bank = LossBank(
             self.family.num_slots,
@@ -88,7 +98,9 @@ class Trainer:
             config.loss_bank_debias,
             self.family.device,
         )
-        return Shard(k, examples.of_shard(k), bank)
+        on_disk = config.shard_optimizer_offload == "disk" and config.num_shards > 1
+        scratch = self.run.moments / f"shard-{k}.safetensors" if on_disk else None
+        return Shard(k, self.examples.of_shard(k), bank, scratch)
 
     def _new_mean(self) -> Mean:
         return LowRankMean() if self.config.training == "lora" else WeightedMean()
@@ -96,7 +108,7 @@ class Trainer:
     @property
     def ensemble(self) -> bool:
         """Whether there is anything to average."""
-        return len(self.shards) > 1
+        return self.config.num_shards > 1
 
     def train(self, checkpoint: Checkpoint | None) -> None:
         """Train from a checkpoint, or from the beginning, to the end of the last round.
@@ -104,136 +116,213 @@ class Trainer:
         Raises:
             Stopped: the process was asked to stop; a checkpoint was made.
             NonFiniteLossError: the loss is NaN or infinite.
+            RankLostError: another process of the run is gone.
         """
-        position = self._restore(checkpoint)
+        first = self._restore(checkpoint)
         self.family.network.train()
-        while position.round < len(self.budget.steps):
-            for shard in self.shards[position.shard :]:
-                self._turn(position.round, shard, position.done)
-                position = Position(position.round, shard.number, 0)
-                if self.ensemble:
-                    self.mean.add(self.replica.tensors(), self.weights[shard.number])
-            if self.ensemble:
-                self.replica.load(self.mean.result())
-            self._end_round(position.round)
-            position = Position(position.round + 1, 0, 0)
+        for round in range(first, len(self.budget.steps)):
+            for shard in self.shards[self.turn :]:
+                self._take_turn(round, shard)
+            while not self._meet(round, Intent.END):
+                pass
+            self._end_round(round)
+        shutil.rmtree(self.run.moments, ignore_errors=True)
 
-    def _turn(self, round: int, shard: Shard, done: int) -> None:
+    def _take_turn(self, round: int, shard: Shard) -> None:
         """A shard's steps in a round: its proxy starts from the aggregate and sees only D_k."""
         k = shard.number
-        if done == 0 and k > 0:
-            self._load_start(round)
+        if self.done == 0 and self.turn > 0:
+            self.replica.load_file(self._start_file(round))
         self.stepper.begin_turn(shard)
         first = self.budget.before(round, k)
-        steps = range(first + done, first + self.budget.steps[round][k])
-        for step, batches in zip(steps, self.batches[k].loader(steps), strict=True):
-            result = self.stepper.step(shard, step, batches, self.schedules[k](step))
-            self.step += 1
-            shard.last_step = self.step
-            self.progress.step(self.step, round + 1, k + 1, result)
-            if self.step == self.budget.round_end(round):
-                break  # the checkpoint of the round's end follows the aggregation
-            if self.stop.requested or self.step % self.config.checkpointing_steps == 0:
-                self._save_inside_round(round, shard)
-                self.stop.obey()
+        schedule = learning_rate_schedule(self.config, self.budget.of_shard(k), self.budget.total)
+        steps = range(first + self.done, first + self.budget.steps[round][k])
+        last = self.budget.on_rank(round, self.ranks.rank, self.ranks.count)
+        taken = last - sum(self.budget.steps[round][s.number] for s in self.shards[self.turn :])
+        taken += self.done
+        with closing(self.batches[k].load(steps)) as loaded:
+            for step, batches in zip(steps, loaded, strict=True):
+                result = self.stepper.step(shard, step, batches, schedule(step))
+                self.done += 1
+                taken += 1
+                self.progress.step(self._reached(round, taken), round + 1, k + 1, result)
+                if taken == last:
+                    break  # the meeting at the round's end follows
+                if self.ranks.stop_wanted():
+                    self._meet(round, Intent.STOP, shard)
+                elif self._is_due(round, taken):
+                    self._meet(round, Intent.SAVE, shard)
         self.stepper.end_turn(shard)
         if self.config.shard_optimizer == "reset":
             shard.forget_moments()
+        if self.ensemble:
+            self.mean.add(self.replica.tensors(), self.weights[k])
+        self.turn, self.done = self.turn + 1, 0
+
+    def _reached(self, round: int, taken: int) -> int:
+        return self.budget.reached(round, taken, self.ranks.count)
+
+    def _is_due(self, round: int, taken: int) -> bool:
+        every = self.config.checkpointing_steps
+        return self._reached(round, taken) // every > self._reached(round, taken - 1) // every
+
+    def _meet(self, round: int, intent: Intent, active: Shard | None = None) -> bool:
+        """Meet the other ranks inside a round; True when all are through with their shards.
+
+        Until they are, whoever comes wants a checkpoint made, in which ranks that wait take part.
+        """
+        said = self.ranks.gather([int(intent), self.turn, self.done])
+        if all(theirs[0] == Intent.END for theirs in said):
+            return True
+        places = [Place(turn, done) for _, turn, done in said]
+        self._save_inside_round(round, places[: self.config.num_shards], active)
+        if any(theirs[0] == Intent.STOP for theirs in said):
+            self.stop.note()
+            self.stop.obey()
+        return False
 
     def _end_round(self, round: int) -> None:
+        if self.ensemble:
+            self._aggregate(round)
         number = round + 1
-        folder = self.run.rounds / str(number)
-        previous = self.run.rounds / str(round)
-        with self.replica.averaged(), new_folder(folder) as aside:
-            self.family.save(aside, previous if previous.is_dir() else None)
-        extra: dict[str, Any] = {}
+        if self.ranks.is_first:
+            previous = self.run.rounds / str(round)
+            with self.replica.averaged(), new_folder(self.run.rounds / str(number)) as aside:
+                self.family.save(aside, previous if previous.is_dir() else None)
+        self.turn = self.done = 0
+        step = self.budget.round_end(round)
+        self._save(step, self._parts_between_rounds(number), number)
+        loss, kept, stopping = self._figures_of_round()
+        extra = {}
         if isinstance(self.mean, LowRankMean) and self.ensemble:
             extra["energy_dropped"] = self.mean.energy_dropped
         self.mean = self._new_mean()
-        self._save(f"start-{number}", self._shard_parts(None))
-        self._write_skips()
-        self.progress.round_ended(self.step, number, **extra)
-        self.stop.obey()
-        self._show_samples(number)
+        self.progress.round_ended(step, number, loss, kept, **extra)
+        if stopping:
+            self.stop.note()
+            self.stop.obey()
+        self._show_samples(step, number)
 
-    def _show_samples(self, number: int) -> None:
+    def _aggregate(self, round: int) -> None:
+        live = self.replica.tensors()
+        mean = self.mean.over(self.ranks, self.weights, live)
+        if self.outer is not None:
+            names = set(self.replica.parameters)
+            self.outer.apply(stream(self._start_file(round)), mean, names)
+        self.replica.load(mean)
+
+    def _figures_of_round(self) -> tuple[float, float, bool]:
+        """Mean loss and share kept over all ranks' steps, and whether one wants to stop."""
+        own = [*self.progress.take_round(), self.ranks.stop_wanted()]
+        found = self.ranks.gather(own)
+        steps = max(1, sum(count for count, _, _, _ in found))
+        loss = sum(count * mean for count, mean, _, _ in found) / steps
+        kept = sum(count * share for count, _, share, _ in found) / steps
+        return loss, kept, any(stop for _, _, _, stop in found)
+
+    def _show_samples(self, step: int, number: int) -> None:
+        if not self.ranks.is_first:
+            return
         path = self.run.samples / f"round-{number:04d}.png"
         with self.replica.averaged():
             image = make_grid(self.family, self.config, self.prompts)
         if image is not None:
             save_picture(image, path)
-            self.progress.events.write(
-                "sample", step=self.step, round=number, file=str(path.relative_to(self.run.path))
-            )
+            self.progress.sampled(step, number, str(path.relative_to(self.run.path)))
 
     def promote(self, number: int) -> None:
         """Copy a round's aggregate to model/: what a user loads."""
-        with new_folder(self.run.model) as aside:
-            shutil.copytree(self.run.rounds / str(number), aside, dirs_exist_ok=True)
+        if self.ranks.is_first:
+            with new_folder(self.run.model) as aside:
+                shutil.copytree(self.run.rounds / str(number), aside, dirs_exist_ok=True)
 
     # Checkpoints
 
-    def _save(self, weights: str, parts: dict[str, Part]) -> None:
-        whole = {"weights": Part(weights, lambda: (self.replica.tensors(), {})), **parts}
-        self.checkpointer.save(self.step, whole, {})
-        self.progress.events.write("checkpoint", step=self.step)
+    def _save(
+        self, step: int, parts: dict[str, Part], round: int, places: Sequence[Place] = ()
+    ) -> None:
+        saved = self.checkpointer.save(step, parts, round, places)
+        if self.ranks.is_first:
+            write_skips(self.run.skips, saved, self.examples)
+        self.progress.saved(step)
 
-    def _save_inside_round(self, round: int, shard: Shard) -> None:
-        self.stepper.note_scaler(shard)
-        parts = self._shard_parts(shard)
-        if self.ensemble:
+    def _save_inside_round(self, round: int, places: Sequence[Place], active: Shard | None) -> None:
+        rank = self.ranks.rank
+        parts = self._shard_parts(active)
+        if active is not None:
+            self.stepper.note_scaler(active)
+            version = f"proxy-{active.number}-{active.steps}"
+            parts[f"proxy-{rank}"] = Part(version, lambda: (self.replica.tensors(), {}))
+        if self.ensemble and self.turn > 0:
+            version = f"mean-{round}-{rank}-{self.turn}"
+            parts[f"mean-{rank}"] = Part(version, lambda: (self.mean.state_dict(), {}))
+        if self.ensemble and self.ranks.is_first:
             parts["start"] = Part(f"start-{round}", None)
-            if shard.number > 0:
-                version = f"mean-{round}-{shard.number}"
-                parts["mean"] = Part(version, lambda: (self.mean.state_dict(), {}))
-        self._save(f"proxy-{self.step}", parts)
-        self._write_skips()
+            if self.outer is not None and self.outer.momentum:
+                parts["momentum"] = Part(f"momentum-{round}", None)
+        step = self.budget.round_end(round - 1) if round else 0
+        for other, place in enumerate(places):
+            turns = self.budget.steps[round][other :: self.ranks.count]
+            step += sum(turns[: place.turn]) + place.done
+        self._save(step, parts, round, places)
+
+    def _parts_between_rounds(self, round: int) -> dict[str, Part]:
+        parts = self._shard_parts(None)
+        if self.ranks.is_first:
+            parts["start"] = Part(f"start-{round}", lambda: (self.replica.tensors(), {}))
+            outer = self.outer
+            if outer is not None and outer.momentum:
+                parts["momentum"] = Part(f"momentum-{round}", lambda: (outer.momentum, {}))
+        return parts
 
     def _shard_parts(self, active: Shard | None) -> dict[str, Part]:
         parts = {}
         for shard in self.shards:
-            if shard.last_step >= 0:
-                optimizer = self.stepper.optimizer if shard is active else None
-                parts[f"shard-{shard.number}"] = Part(
-                    f"shard-{shard.number}-{shard.last_step}", partial(shard.state, optimizer)
-                )
+            if shard.steps > 0:
+                version = f"shard-{shard.number}-{shard.steps}"
+                optimizer = None
+                if shard is active:
+                    optimizer = self.stepper.optimizer
+                    if self.config.shard_optimizer == "reset":
+                        version += "-active"  # when its turn ends, its moments are forgotten
+                parts[f"shard-{shard.number}"] = Part(version, partial(shard.state, optimizer))
         return parts
 
-    def _restore(self, checkpoint: Checkpoint | None) -> Position:
+    def _restore(self, checkpoint: Checkpoint | None) -> int:
+        """Stand where a checkpoint was made; the round to go on with."""
         if checkpoint is None:
             if self.ensemble:
-                # Every shard but the first reads its start from disk, in round 0 too.
-                self._save("start-0", {})
-            return Position(0, 0, 0)
+                # Every proxy but the first reads its start from disk, in round 0 too.
+                self._save(0, self._parts_between_rounds(0), 0)
+                if not self.ranks.is_first:
+                    self.replica.load_file(self._start_file(0))
+            return 0
         self.checkpointer.last = checkpoint
-        self.step = checkpoint.step
-        self.replica.load_file(checkpoint.path("weights"))
         for shard in self.shards:
             if checkpoint.has(f"shard-{shard.number}"):
                 shard.load(checkpoint.path(f"shard-{shard.number}"))
-        if checkpoint.has("mean"):
-            from safetensors.torch import load_file
+        if checkpoint.has("momentum") and self.outer is not None:
+            self.outer.momentum = dict(stream(checkpoint.path("momentum")))
+        rank = self.ranks.rank
+        if not checkpoint.places:
+            self.replica.load_file(checkpoint.path("start"))
+            self._make_missing_samples(checkpoint)
+        elif rank < len(checkpoint.places):
+            self.turn, self.done = checkpoint.places[rank].turn, checkpoint.places[rank].done
+            if checkpoint.has(f"proxy-{rank}"):
+                self.replica.load_file(checkpoint.path(f"proxy-{rank}"))
+            if checkpoint.has(f"mean-{rank}"):
+                self.mean.load_state_dict(dict(stream(checkpoint.path(f"mean-{rank}"))))
+        return checkpoint.round
 
-            self.mean.load_state_dict(load_file(checkpoint.path("mean")))
-        position = self.budget.locate(self.step)
-        if position.done == 0 and position.round > 0:
-            path = self.run.samples / f"round-{position.round:04d}.png"
-            if not path.exists():
-                self._show_samples(position.round)
-        return position
+    def _make_missing_samples(self, checkpoint: Checkpoint) -> None:
+        """A run may have been killed after a round's checkpoint and before its samples."""
+        path = self.run.samples / f"round-{checkpoint.round:04d}.png"
+        if checkpoint.round > 0 and not path.exists():
+            self._show_samples(checkpoint.step, checkpoint.round)
 
-    def _load_start(self, round: int) -> None:
+    def _start_file(self, round: int) -> Path:
         assert self.checkpointer.last is not None
         path = self.checkpointer.last.find(f"start-{round}")
         assert path is not None, "every checkpoint of a round holds its start"
-        self.replica.load_file(path)
-
-    def _write_skips(self) -> None:
-        index = np.concatenate([shard.members for shard in self.shards])
-        draws = np.concatenate([shard.draws for shard in self.shards])
-        skips = np.concatenate([shard.skips for shard in self.shards])
-        order = np.argsort(index)
-        table = pa.table({"index": index[order], "draws": draws[order], "skips": skips[order]})
-        aside = self.run.skips.with_name(".skips.parquet.tmp")
-        pq.write_table(table, aside)
-        aside.replace(self.run.skips)
+        return path

@@ -70,6 +70,14 @@ def budget_of(config: Config, examples: Examples) -> Budget:
     """
     batch = config.train_batch_size * config.gradient_accumulation_steps
     images = len(examples.members())
+    smallest = min(examples.shard_sizes())
+    if smallest < batch:
+        raise UserError(
+            "gradient_accumulation_steps",
+            f"a step takes {batch} pictures (train_batch_size x gradient_accumulation_steps), and "
+            f"the smallest of {config.num_shards} shards has {smallest}",
+            "Lower one of them, or num_shards: a picture twice in one step counts twice.",
+        )
     total = steps_of_run(images, config.num_train_epochs, batch, config.max_train_steps)
     budget = Budget.split(total, examples.shard_sizes(), config.num_rounds)
     if min(min(row) for row in budget.steps) < 1:

@@ -17,8 +17,35 @@ log = logging.getLogger("memshield")
 Tracker = Callable[[dict[str, float], int], None]
 
 
-class Progress:
-    """Follows a run step by step.
+class Listener:
+    """Hears how a rank gets on and says nothing: for ranks beside the first."""
+
+    def __init__(self) -> None:
+        self._round = _Mean()
+
+    def step(self, step: int, round: int, shard: int, result: StepResult) -> None:
+        """A step was taken (all counted from 1; `step` in steps of the whole run)."""
+        self._round.add(result)
+
+    def take_round(self) -> tuple[int, float, float]:
+        """Steps of this rank since this was last asked, their mean loss and share kept."""
+        return self._round.take()
+
+    def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
+        """A round has ended, with these means over all ranks."""
+
+    def saved(self, step: int) -> None:
+        """A checkpoint was made."""
+
+    def sampled(self, step: int, round: int, file: str) -> None:
+        """A sample grid was made."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Progress(Listener):
+    """Tells of a run step by step.
 
     Args:
         events: the run's event log.
@@ -39,8 +66,9 @@ class Progress:
         shards: int,
         track: Tracker | None = None,
     ) -> None:
-        self.events = events
-        self.status = status
+        super().__init__()
+        self._events = events
+        self._status = status
         self._total = total
         self._rounds = rounds
         self._shards = shards
@@ -48,7 +76,6 @@ class Progress:
         self._first = done
         self._begun = time.monotonic()
         self._recent = _Mean()
-        self._round = _Mean()
         self._round_begun = self._begun
         # A log file gets a line now and then, a terminal a moving bar.
         every = 0.2 if sys.stderr.isatty() else 10.0
@@ -57,21 +84,21 @@ class Progress:
         )
 
     def step(self, step: int, round: int, shard: int, result: StepResult) -> None:
-        """Note a step of the run (all counted from 1)."""
+        """Write an event when one is due, and move the bar."""
+        super().step(step, round, shard, result)
         self._recent.add(result)
-        self._round.add(result)
-        self._bar.update()
-        if not self.events.step_is_due() and step != self._total:
+        self._bar.update(max(0, step - self._bar.n))
+        if not self._events.step_is_due() and step != self._total:
             return
-        loss, kept = self._recent.take()
+        _, loss, kept = self._recent.take()
         self._bar.set_description(
             f"round {round}/{self._rounds} shard {shard}/{self._shards}", False
         )
         self._bar.set_postfix({"loss": f"{loss:.4f}", "kept": f"{kept:.0%}"}, False)
         values = {"loss": loss, "kept": kept, "lr": result.lr}
         eta = self.eta(step)
-        self.events.write("step", step=step, round=round, shard=shard, eta_s=eta, **values)
-        self.status.update(step=step, total_steps=self._total, round=round, shard=shard, eta_s=eta)
+        self._events.write("step", step=step, round=round, shard=shard, eta_s=eta, **values)
+        self._status.update(step=step, total_steps=self._total, round=round, shard=shard, eta_s=eta)
         if self._track is not None:
             self._track({**values, "round": round, "shard": shard}, step)
 
@@ -80,16 +107,24 @@ class Progress:
         pace = (time.monotonic() - self._begun) / max(1, step - self._first)
         return round((self._total - step) * pace, 1)
 
-    def round_ended(self, step: int, round: int, **extra: Any) -> None:
-        """Note the end of a round."""
-        loss, kept = self._round.take()
+    def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
+        """Write the round's event."""
         seconds = round_to_ms(time.monotonic() - self._round_begun)
         self._round_begun = time.monotonic()
-        self.events.write(
+        self._events.write(
             "round", step=step, round=round, loss=loss, kept=kept, seconds=seconds, **extra
         )
+        self._status.update(step=step, total_steps=self._total, round=round)
         if self._track is not None:
             self._track({"round_loss": loss, "round_kept": kept, **extra}, step)
+
+    def saved(self, step: int) -> None:
+        """Write an event."""
+        self._events.write("checkpoint", step=step)
+
+    def sampled(self, step: int, round: int, file: str) -> None:
+        """Write an event."""
+        self._events.write("sample", step=step, round=round, file=file)
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -109,12 +144,14 @@ class _Mean:
         self._kept += result.kept
         self._count += 1
 
-    def take(self) -> tuple[float, float]:
-        if self._count:
-            self._last = (self._loss / self._count, self._kept / self._count)
+    def take(self) -> tuple[int, float, float]:
+        """(steps, loss, kept) since the last time; with no steps, the means of that time."""
+        count = self._count
+        if count:
+            self._last = (self._loss / count, self._kept / count)
         self._loss = self._kept = 0.0
         self._count = 0
-        return self._last
+        return (count, *self._last)
 
 
 def round_to_ms(seconds: float) -> float:

@@ -19,9 +19,27 @@ from torch.optim import Optimizer
 from memshield.anti_gradient import LossBank
 from memshield.config import Config
 from memshield.ensemble import State
+from memshield.moments import Moments, of_optimizer
 
-_EMA = "ema."
+EMA = "ema."
+"""Prefix of the moving average of a parameter, beside the parameter's own name."""
 _MAPPED_BYTES = 64 * 2**20
+
+
+def stream(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a safetensors file by name, a part of the file in memory at a time."""
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+    while names:
+        # Pages of a mapped file count as resident until it is closed: opened anew for each
+        # part. Opening for each tensor would read the file's index too often.
+        with safe_open(path, framework="pt") as file:
+            read = 0
+            while names and read < _MAPPED_BYTES:
+                name = names.pop()
+                tensor = file.get_tensor(name)
+                read += tensor.nbytes
+                yield name, tensor
 
 
 class Replica:
@@ -49,7 +67,7 @@ class Replica:
         state: State = {name: p.detach() for name, p in self.parameters.items()}
         if self.ema is not None:
             averages = zip(self.parameters, self.ema.shadow_params, strict=True)
-            state |= {_EMA + name: tensor for name, tensor in averages}
+            state |= {EMA + name: tensor for name, tensor in averages}
         return state
 
     @torch.no_grad()
@@ -61,16 +79,9 @@ class Replica:
     @torch.no_grad()
     def load_file(self, path: Path) -> None:
         """Copy values from a safetensors file, a part of it in memory at a time."""
-        live = list(self.tensors().items())
-        while live:
-            # Pages of a mapped file count as resident until it is closed: opened anew for each
-            # part. Opening for each tensor would read the file's index too often.
-            with safe_open(path, framework="pt") as file:
-                read = 0
-                while live and read < _MAPPED_BYTES:
-                    name, tensor = live.pop()
-                    tensor.copy_(file.get_tensor(name))
-                    read += tensor.nbytes
+        live = self.tensors()
+        for name, tensor in stream(path):
+            live[name].copy_(tensor)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -89,28 +100,37 @@ class Replica:
 class Shard:
     """What one shard keeps between its turns.
 
-    Attributes:
+    Args:
         number: k.
         members: [n_k] example indices.
         bank: its loss bank, on the device (a few kilobytes).
+        scratch: a file for its moments between turns, or None to hold them in host memory.
+
+    Attributes:
         draws, skips: [n_k] how often each picture was drawn, and skipped.
-        optimizer_steps: steps that moved the weights; the warm-up of the moving average.
-        last_step: step of the whole run at which any of this last changed; -1 before the first.
+        steps: it has taken, over all rounds.
+        optimizer_steps: those that moved the weights; the warm-up of the moving average.
     """
 
-    def __init__(self, number: int, members: npt.NDArray[np.int64], bank: LossBank) -> None:
+    def __init__(
+        self,
+        number: int,
+        members: npt.NDArray[np.int64],
+        bank: LossBank,
+        scratch: Path | None = None,
+    ) -> None:
         self.number = number
         self.members = members
         self.bank = bank
         self.draws = np.zeros(len(members), dtype=np.int64)
         self.skips = np.zeros(len(members), dtype=np.int64)
+        self.steps = 0
         self.optimizer_steps = 0
-        self.last_step = -1
         self.scaler: dict[str, Any] = {}
-        self._moments: dict[int, dict[str, Any]] = {}
+        self._moments = Moments(scratch)
 
     def record(self, index: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
-        """Count a batch's draws and skips.
+        """Count a step's draws and skips.
 
         Args:
             index: [B] example indices, all of this shard.
@@ -119,30 +139,20 @@ class Shard:
         places = np.searchsorted(self.members, index)
         np.add.at(self.draws, places, 1)
         np.add.at(self.skips, places[~kept], 1)
+        self.steps += 1
 
     def forget_moments(self) -> None:
         """Start the next turn with a fresh optimizer."""
-        self._moments = {}
+        self._moments.clear()
         self.scaler = {}
 
     def give_moments(self, optimizer: Optimizer) -> None:
         """Put this shard's moments into the optimizer."""
-        optimizer.state.clear()
-        if self._moments:
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": self._moments, "param_groups": groups})
-            self._moments = {}
+        self._moments.give(optimizer)
 
     def take_moments(self, optimizer: Optimizer) -> None:
-        """Take the moments out of the optimizer into host memory."""
-        self._moments = {
-            number: {
-                key: value.cpu() if isinstance(value, Tensor) else value
-                for key, value in entry.items()
-            }
-            for number, entry in optimizer.state_dict()["state"].items()
-        }
-        optimizer.state.clear()
+        """Take the moments out of the optimizer."""
+        self._moments.take(optimizer)
 
     def state(self, optimizer: Optimizer | None = None) -> tuple[State, dict[str, str]]:
         """Tensors and metadata to save.
@@ -150,22 +160,16 @@ class Shard:
         Args:
             optimizer: holds the moments when it is this shard's turn.
         """
-        moments = optimizer.state_dict()["state"] if optimizer is not None else self._moments
+        moments, plain = of_optimizer(optimizer) if optimizer else self._moments.read()
         tensors: State = {
             "draws": torch.from_numpy(self.draws),
             "skips": torch.from_numpy(self.skips),
             **{f"bank.{name}": tensor for name, tensor in self.bank.state_dict().items()},
+            **{f"optimizer.{name}": tensor for name, tensor in moments.items()},
         }
-        plain: dict[str, dict[str, Any]] = {}
-        for number, entry in moments.items():
-            for key, value in entry.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{number}.{key}"] = value
-                else:
-                    plain.setdefault(str(number), {})[key] = value
         notes = {
+            "steps": self.steps,
             "optimizer_steps": self.optimizer_steps,
-            "last_step": self.last_step,
             "scaler": self.scaler,
             "optimizer": plain,
         }
@@ -173,21 +177,19 @@ class Shard:
 
     def load(self, path: Path) -> None:
         """Take over what `state` gave, from a safetensors file."""
-        self._moments = {}
+        moments: State = {}
         with safe_open(path, framework="pt") as file:
             notes = json.loads(file.metadata()["shard"])
             for name in file.keys():  # noqa: SIM118
                 kind, _, rest = name.partition(".")
                 if kind == "optimizer":
-                    number, _, key = rest.partition(".")
-                    self._moments.setdefault(int(number), {})[key] = file.get_tensor(name)
+                    moments[rest] = file.get_tensor(name)
             self.bank.load_state_dict(
                 {key: file.get_tensor(f"bank.{key}") for key in self.bank.state_dict()}
             )
             self.draws[:] = file.get_tensor("draws").numpy()
             self.skips[:] = file.get_tensor("skips").numpy()
-        for number, entry in notes["optimizer"].items():
-            self._moments.setdefault(int(number), {}).update(entry)
+        self._moments.write(moments, notes["optimizer"])
+        self.steps = notes["steps"]
         self.optimizer_steps = notes["optimizer_steps"]
-        self.last_step = notes["last_step"]
         self.scaler = notes["scaler"]

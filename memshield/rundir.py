@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class RunDir:
         self.samples = self.path / "samples"
         self.model = self.path / "model"
         self.logs = self.path / "logs"
+        self.moments = self.path / ".moments"
+        self.stop_file = self.path / ".stop"
 
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint made after `step` optimizer steps of the whole run."""
@@ -81,8 +84,24 @@ class RunDir:
         return events
 
 
+def this_process(rank: int) -> dict[str, Any]:
+    """The status entry of this process."""
+    me = psutil.Process()
+    return {
+        "rank": rank,
+        "host": socket.gethostname(),
+        "pid": me.pid,
+        "start_time": me.create_time(),
+    }
+
+
 def is_alive(process: dict[str, Any]) -> bool:
-    """Whether the process of a status entry {pid, start_time} still runs (pids are reused)."""
+    """Whether the process of a status entry still runs (pids are reused).
+
+    A process on another host is taken to be alive: the heartbeat must tell.
+    """
+    if process["host"] != socket.gethostname():
+        return True
     try:
         found = psutil.Process(process["pid"])
         same = abs(found.create_time() - process["start_time"]) < 1.0
@@ -129,13 +148,13 @@ class StatusFile:
 
     def __init__(self, run: RunDir, attempt: int) -> None:
         self._path = run.status
-        me = psutil.Process()
         self._values: dict[str, Any] = {
             "v": SCHEMA_VERSION,
             "state": "preparing",
             "attempt": attempt,
-            "processes": [{"rank": 0, "pid": me.pid, "start_time": me.create_time()}],
+            "processes": [this_process(0)],
             "reason": None,
+            "error": None,
         }
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -143,11 +162,19 @@ class StatusFile:
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
-    def set(self, state: State, reason: str | None = None, **values: Any) -> None:
-        """Write a new state at once."""
+    def set(
+        self, state: State, reason: str | None = None, error: str | None = None, **values: Any
+    ) -> None:
+        """Write a new state at once, with its reason in words and the kind of error."""
         with self._lock:
-            self._values.update(state=state, reason=reason, **values)
+            self._values.update(state=state, reason=reason, error=error, **values)
         self._write()
+
+    @staticmethod
+    def amend(run: RunDir, state: State, reason: str, error: str) -> None:
+        """Write the state of a run whose own process is gone."""
+        status = {**run.read_status(), "state": state, "reason": reason, "error": error}
+        write_text(run.status, json.dumps(status, indent=1))
 
     def update(self, **values: Any) -> None:
         """Note values that the next heartbeat writes."""

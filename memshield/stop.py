@@ -41,6 +41,11 @@ class StopRequest:
         if not self._deferred or again:
             raise Stopped(number)
 
+    def note(self) -> None:
+        """Take note of a stop that another process was asked for."""
+        if self._received is None:
+            self._received = signal.SIGTERM
+
     @property
     def requested(self) -> bool:
         """Whether a stop was asked for."""
@@ -51,11 +56,13 @@ class StopRequest:
         if self._received is not None:
             raise Stopped(self._received)
 
+    def defer(self) -> None:
+        """From here on signals are only noted."""
+        self._deferred = True
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals inside are only noted."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
+        """Signals inside are only noted; after an error too, whose report they would cut short."""
+        self.defer()
+        yield
+        self._deferred = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +73,61 @@ def start(settings: dict[str, Any], env: dict[str, str] | None = None) -> subpro
         [sys.executable, "-m", "memshield.train", *flags(**settings)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def start_ranks(
+    settings: dict[str, Any], count: int = 2, **of_one: dict[str, Any]
+) -> list[subprocess.Popen[str]]:
+    """Start the processes of a run as a launcher does, but without one to watch over them.
+
+    Args:
+        settings: of all ranks.
+        count: number of ranks.
+        of_one: settings of one rank only, as `rank_1={...}`.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [
+        start(
+            {**settings, **of_one.get(f"rank_{rank}", {})},
+            {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "ACCELERATE_USE_CPU": "true",
+            },
+        )
+        for rank in range(count)
+    ]
+
+
+def finish_ranks(settings: dict[str, Any], count: int = 2) -> tuple[RunDir, str]:
+    """Run the processes of a run to their end; what rank 0 printed."""
+    processes = start_ranks(settings, count)
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(said)
+    return RunDir(settings["output_dir"]), said[0]
+
+
+def launch(settings: dict[str, Any], file: str) -> subprocess.Popen[str]:
+    """`accelerate launch` with one of configs/accelerate, in a process group of its own."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "accelerate.commands.launch"),
+            *("--config_file", f"configs/accelerate/{file}.yaml"),
+            *("-m", "memshield.train", *flags(**settings)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,7 +11,6 @@ import pytest
 
 from memshield.budget import (
     Budget,
-    Position,
     largest_remainder,
     spread_evenly,
     steps_of_run,
@@ -93,28 +92,22 @@ def test_a_mitigated_run_takes_exactly_the_steps_of_the_plain_one() -> None:
         assert ends == list(itertools.accumulate(sum(row) for row in budget.steps))
 
 
-def walk(budget: Budget) -> list[Position]:
-    """Where a run stands after 0, 1, 2, ... steps, by taking them one after the other."""
-    positions = [Position(0, 0, 0)]
-    for round, row in enumerate(budget.steps):
-        for shard, steps in enumerate(row):
-            positions += [Position(round, shard, done) for done in range(1, steps + 1)]
-        # Checkpoints at a round's end are made after aggregation: the next round's start.
-        positions[-1] = Position(round + 1, 0, 0)
-    return positions
-
-
-def test_locate_agrees_with_walking_step_by_step() -> None:
+def test_ranks_share_the_steps_of_a_round() -> None:
+    """Taking a step on every rank at a time arrives at the same places."""
     for rng in cases(100):
         rows = [tuple(rng.randint(1, 6) for _ in range(rng.randint(1, 5)))]
-        rows += [tuple(rng.randint(1, 6) for _ in rows[0]) for _ in range(rng.randint(0, 5))]
-        budget = Budget(tuple(rows))
-        assert [budget.locate(step) for step in range(budget.total + 1)] == walk(budget)
-
-
-@pytest.mark.parametrize("step", [-1, 13, 100])
-def test_a_step_beyond_the_run_is_refused(step: int) -> None:
-    budget = Budget.split(12, [3, 3], 2)
-    assert budget.locate(12) == Position(2, 0, 0)
-    with pytest.raises(ValueError, match="beyond the run"):
-        budget.locate(step)
+        rows += [tuple(rng.randint(1, 6) for _ in rows[0]) for _ in range(rng.randint(0, 3))]
+        budget, ranks = Budget(tuple(rows)), rng.randint(1, 7)
+        reached = 0
+        for round, row in enumerate(budget.steps):
+            left = [[row[k] for k in range(len(row)) if k % ranks == r] for r in range(ranks)]
+            assert [budget.on_rank(round, r, ranks) for r in range(ranks)] == [sum(x) for x in left]
+            counts = [sum(x) for x in left]
+            taken = 0
+            assert budget.reached(round, 0, ranks) == reached
+            while any(counts):
+                reached += sum(1 for count in counts if count)
+                counts = [max(0, count - 1) for count in counts]
+                taken += 1
+                assert budget.reached(round, taken, ranks) == reached
+            assert reached == budget.round_end(round)

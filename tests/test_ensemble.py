@@ -6,6 +6,13 @@ import pytest
 import torch
 
 from memshield.ensemble import LowRankMean, WeightedMean, low_rank_mean, shard_weights
+from memshield.ranks import Ranks
+from memshield.stop import StopRequest
+
+
+@pytest.fixture
+def alone() -> Ranks:
+    return Ranks(StopRequest())
 
 
 def test_weights_of_shards() -> None:
@@ -13,15 +20,16 @@ def test_weights_of_shards() -> None:
     assert shard_weights([1, 3], "uniform") == [0.5, 0.5]
 
 
-def test_weighted_mean_equals_the_sum() -> None:
+def test_weighted_mean_equals_the_sum(alone: Ranks) -> None:
     proxies = [{"a": torch.randn(3, 4), "b": torch.randn(2)} for _ in range(5)]
     weights = [0.1, 0.2, 0.3, 0.15, 0.25]
     mean = WeightedMean()
     for proxy, weight in zip(proxies, weights, strict=True):
         mean.add(proxy, weight)
+    result = mean.over(alone, weights, proxies[0])
     for name in proxies[0]:
         naive = sum(w * p[name] for w, p in zip(weights, proxies, strict=True))
-        assert torch.allclose(mean.result()[name], torch.as_tensor(naive), atol=1e-6)
+        assert torch.allclose(result[name], torch.as_tensor(naive), atol=1e-6)
 
 
 def test_a_proxy_may_be_overwritten_after_it_was_added() -> None:
@@ -36,7 +44,9 @@ def test_a_proxy_may_be_overwritten_after_it_was_added() -> None:
 
 
 @pytest.mark.parametrize("kind", [WeightedMean, LowRankMean])
-def test_a_mean_saved_half_way_goes_on(kind: type[WeightedMean] | type[LowRankMean]) -> None:
+def test_a_mean_saved_half_way_goes_on(
+    kind: type[WeightedMean] | type[LowRankMean], alone: Ranks
+) -> None:
     proxies = [{"x.lora_A.w": torch.randn(2, 6), "x.lora_B.w": torch.randn(5, 2)} for _ in range(3)]
     whole, cut = kind(), kind()
     for proxy in proxies:
@@ -46,8 +56,9 @@ def test_a_mean_saved_half_way_goes_on(kind: type[WeightedMean] | type[LowRankMe
     other.load_state_dict({name: t.clone() for name, t in cut.state_dict().items()})
     for proxy in proxies[1:]:
         other.add(proxy, 1 / 3)
-    for name, tensor in whole.result().items():
-        assert torch.equal(other.result()[name], tensor)
+    expected = whole.over(alone, [1 / 3] * 3, proxies[0])
+    for name, tensor in other.over(alone, [1 / 3] * 3, proxies[0]).items():
+        assert torch.equal(expected[name], tensor)
 
 
 @pytest.mark.parametrize(("rows", "columns", "rank", "count"), [(40, 24, 4, 3), (8, 30, 3, 4)])

@@ -19,7 +19,7 @@ from memshield.families.size import trainable_parameters
 from memshield.flags import parse_config
 from tests.hub_server import HubServer
 from tests.runs import ROOT, digits, flags, train
-from tests.tiny import image_folder, pictures, sd_pipeline, unet_config
+from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
 
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 
@@ -100,7 +100,7 @@ def test_sample_makes_a_grid(tmp_path: Path) -> None:
 
 def test_there_are_recipes() -> None:
     assert {"demo.yaml", "cifar10.yaml", "afhq-dog.yaml", "sd21-laion10k.yaml"} <= set(RECIPES)
-    assert "sd15-lora.yaml" in RECIPES
+    assert {"sd15-lora.yaml", "sdxl-lora.yaml"} <= set(RECIPES)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not name.endswith("-plain.yaml")])
@@ -127,6 +127,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     datasets.Dataset.from_dict(rows, features=features).to_parquet(cifar / "train.parquet")
     return {
         "sd": sd_pipeline(root / "sd"),
+        "sdxl": sdxl_pipeline(root / "sdxl"),
         "cifar": cifar,
         "dogs": image_folder(root / "dogs", 700, 64, captions=False),
         "captioned": image_folder(root / "captioned", 120, 32, width=40),
@@ -138,7 +139,11 @@ def test_a_recipe_plans(name: str, stand_ins: dict[str, Any], tmp_path: Path) ->
     values = read_yaml(ROOT / "configs" / name)
     with HubServer() as hub:
         for setting, kind, folder in (
-            ("pretrained_model_name_or_path", "model", stand_ins["sd"]),
+            (
+                "pretrained_model_name_or_path",
+                "model",
+                stand_ins["sdxl" if "sdxl" in name else "sd"],
+            ),
             (
                 "dataset_name",
                 "dataset",

@@ -160,7 +160,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_is_whole(tmp_path: Path) -
     settings = digits(tmp_path / "run", unet_config(tmp_path), num_shards=2, checkpointing_steps=9)
     reference = finish({**settings, "output_dir": tmp_path / "reference"})
     sizes = {p.name: p.stat().st_size for p in reference.checkpoint(8).iterdir()}
-    assert sizes["weights.safetensors"] < limit < sizes["shard-0.safetensors"], sizes
+    assert sizes["start.safetensors"] < limit < sizes["shard-0.safetensors"], sizes
     run = RunDir(settings["output_dir"])
     process = subprocess.run(
         [sys.executable, "-m", "memshield.train", *flags(**settings)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -219,7 +220,7 @@ def test_a_failed_beat_does_not_silence_the_heart(
 def sleeper() -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     start = psutil.Process(process.pid).create_time()
-    return process, {"pid": process.pid, "start_time": start}
+    return process, {"host": socket.gethostname(), "pid": process.pid, "start_time": start}
 
 
 def test_a_killed_process_is_not_alive() -> None:
@@ -243,8 +244,11 @@ def test_a_killed_process_that_nobody_waited_for_is_not_alive() -> None:
 
 def test_another_process_with_the_same_pid_is_not_the_same() -> None:
     me = psutil.Process()
-    assert is_alive({"pid": me.pid, "start_time": me.create_time()})
-    assert not is_alive({"pid": me.pid, "start_time": me.create_time() - 5})
+    here = {"host": socket.gethostname(), "pid": me.pid}
+    assert is_alive({**here, "start_time": me.create_time()})
+    assert not is_alive({**here, "start_time": me.create_time() - 5})
+    # Only its heartbeat can tell of a process elsewhere.
+    assert is_alive({**here, "host": "elsewhere", "start_time": me.create_time() - 5})
 
 
 # Whole or not at all

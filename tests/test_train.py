@@ -75,7 +75,7 @@ def test_checkpoints_total_limit_and_linked_files(tmp_path: Path, unet: Path) ->
     # Steps 1 to 4 are shard 0's, 5 to 8 shard 1's: at 6 shard 0 is as it was at 4.
     at_4, at_6 = (every.checkpoint(step) / "shard-0.safetensors" for step in (4, 6))
     assert at_4.samefile(at_6)
-    start, begun = every.checkpoint(8) / "weights.safetensors", every.checkpoint(12)
+    start, begun = every.checkpoint(8) / "start.safetensors", every.checkpoint(12)
     assert start.samefile(begun / "start.safetensors")
     few = train(**digits(tmp_path / "few", unet, checkpointing_steps=2, checkpoints_total_limit=2))
     assert few.checkpoints() == [22, 24]
@@ -193,9 +193,9 @@ def test_a_broken_checkpoint(
     settings = digits(tmp_path / "run", unet)
     run = train(**settings)
     run.status.unlink()
-    (run.checkpoint(24) / "weights.safetensors").unlink()
+    (run.checkpoint(24) / "start.safetensors").unlink()
     said = refused(capsys, **settings)
-    assert "checkpoint-24 lacks weights.safetensors" in said
+    assert "checkpoint-24 lacks start.safetensors" in said
     manifest = json.loads((run.checkpoint(21) / MANIFEST).read_text())
     (run.checkpoint(21) / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
     for path in run.checkpoint(24).iterdir():
@@ -336,7 +336,6 @@ def test_bad_pictures_are_named_by_row(
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("WORLD_SIZE", "2", "2 processes"),
         ("ACCELERATE_USE_FSDP", "true", "FSDP"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed"),
         ("ACCELERATE_MIXED_PRECISION", "fp8", "fp8"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,25 +45,34 @@ class PictureReader:
         self._center_crop = center_crop
         self.shape = (channels, resolution, resolution)
         self.fixed_crop = center_crop or examples.all_square()
-        self._kept: dict[int, tuple[npt.NDArray[np.uint8], tuple[int, int]]] = {}
+        self._kept: dict[int, tuple[npt.NDArray[np.uint8], int, int, int]] = {}
         fits = len(examples) * channels * resolution**2 <= IN_MEMORY_BYTES
         self.in_memory = self.fixed_crop and fits
 
     def read(
-        self, index: int, across: float = 0.5, down: float = 0.5
+        self, index: int, across: float = 0.5, down: float = 0.5, mirrored: bool = False
     ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
         """One picture.
 
         Args:
             index: of the example.
-            across, down: where a random crop lies, as fractions of the room there is.
+            across, down: where a random crop lies, as fractions of the room there is, before
+                anything is mirrored.
+            mirrored: left to right.
 
         Returns:
-            uint8 [C, H, W], and (top, left) of the crop after scaling.
+            uint8 [C, H, W], and (top, left) of the crop after scaling and mirroring.
         """
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
+        kept = self._kept.get(index) or self._cut(index, across, down)
+        if self.in_memory:
+            self._kept[index] = kept
+        pixels, top, left, right = kept
+        return (pixels[:, :, ::-1], (top, right)) if mirrored else (pixels, (top, left))
+
+    def _cut(
+        self, index: int, across: float, down: float
+    ) -> tuple[npt.NDArray[np.uint8], int, int, int]:
+        """The crop, and what of the scaled picture lies above, left and right of it."""
         row = int(self._examples.row[index])
         image = to_mode(open_image(self._source.picture(row)), self._mode)
         resolution = self.shape[1]
@@ -71,10 +81,7 @@ class PictureReader:
         if not self._center_crop:
             left = int(across * (image.width - resolution + 1))
             top = int(down * (image.height - resolution + 1))
-        pixels = crop(image, resolution, left, top)
-        if self.in_memory:
-            self._kept[index] = (pixels, (top, left))
-        return pixels, (top, left)
+        return crop(image, resolution, left, top), top, left, image.width - resolution - left
 
 
 @dataclass(frozen=True)
@@ -167,8 +174,7 @@ class ShardBatches(Dataset[list[MicroBatch]]):
         pixels = np.empty((len(index), *self._reader.shape), dtype=np.uint8)
         corners = []
         for i, (example, mirrored) in enumerate(zip(index.tolist(), flip.tolist(), strict=True)):
-            picture, corner = self._reader.read(example, crops[0, i], crops[1, i])
-            pixels[i] = picture[:, :, ::-1] if mirrored else picture
+            pixels[i], corner = self._reader.read(example, crops[0, i], crops[1, i], mirrored)
             corners.append(corner)
         size = np.stack([self._examples.height[index], self._examples.width[index]], axis=1)
         return MicroBatch(
@@ -180,30 +186,32 @@ class ShardBatches(Dataset[list[MicroBatch]]):
             torch.tensor(corners),
         )
 
-    def loader(self, steps: range) -> DataLoader[list[MicroBatch]]:
-        """A loader of these steps in order, in worker processes where the config asks for them."""
+    def load(self, steps: range) -> Generator[list[MicroBatch], None, None]:
+        """These steps in order, from worker processes where the config asks for them.
+
+        Close it when it is not read to its end: its workers do not heed signals.
+        """
         # Pictures that stay decoded in memory are nearer than another process.
         at_hand = self._reader is None or self._reader.in_memory
-        return DataLoader(
+        loader = DataLoader(
             self,
             batch_size=None,
             sampler=steps,
             num_workers=0 if at_hand else min(self._config.dataloader_num_workers, len(steps)),
             collate_fn=_as_it_is,
-            worker_init_fn=_leave_signals_to_the_trainer,
         )
+        # A stop reaches the whole process group, but the trainer still finishes its step: workers
+        # inherit that the signals are blocked, from their first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        try:
+            batches = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield from batches
 
 
 def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:
     return batches
-
-
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    """A stop reaches the whole process group, but the trainer still finishes its step."""
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def captions_of(source: Source, examples: Examples) -> Sequence[str] | None:

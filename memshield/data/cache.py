@@ -21,6 +21,7 @@ from memshield.config import Config, cache_root
 from memshield.data.batches import MicroBatch, PictureReader
 from memshield.data.examples import Examples
 from memshield.families.base import Encoded, Family, Pictures
+from memshield.ranks import Ranks
 from memshield.rundir import new_folder
 
 _PART = 256
@@ -40,15 +41,29 @@ class EncodingStore:
         self._count = count
         self._open: dict[int, safe_open] = {}
 
-    def fill(self, encode: Callable[[range], Encoded], describe: str) -> None:
+    def fill(
+        self, encode: Callable[[range], Encoded], describe: str, ranks: Ranks | None = None
+    ) -> None:
         """Encode what is missing; parts that are there already are kept.
 
         Args:
             encode: rows -> tensors with as many leading entries.
             describe: what the progress bar says.
+            ranks: share the work, each a part of it; all of them call this.
         """
         parts = range(0, self._count, _PART)
         missing = [start for start in parts if not self._part(start).exists()]
+        if ranks is not None and ranks.count > 1:
+            ranks.barrier()  # none begins before all have seen what is missing
+            self._fill(missing[ranks.rank :: ranks.count], encode, describe)
+            ranks.barrier()
+            # What another rank encoded is missing here if the nodes share no cache.
+            missing = [start for start in missing if not self._part(start).exists()]
+        self._fill(missing, encode, describe)
+
+    def _fill(
+        self, missing: Sequence[int], encode: Callable[[range], Encoded], describe: str
+    ) -> None:
         with tqdm(total=len(missing) * _PART, desc=describe, unit="row", delay=1) as bar:
             for start in missing:
                 rows = range(start, min(start + _PART, self._count))
@@ -83,6 +98,7 @@ class EncodedExamples:
         examples: the table.
         reader: of the pictures, with a fixed crop.
         captions: by example index, or None.
+        ranks: share the encoding.
     """
 
     def __init__(
@@ -92,6 +108,7 @@ class EncodedExamples:
         examples: Examples,
         reader: PictureReader,
         captions: Sequence[str] | None,
+        ranks: Ranks | None = None,
     ) -> None:
         members = examples.members().tolist()
         self._orientations = 2 if config.random_flip else 1
@@ -108,7 +125,7 @@ class EncodedExamples:
                 done.append(family.encode_pictures(self._read(chosen, members, examples, reader)))
             return _concatenate(done)
 
-        self._pictures.fill(encode_pictures, "Encoding pictures")
+        self._pictures.fill(encode_pictures, "Encoding pictures", ranks)
         self._captions: EncodingStore | None = None
         if captions is not None:
             # Equal captions are encoded once; the empty one is always among them.
@@ -121,7 +138,7 @@ class EncodedExamples:
                 chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
                 return _concatenate([family.encode_captions(chunk) for chunk in chunks])
 
-            self._captions.fill(encode_captions, "Encoding captions")
+            self._captions.fill(encode_captions, "Encoding captions", ranks)
 
     def encode(self, batch: MicroBatch) -> Encoded:
         """The cached encodings of a batch, on the host."""
@@ -144,8 +161,8 @@ class EncodedExamples:
         pixels, sizes, corners = [], [], []
         for row in rows:
             index, flip = members[row // self._orientations], row % self._orientations
-            picture, corner = reader.read(index)
-            pixels.append(picture[:, :, ::-1] if flip else picture)
+            picture, corner = reader.read(index, mirrored=bool(flip))
+            pixels.append(picture)
             sizes.append((int(examples.height[index]), int(examples.width[index])))
             corners.append(corner)
         return Pictures(
@@ -168,6 +185,7 @@ def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
         "resolution": config.resolution,
         "center_crop": config.center_crop,
         "orientations": 2 if config.random_flip else 1,
+        "tiling": config.enable_vae_tiling,
         "dtype": str(family.frozen_dtype),
         "contents": list(contents),
     }

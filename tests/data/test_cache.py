@@ -184,7 +184,7 @@ def written(cache: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
 
-def test_other_pictures_resolutions_and_crops_have_other_names(
+def test_other_pictures_crops_and_tilings_have_other_names(
     tmp_path: Path, cache: Path, family: Family
 ) -> None:
     other = pictures(8)
@@ -196,6 +196,7 @@ def test_other_pictures_resolutions_and_crops_have_other_names(
         (pictures(8), {"random_flip": True}),
         (pictures(8), {"center_crop": True}),
         (pictures(8)[::-1], {}),
+        (pictures(8), {"enable_vae_tiling": True}),
     ]
     for number, (stored, changes) in enumerate(cases, start=1):
         opened(tmp_path / str(number), stored, None, **changes).encoded(family)
