@@ -338,6 +338,14 @@ def _conflicts(config: Config) -> list[UserError]:
                     "report_to", f"unknown tracker {tracker!r}", f"One of: {', '.join(TRACKERS)}."
                 )
             )
+    if config.num_shards == 1 and (config.outer_learning_rate, config.outer_momentum) != (1, 0):
+        errors.append(
+            UserError(
+                "outer_learning_rate",
+                "an outer optimizer follows the mean of several shards, and num_shards is 1",
+                "Leave outer_learning_rate and outer_momentum out.",
+            )
+        )
     most = config.max_train_steps
     if most is not None and config.lr_warmup_steps > most:
         errors.append(

@@ -15,6 +15,8 @@ from memshield.data.source import Source, open_source
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
 from memshield.flags import parse_config
+from memshield.launch import require_hardware, resolve_launch
+from memshield.prices import dollars_an_hour
 
 FLOAT = 4
 
@@ -70,14 +72,6 @@ def budget_of(config: Config, examples: Examples) -> Budget:
     """
     batch = config.train_batch_size * config.gradient_accumulation_steps
     images = len(examples.members())
-    smallest = min(examples.shard_sizes())
-    if smallest < batch:
-        raise UserError(
-            "gradient_accumulation_steps",
-            f"a step takes {batch} pictures (train_batch_size x gradient_accumulation_steps), and "
-            f"the smallest of {config.num_shards} shards has {smallest}",
-            "Lower one of them, or num_shards: a picture twice in one step counts twice.",
-        )
     total = steps_of_run(images, config.num_train_epochs, batch, config.max_train_steps)
     budget = Budget.split(total, examples.shard_sizes(), config.num_rounds)
     if min(min(row) for row in budget.steps) < 1:
@@ -135,18 +129,25 @@ def disk_of(config: Config, facts: Facts, examples: Examples, budget: Budget) ->
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the plan of a config; `--json` for machines."""
+    """Print the plan of a config; `--json` for machines, `--measure` for time and memory."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--json", action="store_true")
+    own.add_argument("--measure", action="store_true")
+    own.add_argument("--hardware")
     mine, rest = own.parse_known_args(argv)
     config = parse_config(
         "python -m memshield plan",
         rest,
         "Say what a training would do, without training. Takes the settings of memshield.train, "
-        "and --json.",
+        "and: --measure to run a few steps and tell time and memory, --hardware NAME (of a Hub "
+        "Space or Job, such as a10g-small) to tell the cost as well, --json.",
     )
+    config = resolve_launch(config)
     facts = read_facts(config)
     config = resolve(config, facts)
+    if mine.hardware and not mine.measure:
+        raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
+    price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
     source = open_source(config)
     require_captions(facts, source)
     prepared = prepare(config, source)
@@ -154,8 +155,20 @@ def main(argv: Sequence[str]) -> int:
     examples = prepared.examples
     budget = budget_of(config, examples)
     disk = disk_of(config, facts, examples, budget)
+    measured = None
+    if mine.measure:
+        from memshield.measure import measure
+        from memshield.start import Job
+
+        require_hardware(config)
+        measured = measure(Job(config, facts, source, examples, budget))
     if mine.json:
-        print(json.dumps(_as_json(prepared, budget, disk), indent=1))
+        plan = _as_json(prepared, budget, disk)
+        if measured is not None:
+            plan["measured"] = asdict(measured)
+            if price is not None:
+                plan["cost_usd"] = round(price[1] * measured.total_s / 3600, 4)
+        print(json.dumps(plan, indent=1))
         return 0
     a_round = [sum(row) for row in budget.steps]
     lowest, highest = min(a_round), max(a_round)
@@ -169,6 +182,10 @@ def main(argv: Sequence[str]) -> int:
         f"disk          {_bytes(disk.total)}: rounds and model {_bytes(disk.rounds)}, checkpoints "
         f"{_bytes(disk.checkpoints)}, cached encodings {_bytes(disk.encodings)}",
     ]
+    if measured is not None:
+        from memshield.measure import in_words
+
+        lines += in_words(measured, price)
     print("\n".join(lines))
     return 0
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from filelock import FileLock, Timeout
 
-from memshield.config import Config, to_yaml
+from memshield.config import Config, make_config, read_yaml, to_yaml
 from memshield.errors import UserError
 from memshield.failures import Failure, explain
 from memshield.flags import parse_config
@@ -98,7 +98,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         return 128 + stopped.signal_number
     except Exception as error:  # the process's outermost edge: the state must not stay "running"
         stop.defer()
-        failure = explain(error, config)
+        failure = explain(error, _resolved(config, run))
         if isinstance(error, RankLostError):
             failure = _who_was_lost(run, attempt, failure)
         if failure.is_crash:
@@ -167,7 +167,7 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         return 128 + stopped.signal_number
     except Exception as error:  # this process's outermost edge: rank 0 must learn of it
         stop.defer()
-        failure = explain(error, config)
+        failure = explain(error, _resolved(config, run))
         if failure.is_crash:
             traceback.print_exc()
         print(f"rank {ranks.rank}: {failure.reason}", file=sys.stderr)
@@ -178,6 +178,11 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         return failure.code
     finally:
         ranks.close()
+
+
+def _resolved(config: Config, run: RunDir) -> Config:
+    """The config with the model's defaults filled in, where the run got so far."""
+    return make_config(read_yaml(run.config)) if run.is_run() else config
 
 
 def _who_was_lost(run: RunDir, attempt: int, failure: Failure) -> Failure:

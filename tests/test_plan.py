@@ -55,6 +55,102 @@ def test_the_plan_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert words in said
 
 
+def test_a_measured_plan_is_near_what_the_run_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(
+        tmp_path / "run", unet_config(tmp_path), max_train_steps=400, checkpointing_steps=1000
+    )
+    plan = plan_of(capsys, **settings, measure=True)
+    assert not (tmp_path / "run").exists()
+    measured = plan["measured"]
+    assert measured["encode_s"] == 0
+    assert measured["peak_bytes"] > 100e6
+    run = train(**settings)
+    took = sum(e["seconds"] for e in run.read_events() if e["type"] == "round")
+    expected = measured["total_s"] - measured["load_s"]
+    assert took / 3 < expected < took * 3, "as near as a busy machine allows"
+
+
+def test_a_measured_plan_of_a_cached_model(
+    tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "pretrained_model_name_or_path": tiny_sd,
+        "train_data_dir": captioned,
+        "train_batch_size": 2,
+        "num_rounds": 2,
+        "num_inference_steps": 2,
+        "output_dir": tmp_path / "run",
+    }
+    measured = plan_of(capsys, **settings, measure=True)["measured"]
+    assert measured["encode_s"] > 0
+    assert measured["samples_s"] > 0
+    assert measured["total_s"] > sum(measured[name] for name in ("load_s", "encode_s", "step_s"))
+
+
+def test_the_cost_is_the_hubs_price(tmp_path: Path) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path))
+    with HubServer() as hub:
+        environment = hub.environ(tmp_path, "hf_secret")
+
+        def plan(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "memshield", "plan", *flags(**settings), *words],
+                cwd=ROOT,
+                env={**environment, "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        done = plan("--json", "--measure", "--hardware", "a10g-small")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        hours = found["measured"]["total_s"] / 3600
+        assert found["cost_usd"] == pytest.approx(hours * 1.0, abs=1e-4)
+        assert hub.requests
+        assert not any("authorization" in visit.headers for visit in hub.requests)
+        unknown = plan("--measure", "--hardware", "a11g")
+        assert unknown.returncode == 2
+        assert "no 'a11g'" in unknown.stderr
+        assert "t4-small" in unknown.stderr
+        alone = plan("--hardware", "t4-small")
+        assert "Add --measure" in alone.stderr
+    silent = plan("--measure", "--hardware", "a10g-small")
+    assert silent.returncode == 2
+    assert "cannot be asked for prices" in silent.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pretrained_model_name_or_path": "some/model", "dataset_name": "sklearn:digits"},
+        pytest.param(
+            {
+                "model_config_name_or_path": "configs/models/digits-unet.json",
+                "dataset_name": "some/pictures",
+            },
+            marks=pytest.mark.slow,  # its library asks again for half a minute
+        ),
+    ],
+)
+def test_a_hub_that_does_not_answer(settings: dict[str, str], tmp_path: Path) -> None:
+    with HubServer() as hub:
+        environment = hub.environ(tmp_path, None)
+    child = subprocess.run(
+        [sys.executable, "-m", "memshield", "plan", *flags(**settings)],
+        cwd=ROOT,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 2, child.stderr
+    assert "the Hub cannot be reached" in child.stderr
+    assert "Traceback" not in child.stderr
+
+
 def test_trainable_parameters(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
     for training in ("full", "lora"):
         values = {

@@ -131,7 +131,9 @@ def _field(config: Config) -> str:
 def _pin(config: Config) -> str | None:
     """The commit that a dataset on the Hub stands at, so that a resumed run reads the same."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from memshield.network import NO_ANSWER
 
     name = config.dataset_name
     if name is None or name == BUILT_IN or Path(name).expanduser().exists():
@@ -140,7 +142,7 @@ def _pin(config: Config) -> str | None:
         return config.dataset_revision
     try:
         return HfApi().dataset_info(name, revision=config.dataset_revision).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+    except (HfHubHTTPError, *NO_ANSWER):
         # Opening it tells what is wrong, or finds it in the cache.
         return config.dataset_revision
 
@@ -149,6 +151,7 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
     if config.dataset_name == BUILT_IN:
         return _digits()
     import datasets
+    from httpx2 import TransportError
     from huggingface_hub.errors import HfHubHTTPError
 
     field = _field(config)
@@ -173,6 +176,10 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
     except ValueError as error:
         wrong = "dataset_split" if "Unknown split" in str(error) else field
         raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", "") from None
+    except (TransportError, ConnectionError) as error:
+        raise UserError(
+            field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
+        ) from None
     except (datasets.exceptions.DatasetGenerationError, IndexError) as error:
         # The library's own words for a wrong split, a wrong configuration, unreadable files.
         raise UserError(field, f"cannot open {named}: {_one_line(error)}", "") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.hub_server.access import identify
 from tests.hub_server.account import whoami
 from tests.hub_server.call import Call, Handler, Hub
+from tests.hub_server.hardware import list_hardware
 from tests.hub_server.info import auth_check, repo_info, repo_refs
 from tests.hub_server.listing import list_repos
 from tests.hub_server.messages import HubError, Request, Response
@@ -16,6 +17,8 @@ READ = ("GET", "HEAD")
 
 ROUTES: tuple[Route[Handler], ...] = (
     Route(READ, "/api/whoami-v2", whoami),
+    Route(READ, "/api/spaces/hardware", list_hardware),
+    Route(READ, "/api/jobs/hardware", list_hardware),
     Route(READ, "/api/{kind}", list_repos),
     Route(READ, "/api/{kind}/{repo}", repo_info),
     Route(READ, "/api/{kind}/{repo}/revision/{revision}", repo_info),

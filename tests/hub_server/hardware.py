@@ -1,0 +1,26 @@
+"""GET /api/spaces/hardware and /api/jobs/hardware: what can be rented, and for how much."""
+
+from __future__ import annotations
+
+from tests.hub_server.call import Call
+from tests.hub_server.messages import Response, json_response
+
+DOLLARS_A_MINUTE = {"cpu-basic": 0.0, "t4-small": 0.4 / 60, "a10g-small": 1.0 / 60}
+
+
+def list_hardware(call: Call) -> Response:
+    """Open to everybody."""
+    return json_response(
+        [
+            {
+                "name": name,
+                "prettyName": name.replace("-", " "),
+                "cpu": "4 vCPU",
+                "ram": "15 GB",
+                "unitCostMicroUSD": round(price * 1_000_000),
+                "unitCostUSD": price,
+                "unitLabel": "minute",
+            }
+            for name, price in DOLLARS_A_MINUTE.items()
+        ]
+    )
