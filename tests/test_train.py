@@ -382,3 +382,46 @@ def test_the_token_is_nowhere(
         assert not path.is_file() or token.encode() not in path.read_bytes()
     said = capfd.readouterr()
     assert token not in said.out + said.err
+
+
+# Moments between turns
+
+
+def test_moments_on_disk_give_the_same_bits(tmp_path: Path, unet: Path) -> None:
+    in_memory = train(**digits(tmp_path / "cpu", unet))
+    settings = digits(tmp_path / "disk", unet, shard_optimizer_offload="disk")
+    on_disk = train(**settings)
+    for name, tensor in weights(in_memory).items():
+        assert torch.equal(tensor, weights(on_disk)[name])
+    assert not on_disk.moments.exists()
+    on_disk.status.unlink()
+    train(**settings, resume_from_checkpoint="checkpoint-12")
+    for name, tensor in weights(in_memory).items():
+        assert torch.equal(tensor, weights(on_disk)[name])
+
+
+@pytest.mark.parametrize("back", [4, 6])
+def test_reset_moments_do_not_come_back_with_a_checkpoint(
+    tmp_path: Path, unet: Path, back: int
+) -> None:
+    """Step 4 ends a shard's turn: its moments are still there when that is saved."""
+    settings = digits(tmp_path / "run", unet, shard_optimizer="reset", checkpointing_steps=2)
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint=f"checkpoint-{back}")
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+    assert not [
+        name
+        for name in load_file(run.checkpoint(6) / "shard-0.safetensors")
+        if name.startswith("optimizer.")
+    ]
+
+
+def test_a_shard_without_a_full_batch(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet, train_batch_size=7, gradient_accumulation_steps=4)
+    said = refused(capsys, **settings)
+    assert "the smallest shard has 27 pictures, fewer than a step takes (7 x 4)" in said
