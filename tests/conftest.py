@@ -44,6 +44,14 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Stable Diffusion XL pipeline (epsilon)."""
+    from tests.tiny import sdxl_pipeline
+
+    return sdxl_pipeline(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="session")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 24 captioned pictures, 16 px."""
     from tests.tiny import image_folder

@@ -24,6 +24,22 @@ UNET_2D: dict[str, Any] = {
     "norm_num_groups": 4,
     "attention_head_dim": 4,
 }
+UNET_CONDITION: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 4,
+}
+SCHEDULE: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 100,
+    "steps_offset": 1,
+}
 
 
 def unet_config(folder: Path, channels: int = 1, **changes: Any) -> Path:
@@ -51,30 +67,96 @@ def ddpm_pipeline(folder: Path, channels: int = 1, kind: str = "DDPMPipeline") -
 
 def sd_components(prediction_type: str = "epsilon") -> dict[str, Any]:
     """The parts of a small Stable Diffusion: 8 px latents, 16 px pictures."""
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from diffusers import PNDMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
     torch.manual_seed(0)
+    return {
+        "tokenizer": _tokenizer(),
+        "text_encoder": CLIPTextModel(_text_config()).eval(),
+        "vae": _vae().eval(),
+        "unet": UNet2DConditionModel(
+            **UNET_CONDITION,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=16,
+        ).eval(),
+        "scheduler": PNDMScheduler(
+            **SCHEDULE, skip_prk_steps=True, prediction_type=prediction_type
+        ),
+    }
+
+
+def sdxl_components(**vae: Any) -> dict[str, Any]:
+    """The parts of a small Stable Diffusion XL: 8 px latents, 16 px pictures.
+
+    Args:
+        vae: settings of its VAE, such as force_upcast.
+    """
+    from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    pooled, time_ids, time_width = 12, 6, 8
+    return {
+        "tokenizer": _tokenizer(),
+        "tokenizer_2": _tokenizer(pad_token="!</w>"),
+        "text_encoder": CLIPTextModel(_text_config()).eval(),
+        "text_encoder_2": CLIPTextModelWithProjection(
+            _text_config(hidden_size=24, hidden_act="gelu", projection_dim=pooled)
+        ).eval(),
+        "vae": _vae(**vae).eval(),
+        "unet": UNet2DConditionModel(
+            **UNET_CONDITION,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            cross_attention_dim=16 + 24,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=time_width,
+            projection_class_embeddings_input_dim=pooled + time_ids * time_width,
+        ).eval(),
+        "scheduler": EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading"),
+    }
+
+
+def _words() -> list[str]:
+    from tokenizers.pre_tokenizers import ByteLevel
+
     words = sorted(ByteLevel.alphabet())
-    words += [f"{word}</w>" for word in words] + ["<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=16
-    )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=16,
-            bos_token_id=len(words) - 2,
-            eos_token_id=len(words) - 1,
-            pad_token_id=len(words) - 1,
-        )
-    )
-    vae = AutoencoderKL(
+    return [*words, *(f"{word}</w>" for word in words), "<|startoftext|>", "<|endoftext|>"]
+
+
+def _tokenizer(**settings: Any) -> Any:
+    from transformers import CLIPTokenizer
+
+    vocabulary = {word: i for i, word in enumerate(_words())}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16, **settings)
+
+
+def _text_config(**changes: Any) -> Any:
+    from transformers import CLIPTextConfig
+
+    count = len(_words())
+    settings = {
+        "vocab_size": count,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "bos_token_id": count - 2,
+        "eos_token_id": count - 1,
+        "pad_token_id": count - 1,
+    }
+    return CLIPTextConfig(**{**settings, **changes})
+
+
+def _vae(**changes: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
@@ -83,35 +165,8 @@ def sd_components(prediction_type: str = "epsilon") -> dict[str, Any]:
         norm_num_groups=4,
         latent_channels=4,
         sample_size=16,
+        **changes,
     )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        num_train_timesteps=100,
-        steps_offset=1,
-        prediction_type=prediction_type,
-    )
-    return {
-        "tokenizer": tokenizer,
-        "text_encoder": text_encoder.eval(),
-        "vae": vae.eval(),
-        "unet": unet.eval(),
-        "scheduler": scheduler,
-    }
 
 
 def sd_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
@@ -124,6 +179,14 @@ def sd_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+    return folder
+
+
+def sdxl_pipeline(folder: Path, **vae: Any) -> Path:
+    """A saved Stable Diffusion XL pipeline; `vae` as in `sdxl_components`."""
+    from diffusers import StableDiffusionXLPipeline
+
+    StableDiffusionXLPipeline(**sdxl_components(**vae)).save_pretrained(folder)
     return folder
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memshield.config import Config
-from memshield.families.facts import Facts, read_facts, resolve
+from memshield.families.defaults import resolve
+from memshield.families.facts import Facts, read_facts
 
 if TYPE_CHECKING:
     from memshield.families.base import Family, Placement
@@ -22,6 +23,10 @@ def load(config: Config, facts: Facts, placement: Placement) -> Family:
         from memshield.families.unconditional import Unconditional
 
         return Unconditional(config, facts, placement)
+    if facts.family == "stable_diffusion_xl":
+        from memshield.families.stable_diffusion_xl import StableDiffusionXL
+
+        return StableDiffusionXL(config, facts, placement)
     from memshield.families.stable_diffusion import StableDiffusion
 
     return StableDiffusion(config, facts, placement)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import diffusers
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Pictures(NamedTuple):
     Attributes:
         pixels: [B, C, H, W] uint8.
         original_size: [B, 2] height and width before scaling.
-        crop: [B, 2] top and left of the crop after scaling.
+        crop: [B, 2] top and left of the crop after scaling and mirroring.
     """
 
     pixels: Tensor
@@ -96,6 +97,26 @@ class Family(ABC):
         self.device = placement.device
         self.frozen_dtype = placement.frozen_dtype
 
+    def _take(self, network: nn.Module) -> None:
+        """Put the network that is trained on the device, to be run as the settings say."""
+        network.to(self.device)
+        if self.in_channels_last():
+            # Inputs follow: a convolution answers in the order of its weights.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.gradient_checkpointing:
+            network.enable_gradient_checkpointing()  # type: ignore[operator]
+        if self.config.torch_compile:
+            # The first saving notes this: a change to the config would compile all anew.
+            network.register_to_config(_diffusers_version=diffusers.__version__)  # type: ignore[operator]
+            network.compile()  # in place: the names of its weights stay as they are
+        self.network = network
+
+    def in_channels_last(self) -> bool:
+        """Whether the network is held in that order: as set, or where it is known to be faster."""
+        if self.config.channels_last is not None:
+            return self.config.channels_last
+        return self.device.type == "cuda" and self.frozen_dtype != torch.float32
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name, in a fixed order."""
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
@@ -138,12 +159,13 @@ class Family(ABC):
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Networks in evaluation mode, without gradients, and as they were afterwards."""
+    """Networks in evaluation mode, uncompiled and without gradients; as they were afterwards."""
     modes = [network.training for network in networks]
     for network in networks:
         network.eval()
     try:
-        with torch.no_grad():
+        # A compiled network would be compiled anew for each of the shapes that are sampled.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for network, mode in zip(networks, modes, strict=True):

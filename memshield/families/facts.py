@@ -11,14 +11,22 @@ from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.repository import Repository
 
-FamilyName = Literal["unconditional", "stable_diffusion"]
+FamilyName = Literal["unconditional", "stable_diffusion", "stable_diffusion_xl"]
 
 PIPELINES: dict[str, FamilyName] = {
     "DDPMPipeline": "unconditional",
     "DDIMPipeline": "unconditional",
     "StableDiffusionPipeline": "stable_diffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl",
 }
 """Supported `_class_name` of model_index.json, and the family that trains it."""
+
+TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
+    "unconditional": (),
+    "stable_diffusion": ("text_encoder",),
+    "stable_diffusion_xl": ("text_encoder", "text_encoder_2"),
+}
+"""Components of a pipeline that encode captions, in the order of their embeddings."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,9 @@ class Facts:
         pipeline_class: the diffusers class it is saved as.
         repository: where its weights are; None for a model from scratch.
         vae_repository: where a replacement VAE is, if one was named.
+        components: what model_index.json names, in its order; () for pixel models.
         unet: config of its UNet.
+        vae: config of its VAE, or of the replacement; {} for pixel models.
         scheduler: config of its noise scheduler.
         channels: of its pictures, 1 or 3.
         resolution: its own, in pixels.
@@ -42,7 +52,9 @@ class Facts:
     pipeline_class: str
     repository: Repository | None
     vae_repository: Repository | None
+    components: tuple[str, ...]
     unet: dict[str, Any]
+    vae: dict[str, Any]
     scheduler: dict[str, Any]
     channels: int
     resolution: int
@@ -71,60 +83,6 @@ def read_facts(config: Config) -> Facts:
             f"Its own is {facts.resolution}.",
         )
     return facts
-
-
-def resolve(config: Config, facts: Facts) -> Config:
-    """Fill in the settings whose default depends on the model.
-
-    Raises:
-        UserError: a setting that contradicts the model.
-    """
-    text = facts.needs_captions
-    training = config.training or ("lora" if text else "full")
-    reset = training == "lora" and config.num_shards > 1
-    update: dict[str, Any] = {
-        "training": training,
-        "resolution": config.resolution or facts.resolution,
-        "lora_alpha": config.lora_alpha or float(config.rank),
-        "skip_threshold": (0.8 if text else 0.5)
-        if config.skip_threshold is None
-        else config.skip_threshold,
-        "loss_bank_bins": config.loss_bank_bins or facts.num_train_timesteps,
-        "shard_optimizer": config.shard_optimizer or ("reset" if reset else "keep"),
-        "num_validation_images": (4 if text else 16)
-        if config.num_validation_images is None
-        else config.num_validation_images,
-    }
-    if facts.repository is not None and facts.repository.revision is not None:
-        update["revision"] = facts.repository.revision
-    resolved = config.model_copy(update=update)
-    _refuse_contradictions(resolved, facts, reset)
-    return resolved
-
-
-def _refuse_contradictions(config: Config, facts: Facts, reset: bool) -> None:
-    if config.training == "lora" and not facts.needs_captions:
-        raise UserError("training", "pixel models are trained in full", "Set training to full.")
-    if config.training == "lora" and config.use_ema:
-        raise UserError(
-            "use_ema", "a moving average is kept for full training only", "Leave it out."
-        )
-    if reset and config.shard_optimizer == "keep":
-        raise UserError(
-            "shard_optimizer",
-            "the averaged LoRA has another basis, so moments cannot be kept between rounds",
-            "Set it to reset.",
-        )
-    if not facts.needs_captions:
-        for name in ("proportion_empty_prompts", "validation_prompts", "caption_column"):
-            if getattr(config, name):
-                raise UserError(name, "this model is not conditioned on text", "Leave it out.")
-    if (config.loss_bank_bins or 0) > facts.num_train_timesteps:
-        raise UserError(
-            "loss_bank_bins",
-            f"{config.loss_bank_bins} slots for {facts.num_train_timesteps} noise levels",
-            "Give at most one slot a level.",
-        )
 
 
 def _from_scratch(config: Config) -> Facts:
@@ -175,10 +133,11 @@ def _from_pipeline(config: Config) -> Facts:
     scheduler = repository.json("scheduler/scheduler_config.json")
     if config.prediction_type is not None:
         scheduler = {**scheduler, "prediction_type": config.prediction_type}
+    _refuse_other_processes(repository, scheduler)
     repository.require_safetensors("unet", config.variant)
     if PIPELINES[class_name] == "unconditional":
         return _unconditional(field, name, class_name, repository, unet, scheduler, config)
-    return _stable_diffusion(name, class_name, repository, unet, scheduler, config)
+    return _latent(repository, index, unet, scheduler, config)
 
 
 def _refuse_custom_code(repository: Repository, index: dict[str, Any]) -> None:
@@ -191,6 +150,18 @@ def _refuse_custom_code(repository: Repository, index: dict[str, Any]) -> None:
                 f"{repository.name} brings its own code for {component}, which is never run",
                 "Choose a pipeline made of diffusers' and transformers' own classes.",
             )
+
+
+def _refuse_other_processes(repository: Repository, scheduler: dict[str, Any]) -> None:
+    """Models under the same pipelines that a DDPM's noise and targets would quietly spoil."""
+    kind = str(scheduler.get("_class_name"))
+    predicts = scheduler.get("prediction_type") or "epsilon"
+    if kind.startswith(("EDM", "FlowMatch")) or predicts not in ("epsilon", "v_prediction"):
+        raise UserError(
+            repository.field,
+            f"{repository.name} was trained in another way ({kind}, which predicts {predicts})",
+            "Choose a model with the timesteps of a DDPM that predicts epsilon or v_prediction.",
+        )
 
 
 def _unconditional(
@@ -226,7 +197,9 @@ def _unconditional(
         pipeline_class=pipeline_class,
         repository=repository,
         vae_repository=None,
+        components=(),
         unet=unet,
+        vae={},
         scheduler=scheduler,
         channels=channels,
         resolution=int(size),
@@ -235,40 +208,69 @@ def _unconditional(
     )
 
 
-def _stable_diffusion(
-    name: str,
-    pipeline_class: str,
+def _latent(
     repository: Repository,
+    index: dict[str, Any],
     unet: dict[str, Any],
     scheduler: dict[str, Any],
     config: Config,
 ) -> Facts:
+    field, name = repository.field, repository.name
+    family = PIPELINES[index["_class_name"]]
+    components = tuple(
+        part
+        for part, entry in index.items()
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+    )
+    missing = [part for part in TEXT_ENCODERS[family] if part not in components]
+    if missing or index.get("requires_aesthetics_score"):
+        problem = f"has no {missing[0]}" if missing else "is conditioned on aesthetic scores"
+        raise UserError(
+            field,
+            f"{name} {problem}: it is a refiner or only a part of a model",
+            "Choose a text-to-image base model.",
+        )
     if unet.get("in_channels", 4) != unet.get("out_channels", 4):
         raise UserError(
-            repository.field,
+            field,
             f"the UNet of {name} takes {unet['in_channels']} channels (inpainting or depth)",
             "Choose a text-to-image model.",
         )
-    repository.require_safetensors("text_encoder", config.variant)
-    vae_repository = None
-    if config.pretrained_vae_model_name_or_path is not None:
-        vae_repository = Repository.open(
-            "pretrained_vae_model_name_or_path", config.pretrained_vae_model_name_or_path
-        )
-        vae = vae_repository.json("config.json")
-    else:
-        repository.require_safetensors("vae", config.variant)
-        vae = repository.json("vae/config.json")
+    for part in TEXT_ENCODERS[family]:
+        repository.require_safetensors(part, config.variant)
+    vae_repository, vae = _vae(repository, config)
     scale = 2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1)
     return Facts(
-        family="stable_diffusion",
-        pipeline_class=pipeline_class,
+        family=family,
+        pipeline_class=index["_class_name"],
         repository=repository,
         vae_repository=vae_repository,
+        components=components,
         unet=unet,
+        vae=vae,
         scheduler=scheduler,
         channels=3,
         resolution=int(unet.get("sample_size") or 64) * scale,
         multiple_of=scale,
         needs_captions=True,
     )
+
+
+def _vae(repository: Repository, config: Config) -> tuple[Repository | None, dict[str, Any]]:
+    """The repository of the replacement VAE, if there is one, and the config of the VAE used."""
+    named = config.pretrained_vae_model_name_or_path
+    source, folder, variant = repository, "vae", config.variant
+    if named is not None:
+        source = Repository.open("pretrained_vae_model_name_or_path", named)
+        folder, variant = "", None
+    vae = source.json("config.json" if named else "vae/config.json")
+    kind = vae.get("_class_name", "AutoencoderKL")
+    if kind != "AutoencoderKL" or vae.get("latents_mean") is not None:
+        what = "centres its latents" if kind == "AutoencoderKL" else f"is an {kind}"
+        raise UserError(
+            source.field,
+            f"the VAE of {source.name} {what}, which is not supported",
+            "Choose a plain AutoencoderKL.",
+        )
+    source.require_safetensors(folder, variant)
+    return source if named else None, vae

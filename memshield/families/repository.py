@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 )
 
 from memshield.errors import UserError
+from memshield.network import NO_ANSWER
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -104,26 +105,51 @@ class Repository:
     def require_safetensors(self, component: str, variant: str | None) -> None:
         """Refuse a component whose weights are missing or only there as a pickle.
 
+        Args:
+            component: its folder, "" for the repository's root.
+            variant: such as fp16.
+
         Raises:
             UserError: with the reason.
         """
-        infix = f".{variant}" if variant else ""
-        inside = [
-            f.removeprefix(f"{component}/") for f in self.files if f.startswith(f"{component}/")
-        ]
-        if not self.files or any(_is_weight(file, infix) for file in inside):
+        inside, where = self._inside(component), f"{self.name}/{component}".rstrip("/")
+        if not self.files or any(_is_weight(file, variant) for file in inside):
             return
-        if any(_is_weight(file, "") for file in inside):
-            raise UserError(
-                "variant", f"{self.name}/{component} has no weights of the variant {variant!r}", ""
-            )
+        if any(_is_weight(file, None) for file in inside):
+            raise UserError("variant", f"{where} has no weights of the variant {variant!r}", "")
         pickled = any(file.endswith(PICKLES) for file in inside)
         raise UserError(
             self.field,
-            f"{self.name}/{component} has no safetensors weights"
+            f"{where} has no safetensors weights"
             + (", only pickled ones, which can run code when they are read" if pickled else ""),
             "Choose a repository or revision with safetensors weights.",
         )
+
+    def component_files(self, component: str, variant: str | None) -> list[str]:
+        """A component's configuration, vocabulary and safetensors weights, other variants left out.
+
+        Args:
+            component: its folder, "" for the repository's root.
+            variant: such as fp16.
+
+        Returns:
+            Paths inside the repository; patterns of them where its files are not known.
+        """
+        folder = f"{component}/" if component else ""
+        if not self.files:
+            weights = f"*.{variant}*.safetensors" if variant else "*.safetensors"
+            return [f"{folder}*.json", f"{folder}*.txt", f"{folder}{weights}"]
+        return [
+            folder + file
+            for file in self._inside(component)
+            if file.endswith((".json", ".txt")) or _is_weight(file, variant)
+        ]
+
+    def _inside(self, component: str) -> list[str]:
+        """Names of the files that lie directly in a component's folder."""
+        folder = f"{component}/" if component else ""
+        names = [file.removeprefix(folder) for file in self.files if file.startswith(folder)]
+        return sorted(name for name in names if "/" not in name)
 
     def fetch(self, patterns: Iterable[str]) -> Path:
         """A local folder with the files that match; downloads what is not cached yet."""
@@ -133,25 +159,14 @@ class Repository:
             snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns))
         )
 
-    def size(self, patterns: Iterable[str]) -> int:
-        """Bytes of the files that match."""
-        chosen = list(patterns)
-        return sum(
-            size
-            for file, size in self.files.items()
-            if any(fnmatch.fnmatch(file, pattern) for pattern in chosen)
-        )
 
-
-def _is_weight(file: str, infix: str) -> bool:
-    stem, dot, end = file.partition(infix + ".safetensors" if infix else ".safetensors")
-    return bool(dot) and end == "" and (bool(infix) or "." not in stem)
-
-
-def weight_patterns(component: str, variant: str | None) -> list[str]:
-    """Patterns of a component's configuration and safetensors weights."""
-    infix = f".{variant}" if variant else ""
-    return [f"{component}/*.json", f"{component}/*{infix}.safetensors", f"{component}/*.txt"]
+def _is_weight(file: str, variant: str | None) -> bool:
+    """Whether diffusers or transformers would load this file, which may be one part of several."""
+    infix = re.escape(f".{variant}") if variant else ""
+    part = r"(-\d+-of-\d+)?"
+    # Parts of a variant are named in two ways, by age.
+    pattern = rf"(diffusion_pytorch_)?model({infix}{part}|{part}{infix})\.safetensors"
+    return re.fullmatch(pattern, file) is not None
 
 
 def _open_on_hub(field: str, name: str, revision: str | None) -> Repository:
@@ -170,7 +185,7 @@ def _open_on_hub(field: str, name: str, revision: str | None) -> Repository:
         raise UserError(field, f"{name} is not on the Hub or not readable", remedy) from None
     except HfHubHTTPError as error:
         raise UserError(field, f"the Hub refused {name}: {_words(error)}", remedy) from None
-    except OSError as error:
+    except NO_ANSWER as error:
         raise UserError(
             field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
         ) from None

@@ -7,8 +7,7 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 
 from memshield.config import Config
 from memshield.families import lora
-from memshield.families.facts import Facts
-from memshield.families.repository import weight_patterns
+from memshield.families.facts import TEXT_ENCODERS, Facts
 
 
 def trainable_parameters(config: Config, facts: Facts) -> int:
@@ -24,25 +23,32 @@ def trainable_parameters(config: Config, facts: Facts) -> int:
 
 
 def frozen_bytes(config: Config, facts: Facts) -> int:
-    """Bytes of the frozen parts that a full save carries along."""
-    if facts.family == "unconditional" or config.training == "lora" or facts.repository is None:
+    """Bytes of the frozen parts that a full save carries along; 0 for LoRAs and pixel models."""
+    if config.training == "lora" or facts.repository is None:
         return 0
-    parts = ("vae", "text_encoder", "safety_checker")
-    return facts.repository.size(
-        pattern for part in parts for pattern in weight_patterns(part, config.variant)
-    )
+    total = 0
+    for part in facts.components:
+        repository, folder, variant = facts.repository, part, config.variant
+        if part == "vae" and facts.vae_repository is not None:
+            repository, folder, variant = facts.vae_repository, "", None
+        if part != "unet":
+            files = repository.component_files(folder, variant)
+            total += sum(repository.files.get(file, 0) for file in files)
+    return total
 
 
 def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
     """Bytes of one picture's and one caption's encoding, in float32."""
     if facts.repository is None or not facts.needs_captions:
         return 0, 0
-    vae = (
-        facts.vae_repository.json("config.json")
-        if facts.vae_repository is not None
-        else facts.repository.json("vae/config.json")
-    )
-    text = facts.repository.json("text_encoder/config.json")
+    encoders = [
+        facts.repository.json(f"{name}/config.json") for name in TEXT_ENCODERS[facts.family]
+    ]
     side = int(config.resolution or facts.resolution) // facts.multiple_of
-    picture = 2 * int(vae["latent_channels"]) * side * side * 4
-    return picture, int(text["max_position_embeddings"]) * int(text["hidden_size"]) * 4
+    picture = 2 * int(facts.vae.get("latent_channels", 4)) * side * side
+    tokens = int(encoders[0]["max_position_embeddings"])
+    caption = tokens * sum(int(encoder["hidden_size"]) for encoder in encoders)
+    if facts.family == "stable_diffusion_xl":
+        picture += 6  # size and crop
+        caption += int(encoders[-1]["projection_dim"])
+    return picture * 4, caption * 4

@@ -23,7 +23,6 @@ from memshield.families.base import (
 )
 from memshield.families.diffusion import DiffusionProcess
 from memshield.families.facts import Facts
-from memshield.families.repository import weight_patterns
 
 
 class Unconditional(Family):
@@ -35,23 +34,17 @@ class Unconditional(Family):
         super().__init__(config, facts, placement)
         if facts.repository is None:
             torch.manual_seed(config.seed)
-            self.unet = UNet2DModel.from_config({**facts.unet, "sample_size": config.resolution})
+            unet = UNet2DModel.from_config({**facts.unet, "sample_size": config.resolution})
         else:
-            patterns = [
-                "model_index.json",
-                "scheduler/*.json",
-                *weight_patterns("unet", config.variant),
-            ]
-            folder = facts.repository.fetch(patterns)
-            self.unet = UNet2DModel.from_pretrained(
+            folder = facts.repository.fetch(
+                facts.repository.component_files("unet", config.variant)
+            )
+            unet = UNet2DModel.from_pretrained(
                 folder, subfolder="unet", use_safetensors=True, variant=config.variant
             ).float()
             # Stock pipelines make pictures of this size.
-            self.unet.register_to_config(sample_size=config.resolution)
-        self.unet.to(self.device)
-        if config.gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
-        self.network = self.unet
+            unet.register_to_config(sample_size=config.resolution)
+        self._take(unet)
         self.scheduler = DDPMScheduler.from_config(facts.scheduler)
         self.process = DiffusionProcess(self.scheduler, config.snr_gamma, config.noise_offset)
         self.num_slots = self.process.num_timesteps
@@ -80,15 +73,15 @@ class Unconditional(Family):
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
     ) -> list[Image.Image]:
         """Pictures by DDIM (eta 0), one a seed."""
-        pipeline = DDIMPipeline(self.unet, DDIMScheduler.from_config(self.scheduler.config))
+        pipeline = DDIMPipeline(self.network, DDIMScheduler.from_config(self.scheduler.config))
         pipeline.set_progress_bar_config(disable=True)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps = min(steps, self.process.num_timesteps)
-        with evaluating(self.unet):
+        with evaluating(self.network):
             images = pipeline(len(seeds), generators, num_inference_steps=steps).images
         return list(images)
 
     def save(self, folder: Path, previous: Path | None = None) -> None:
         """A whole DDPM or DDIM pipeline."""
         pipeline_class = getattr(diffusers, self.facts.pipeline_class)
-        pipeline_class(unet=self.unet, scheduler=self.scheduler).save_pretrained(folder)
+        pipeline_class(unet=self.network, scheduler=self.scheduler).save_pretrained(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +12,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 from safetensors.torch import load_file
 
-from memshield.config import make_config
-from memshield.families import load, read_facts, resolve
-from memshield.families.base import Family, Placement
+from tests.families import SHORT, loaded, sample
 from tests.runs import train
-from tests.tiny import ddpm_pipeline, image_folder, sd_pipeline, unet_config
-
-SHORT: dict[str, Any] = {
-    "num_shards": 2,
-    "num_rounds": 2,
-    "max_train_steps": 8,
-    "train_batch_size": 4,
-    "learning_rate": 1e-2,
-    "num_validation_images": 2,
-    "num_inference_steps": 2,
-}
-
-
-def sample(pipeline: Any, prompt: str | None = None) -> Image.Image:
-    pipeline.set_progress_bar_config(disable=True)
-    words = {"prompt": prompt} if prompt is not None else {}
-    generator = torch.Generator().manual_seed(0)
-    (image,) = pipeline(num_inference_steps=2, generator=generator, **words).images
-    assert isinstance(image, Image.Image)
-    assert np.isfinite(np.asarray(image)).all()
-    return image
+from tests.tiny import ddpm_pipeline, image_folder, sd_components, sd_pipeline, unet_config
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -102,25 +80,27 @@ def test_stable_diffusion(
     assert np.asarray(after).tolist() != np.asarray(before).tolist()
 
 
+@pytest.mark.parametrize("family", ["tiny_sd", "tiny_sdxl"])
 def test_a_full_save_keeps_the_bases_own_files(
-    tmp_path: Path, tiny_sd: Path, captioned: Path
+    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, family: str
 ) -> None:
     """Saving anew would rename the image processor that older libraries do not know."""
+    base: Path = request.getfixturevalue(family)
     run = train(
-        pretrained_model_name_or_path=tiny_sd,
+        pretrained_model_name_or_path=base,
         train_data_dir=captioned,
         training="full",
         output_dir=tmp_path / "run",
         **SHORT,
     )
-    for path in tiny_sd.rglob("*"):
-        inside = path.relative_to(tiny_sd)
+    for path in base.rglob("*"):
+        inside = path.relative_to(base)
         if path.is_file() and inside.parts[0] != "unet":
             assert (run.model / inside).read_bytes() == path.read_bytes(), inside
     first, second = (run.rounds / n / "vae/diffusion_pytorch_model.safetensors" for n in "12")
     assert first.samefile(second), "rounds share what is frozen"
-    base = tiny_sd / "vae/diffusion_pytorch_model.safetensors"
-    assert not first.samefile(base), "nothing of ours may be a link into a shared cache"
+    own = base / "vae/diffusion_pytorch_model.safetensors"
+    assert not first.samefile(own), "nothing of ours may be a link into a shared cache"
     assert not (run.model / "vae/diffusion_pytorch_model.safetensors").samefile(second)
 
 
@@ -140,21 +120,61 @@ def test_another_prediction_type_is_saved(tmp_path: Path, tiny_sd: Path, caption
 
 
 def test_another_vae(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
+    """It is saved byte for byte too, whatever precision it was used in."""
+    vae = tmp_path / "vae"
+    components = sd_components()
+    components["vae"].post_quant_conv.weight.data.mul_(2)
+    components["vae"].save_pretrained(vae)
     run = train(
         pretrained_model_name_or_path=tiny_sd,
-        pretrained_vae_model_name_or_path=tiny_sd / "vae",
+        pretrained_vae_model_name_or_path=vae,
+        train_data_dir=captioned,
+        training="full",
+        mixed_precision="bf16",
+        output_dir=tmp_path / "run",
+        **SHORT,
+    )
+    for path in vae.iterdir():
+        assert (run.model / "vae" / path.name).read_bytes() == path.read_bytes()
+    sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
+
+
+@pytest.mark.parametrize(
+    ("variant", "another_vae"), [(None, False), ("fp16", False), ("fp16", True)]
+)
+def test_other_variants_are_left_behind(
+    tmp_path: Path, tiny_sd: Path, captioned: Path, variant: str | None, another_vae: bool
+) -> None:
+    """Only what is loaded is saved, under plain names, whatever else lies beside it."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_sd, base)
+    for path in tiny_sd.rglob("*.safetensors"):
+        plain = base / path.relative_to(tiny_sd)
+        other = plain.with_name(f"{path.stem}.fp16.safetensors")
+        used, unused = (other, plain) if variant else (plain, other)
+        shutil.copy(path, used)
+        unused.write_bytes(b"not to be read")
+    (base / "text_encoder/pytorch_model.bin").write_bytes(b"a pickle")
+    named: dict[str, Any] = {"variant": variant} if variant else {}
+    if another_vae:
+        named["pretrained_vae_model_name_or_path"] = tiny_sd / "vae"
+    run = train(
+        **named,
+        pretrained_model_name_or_path=base,
         train_data_dir=captioned,
         training="full",
         output_dir=tmp_path / "run",
         **SHORT,
     )
+    there = {p.relative_to(run.model) for p in run.model.rglob("*") if p.is_file()}
+    assert there == {p.relative_to(tiny_sd) for p in tiny_sd.rglob("*") if p.is_file()}
     sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
 
 
 def test_alpha_is_folded_into_the_saved_lora(
     tmp_path: Path, tiny_sd: Path, captioned: Path
 ) -> None:
-    family = lora_family(tmp_path, tiny_sd, captioned, rank=2, lora_alpha=6.0)
+    family = loaded(tiny_sd, captioned, rank=2, lora_alpha=6.0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in family.trainable().values():
@@ -173,21 +193,9 @@ def test_alpha_is_folded_into_the_saved_lora(
     assert inside.size == (16, 16)
 
 
-def lora_family(tmp_path: Path, base: Path, data: Path, **settings: Any) -> Family:
-    values = {
-        "pretrained_model_name_or_path": str(base),
-        "train_data_dir": str(data),
-        "training": "lora",
-        **settings,
-    }
-    config = make_config(values)
-    facts = read_facts(config)
-    return load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
-
-
-def test_noise_offset_moves_whole_channels(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
-    plain = lora_family(tmp_path, tiny_sd, captioned)
-    offset = lora_family(tmp_path, tiny_sd, captioned, noise_offset=0.5)
+def test_noise_offset_moves_whole_channels(tiny_sd: Path, captioned: Path) -> None:
+    plain = loaded(tiny_sd, captioned)
+    offset = loaded(tiny_sd, captioned, noise_offset=0.5)
     encoded = {"moments": torch.zeros(64, 8, 8, 8), "text": torch.zeros(64, 16, 16)}
     means = [
         family.draw(encoded, torch.Generator().manual_seed(0)).noise.mean(dim=(2, 3)).std()

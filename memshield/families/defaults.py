@@ -1,0 +1,94 @@
+"""Settings whose default depends on the model, and settings that contradict it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memshield.config import Config
+from memshield.errors import UserError
+from memshield.families.facts import Facts
+
+TEXT_ONLY = ("proportion_empty_prompts", "validation_prompts", "caption_column")
+VAE_ONLY = ("pretrained_vae_model_name_or_path", "enable_vae_slicing", "enable_vae_tiling")
+
+
+def resolve(config: Config, facts: Facts) -> Config:
+    """Fill in the settings whose default depends on the model.
+
+    Raises:
+        UserError: a setting that contradicts the model.
+    """
+    text = facts.needs_captions
+    # K copies of a text model's moments fill the host's memory; a LoRA's cannot be kept at all.
+    shard_optimizer = "reset" if text and config.num_shards > 1 else "keep"
+    update: dict[str, Any] = {
+        "training": config.training or ("lora" if text else "full"),
+        "resolution": config.resolution or facts.resolution,
+        "lora_alpha": config.lora_alpha or float(config.rank),
+        "skip_threshold": (0.8 if text else 0.5)
+        if config.skip_threshold is None
+        else config.skip_threshold,
+        "loss_bank_bins": config.loss_bank_bins or facts.num_train_timesteps,
+        "shard_optimizer": config.shard_optimizer or shard_optimizer,
+        "num_validation_images": (4 if text else 16)
+        if config.num_validation_images is None
+        else config.num_validation_images,
+    }
+    if facts.repository is not None and facts.repository.revision is not None:
+        update["revision"] = facts.repository.revision
+    resolved = config.model_copy(update=update)
+    _refuse_contradictions(resolved, facts)
+    return resolved
+
+
+def _refuse_contradictions(config: Config, facts: Facts) -> None:
+    lora = config.training == "lora"
+    if lora and not facts.needs_captions:
+        raise UserError("training", "pixel models are trained in full", "Set training to full.")
+    if lora and config.use_ema:
+        raise UserError(
+            "use_ema", "a moving average is kept for full training only", "Leave it out."
+        )
+    if lora:
+        for name, plain in (("outer_learning_rate", 1.0), ("outer_momentum", 0.0)):
+            if getattr(config, name) != plain:
+                raise UserError(
+                    name,
+                    "the outer optimizer is for full training: a LoRA's mean has another basis",
+                    "Leave it out.",
+                )
+    if lora and config.num_shards > 1 and config.shard_optimizer == "keep":
+        raise UserError(
+            "shard_optimizer",
+            "the averaged LoRA has another basis, so moments cannot be kept between rounds",
+            "Set it to reset.",
+        )
+    if not facts.needs_captions:
+        for names, problem in (
+            (TEXT_ONLY, "this model is not conditioned on text"),
+            (VAE_ONLY, "this model has no VAE"),
+        ):
+            for name in names:
+                if getattr(config, name):
+                    raise UserError(name, problem, "Leave it out.")
+    if (config.loss_bank_bins or 0) > facts.num_train_timesteps:
+        raise UserError(
+            "loss_bank_bins",
+            f"{config.loss_bank_bins} slots for {facts.num_train_timesteps} noise levels",
+            "Give at most one slot a level.",
+        )
+    _refuse_overflow(config, facts)
+
+
+def _refuse_overflow(config: Config, facts: Facts) -> None:
+    # diffusers takes a VAE that does not say so for one that has to be run in float32.
+    unsafe = facts.vae.get("force_upcast", True)
+    if facts.family == "stable_diffusion_xl" and config.mixed_precision == "fp16" and unsafe:
+        repository = facts.vae_repository or facts.repository
+        assert repository is not None
+        raise UserError(
+            "mixed_precision",
+            f"the VAE of {repository.name} overflows in fp16",
+            "Name a safe one as pretrained_vae_model_name_or_path "
+            "(madebyollin/sdxl-vae-fp16-fix), or use bf16.",
+        )

@@ -1,0 +1,63 @@
+"""The frozen files of a full save: the base's own, byte for byte.
+
+Saving the loaded parts anew would rename what newer libraries rename, and lose precision.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from memshield.config import Config
+from memshield.families.facts import Facts
+from memshield.families.repository import Repository
+
+
+def copy_frozen(
+    config: Config, facts: Facts, base: Path, vae: Path, folder: Path, previous: Path | None
+) -> None:
+    """Write all of a pipeline but its UNet.
+
+    Args:
+        config: resolved settings.
+        facts: of the model.
+        base: local folder of the base pipeline.
+        vae: local folder of the VAE, in the base or elsewhere.
+        folder: where the pipeline is saved.
+        previous: an earlier save of the same run, whose files are linked to.
+    """
+    link_or_copy(previous, folder, "model_index.json", base / "model_index.json")
+    for part in facts.components:
+        if part == "unet":
+            continue
+        source = vae if part == "vae" else base / part
+        replaced = part == "vae" and facts.vae_repository is not None
+        variant = None if replaced else config.variant
+        for name in Repository.open("", str(source)).component_files("", variant):
+            plain = name.replace(f".{variant}", "") if variant else name
+            link_or_copy(previous, folder, f"{part}/{plain}", source / name)
+    if config.prediction_type is not None:
+        path = folder / "scheduler" / "scheduler_config.json"
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()  # it may be linked: write a file of our own
+        settings["prediction_type"] = config.prediction_type
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def link_or_copy(previous: Path | None, folder: Path, inside: str, source: Path) -> None:
+    """`folder`/`inside` as a hard link to the same file in `previous`, else a copy of `source`.
+
+    Never a link to the source itself: it may be a shared cache, which a user who writes into a
+    saved model must not change.
+    """
+    target = folder / inside
+    target.parent.mkdir(exist_ok=True)
+    if previous is not None and (previous / inside).is_file():
+        try:
+            os.link(previous / inside, target)
+            return
+        except OSError:
+            pass  # another file system, or one without links
+    shutil.copyfile(source, target)

@@ -1,0 +1,215 @@
+"""Latent diffusion under a CLIP-conditioned UNet: what Stable Diffusion and SDXL share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from memshield.config import Config
+from memshield.families import lora
+from memshield.families.base import (
+    Draw,
+    Encoded,
+    Family,
+    Pictures,
+    Placement,
+    SampleLoss,
+    evaluating,
+)
+from memshield.families.diffusion import DiffusionProcess
+from memshield.families.facts import TEXT_ENCODERS, Facts
+from memshield.families.frozen import copy_frozen
+
+_SAMPLED_AT_ONCE = 16 * 512**2
+"""Pixels: larger pictures are sampled in smaller batches."""
+
+
+class LatentDiffusion(Family):
+    """Trains a UNet2DConditionModel on latents, conditioned on text: in full, or a LoRA on it.
+
+    Attributes:
+        pipeline_class: the stock pipeline that samples and loads it.
+        encoder_classes: of its text encoders, in the order of `TEXT_ENCODERS`.
+        base: local folder of the base pipeline.
+        vae: the frozen autoencoder.
+    """
+
+    has_encoders = True
+    pipeline_class: ClassVar[Any]
+    encoder_classes: ClassVar[tuple[Any, ...]]
+
+    def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
+        super().__init__(config, facts, placement)
+        self.lora = config.training == "lora"
+        self.base, self._vae_folder = self._fetch()
+        weights = {"use_safetensors": True, "variant": config.variant}
+        self._parts: dict[str, Any] = {}
+        for name, kind in zip(TEXT_ENCODERS[facts.family], self.encoder_classes, strict=True):
+            self._parts[name] = kind.from_pretrained(
+                self.base / name, dtype=self.frozen_dtype, **weights
+            )
+            tokenizer = name.replace("text_encoder", "tokenizer")
+            self._parts[tokenizer] = CLIPTokenizer.from_pretrained(self.base / tokenizer)
+        own_vae = facts.vae_repository is None
+        self.vae = self._parts["vae"] = AutoencoderKL.from_pretrained(
+            self._vae_folder,
+            torch_dtype=self._vae_dtype(),
+            use_safetensors=True,
+            variant=config.variant if own_vae else None,
+        )
+        if config.enable_vae_slicing:
+            self.vae.enable_slicing()
+        if config.enable_vae_tiling:
+            self.vae.enable_tiling()
+        self._frozen: list[Any] = [
+            part for part in self._parts.values() if isinstance(part, nn.Module)
+        ]
+        for part in self._frozen:
+            part.requires_grad_(False).eval().to(self.device)
+        unet = UNet2DConditionModel.from_pretrained(self.base, subfolder="unet", **weights)
+        if self.lora:
+            lora.attach(unet, config, self.frozen_dtype)
+        else:
+            unet.float()
+        self._take(unet)
+        self.scheduler = DDPMScheduler.from_config(facts.scheduler)
+        self.process = DiffusionProcess(self.scheduler, config.snr_gamma, config.noise_offset)
+        self.num_slots = self.process.num_timesteps
+
+    def _fetch(self) -> tuple[Path, Path]:
+        """Local folders of the base and of the VAE."""
+        repository, vae_repository = self.facts.repository, self.facts.vae_repository
+        assert repository is not None
+        # The rest, such as a safety checker, is needed only to write a whole pipeline again.
+        needed = ("unet", "vae", "text_encoder", "tokenizer")
+        files = ["model_index.json"]
+        for part in self.facts.components:
+            replaced = part == "vae" and vae_repository is not None
+            if not replaced and (not self.lora or part.startswith(needed)):
+                files += repository.component_files(part, self.config.variant)
+        base = repository.fetch(files)
+        if vae_repository is None:
+            return base, base / "vae"
+        return base, vae_repository.fetch(vae_repository.component_files("", None))
+
+    def _vae_dtype(self) -> torch.dtype:
+        """The precision that the VAE is held and run in."""
+        return self.frozen_dtype
+
+    @abstractmethod
+    def _conditions(self, encoded: Encoded, dtype: torch.dtype) -> dict[str, Any]:
+        """What the UNet is given beside noisy latents and timesteps, as keyword arguments."""
+
+    @abstractmethod
+    def _pipeline_settings(self) -> dict[str, Any]:
+        """Arguments of the stock pipeline that are no components."""
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures: Pictures) -> Encoded:
+        """Moments [B, 2 C, h, w] of the latents: mean and log variance, not one sample."""
+        pixels = pictures.pixels.to(self.device, non_blocking=True).float().div_(127.5).sub_(1.0)
+        posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        return {"moments": posterior.parameters}
+
+    def _tokens(self, name: str, captions: Sequence[str]) -> Tensor:
+        """Token ids [B, tokens] for a text encoder; longer captions are cut, as everywhere."""
+        tokenizer = self._parts[name.replace("text_encoder", "tokenizer")]
+        tokens: Tensor = tokenizer(
+            list(captions),
+            max_length=tokenizer.model_max_length,
+            padding="max_length",
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return tokens.to(self.device)
+
+    def release_encoders(self) -> None:
+        """Move the VAE and the text encoders to the host."""
+        for part in self._frozen:
+            part.to("cpu")
+
+    def draw(self, encoded: Encoded, generator: torch.Generator) -> Draw:
+        """A latent sampled from its moments, noise and timesteps."""
+        mean, log_variance = encoded["moments"].float().chunk(2, dim=1)
+        # As diffusers' DiagonalGaussianDistribution, which clamps to the same range.
+        deviation = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        latents = (mean + deviation * noise) * self.vae.config.scaling_factor
+        return self.process.draw(latents, generator)
+
+    def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
+        """The denoising loss of every sample, in the frozen precision where that is lower."""
+        dtype = self.frozen_dtype if self.lora else torch.float32
+        conditions = self._conditions(encoded, dtype)
+        return self.process.loss(
+            lambda noisy, t: network(noisy.to(dtype), t, return_dict=False, **conditions)[0], draw
+        )
+
+    def sample(
+        self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
+    ) -> list[Image.Image]:
+        """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt."""
+        pipeline = self.pipeline_class(
+            **self._parts,
+            unet=self.network,
+            # Latents are not in [-1, 1]: they must not be clipped.
+            scheduler=DDIMScheduler.from_config(
+                self.facts.scheduler, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            ),
+            **self._pipeline_settings(),
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        texts = list(prompts or [""] * len(seeds))
+        size = int(self.config.resolution or 0)
+        at_once = max(1, _SAMPLED_AT_ONCE // size**2)
+        homes = [part.device for part in self._frozen]
+        lower = self.frozen_dtype != torch.float32
+        images: list[Image.Image] = []
+        try:
+            pipeline.to(self.device)
+            for start in range(0, len(seeds), at_once):
+                chosen = slice(start, start + at_once)
+                with (
+                    evaluating(self.network),
+                    torch.autocast(self.device.type, self.frozen_dtype, enabled=lower),
+                ):
+                    latents = pipeline(
+                        texts[chosen],
+                        height=size,
+                        width=size,
+                        generator=[torch.Generator().manual_seed(s) for s in seeds[chosen]],
+                        num_inference_steps=min(steps, self.process.num_timesteps),
+                        output_type="latent",
+                    ).images
+                images += pipeline.image_processor.postprocess(self._decode(latents))
+        finally:
+            for part, home in zip(self._frozen, homes, strict=True):
+                part.to(home)
+        return images
+
+    @torch.no_grad()
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Pixels [B, C, H, W] in [-1, 1], one after the other: decoders take much memory.
+
+        In the VAE's own precision, which autocast would lower.
+        """
+        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        return torch.cat([self.vae.decode(one).sample for one in scaled.split(1)])
+
+    def save(self, folder: Path, previous: Path | None = None) -> None:
+        """LoRA weights for `load_lora_weights`, or a whole pipeline for `from_pretrained`."""
+        if self.lora:
+            self.pipeline_class.save_lora_weights(
+                folder, unet_lora_layers=lora.exported_state(self.network, self.config)
+            )
+            return
+        copy_frozen(self.config, self.facts, self.base, self._vae_folder, folder, previous)
+        self.network.save_pretrained(folder / "unet")  # type: ignore[operator]

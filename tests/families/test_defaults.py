@@ -1,0 +1,59 @@
+"""Settings whose default depends on the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memshield.errors import UserError
+from tests.families import looked_up
+from tests.tiny import ddpm_pipeline
+
+
+@pytest.fixture(params=["tiny_sd", "tiny_sdxl"])
+def text_model(request: pytest.FixtureRequest) -> Path:
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+def test_text_models(text_model: Path, captioned: Path) -> None:
+    config, facts = looked_up(text_model, captioned)
+    assert config.training == "lora"
+    assert config.skip_threshold == 0.8
+    assert config.num_validation_images == 4
+    assert config.resolution == facts.resolution == 16
+    assert facts.vae["latent_channels"] == 4
+
+
+def test_pixel_models(tmp_path: Path) -> None:
+    config, facts = looked_up(ddpm_pipeline(tmp_path / "base", 3), tmp_path)
+    assert config.training == "full"
+    assert config.skip_threshold == 0.5
+    assert config.shard_optimizer == "keep"
+    assert facts.vae == {}
+
+
+@pytest.mark.parametrize(
+    ("training", "shards", "setting", "expected"),
+    [
+        ("lora", 2, None, "reset"),
+        ("full", 2, None, "reset"),
+        ("full", 2, "keep", "keep"),
+        ("lora", 1, None, "keep"),
+        ("full", 1, None, "keep"),
+        ("lora", 1, "keep", "keep"),
+    ],
+)
+def test_moments_between_rounds(
+    text_model: Path, captioned: Path, training: str, shards: int, setting: str, expected: str
+) -> None:
+    config, _ = looked_up(
+        text_model, captioned, training=training, num_shards=shards, shard_optimizer=setting
+    )
+    assert config.shard_optimizer == expected
+
+
+def test_moments_of_averaged_loras_cannot_be_kept(text_model: Path, captioned: Path) -> None:
+    with pytest.raises(UserError, match="cannot be kept between rounds"):
+        looked_up(text_model, captioned, num_shards=2, shard_optimizer="keep")
