@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -26,6 +27,18 @@ def of_optimizer(optimizer: Optimizer) -> tuple[State, Plain]:
             else:
                 plain.setdefault(str(number), {})[key] = value
     return tensors, plain
+
+
+def _lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Give moments the strides of their parameters, which files do not keep.
+
+    Fused AdamW goes through memory as it lies: channels-last parameters with contiguous moments
+    would be moved by each other's moments.
+    """
+    for parameter, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entry[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 class Moments:
@@ -58,6 +71,7 @@ class Moments:
                 state.setdefault(int(number), {})[key] = tensor
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+            _lay_out_as_parameters(optimizer)
         self.clear()
 
     def write(self, tensors: State, plain: Plain) -> None:
@@ -65,7 +79,7 @@ class Moments:
         self._plain = plain
         if self._scratch is not None and tensors:
             self._scratch.parent.mkdir(exist_ok=True)
-            save_file(tensors, self._scratch)
+            save_file({name: t.contiguous() for name, t in tensors.items()}, self._scratch)
             self._on_disk = True
         else:
             self._tensors = tensors

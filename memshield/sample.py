@@ -40,8 +40,11 @@ def main(argv: Sequence[str]) -> int:
 
     pipeline = load_pipeline(config, folder)
     images = []
-    for start in range(0, options.num_images, 16):
-        seeds = range(options.seed + start, options.seed + min(start + 16, options.num_images))
+    # Sixteen pictures of 512 px at once, fewer of larger ones.
+    at_once = min(16, max(1, 16 * 512**2 // int(config.resolution or 512) ** 2))
+    for start in range(0, options.num_images, at_once):
+        end = min(start + at_once, options.num_images)
+        seeds = range(options.seed + start, options.seed + end)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         kwargs: dict[str, Any] = {"num_inference_steps": options.num_inference_steps}
         if config.training == "lora" or hasattr(pipeline, "tokenizer"):

@@ -400,6 +400,19 @@ def test_moments_on_disk_give_the_same_bits(tmp_path: Path, unet: Path) -> None:
         assert torch.equal(tensor, weights(on_disk)[name])
 
 
+@pytest.mark.parametrize("offload", ["cpu", "disk"])
+def test_kept_moments_fit_channels_last_parameters(
+    tmp_path: Path, unet: Path, offload: str
+) -> None:
+    settings = digits(tmp_path / "run", unet, channels_last=True, shard_optimizer_offload=offload)
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint="checkpoint-9")
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+
+
 @pytest.mark.parametrize("back", [4, 6])
 def test_reset_moments_do_not_come_back_with_a_checkpoint(
     tmp_path: Path, unet: Path, back: int
