@@ -67,11 +67,13 @@ def refused(capsys: pytest.CaptureFixture[str], **settings: Any) -> str:
     return said
 
 
-def start(settings: dict[str, Any], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a training in a process group of its own."""
+def start(
+    settings: dict[str, Any], env: dict[str, str] | None = None, code: Path = ROOT
+) -> subprocess.Popen[str]:
+    """Start a training in a process group of its own, with the package that lies in `code`."""
     return subprocess.Popen(
         [sys.executable, "-m", "memshield.train", *flags(**settings)],
-        cwd=ROOT,
+        cwd=code,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -81,13 +83,14 @@ def start(settings: dict[str, Any], env: dict[str, str] | None = None) -> subpro
 
 
 def start_ranks(
-    settings: dict[str, Any], count: int = 2, **of_one: dict[str, Any]
+    settings: dict[str, Any], count: int = 2, last_code: Path = ROOT, **of_one: dict[str, Any]
 ) -> list[subprocess.Popen[str]]:
     """Start the processes of a run as a launcher does, but without one to watch over them.
 
     Args:
         settings: of all ranks.
         count: number of ranks.
+        last_code: where the package of the last rank lies.
         of_one: settings of one rank only, as `rank_1={...}`.
     """
     with socket.socket() as probe:
@@ -105,6 +108,7 @@ def start_ranks(
                 "MASTER_PORT": str(port),
                 "ACCELERATE_USE_CPU": "true",
             },
+            last_code if rank == count - 1 else ROOT,
         )
         for rank in range(count)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,16 @@ import torch
 
 from memshield.checkpoint import Checkpoint, Place
 from memshield.rundir import RunDir, is_alive
-from tests.runs import digits, finish_ranks, launch, start_ranks, train, wait_for_step, weights
+from tests.runs import (
+    ROOT,
+    digits,
+    finish_ranks,
+    launch,
+    start_ranks,
+    train,
+    wait_for_step,
+    weights,
+)
 from tests.tiny import unet_config
 
 # Three shards on two ranks: one trains two, the other one.
@@ -93,13 +103,13 @@ def test_surplus_ranks_idle_with_a_warning(tmp_path: Path, unet: Path) -> None:
 
 
 def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet: Path) -> None:
-    settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 600})
+    settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 240})
     settings |= {"checkpointing_steps": 10_000, "num_rounds": 2}
     reference, _ = finish_ranks({**settings, "output_dir": tmp_path / "reference"})
     run = RunDir(settings["output_dir"])
     process = launch(settings, "cpu_2_processes")
     wait_for_step(run, 0, process)
-    time.sleep(0.5)
+    time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     status = run.read_status()
@@ -140,7 +150,7 @@ def test_another_number_of_ranks_goes_on_from_the_rounds_end(tmp_path: Path, une
         assert not set(inside) & {20, 40, 60}
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_rank_fails_the_run_within_a_minute(tmp_path: Path, unet: Path, lost: int) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 6000})
     run = RunDir(settings["output_dir"])
@@ -169,6 +179,7 @@ def end(processes: list[subprocess.Popen[str]]) -> None:
         process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_stop_of_one_rank_reaches_the_others(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 6000})
     run = RunDir(settings["output_dir"])
@@ -193,6 +204,17 @@ def test_ranks_of_different_settings_are_found_at_the_start(tmp_path: Path, unet
     assert not RunDir(settings["output_dir"]).rounds.exists()
 
 
+def test_ranks_of_different_code_are_found_at_the_start(tmp_path: Path, unet: Path) -> None:
+    shutil.copytree(ROOT / "memshield", tmp_path / "other" / "memshield")
+    changed = tmp_path / "other" / "memshield" / "step.py"
+    changed.write_text(changed.read_text() + "\n")
+    settings = digits(tmp_path / "run", unet)
+    processes = start_ranks(settings, last_code=tmp_path / "other")
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert processes[0].returncode == 2, said
+    assert "rank 1 differs from rank 0 in the code of memshield" in said[0]
+
+
 def test_what_goes_wrong_on_another_rank_is_told_by_rank_0(tmp_path: Path, unet: Path) -> None:
     # A node that does not see rank 0's output_dir.
     settings = digits(tmp_path / "run", unet)
@@ -203,3 +225,28 @@ def test_what_goes_wrong_on_another_rank_is_told_by_rank_0(tmp_path: Path, unet:
     status = RunDir(settings["output_dir"]).read_status()
     assert status["state"] == "failed"
     assert json.dumps(status).count("rank 1") == 1
+
+
+# Files for accelerate
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs/accelerate").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_accelerate_reads_its_files(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(path))
+    several = path.stem in ("cpu_2_processes", "multi_gpu", "multi_node")
+    assert (found.num_processes > 1) == several
+    assert found.use_cpu == path.stem.startswith("cpu")
+    assert (found.num_machines > 1) == (path.stem == "multi_node")
+    assert found.mixed_precision == ("no" if found.use_cpu else "bf16")
+
+
+def test_one_process_on_the_cpu(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet)
+    process = launch(settings, "cpu")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert RunDir(settings["output_dir"]).read_status()["state"] == "done"

@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mean": {"num_shards": 4},
     "outer_0.7_0.9": {"num_shards": 4, "outer_learning_rate": 0.7, "outer_momentum": 0.9},
     "outer_1.0_0.6": {"num_shards": 4, "outer_learning_rate": 1.0, "outer_momentum": 0.6},
+    "outer_1.0_0.8": {"num_shards": 4, "outer_learning_rate": 1.0, "outer_momentum": 0.8},
+    "outer_2.0_0.0": {"num_shards": 4, "outer_learning_rate": 2.0, "outer_momentum": 0.0},
 }
 
 
