@@ -41,16 +41,17 @@ def interleaved_medians(
     times: dict[str, list[float]] = {name: [] for name in variants}
     for i in range(warm_up + repeats):
         for name, call in variants.items():
-            _wait(device)
+            wait_for(device)
             begun = time.perf_counter()
             call()
-            _wait(device)
+            wait_for(device)
             if i >= warm_up:
                 times[name].append(time.perf_counter() - begun)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _wait(device: str) -> None:
+def wait_for(device: str) -> None:
+    """Until a GPU has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
