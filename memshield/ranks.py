@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 20.0
 """How long a stopping rank waits for the others; launchers kill 30 s after they ask."""
 _LOOK_SECONDS = 1.0
-_POLL_SECONDS = 0.002
+_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.0001, 0.005
+_BUCKET_NUMBERS = 2**24
 
 
 class RankLostError(RuntimeError):
@@ -151,13 +152,17 @@ class Ranks:
         """Replace tensors, the same on every rank in shape and order, by their sums."""
         if self.count == 1:
             return
+        import torch
         import torch.distributed as dist
 
         self.barrier()  # the longest wait is over before a device's own time limit starts
-        for tensor in tensors:
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
             # On a GPU the default group goes from device to device.
-            group = self._group if tensor.device.type == "cpu" else None
-            self._wait(dist.all_reduce(tensor, group=group, async_op=True))
+            group = self._group if flat.device.type == "cpu" else None
+            self._wait(dist.all_reduce(flat, group=group, async_op=True))
+            for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
 
     def to_first(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Host tensors of every rank, of one shape, on rank 0; nothing on the others."""
@@ -176,16 +181,36 @@ class Ranks:
 
     def _wait(self, work: Any) -> None:
         deadline = None
+        pause = _FIRST_POLL_SECONDS
         try:
             while not work.is_completed():
                 if deadline is None and self.stop_wanted():
                     deadline = time.monotonic() + STOP_SECONDS
                 if deadline is not None and time.monotonic() > deadline:
                     raise RankLostError
-                time.sleep(_POLL_SECONDS)
+                time.sleep(pause)
+                pause = min(2 * pause, _LAST_POLL_SECONDS)
             work.wait()
         except RankLostError:
             raise
         except RuntimeError as error:
             # gloo's own words name addresses, and no cause that a user could mend.
             raise RankLostError from error
+
+
+def _buckets(tensors: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Tensors in runs of one dtype and device, so that a message is not mostly its latency."""
+    bucket: list[torch.Tensor] = []
+    numbers = 0
+    for tensor in tensors:
+        fits = not bucket or (
+            numbers + tensor.numel() <= _BUCKET_NUMBERS
+            and (tensor.dtype, tensor.device) == (bucket[0].dtype, bucket[0].device)
+        )
+        if not fits:
+            yield bucket
+            bucket, numbers = [], 0
+        bucket.append(tensor)
+        numbers += tensor.numel()
+    if bucket:
+        yield bucket

@@ -30,7 +30,7 @@ from tests.runs import finish_ranks
 
 COUNTS = (1, 2)
 REPEATS = 3
-SHARDS, ROUNDS, STEPS, BATCH = 4, 3, 720, 32
+SHARDS, ROUNDS, STEPS, BATCH = 4, 3, 1200, 32
 
 
 class Pace(NamedTuple):
