@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from memshield.config import GROUPS, Config, fields, make_config, read_yaml, unknown_setting
 from memshield.errors import UserError, UserErrors
+from memshield.settings import Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,7 +30,16 @@ def parse_config(prog: str, argv: Sequence[str], description: str) -> Config:
         UserErrors: every unknown name and broken rule.
         SystemExit: after `--help`.
     """
-    parser = config_parser(prog, description)
+    return make_config(merged(given(config_parser(prog, description), argv)))
+
+
+def given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """What a command line gives, by the names of the flags; nothing for those left out.
+
+    Raises:
+        UserError: it holds flags or words that the parser does not know.
+        SystemExit: after `--help`.
+    """
     known, rest = parser.parse_known_args(list(argv))
     unknown = [unknown_setting(word.lstrip("-").split("=")[0]) for word in rest if word[:1] == "-"]
     if unknown:
@@ -38,19 +48,27 @@ def parse_config(prog: str, argv: Sequence[str], description: str) -> Config:
         raise UserError(
             "command line", f"unexpected {rest[0]!r}", "Settings are given as --name value."
         )
-    given = {n: None if v in (["none"], ["null"]) else v for n, v in vars(known).items()}
-    path = given.pop("config", None)
-    values = read_yaml(Path(path)) if path else {}
+    return {n: None if v in (["none"], ["null"]) else v for n, v in vars(known).items()}
+
+
+def merged(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the file that `config` names, and over them those of the flags."""
+    values = read_yaml(Path(given["config"])) if given.get("config") else {}
     if "validation_prompts" in given:
         values.pop("validation_prompt", None)
-    return make_config({**values, **given})
+    return {**values, **{name: value for name, value in given.items() if name != "config"}}
 
 
-def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
+def config_parser(
+    prog: str,
+    description: str,
+    groups: Sequence[type[Settings]] = GROUPS,
+    usage: str = "[--config FILE] [--name value ...]",
+) -> argparse.ArgumentParser:
     """A parser with a flag for every setting; what is not given is absent from its result."""
     parser = _Parser(
         prog=prog,
-        usage=f"{prog} [--config FILE] [--name value ...]",
+        usage=f"{prog} {usage}",
         description=description,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -59,7 +77,7 @@ def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", metavar="FILE", help="YAML file of settings; flags win over it."
     )
-    for group in GROUPS:
+    for group in groups:
         section = parser.add_argument_group(group.__doc__)
         for name in group.model_fields:
             _add_flag(section, name, fields()[name])

@@ -361,6 +361,9 @@ def test_what_may_differ_on_resume() -> None:
         "num_validation_images",
         "num_inference_steps",
         "report_to",
+        "audit_every_rounds",
+        "memorization_budget",
+        "audit_num_images",
     }
 
 

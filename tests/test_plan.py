@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from memshield.__main__ import main
-from memshield.config import MethodSettings, fields, make_config, read_yaml
+from memshield.config import fields, make_config, read_yaml
 from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
 from memshield.flags import parse_config
+from memshield.settings import MethodSettings
 from tests.hub_server import HubServer
 from tests.runs import ROOT, digits, flags, train
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
