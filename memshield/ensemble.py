@@ -1,7 +1,7 @@
 """Iterative ensemble training: the mean of the proxies.
 
 Liu et al., arXiv 2407.15328, section 3.2. Proxies arrive one at a time and are added to a
-running sum, so that a device holds one trainable copy and one sum, whatever K is.
+running sum in host memory, so that a device holds one trainable copy, whatever K is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class Mean(Protocol):
 
 
 class WeightedMean:
-    """theta = sum_k w_k theta_k, streamed (arXiv 2407.15328, equation 4)."""
+    """theta = sum_k w_k theta_k, streamed (arXiv 2407.15328, equation 4).
+
+    The sum is in host memory: a device holds the one trainable copy, whatever K is.
+    """
 
     def __init__(self) -> None:
         self._sum: State = {}
@@ -56,15 +59,19 @@ class WeightedMean:
     def add(self, proxy: State, weight: float) -> None:
         """Add w_k theta_k to the running sum, in float32 or wider."""
         with torch.no_grad():
-            if not self._sum:
-                self._sum = {name: tensor.detach() * weight for name, tensor in proxy.items()}
-                return
             for name, tensor in proxy.items():
-                self._sum[name].add_(tensor.detach(), alpha=weight)
+                # One tensor at a time crosses over, not a copy of them all.
+                here = tensor.detach().to("cpu")
+                if name in self._sum:
+                    self._sum[name].add_(here, alpha=weight)
+                else:
+                    self._sum[name] = here * weight
 
     def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
         """The sum over all ranks; the weights add up to one."""
-        total = self._sum or {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+        total = self._sum or {
+            name: torch.zeros_like(tensor, device="cpu") for name, tensor in like.items()
+        }
         ranks.sum(total.values())
         return total
 

@@ -149,18 +149,15 @@ class Ranks:
     # Tensors
 
     def sum(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace tensors, the same on every rank in shape and order, by their sums."""
+        """Replace host tensors, the same on every rank in shape and order, by their sums."""
         if self.count == 1:
             return
         import torch
         import torch.distributed as dist
 
-        self.barrier()  # the longest wait is over before a device's own time limit starts
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            # On a GPU the default group goes from device to device.
-            group = self._group if flat.device.type == "cpu" else None
-            self._wait(dist.all_reduce(flat, group=group, async_op=True))
+            self._wait(dist.all_reduce(flat, group=self._group, async_op=True))
             for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 tensor.copy_(part.view(tensor.shape))
 
@@ -199,13 +196,12 @@ class Ranks:
 
 
 def _buckets(tensors: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Tensors in runs of one dtype and device, so that a message is not mostly its latency."""
+    """Tensors in runs of one dtype, so that a message is not mostly its latency."""
     bucket: list[torch.Tensor] = []
     numbers = 0
     for tensor in tensors:
         fits = not bucket or (
-            numbers + tensor.numel() <= _BUCKET_NUMBERS
-            and (tensor.dtype, tensor.device) == (bucket[0].dtype, bucket[0].device)
+            numbers + tensor.numel() <= _BUCKET_NUMBERS and tensor.dtype == bucket[0].dtype
         )
         if not fits:
             yield bucket

@@ -80,7 +80,7 @@ def measure_peak(kind: str, shards: int) -> None:
             "output_dir": root / "run",
         }
         if kind == "full":
-            # 60 million weights on 8 px pictures: the state outweighs the activations.
+            # 100 million weights on 8 px pictures: the state outweighs the activations.
             wide = {**UNET_2D, "block_out_channels": [384, 768], "attention_head_dim": 64}
             settings |= {
                 "model_config_name_or_path": unet_config(root, **wide),
