@@ -18,14 +18,14 @@ from memshield.config import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
 from memshield.data.cache import LiveEncoder
 from memshield.families import load
-from memshield.families.base import Encoded, Family
+from memshield.families.base import Encoded, Family, Placement
 from memshield.launch import make_accelerator
 from memshield.loop import Trainer
 from memshield.plan import can_cache
 from memshield.progress import Listener
 from memshield.ranks import Ranks
 from memshield.rundir import RunDir
-from memshield.start import Job, make_placement
+from memshield.start import Job
 from memshield.step import Encoder, StepResult
 from memshield.stop import StopRequest
 
@@ -137,7 +137,7 @@ def measure(job: Job) -> Measured:
         run.path.mkdir()
         begun = time.perf_counter()
         accelerator = make_accelerator(config, run)
-        family = load(config, job.facts, make_placement(config, accelerator))
+        family = load(config, job.facts, Placement.of(config, accelerator.device))
         load_s = time.perf_counter() - begun
         reader: PictureReader | None = PictureReader(
             job.source, job.examples, job.facts.channels, int(config.resolution or 0),

@@ -21,6 +21,9 @@ class Purpose(IntEnum):
     NOISE = 5
     DROPOUT = 6
     SAMPLE = 7
+    GENERATE = 8
+    PROMPTS = 9
+    ATTACK = 10
 
 
 def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from memshield.config import Config
 from memshield.families.base import Family
+from memshield.families.pixels import to_bytes
 from memshield.randomness import Purpose, torch_seed
 
 _SMALLEST_CELL = 48
@@ -32,6 +35,12 @@ def grid(images: Sequence[Image.Image], columns: int) -> Image.Image:
     return sheet
 
 
+def as_picture(values: npt.NDArray[np.float32]) -> Image.Image:
+    """A sample [H, W, C] in [0, 1] as a grey or colour picture; what is no number is black."""
+    pixels = to_bytes(values)
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
 def make_grid(family: Family, config: Config, prompts: Sequence[str] | None) -> Image.Image | None:
     """Sample with the weights as they are: one row a prompt, or a square without prompts."""
     count = config.num_validation_images or 0
@@ -43,7 +52,7 @@ def make_grid(family: Family, config: Config, prompts: Sequence[str] | None) -> 
         part = wanted[start : start + _BATCH]
         seeds = [torch_seed(config.seed, Purpose.SAMPLE, i) for _, i in part]
         texts = [prompt for prompt, _ in part] if prompts else None
-        images += family.sample(seeds, texts, config.num_inference_steps)
+        images += map(as_picture, family.sample(seeds, texts, config.num_inference_steps))
     return grid(images, count if prompts else math.ceil(math.sqrt(count)))
 
 

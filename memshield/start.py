@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from memshield.data.batches import PictureReader
-    from memshield.families.base import Family, Placement
+    from memshield.families.base import Family
     from memshield.step import Encoder
 
 log = logging.getLogger("memshield")
@@ -116,17 +116,6 @@ def follow(settings: str, run: RunDir) -> Job:
     return Job(config, facts, source, examples, budget_of(config, examples))
 
 
-def make_placement(config: Config, accelerator: Accelerator) -> Placement:
-    """Where and in which precision frozen networks are held."""
-    import torch
-
-    from memshield.families.base import Placement
-
-    lower = {"fp16": torch.float16, "bf16": torch.bfloat16}
-    dtype = lower.get(config.mixed_precision or "no", torch.float32)
-    return Placement(accelerator.device, dtype)
-
-
 def make_encoder(job: Job, family: Family, ranks: Ranks) -> tuple[PictureReader | None, Encoder]:
     """The encoder of batches, and the reader where pictures are encoded as they come."""
     from memshield.data.batches import PictureReader
@@ -164,6 +153,7 @@ def train(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from memshield import checkpoint as checkpoints
     from memshield.families import load
+    from memshield.families.base import Placement
     from memshield.loop import Trainer
     from memshield.progress import Listener, Progress
 
@@ -183,10 +173,10 @@ def train(
         )
     family = None
     if ranks.is_first:
-        family = load(config, job.facts, make_placement(config, accelerator))
+        family = load(config, job.facts, Placement.of(config, accelerator.device))
     ranks.barrier()  # what rank 0 has fetched is in the cache of this node
     if family is None:
-        family = load(config, job.facts, make_placement(config, accelerator))
+        family = load(config, job.facts, Placement.of(config, accelerator.device))
     reader, encoder = make_encoder(job, family, ranks)
     progress = Listener()
     if events is not None and status is not None:
@@ -258,7 +248,7 @@ def _tracker(
     """Figures only: samples may be near-copies of training pictures and stay here."""
     if not config.report_to:
         return None
-    from memshield.config import MethodSettings, TrainingSettings
+    from memshield.settings import MethodSettings, TrainingSettings
 
     shown = {**MethodSettings.model_fields, **TrainingSettings.model_fields}
     values = {name: getattr(config, name) for name in shown}

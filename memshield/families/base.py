@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import diffusers
+import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image
+from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from memshield.config import Config
@@ -75,6 +77,12 @@ class Placement:
     device: torch.device
     frozen_dtype: torch.dtype
 
+    @classmethod
+    def of(cls, config: Config, device: torch.device) -> Placement:
+        """Frozen networks in the precision of the forward pass."""
+        lower = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        return cls(device, lower.get(config.mixed_precision or "no", torch.float32))
+
 
 class Family(ABC):
     """A loaded model and how to train, sample and save it.
@@ -85,11 +93,13 @@ class Family(ABC):
         network: the one that is trained (or carries the LoRA).
         has_encoders: whether pictures and captions pass frozen networks, so that caching pays.
         num_slots: noise levels of the loss bank before it is binned.
+        scheduler: its noise schedule.
     """
 
     has_encoders: bool
     network: nn.Module
     num_slots: int
+    scheduler: DDPMScheduler
 
     def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
         self.config = config
@@ -142,10 +152,43 @@ class Family(ABC):
         """The loss of every sample of a batch."""
 
     @abstractmethod
+    def clean(self, encoded: Encoded) -> Tensor:
+        """What `draw` noises, [B, ...] in float32, with nothing drawn: the mean of the latents."""
+
+    @abstractmethod
+    def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
+        """What the network as it is now takes for the noise in noisy samples.
+
+        In evaluation mode and without gradients; under v_prediction as epsilon all the same.
+
+        Args:
+            encoded: of the batch; its conditions are used, its clean pictures are not.
+            noisy: [B, ...] shaped as `clean`.
+            level: [B] integer timesteps.
+
+        Returns:
+            [B, ...] in float32.
+        """
+
+    @abstractmethod
+    def sampler(self) -> DDIMScheduler:
+        """The schedule that samples are made with."""
+
+    @abstractmethod
+    def at_once(self) -> int:
+        """Pictures that are sampled, or scored by an attack, in one batch."""
+
+    @abstractmethod
     def sample(
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
-    ) -> list[Image.Image]:
-        """One picture a seed (and a prompt) with the weights as they are now."""
+    ) -> npt.NDArray[np.float32]:
+        """One picture a seed (and a prompt) with the weights as they are now.
+
+        A picture depends on its seed and prompt, not on those it is sampled with.
+
+        Returns:
+            [B, H, W, C] in [0, 1]; NaN where a broken model gives no number.
+        """
 
     @abstractmethod
     def save(self, folder: Path, previous: Path | None = None) -> None:
@@ -155,6 +198,24 @@ class Family(ABC):
             folder: an empty folder.
             previous: an earlier save of the same run, whose frozen files may be linked to.
         """
+
+    @abstractmethod
+    def load_saved(self, folder: Path) -> None:
+        """Put the weights that `save` wrote into the network.
+
+        Raises:
+            UserError: the folder holds no weights, or those of another model.
+        """
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The network in evaluation mode, without gradients, in the precision of training."""
+        lower = self.frozen_dtype != torch.float32
+        with (
+            evaluating(self.network),
+            torch.autocast(self.device.type, self.frozen_dtype, enabled=lower),
+        ):
+            yield
 
 
 @contextmanager

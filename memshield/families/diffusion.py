@@ -12,6 +12,9 @@ from torch import Tensor
 
 from memshield.families.base import Draw, SampleLoss
 
+Predictor = Callable[[Tensor, Tensor], Tensor]
+"""(noisy [B, ...], timesteps [B]) -> what the network predicts, [B, ...]."""
+
 
 class DiffusionProcess:
     """Noising and the per-sample loss, as diffusers' examples have them.
@@ -34,6 +37,11 @@ class DiffusionProcess:
         """T."""
         return int(self.scheduler.config.num_train_timesteps)
 
+    @property
+    def predicts_velocity(self) -> bool:
+        """Whether the network predicts v rather than epsilon (Salimans and Ho 2022)."""
+        return bool(self.scheduler.config.prediction_type == "v_prediction")
+
     def draw(self, clean: Tensor, generator: torch.Generator) -> Draw:
         """Noise and timesteps for clean samples [B, C, H, W]."""
         kwargs: dict[str, Any] = {"generator": generator, "device": clean.device}
@@ -44,15 +52,20 @@ class DiffusionProcess:
         level = torch.randint(0, self.num_timesteps, (len(clean),), **kwargs)
         return Draw(clean, noise, level)
 
-    def loss(self, predict: Callable[[Tensor, Tensor], Tensor], draw: Draw) -> SampleLoss:
-        """Mean squared error of each sample's prediction, over channels, height and width.
+    def predict_noise(self, predict: Predictor, noisy: Tensor, level: Tensor) -> Tensor:
+        """Epsilon [B, ...] in float32, whatever the network predicts."""
+        prediction = predict(noisy, level).float()
+        if not self.predicts_velocity:
+            return prediction
+        kept: Tensor = self.scheduler.alphas_cumprod.to(level.device)[level]
+        kept = kept.reshape(-1, *[1] * (noisy.ndim - 1))
+        # From v = alpha epsilon - sigma x_0 and x_t = alpha x_0 + sigma epsilon.
+        return kept.sqrt() * prediction + (1 - kept).sqrt() * noisy.float()
 
-        Args:
-            predict: (noisy [B, ...], timesteps [B]) -> prediction [B, ...].
-            draw: see `draw`.
-        """
+    def loss(self, predict: Predictor, draw: Draw) -> SampleLoss:
+        """Mean squared error of each sample's prediction, over channels, height and width."""
         noisy = self.scheduler.add_noise(draw.clean, draw.noise, draw.level)
-        if self.scheduler.config.prediction_type == "v_prediction":
+        if self.predicts_velocity:
             target = self.scheduler.get_velocity(draw.clean, draw.noise, draw.level)
         else:
             target = draw.noise
@@ -65,7 +78,7 @@ class DiffusionProcess:
             return torch.ones_like(value)
         snr: Tensor = compute_snr(self.scheduler, level)
         clipped = snr.clamp(max=self.snr_gamma)
-        if self.scheduler.config.prediction_type == "v_prediction":
+        if self.predicts_velocity:
             # A v target's own weight is snr + 1 (Salimans and Ho 2022, appendix D).
             return clipped / (snr + 1)
         return clipped / snr

@@ -7,26 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from memshield.config import Config
 from memshield.families import lora
-from memshield.families.base import (
-    Draw,
-    Encoded,
-    Family,
-    Pictures,
-    Placement,
-    SampleLoss,
-    evaluating,
-)
-from memshield.families.diffusion import DiffusionProcess
+from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
+from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import TEXT_ENCODERS, Facts
 from memshield.families.frozen import copy_frozen
+from memshield.families.pixels import from_network, to_network
+from memshield.families.saved import load_weights
 
 _SAMPLED_AT_ONCE = 16 * 512**2
 """Pixels: larger pictures are sampled in smaller batches."""
@@ -115,7 +110,7 @@ class LatentDiffusion(Family):
     @torch.no_grad()
     def encode_pictures(self, pictures: Pictures) -> Encoded:
         """Moments [B, 2 C, h, w] of the latents: mean and log variance, not one sample."""
-        pixels = pictures.pixels.to(self.device, non_blocking=True).float().div_(127.5).sub_(1.0)
+        pixels = to_network(pictures.pixels, self.device)
         posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
         return {"moments": posterior.parameters}
 
@@ -147,40 +142,57 @@ class LatentDiffusion(Family):
 
     def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
         """The denoising loss of every sample, in the frozen precision where that is lower."""
+        return self.process.loss(self._predictor(network, encoded), draw)
+
+    def _predictor(self, network: nn.Module, encoded: Encoded) -> Predictor:
         dtype = self.frozen_dtype if self.lora else torch.float32
         conditions = self._conditions(encoded, dtype)
-        return self.process.loss(
-            lambda noisy, t: network(noisy.to(dtype), t, return_dict=False, **conditions)[0], draw
+        return lambda noisy, level: network(
+            noisy.to(dtype), level, return_dict=False, **conditions
+        )[0]
+
+    def clean(self, encoded: Encoded) -> Tensor:
+        """The mean of the latents, scaled as the UNet takes them."""
+        mean, _ = encoded["moments"].float().chunk(2, dim=1)
+        return mean * float(self.vae.config.scaling_factor)
+
+    def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
+        """Epsilon under the captions of the batch."""
+        with self.running():
+            predict = self._predictor(self.network, encoded)
+            return self.process.predict_noise(predict, noisy, level)
+
+    def sampler(self) -> DDIMScheduler:
+        """DDIM; latents are not in [-1, 1] and must not be clipped."""
+        return DDIMScheduler.from_config(
+            self.facts.scheduler, clip_sample=False, set_alpha_to_one=False, steps_offset=1
         )
+
+    def at_once(self) -> int:
+        """16 pictures of 512 px."""
+        return max(1, _SAMPLED_AT_ONCE // int(self.config.resolution or 0) ** 2)
 
     def sample(
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
-    ) -> list[Image.Image]:
+    ) -> npt.NDArray[np.float32]:
         """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt."""
         pipeline = self.pipeline_class(
             **self._parts,
             unet=self.network,
-            # Latents are not in [-1, 1]: they must not be clipped.
-            scheduler=DDIMScheduler.from_config(
-                self.facts.scheduler, clip_sample=False, set_alpha_to_one=False, steps_offset=1
-            ),
+            scheduler=self.sampler(),
             **self._pipeline_settings(),
         )
         pipeline.set_progress_bar_config(disable=True)
         texts = list(prompts or [""] * len(seeds))
         size = int(self.config.resolution or 0)
-        at_once = max(1, _SAMPLED_AT_ONCE // size**2)
+        at_once = self.at_once()
         homes = [part.device for part in self._frozen]
-        lower = self.frozen_dtype != torch.float32
-        images: list[Image.Image] = []
+        pictures = []
         try:
             pipeline.to(self.device)
             for start in range(0, len(seeds), at_once):
                 chosen = slice(start, start + at_once)
-                with (
-                    evaluating(self.network),
-                    torch.autocast(self.device.type, self.frozen_dtype, enabled=lower),
-                ):
+                with self.running():
                     latents = pipeline(
                         texts[chosen],
                         height=size,
@@ -189,11 +201,11 @@ class LatentDiffusion(Family):
                         num_inference_steps=min(steps, self.process.num_timesteps),
                         output_type="latent",
                     ).images
-                images += pipeline.image_processor.postprocess(self._decode(latents))
+                pictures.append(from_network(self._decode(latents)))
         finally:
             for part, home in zip(self._frozen, homes, strict=True):
                 part.to(home)
-        return images
+        return np.concatenate(pictures)
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Tensor:
@@ -213,3 +225,10 @@ class LatentDiffusion(Family):
             return
         copy_frozen(self.config, self.facts, self.base, self._vae_folder, folder, previous)
         self.network.save_pretrained(folder / "unet")  # type: ignore[operator]
+
+    def load_saved(self, folder: Path) -> None:
+        """The saved LoRA, or the UNet of a saved pipeline."""
+        if self.lora:
+            lora.load_exported(self.network, self.config, folder)
+        else:
+            load_weights(self.network, folder / "unet")

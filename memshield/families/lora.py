@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from diffusers.training_utils import cast_training_params
-from diffusers.utils import convert_state_dict_to_diffusers
+from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from memshield.config import Config
+from memshield.families.saved import wrong_weights
 
 TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 """The attention projections, as in diffusers' train_text_to_image_lora."""
@@ -42,8 +46,32 @@ def exported_state(unet: nn.Module, config: Config) -> dict[str, Tensor]:
     read it.
     """
     state = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-    scale = float(config.lora_alpha or config.rank) / config.rank
+    scale = _scale(config)
     return {name: value * scale if is_up(name) else value.clone() for name, value in state.items()}
+
+
+@torch.no_grad()
+def load_exported(unet: nn.Module, config: Config, folder: Path) -> None:
+    """Put a LoRA that was saved back into the one that is attached: `exported_state` undone.
+
+    Raises:
+        UserError: there is none in the folder, or one of another shape.
+    """
+    path = folder / "pytorch_lora_weights.safetensors"
+    saved = load_file(path) if path.is_file() else {}
+    state = convert_unet_state_dict_to_peft(
+        {name.removeprefix("unet."): value for name, value in saved.items()}
+    )
+    live = get_peft_model_state_dict(unet)
+    if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in live.items()}:
+        raise wrong_weights(folder)
+    scale = _scale(config)
+    for name, value in live.items():
+        value.copy_(state[name] / scale if is_up(name) else state[name])
+
+
+def _scale(config: Config) -> float:
+    return float(config.lora_alpha or config.rank) / config.rank
 
 
 def is_up(name: str) -> bool:

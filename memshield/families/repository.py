@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from httpx2 import TransportError
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -23,6 +26,7 @@ from huggingface_hub.errors import (
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER
 
+PIPELINE = "a diffusers pipeline"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -36,6 +40,7 @@ class Repository:
         revision: commit on the Hub; None for a folder (or an offline cache).
         folder: the folder, where it is one.
         files: size in bytes of every file by its path inside; sizes are 0 where unknown.
+        kind: what it should be, for messages.
     """
 
     field: str
@@ -43,10 +48,13 @@ class Repository:
     revision: str | None
     folder: Path | None
     files: dict[str, int]
+    kind: str = PIPELINE
 
     @classmethod
-    def open(cls, field: str, name: str, revision: str | None = None) -> Repository:
-        """Look a repository up.
+    def open(
+        cls, field: str, name: str, revision: str | None = None, kind: str = PIPELINE
+    ) -> Repository:
+        """Look a repository up; `kind` says what it should be.
 
         Raises:
             UserError: it does not exist, cannot be read with this token, or is a pickle.
@@ -56,7 +64,7 @@ class Repository:
             raise UserError(
                 field,
                 f"{name} is a pickled checkpoint, which can run code when it is read",
-                "Convert it to a diffusers folder with safetensors weights first.",
+                f"Convert it to {kind} with safetensors weights first.",
             )
         if path.is_dir():
             files = {
@@ -64,8 +72,8 @@ class Repository:
                 for file in path.rglob("*")
                 if file.is_file()
             }
-            return cls(field, name, None, path, files)
-        return _open_on_hub(field, name, revision)
+            return cls(field, name, None, path, files, kind)
+        return replace(_open_on_hub(field, name, revision), kind=kind)
 
     def identity(self) -> list[str]:
         """What changes when the weights do: name and commit, or the files' sizes and times."""
@@ -84,7 +92,7 @@ class Repository:
             UserError: it is missing or not JSON.
         """
         if self.files and file not in self.files:
-            raise UserError(self.field, f"{self.name} has no {file}", "Is it a diffusers pipeline?")
+            raise self._lacks(file)
         path = self.folder / file if self.folder else self._download(file)
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -92,15 +100,14 @@ class Repository:
             raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
 
     def _download(self, file: str) -> Path:
-        try:
-            return Path(hf_hub_download(self.name, file, revision=self.revision))
-        except GatedRepoError:
-            # Looking a gated repository up is open to all; only its files are not.
-            raise _gated(self.field, self.name) from None
-        except EntryNotFoundError:
-            raise UserError(
-                self.field, f"{self.name} has no {file}", "Is it a diffusers pipeline?"
-            ) from None
+        with _downloading(self.field, self.name):
+            try:
+                return Path(hf_hub_download(self.name, file, revision=self.revision))
+            except RemoteEntryNotFoundError:
+                raise self._lacks(file) from None
+
+    def _lacks(self, file: str) -> UserError:
+        return UserError(self.field, f"{self.name} has no {file}", f"Is it {self.kind}?")
 
     def require_safetensors(self, component: str, variant: str | None) -> None:
         """Refuse a component whose weights are missing or only there as a pickle.
@@ -152,12 +159,17 @@ class Repository:
         return sorted(name for name in names if "/" not in name)
 
     def fetch(self, patterns: Iterable[str]) -> Path:
-        """A local folder with the files that match; downloads what is not cached yet."""
+        """A local folder with the files that match; downloads what is not cached yet.
+
+        Raises:
+            UserError: they cannot be had.
+        """
         if self.folder is not None:
             return self.folder
-        return Path(
-            snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns))
-        )
+        with _downloading(self.field, self.name):
+            return Path(
+                snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns))
+            )
 
 
 def _is_weight(file: str, variant: str | None) -> bool:
@@ -167,6 +179,28 @@ def _is_weight(file: str, variant: str | None) -> bool:
     # Parts of a variant are named in two ways, by age.
     pattern = rf"(diffusion_pytorch_)?model({infix}{part}|{part}{infix})\.safetensors"
     return re.fullmatch(pattern, file) is not None
+
+
+@contextmanager
+def _downloading(field: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except GatedRepoError:
+        # Looking a gated repository up is open to all; only its files are not.
+        raise _gated(field, name) from None
+    except LocalEntryNotFoundError:
+        raise UserError(
+            field,
+            f"{name} is not in the cache, and the Hub cannot be asked",
+            "Check the network, and HF_HUB_OFFLINE.",
+        ) from None
+    except HfHubHTTPError as error:
+        raise UserError(field, f"the Hub refused {name}: {_words(error)}") from None
+    except (TransportError, ConnectionError) as error:
+        # Not every OSError: a full disk is no fault of the Hub's.
+        raise UserError(
+            field, f"{name} was cut off ({type(error).__name__})", "Check the network."
+        ) from None
 
 
 def _open_on_hub(field: str, name: str, revision: str | None) -> Repository:

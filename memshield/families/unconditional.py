@@ -6,23 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
+import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from memshield.config import Config
-from memshield.families.base import (
-    Draw,
-    Encoded,
-    Family,
-    Pictures,
-    Placement,
-    SampleLoss,
-    evaluating,
-)
-from memshield.families.diffusion import DiffusionProcess
+from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
+from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import Facts
+from memshield.families.pixels import to_network
+from memshield.families.saved import load_weights
+
+_SAMPLED_AT_ONCE = 64 * 64**2
+"""Pixels: larger pictures are sampled in smaller batches."""
+_AT_MOST = 256
 
 
 class Unconditional(Family):
@@ -51,8 +50,7 @@ class Unconditional(Family):
 
     def encode_pictures(self, pictures: Pictures) -> Encoded:
         """Pixels [B, C, H, W] in [-1, 1]."""
-        pixels = pictures.pixels.to(self.device, non_blocking=True)
-        return {"pixels": pixels.float().div_(127.5).sub_(1.0)}
+        return {"pixels": to_network(pictures.pixels, self.device)}
 
     def encode_captions(self, captions: Sequence[str]) -> Encoded:
         """Nothing: the model is unconditional."""
@@ -67,21 +65,48 @@ class Unconditional(Family):
 
     def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
         """The denoising loss of every sample."""
-        return self.process.loss(lambda noisy, t: network(noisy, t, return_dict=False)[0], draw)
+        return self.process.loss(_predictor(network), draw)
+
+    def clean(self, encoded: Encoded) -> Tensor:
+        """The pixels."""
+        return encoded["pixels"]
+
+    def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
+        """Epsilon; the model has no conditions."""
+        with self.running():
+            return self.process.predict_noise(_predictor(self.network), noisy, level)
+
+    def sampler(self) -> DDIMScheduler:
+        """DDIM on the model's own schedule."""
+        return DDIMScheduler.from_config(self.scheduler.config)
+
+    def at_once(self) -> int:
+        """64 pictures of 64 px."""
+        return min(_AT_MOST, max(1, _SAMPLED_AT_ONCE // int(self.config.resolution or 0) ** 2))
 
     def sample(
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
-    ) -> list[Image.Image]:
+    ) -> npt.NDArray[np.float32]:
         """Pictures by DDIM (eta 0), one a seed."""
-        pipeline = DDIMPipeline(self.network, DDIMScheduler.from_config(self.scheduler.config))
+        pipeline = DDIMPipeline(self.network, self.sampler())
         pipeline.set_progress_bar_config(disable=True)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         steps = min(steps, self.process.num_timesteps)
-        with evaluating(self.network):
-            images = pipeline(len(seeds), generators, num_inference_steps=steps).images
-        return list(images)
+        with self.running():
+            pictures: npt.NDArray[np.float32] = pipeline(
+                len(seeds), generators, num_inference_steps=steps, output_type="np"
+            ).images
+        return pictures
 
     def save(self, folder: Path, previous: Path | None = None) -> None:
         """A whole DDPM or DDIM pipeline."""
         pipeline_class = getattr(diffusers, self.facts.pipeline_class)
         pipeline_class(unet=self.network, scheduler=self.scheduler).save_pretrained(folder)
+
+    def load_saved(self, folder: Path) -> None:
+        """The UNet of a saved pipeline."""
+        load_weights(self.network, folder / "unet")
+
+
+def _predictor(network: nn.Module) -> Predictor:
+    return lambda noisy, level: network(noisy, level, return_dict=False)[0]

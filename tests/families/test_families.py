@@ -190,7 +190,7 @@ def test_alpha_is_folded_into_the_saved_lora(
         ours = family.network.eval()(latents, 7, text).sample
         theirs = pipeline.unet.eval()(latents, 7, text).sample
     assert torch.allclose(ours, theirs, atol=1e-5)
-    assert inside.size == (16, 16)
+    assert inside.shape == (16, 16, 3)
 
 
 def test_noise_offset_moves_whole_channels(tiny_sd: Path, captioned: Path) -> None:

@@ -267,9 +267,8 @@ def test_samples_are_those_of_the_stock_pipeline(
     for one, other in zip(
         ours, theirs(CAPTIONS, generator=generators, num_inference_steps=3).images, strict=True
     ):
-        difference = np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int))
-        assert difference.max() <= 1
-    assert np.asarray(ours[0]).std() > 1
+        assert np.abs(one * 255 - np.asarray(other)).max() <= 1
+    assert ours[0].std() > 0.01
 
 
 def test_large_pictures_are_sampled_in_small_batches(
@@ -282,8 +281,7 @@ def test_large_pictures_are_sampled_in_small_batches(
     monkeypatch.setattr("memshield.families.latent._SAMPLED_AT_ONCE", 2 * 16**2)
     parts = family.sample([1, 2, 3], CAPTIONS, 2)
     assert batches == [4, 4, 2, 2], "guidance doubles a batch"
-    for one, other in zip(whole, parts, strict=True):
-        assert np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max() <= 1
+    assert np.allclose(whole, parts, atol=1e-4)
 
 
 def test_the_vae_stays_in_float32(tmp_path: Path, tiny_sdxl: Path, captioned: Path) -> None:
