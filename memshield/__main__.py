@@ -10,6 +10,8 @@ from memshield.errors import UserError
 COMMANDS = {
     "plan": "say what a training would do, without training",
     "sample": "make pictures with a run's model",
+    "audit": "measure what a model gives back of its training images",
+    "compare": "set models or rounds side by side, and choose one",
 }
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
     f"  {name:<10}{what}\n" for name, what in COMMANDS.items()
@@ -19,8 +21,12 @@ USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
 def _find(name: str) -> Callable[[Sequence[str]], int]:
     if name == "plan":
         from memshield.plan import main
-    else:
+    elif name == "sample":
         from memshield.sample import main
+    elif name == "audit":
+        from memshield.audit.command import main
+    else:
+        from memshield.audit.compare import main
     return main
 
 

@@ -44,6 +44,12 @@ class Config(
 ):
     """All settings of a run. Frozen; `Config.resolve` fills in what depends on the model."""
 
+    @property
+    def audit_interval(self) -> int | None:
+        """Rounds from one audit to the next; None for no audits."""
+        every = 1 if self.memorization_budget is not None else None
+        return self.audit_every_rounds or every
+
     @model_validator(mode="before")
     @classmethod
     def _single_values_make_lists(cls, values: Any) -> Any:

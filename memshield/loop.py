@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from enum import IntEnum
 from functools import partial
@@ -25,7 +25,7 @@ from memshield.rundir import RunDir, new_folder
 from memshield.samples import make_grid, save_picture
 from memshield.skips import write_skips
 from memshield.step import Encoder, Stepper, learning_rate_schedule
-from memshield.stop import StopRequest
+from memshield.stop import Stopped, StopRequest
 
 
 class Intent(IntEnum):
@@ -51,6 +51,11 @@ class Trainer:
         progress: is told of every step.
         stop: is asked after every step.
         prompts: of the sample grids.
+        audit: called on rank 0 with the number of a round that has ended; False ends the
+            training there.
+
+    Attributes:
+        last: number of the last round that has ended.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Trainer:
         progress: Listener,
         stop: StopRequest,
         prompts: Sequence[str] | None = None,
+        audit: Callable[[int], bool] | None = None,
     ) -> None:
         self.config = config
         self.run = run
@@ -76,6 +82,7 @@ class Trainer:
         self.progress = progress
         self.stop = stop
         self.prompts = prompts
+        self.audit = audit
         self.replica = Replica(family.trainable(), config)
         self.stepper = Stepper(config, family, self.replica, encoder)
         self.checkpointer = Checkpointer(run, config.checkpoints_total_limit, ranks)
@@ -87,7 +94,7 @@ class Trainer:
                         for s in self.shards}  # fmt: skip
         self.mean = self._new_mean()
         self.outer = OuterStep(config) if OuterStep.is_wanted(config) else None
-        self.turn = self.done = 0
+        self.turn = self.done = self.last = 0
 
     def _new_shard(self, k: int) -> Shard:
         config = self.config
@@ -113,19 +120,25 @@ class Trainer:
     def train(self, checkpoint: Checkpoint | None) -> None:
         """Train from a checkpoint, or from the beginning, to the end of the last round.
 
+        An audit may end it before.
+
         Raises:
             Stopped: the process was asked to stop; a checkpoint was made.
             NonFiniteLossError: the loss is NaN or infinite.
             RankLostError: another process of the run is gone.
         """
-        first = self._restore(checkpoint)
+        self.last = first = self._restore(checkpoint)
         self.family.network.train()
-        for round in range(first, len(self.budget.steps)):
+        goes_on = checkpoint is None or bool(checkpoint.places) or self._audit(first)
+        for round in range(first, len(self.budget.steps) if goes_on else 0):
             for shard in self.shards[self.turn :]:
                 self._take_turn(round, shard)
             while not self._meet(round, Intent.END):
                 pass
             self._end_round(round)
+            self.last = round + 1
+            if not self._audit(self.last):
+                break
         shutil.rmtree(self.run.moments, ignore_errors=True)
 
     def _take_turn(self, round: int, shard: Shard) -> None:
@@ -203,6 +216,24 @@ class Trainer:
             self.stop.obey()
         self._show_samples(step, number)
 
+    def _audit(self, number: int) -> bool:
+        """Audit the aggregate of a round, on rank 0; whether to go on."""
+        every = self.config.audit_interval
+        if every is None or number == 0 or number % every:
+            return True
+        goes_on, stopping = True, False
+        if self.audit is not None and self.ranks.is_first:
+            try:
+                with self.replica.averaged():
+                    goes_on = self.audit(number)
+            except Stopped:
+                stopping = True  # the others are told first: they wait here
+        goes_on, stopping = self.ranks.share([goes_on, stopping])
+        if stopping:
+            self.stop.note()
+            self.stop.obey()
+        return bool(goes_on)
+
     def _aggregate(self, round: int) -> None:
         live = self.replica.tensors()
         mean = self.mean.over(self.ranks, self.weights, live)
@@ -229,12 +260,6 @@ class Trainer:
         if image is not None:
             save_picture(image, path)
             self.progress.sampled(step, number, str(path.relative_to(self.run.path)))
-
-    def promote(self, number: int) -> None:
-        """Copy a round's aggregate to model/: what a user loads."""
-        if self.ranks.is_first:
-            with new_folder(self.run.model) as aside:
-                shutil.copytree(self.run.rounds / str(number), aside, dirs_exist_ok=True)
 
     # Checkpoints
 

@@ -9,6 +9,7 @@ rounds/<r>/        the aggregate at a round's end, loadable
 skips.parquet      index, draws, skips
 samples/           one grid a round
 model/             what from_pretrained or load_lora_weights reads
+audit/<target>/    report.json and report.html of the model or a round, and what is private
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class RunDir:
         self.logs = self.path / "logs"
         self.moments = self.path / ".moments"
         self.stop_file = self.path / ".stop"
+
+    def audit_of(self, round: int | None) -> Path:
+        """Folder of the audit of a round, or of the chosen model."""
+        return self.path / "audit" / ("model" if round is None else f"round-{round}")
 
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint made after `step` optimizer steps of the whole run."""

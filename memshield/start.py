@@ -19,6 +19,7 @@ from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
 from memshield.launch import make_accelerator, require_hardware
 from memshield.plan import budget_of, can_cache, require_captions
+from memshield.promote import promote
 from memshield.ranks import Ranks
 from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, write_text
 from memshield.stop import StopRequest
@@ -87,6 +88,10 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
         log.info("\n".join(prepared.lines()))
     budget = budget_of(config, examples)
     can_cache(config, facts, examples)
+    if config.audit_interval is not None:
+        from memshield.audit.during import require_auditable
+
+        require_auditable(config, examples)
     examples.write(run.examples)
     write_text(run.config, to_yaml(config))
     log.info("\n%s", to_yaml(config))
@@ -140,7 +145,7 @@ def train(
     stop: StopRequest,
     events: EventLog | None,
     status: StatusFile | None,
-) -> None:
+) -> str | None:
     """Train from wherever the run stands to its end.
 
     Args:
@@ -149,6 +154,9 @@ def train(
         ranks: the processes of the run.
         stop: asks for a stop.
         events, status: of rank 0; None on the others.
+
+    Returns:
+        Why another round than the last is the run's model, if so.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from memshield import checkpoint as checkpoints
@@ -190,18 +198,29 @@ def train(
             _tracker(config, accelerator),
         )
         status.set("running", total_steps=job.budget.total)
+    audits = None
+    if config.audit_interval is not None and events is not None:
+        from memshield.audit.during import RoundAudits
+
+        audits = RoundAudits(config, job.facts, job.source, job.examples, run, family, events, stop)
     trainer = Trainer(
         config, run, ranks, family, job.examples, reader, encoder, job.budget, progress, stop,
-        _prompts(job),
+        _prompts(job), audits,
     )  # fmt: skip
+    reason = None
     try:
         with stop.deferred():
             trainer.train(chosen)
-            trainer.promote(config.num_rounds)
+            if ranks.is_first:
+                kept = trainer.last
+                if audits is not None:
+                    kept, reason = audits.choice(kept)
+                promote(run, kept)
     finally:
         progress.close()
         if config.report_to:
             accelerator.end_training()
+    return reason
 
 
 def is_done(config: Config, run: RunDir) -> bool:

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -87,9 +88,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         ranks.share(attempt)
         require_agreement(ranks, config)
         ranks.share_stops(run.stop_file)
-        was_done = before.get("state") == "done"
-        _lead_training(config, run, ranks, stop, events, status, was_done)
-        status.set("done")
+        status.set("done", _lead_training(config, run, ranks, stop, events, status, before))
         return 0
     except Stopped as stopped:
         stop.defer()
@@ -128,19 +127,23 @@ def _lead_training(
     stop: StopRequest,
     events: EventLog,
     status: StatusFile,
-    was_done: bool,
-) -> None:
+    before: dict[str, Any],
+) -> str | None:
+    """Train to the end; why another round than the last is the model, if so."""
     from memshield import start
 
-    if was_done and start.is_done(config, run):
+    if before.get("state") == "done" and start.is_done(config, run):
         log.info("This run is done: %s", run.model)
         ranks.share()
-        return
+        return before.get("reason")
     job = start.lead(config, run, events)
     ranks.share(to_yaml(job.config))
-    start.train(job, run, ranks, stop, events, status)
-    events.write("done")
+    reason = start.train(job, run, ranks, stop, events, status)
+    events.write("done", **({"reason": reason} if reason else {}))
+    if reason:
+        log.info("%s", reason)
     log.info("Done. The model is in %s", run.model)
+    return reason
 
 
 def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:

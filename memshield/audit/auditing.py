@@ -1,0 +1,254 @@
+"""A whole audit of a model: generate, compare, attack, report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from memshield import __version__
+from memshield.audit.attacks import attack_all
+from memshield.audit.comparison import Compared, Comparison
+from memshield.audit.generate import Generated, generate
+from memshield.audit.images import ImageSet
+from memshield.audit.page import name_of, write_page
+from memshield.audit.private import write_private
+from memshield.audit.prompts import choose_prompts
+from memshield.audit.report import (
+    Attack,
+    Data,
+    Missing,
+    Report,
+    Target,
+    percent,
+    verdict,
+)
+from memshield.audit.report import Generated as GeneratedPictures
+from memshield.config import Config
+from memshield.errors import UserError
+from memshield.families.base import Family
+
+REPORT, PAGE = "report.json", "report.html"
+_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
+_METHOD = ("num_shards", "num_rounds", "skip_threshold", "loss_ema_decay", "shard_strategy",
+           "outer_learning_rate", "outer_momentum", "use_ema")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are generated, the same for all models that are compared.
+
+    Attributes:
+        num_images: how many; None for a number by the size of the set.
+        seed: of all that is drawn.
+        steps: of denoising.
+        prompts: train, held_out, perturbed, or a text file; of text models.
+        attacks: whether to try membership inference.
+    """
+
+    num_images: int | None = None
+    seed: int = 0
+    steps: int = 50
+    prompts: str = "train"
+    attacks: bool = True
+
+
+def default_count(members: int, text: bool) -> int:
+    """Pictures to generate: enough to see what is rare, few enough to wait for."""
+    return min(1000, max(200, members)) if text else min(10_000, max(1000, 2 * members))
+
+
+def mitigation_of(config: Config) -> dict[str, object]:
+    """The settings of a run that shape how much it memorizes."""
+    return {name: getattr(config, name) for name in _METHOD}
+
+
+def audit_model(
+    family: Family, target: Target, comparison: Comparison, options: Options, folder: Path,
+    beside: Sequence[Report] = (),
+) -> Report:  # fmt: skip
+    """Audit the weights of a family as they are, and write the report.
+
+    Args:
+        family: the model.
+        target: what to call it.
+        comparison: with the real pictures; open.
+        options: how to generate.
+        folder: of the audit; images that are there already are used.
+        beside: audits of other models, for the page.
+
+    Raises:
+        UserError: there are no prompts.
+    """
+    begun = time.monotonic()
+    reference = comparison.reference
+    text = family.facts.needs_captions
+    count = options.num_images or default_count(len(reference.members), text)
+    prompts = None
+    if text:
+        if reference.captions is None:
+            raise UserError("caption_column", "the dataset has no captions to prompt with", "")
+        prompts = choose_prompts(
+            options.prompts, reference.captions, reference.examples, count, options.seed
+        )
+    steps = min(options.steps, int(family.scheduler.config.num_train_timesteps))
+    generated = generate(
+        family, folder, count, options.seed, prompts, steps,
+        lambda done: comparison.progress("generating", done, count),
+    )  # fmt: skip
+    compared = comparison.compare(generated, prompts)
+    attacks: list[Attack] = []
+    missing = list(compared.missing)
+    if not options.attacks:
+        missing.append(Missing(measure="membership inference", reason="not asked for"))
+    elif len(generated.broken) < count:
+        attacks, why_not = attack_all(family, reference, options.seed, comparison.progress)
+        missing += why_not
+    kind = options.prompts if options.prompts in ("train", "held_out", "perturbed") else "a file"
+    made = GeneratedPictures(
+        count=count,
+        broken=len(generated.broken),
+        seed=options.seed,
+        steps=steps,
+        prompts=kind if prompts is not None else None,
+    )
+    report = _report(target, comparison, compared, made, attacks, missing, begun)
+    _write(report, compared, generated, comparison, folder, beside)
+    return report
+
+
+def audit_pictures(
+    images: ImageSet, target: Target, comparison: Comparison, folder: Path,
+    beside: Sequence[Report] = (),
+) -> Report:  # fmt: skip
+    """Audit pictures that any generator made, and write the report.
+
+    Args:
+        images: [N, C, H, W] of the training pictures' size.
+        target, comparison, folder, beside: as in `audit_model`.
+    """
+    begun = time.monotonic()
+    generated = Generated(images, np.empty(0, np.int64))
+    compared = comparison.compare(generated)
+    missing = [
+        *compared.missing,
+        Missing(measure="membership inference", reason="it needs the model, not its pictures"),
+    ]
+    made = GeneratedPictures(count=len(images), broken=0, seed=None, steps=None, prompts=None)
+    report = _report(target, comparison, compared, made, [], missing, begun)
+    _write(report, compared, generated, comparison, folder, beside)
+    return report
+
+
+def _report(
+    target: Target,
+    comparison: Comparison,
+    compared: Compared,
+    made: GeneratedPictures,
+    attacks: list[Attack],
+    missing: list[Missing],
+    begun: float,
+) -> Report:
+    reference = comparison.reference
+    data = Data(
+        name=reference.name,
+        revision=reference.revision,
+        training=len(reference.members),
+        held_out=len(reference.held_out),
+        duplicate_groups=reference.duplicate_groups,
+        resolution=reference.training.shape[2],
+        fingerprint=reference.fingerprint,
+    )
+    return Report(
+        made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        target=target,
+        data=data,
+        generated=made,
+        verdict=verdict(made, compared.memorization[0]),
+        memorization=compared.memorization,
+        membership=tuple(attacks),
+        quality=compared.quality,
+        missing=tuple(missing),
+        limits=tuple(_limits(made, data)),
+        versions={
+            "memshield": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+        seconds=round(time.monotonic() - begun, 1),
+    )
+
+
+def _limits(made: GeneratedPictures, data: Data) -> list[str]:
+    rare = 3 / max(1, made.count - made.broken)
+    limits = [
+        "Memorization is lowered as measured; this is not differential privacy, and no proof that "
+        "a picture cannot be recovered by other means.",
+        f"{made.count} pictures were generated: what fewer than {percent(rare)} of pictures give "
+        "back can be missed altogether.",
+        "Pixels find copies and near-copies at their place; a copy that is moved, turned or "
+        "recoloured needs an embedding made for copies, such as SSCD.",
+        f"Chance is what {data.held_out} held-out pictures show. Where they differ from the "
+        "training pictures in kind, the threshold is off.",
+    ]
+    if made.prompts == "train":
+        limits.append("Prompts were the training captions: the worst case, not everyday use.")
+    elif made.prompts is not None:
+        limits.append(
+            f"Prompts were {made.prompts.replace('_', '-')} ones: training captions may bring "
+            "back more."
+        )
+    if made.broken:
+        limits.append(
+            f"{made.broken} pictures hold values that are no numbers and are left out everywhere."
+        )
+    return limits
+
+
+def _write(
+    report: Report,
+    compared: Compared,
+    generated: Generated,
+    comparison: Comparison,
+    folder: Path,
+    beside: Sequence[Report],
+) -> None:
+    report.write(folder / REPORT)
+    write_page(report, folder / PAGE, beside)
+    if compared.findings is not None:
+        write_private(
+            compared.findings,
+            comparison.sets_of(generated.images),
+            comparison.reference.members,
+            folder,
+            f"Pictures of {name_of(report)}",
+        )
+
+
+def read_report(path: Path) -> Report:
+    """A report by its file, by the folder of its audit, or by the run whose model it is of.
+
+    Raises:
+        UserError: there is none.
+    """
+    for file in (path, path / REPORT, path / "audit" / "model" / REPORT):
+        if file.is_file():
+            return Report.read(file)
+    raise UserError(
+        "beside", f"{path} holds no audit", f"Make one: python -m memshield audit {path}"
+    )
+
+
+def note_of(report: Report) -> dict[str, object]:
+    """What the event log tells of an audit; nothing points at a single picture."""
+    headline, quality = report.headline, report.headline_quality
+    note: dict[str, object] = {"verdict": report.verdict, "share": headline.share}
+    note |= {"excess": headline.excess, "excess_interval": headline.excess_interval}
+    if quality is not None:
+        note |= {"quality": quality.value, "quality_measure": quality.measure}
+    return note

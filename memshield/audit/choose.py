@@ -1,0 +1,88 @@
+"""The round to keep: the best quality under a budget of memorization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memshield.audit.report import Report, percent
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A round, and why.
+
+    Attributes:
+        place: in the sequence of reports.
+        within: whether it keeps to the budget.
+        reason: in words.
+    """
+
+    place: int
+    within: bool
+    reason: str
+
+
+def excess_of(report: Report, alpha: float | None = None) -> float | None:
+    """Share of pictures given back beyond chance; None where the audit cannot say.
+
+    Args:
+        report: of an audit.
+        alpha: the excess of MQ(alpha), the paper's fixed threshold, over held-out pictures
+            instead; a grid point of the curve, 0.00 to 1.00.
+    """
+    if alpha is None:
+        return report.headline.excess
+    for point in report.headline.curve:
+        if round(point.alpha, 2) == round(alpha, 2):
+            return point.share - point.control
+    return None
+
+
+def is_broken(report: Report) -> bool:
+    """Whether most of the pictures hold values that are no numbers."""
+    return report.generated.broken * 2 > report.generated.count
+
+
+def choose(reports: Sequence[Report], budget: float, alpha: float | None = None) -> Choice:
+    """The best quality (headline measure) among those within the budget.
+
+    Where none is, the one with the least excess. Where no audit can say how much is given back,
+    the last one.
+
+    Args:
+        reports: of one run's rounds, in order, or of several models.
+        budget: largest excess, a share.
+        alpha: see `excess_of`.
+    """
+    said = [
+        (place, excess)
+        for place, report in enumerate(reports)
+        if (excess := excess_of(report, alpha)) is not None and not is_broken(report)
+    ]
+    if not said:
+        return Choice(len(reports) - 1, False, "no audit can say how much is given back")
+    within = [(place, excess) for place, excess in said if excess <= budget]
+    if not within:
+        place, excess = min(said, key=lambda one: one[1])
+        reason = (
+            f"none is within the budget of {percent(budget)}: this one has the least excess, "
+            f"{percent(excess)}"
+        )
+        return Choice(place, False, reason)
+    place, excess = min(within, key=lambda one: (_badness(reports[one[0]]), -one[0]))
+    quality = reports[place].headline_quality
+    if quality is None:
+        return Choice(place, True, f"excess {percent(excess)}; no measure of quality was taken")
+    reason = (
+        f"best {quality.measure} ({quality.value:.4g}, {quality.space}) within the budget of "
+        f"{percent(budget)}: excess {percent(excess)}"
+    )
+    return Choice(place, True, reason)
+
+
+def _badness(report: Report) -> float:
+    quality = report.headline_quality
+    if quality is None:
+        return 0.0
+    return quality.value if quality.better == "lower" else -quality.value

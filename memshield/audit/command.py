@@ -1,0 +1,296 @@
+"""`python -m memshield audit TARGET`: what a model gives back of its training images."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from memshield.audit.auditing import (
+    PAGE,
+    REPORT,
+    Options,
+    audit_model,
+    audit_pictures,
+    read_report,
+)
+from memshield.audit.comparison import Comparison
+from memshield.audit.images import of_folder
+from memshield.audit.reference import Reference
+from memshield.audit.report import Report, Target
+from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
+from memshield.config import make_config
+from memshield.errors import UserError
+from memshield.flags import config_parser, given, merged
+from memshield.rundir import RunDir
+from memshield.settings import DataSettings, ModelSettings
+
+OWN = ("target", "round", "images", "num_images", "seed", "num_inference_steps", "prompts",
+       "features", "sscd", "sscd_sha256", "beside", "held_out_split", "held_out_data_dir",
+       "no_attacks", "output_dir")  # fmt: skip
+_EMBEDDABLE = 64
+"""Pictures of fewer pixels a side are far from what DINOv2 and CLIP were trained on."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Audit, print the verdict and say where the report is."""
+    parser = _parser()
+    words = given(parser, argv)
+    own = {name: words.pop(name) for name in OWN if name in words}
+    settings = merged(words)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with Bars() as bars:
+        if "images" in own:
+            report, folder = _audit_images(own, settings, device, bars)
+        else:
+            report, folder = _audit_target(own, settings, device, bars)
+    print(report.verdict)
+    print(f"{folder / PAGE}\n{folder / REPORT}")
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The flags that audits and comparisons share."""
+    parser.conflict_handler = "resolve"  # --seed and others mean the audit's own here
+    number: dict[str, Any] = {"type": int, "metavar": "N"}
+    parser.add_argument(
+        "--num_images", **number, help="pictures to generate; by default by the size of the set"
+    )
+    parser.add_argument("--seed", **number, help="of the generated pictures [0]")
+    parser.add_argument("--num_inference_steps", **number, help="of denoising [50]")
+    parser.add_argument(
+        "--prompts", metavar="KIND", help="train, held_out, perturbed, or a text file [train]"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="A,B",
+        help="feature spaces beside pixels: dinov2, clip, a Hub id or folder, or none; "
+        f"by default dinov2, and clip for text models, from {_EMBEDDABLE} px up",
+    )
+    parser.add_argument("--sscd", metavar="FILE", help="SSCD's TorchScript: a program, run here")
+    parser.add_argument("--sscd_sha256", metavar="HEX", help="its digest, checked before it runs")
+    parser.add_argument("--no_attacks", action="store_true", help="leave membership inference out")
+    parser.add_argument("--output_dir", metavar="DIR", help="where the report goes")
+
+
+def options_of(own: dict[str, Any]) -> Options:
+    """How to generate, from the flags.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    for name, least in (("num_images", 10), ("num_inference_steps", 1), ("seed", 0)):
+        if name in own and own[name] < least:
+            raise UserError(f"--{name}", f"must be at least {least}, is {own[name]}", "")
+    return Options(
+        num_images=own.get("num_images"),
+        seed=own.get("seed", 0),
+        steps=own.get("num_inference_steps", 50),
+        prompts=own.get("prompts", "train"),
+        attacks=not own.get("no_attacks", False),
+    )
+
+
+def comparison_of(
+    own: dict[str, Any], reference: Reference, device: torch.device, bars: Bars, text: bool
+) -> Comparison:
+    """The comparison that the flags ask for, opened.
+
+    Raises:
+        UserError: SSCD without its digest, or with another one.
+    """
+    sscd = None
+    if "sscd" in own:
+        if "sscd_sha256" not in own:
+            raise UserError("--sscd_sha256", "is needed with --sscd", "The file is a program.")
+        sscd = Path(own["sscd"]), str(own["sscd_sha256"])
+    if "features" in own:
+        spaces = [name for name in own["features"].split(",") if name not in ("", "none")]
+    elif reference.training.shape[2] >= _EMBEDDABLE:
+        spaces = ["dinov2", *(["clip"] if text else [])]
+    else:
+        spaces = []
+    comparison = Comparison(reference, device, spaces, sscd, bars)
+    comparison.open()
+    return comparison
+
+
+class Bars:
+    """A progress bar for every part of an audit, one after the other."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._what = ""
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._close()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done of what is being done."""
+        if what != self._what or self._bar is None:
+            self._close()
+            self._what = what
+            self._bar = tqdm(total=total, desc=what, unit="picture", delay=1)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._what = None, ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = config_parser(
+        "python -m memshield audit",
+        "Measure what a model gives back of its training images, and what quality it has. "
+        "TARGET is a run, or a pipeline (folder or Hub id) with the dataset it was trained on; "
+        "--images takes pictures that any generator made.",
+        (ModelSettings, DataSettings),
+        "TARGET [--name value ...]",
+    )
+    add_options(parser)
+    parser.add_argument("target", nargs="?", metavar="TARGET", help="run, folder or Hub id")
+    parser.add_argument("--round", type=int, metavar="N", help="round of a run; else its model")
+    parser.add_argument("--images", metavar="DIR", help="pictures to audit instead of a model")
+    parser.add_argument(
+        "--beside",
+        metavar="PATH",
+        action="append",
+        help="another audit or audited run to show beside, or base; may be given again",
+    )
+    parser.add_argument(
+        "--held_out_split", metavar="NAME", help="split of the dataset that was not trained on"
+    )
+    parser.add_argument(
+        "--held_out_data_dir", metavar="DIR", help="folder of pictures that were not trained on"
+    )
+    return parser
+
+
+def _audit_target(
+    own: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
+) -> tuple[Report, Path]:
+    if "target" not in own:
+        raise UserError("target", "is missing", "Give a run, a pipeline, or --images DIR.")
+    options = options_of(own)
+    name = str(own["target"])
+    folder = Path(own["output_dir"]) if "output_dir" in own else None
+    if RunDir(name).is_run():
+        subject = open_run(Path(name), own.get("round"), _moved(settings))
+        folder = folder or RunDir(name).audit_of(own.get("round"))
+    else:
+        if "round" in own:
+            raise UserError("--round", f"{name} holds no run", "Leave it out.")
+        _require_dataset(settings, f"{name} is no run, so its dataset is not known")
+        subject = open_pipeline(name, settings, _fresh(own))
+        folder = folder or _folder_for(name)
+    comparison = comparison_of(own, subject.reference, device, bars, subject.facts.needs_captions)
+    beside = _beside(own.get("beside", []), subject, comparison, options, folder)
+    family = subject.load(device)
+    return audit_model(family, subject.target, comparison, options, folder, beside), folder
+
+
+def _audit_images(
+    own: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
+) -> tuple[Report, Path]:
+    for name in ("target", "round", "num_images", "prompts"):
+        if name in own:
+            raise UserError(
+                name, "says nothing of pictures that are there already", "Leave it out."
+            )
+    _require_dataset(settings, "pictures are compared with training pictures")
+    pictures = Path(own["images"])
+    side = settings.get("resolution")
+    images = of_folder(pictures, int(side) if side is not None else None)
+    if images.shape[2] != images.shape[3]:
+        images = of_folder(pictures, min(images.shape[2:]))
+    channels, resolution = images.shape[1], images.shape[2]
+    config = make_config({"pretrained_model_name_or_path": "none", **settings,
+                          "resolution": resolution})  # fmt: skip
+    fresh = _fresh(own)
+    reference = Reference.of_dataset(
+        config, channels, make_config({**config.model_dump(), **fresh}) if fresh else None
+    )
+    comparison = comparison_of(own, reference, device, bars, text=False)
+    folder = Path(own["output_dir"]) if "output_dir" in own else _folder_for(pictures.name)
+    beside = [read_report(Path(path)) for path in own.get("beside", [])]
+    target = Target(name=pictures.resolve().name, kind="pictures")
+    return audit_pictures(images, target, comparison, folder, beside), folder
+
+
+def _folder_for(name: str) -> Path:
+    return Path("memshield-audit") / re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name)
+
+
+def _beside(
+    names: Sequence[str],
+    subject: Subject,
+    comparison: Comparison,
+    options: Options,
+    folder: Path,
+) -> list[Report]:
+    found = []
+    for name in names:
+        if name == "base":
+            base = subject.base()
+            family = base.load(comparison.device)
+            report = audit_model(family, base.target, comparison, options, folder.parent / "base")
+        else:
+            report = read_report(Path(name))
+        require_same_pictures(report, comparison.reference, name)
+        found.append(report)
+    return found
+
+
+def require_same_pictures(report: Report, reference: Reference, name: str) -> None:
+    """Refuse to set audits side by side that are of different training pictures.
+
+    Raises:
+        UserError: they are.
+    """
+    same = report.data.fingerprint == reference.fingerprint
+    if not same or report.data.resolution != reference.training.shape[2]:
+        raise UserError(
+            "beside",
+            f"{name} was audited on other training pictures",
+            "Compare models that were trained on the same pictures, with the same seed.",
+        )
+
+
+def _moved(settings: dict[str, Any]) -> dict[str, Any]:
+    other = [name for name in settings if name not in PLACES]
+    if other:
+        raise UserError(
+            f"--{other[0]}",
+            "the run's own settings are used",
+            f"Only where its dataset is may be given: {', '.join(PLACES)}.",
+        )
+    return settings
+
+
+def _require_dataset(settings: dict[str, Any], why: str) -> None:
+    if not settings.get("dataset_name") and not settings.get("train_data_dir"):
+        raise UserError("dataset_name", why, "Give --dataset_name or --train_data_dir.")
+
+
+def _fresh(own: dict[str, Any]) -> dict[str, Any]:
+    fresh: dict[str, Any] = {}
+    if "held_out_split" in own:
+        fresh["dataset_split"] = own["held_out_split"]
+    if "held_out_data_dir" in own:
+        fresh |= {"train_data_dir": own["held_out_data_dir"], "dataset_name": None}
+    return fresh

@@ -1,0 +1,192 @@
+"""A model's pictures against the real ones: every measure that can be taken, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memshield.audit.examine import (
+    SQUARED,
+    Findings,
+    Progress,
+    Sets,
+    quality_of,
+    search_control,
+    search_features,
+    search_pixels,
+)
+from memshield.audit.features import (
+    NAMED,
+    ClipScore,
+    Features,
+    PrincipalComponents,
+    Rows,
+    ScriptedFeatures,
+    open_features,
+    rows_of,
+    unit,
+)
+from memshield.audit.generate import Generated
+from memshield.audit.images import ImageSet, Ints, of_places
+from memshield.audit.intervals import mean_interval
+from memshield.audit.neighbours import Neighbours
+from memshield.audit.reference import Reference
+from memshield.audit.report import Memorization, Missing, Quality
+from memshield.errors import UserError
+
+LEAST_COMPARED = 3
+"""Held-out pictures that a measure of quality needs."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the pictures of one model say.
+
+    Attributes:
+        memorization, quality: measures that were taken; the first one is the headline.
+        missing: those that were not, and why.
+        findings: of the search in pixels, private; None where no picture is whole.
+    """
+
+    memorization: tuple[Memorization, ...]
+    quality: tuple[Quality, ...]
+    missing: tuple[Missing, ...]
+    findings: Findings | None
+
+
+@dataclass
+class Comparison:
+    """Compares any number of models with one reference; what is real is measured once.
+
+    Args:
+        reference: the real pictures.
+        device: to search and to embed on.
+        spaces: feature spaces beside pixels, by their name in `NAMED`, a Hub id or a folder.
+        sscd: path and sha256 of SSCD's TorchScript, or None.
+        progress: is told what is being done.
+    """
+
+    reference: Reference
+    device: torch.device
+    spaces: Sequence[str] = ()
+    sscd: tuple[Path, str] | None = None
+    progress: Progress = lambda what, done, total: None
+    _control: Neighbours | None = field(default=None, init=False)
+    _features: list[Features] = field(default_factory=list, init=False)
+    _clip: ClipScore | None = field(default=None, init=False)
+    _missing: list[Missing] = field(default_factory=list, init=False)
+    _real: dict[str, tuple[Rows, Rows]] = field(default_factory=dict, init=False)
+
+    def open(self) -> None:
+        """Fetch the weights of the feature spaces, and search for the held-out pictures.
+
+        Weights that cannot be had are noted as missing measures.
+
+        Raises:
+            UserError: the file of SSCD is not the one that was named.
+        """
+        self._features = [PrincipalComponents(self.reference.training)]
+        if self.sscd is not None:
+            self._features.append(ScriptedFeatures(*self.sscd, self.device))
+        for name in self.spaces:
+            try:
+                self._features.append(open_features(name, self.device))
+                if name == "clip" and self.reference.captions is not None:
+                    self._clip = ClipScore(NAMED[name].repository, self.device)
+            except UserError as error:
+                self._missing.append(Missing(measure=f"features: {name}", reason=error.problem))
+        self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
+
+    def compare(self, generated: Generated, prompts: Sequence[str] | None = None) -> Compared:
+        """Take every measure of a set of generated pictures.
+
+        Args:
+            generated: broken ones are left out.
+            prompts: of the pictures, for the CLIP score.
+        """
+        whole = np.setdiff1d(np.arange(len(generated.images)), generated.broken)
+        if len(whole) == 0:
+            nothing = Memorization(
+                statistic=SQUARED,
+                space="pixels",
+                count=0,
+                control_count=len(self.reference.held_out),
+                cannot_say="no generated picture is whole",
+            )
+            return Compared((nothing,), (), tuple(self._missing), None)
+        pictures = of_places(generated.images, whole)
+        sets = self.sets_of(pictures)
+        findings = search_pixels(
+            sets, self._control, self.progress, self.reference.draws, self.reference.skips
+        )
+        findings = _renumbered(findings, whole)
+        memorization, quality, missing = list(findings.measures), [], list(self._missing)
+        enough = min(len(whole), len(self.reference.held_out)) >= LEAST_COMPARED
+        for space in self._features:
+            rows = rows_of(pictures, space, self._told("embedding", len(whole)))
+            training, held_out = self._real_rows(space)
+            if not isinstance(space, PrincipalComponents):
+                memorization.append(
+                    search_features(space.name, unit(training), unit(held_out), unit(rows), sets)
+                )
+            if enough:
+                quality += quality_of(space.name, held_out, rows)
+        if not enough:
+            reason = f"{len(self.reference.held_out)} held-out pictures, {len(whole)} generated"
+            missing.append(Missing(measure="quality", reason=reason))
+        if self._clip is not None and prompts is not None:
+            quality.append(self._clip_score(self._clip, pictures, [prompts[i] for i in whole]))
+        return Compared(tuple(memorization), tuple(quality), tuple(missing), findings)
+
+    def sets_of(self, generated: ImageSet) -> Sets:
+        """The pictures of an audit of these."""
+        reference = self.reference
+        return Sets(
+            reference.training,
+            reference.held_out,
+            generated,
+            reference.groups,
+            reference.mirrored,
+            self.device,
+        )
+
+    def _real_rows(self, space: Features) -> tuple[Rows, Rows]:
+        if space.name not in self._real:
+            training, held_out = (
+                rows_of(pictures, space, self._told("embedding real pictures", len(pictures)))
+                if len(pictures)
+                else np.empty((0, 1), np.float32)
+                for pictures in (self.reference.training, self.reference.held_out)
+            )
+            self._real[space.name] = training, held_out
+        return self._real[space.name]
+
+    def _told(self, what: str, total: int) -> Callable[[int], None]:
+        return lambda done: self.progress(what, done, total)
+
+    def _clip_score(self, clip: ClipScore, pictures: ImageSet, prompts: Sequence[str]) -> Quality:
+        found = []
+        for start in range(0, len(prompts), 32):
+            part = torch.from_numpy(np.ascontiguousarray(pictures[start : start + 32]))
+            found += clip(part, prompts[start : start + 32]).tolist()
+        mean, interval = mean_interval(found)
+        return Quality(
+            measure="CLIP score",
+            space=clip.name,
+            count=len(found),
+            reference_count=0,
+            value=mean,
+            interval=interval,
+            better="higher",
+            note="how well pictures show their prompts; no real pictures are involved",
+        )
+
+
+def _renumbered(findings: Findings, whole: Ints) -> Findings:
+    """Places among all generated pictures, the broken ones counted."""
+    pairs = [replace(pair, generated=int(whole[pair.generated])) for pair in findings.pairs]
+    return replace(findings, pairs=pairs)

@@ -1,0 +1,167 @@
+"""Pictures of a model on disk: any number in bounded memory, going on where a process was killed.
+
+images.npy      [N, C, H, W] uint8, black where a picture is broken
+images.json     which set it is, how much of it is done, and which pictures are broken
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from memshield.audit.images import ImageSet, Ints, Pixels, of_array_file
+from memshield.errors import UserError
+from memshield.families.base import Family
+from memshield.families.pixels import to_bytes
+from memshield.randomness import Purpose, torch_seed
+from memshield.rundir import write_text
+
+VERSION = 1
+IMAGES, RECORD = "images.npy", "images.json"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished set of generated pictures.
+
+    Attributes:
+        images: [N, C, H, W] uint8, black where broken.
+        broken: places of pictures with values that are no numbers: a failed model's.
+    """
+
+    images: ImageSet
+    broken: Ints
+
+
+def generate(
+    family: Family,
+    folder: Path,
+    count: int,
+    seed: int,
+    prompts: Sequence[str] | None,
+    steps: int,
+    progress: Callable[[int], object] | None = None,
+) -> Generated:
+    """Sample pictures with the weights as they are, or take those that the folder holds.
+
+    A set that was begun is finished, with the very pictures that one process would have made. A
+    folder that holds another set (another count, seed, number of steps, prompts or weights) is
+    begun anew: whoever asks for other pictures wants them, and the old ones can be made again.
+
+    Args:
+        family: the model, in its own precision.
+        folder: of this set; it is made if need be. Nothing else in it is touched.
+        count: N.
+        seed: of all pictures; each has a seed of its own.
+        prompts: [N], or None for models without text.
+        steps: of denoising.
+        progress: called with the number of pictures that are done.
+
+    Raises:
+        ValueError: there are not as many prompts as pictures.
+        OSError: the disk has no room for all of them.
+    """
+    if prompts is not None and len(prompts) != count:
+        raise ValueError(f"{len(prompts)} prompts for {count} pictures")
+    side = int(family.config.resolution or 0)
+    wanted = {
+        "version": VERSION,
+        "shape": [count, family.facts.channels, side, side],
+        "precision": str(family.frozen_dtype),
+        "weights": _digest_of_weights(family),
+        "seed": seed,
+        "steps": steps,
+        "prompts": None if prompts is None else _digest_of_texts(prompts),
+    }
+    record = _begun(folder, wanted) or _begin(folder, wanted)
+    for start in range(record["done"], count, family.at_once()):
+        places = range(start, min(start + family.at_once(), count))
+        seeds = [torch_seed(seed, Purpose.GENERATE, place) for place in places]
+        texts = None if prompts is None else [prompts[place] for place in places]
+        values = family.sample(seeds, texts, steps)
+        whole = np.asarray(np.isfinite(values).all(axis=(1, 2, 3)))
+        pixels = to_bytes(values) * whole[:, None, None, None]
+        _write(folder / IMAGES, places, pixels.transpose(0, 3, 1, 2))
+        record["broken"] += (start + np.flatnonzero(~whole)).tolist()
+        record["done"] = places.stop
+        _note(folder, record)
+        if progress is not None:
+            progress(places.stop)
+    return open_generated(folder)
+
+
+def open_generated(folder: Path) -> Generated:
+    """A finished set.
+
+    Raises:
+        UserError: there is none in the folder.
+    """
+    record = _read(folder)
+    there = record is not None and (folder / IMAGES).is_file()
+    if record is None or not there or record["done"] != record["shape"][0]:
+        raise UserError(
+            "images", f"{folder} holds no finished set of generated pictures", "Generate it first."
+        )
+    images = of_array_file(folder / IMAGES)
+    return Generated(images, np.asarray(record["broken"], dtype=np.int64))
+
+
+def _begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of this very set."""
+    record = _read(folder)
+    same = record is not None and {name: record.get(name) for name in wanted} == wanted
+    return record if same and (folder / IMAGES).is_file() else None
+
+
+def _begin(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # A record must never lie beside pictures that it does not tell of.
+    (folder / RECORD).unlink(missing_ok=True)
+    open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"]))
+    if hasattr(os, "posix_fallocate"):
+        # A process that writes to a mapped page for which the disk has no room is killed.
+        with (folder / IMAGES).open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, file.seek(0, os.SEEK_END))
+    record = {**wanted, "done": 0, "broken": []}
+    _note(folder, record)
+    return record
+
+
+def _write(path: Path, places: range, pixels: Pixels) -> None:
+    # Opened for each batch: the pages of a mapped file count as this process's memory.
+    mapped = open_memmap(path, mode="r+")
+    mapped[places.start : places.stop] = pixels
+    mapped.flush()
+
+
+def _note(folder: Path, record: dict[str, Any]) -> None:
+    write_text(folder / RECORD, json.dumps(record) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    ours = isinstance(record, dict) and record.get("version") == VERSION
+    return record if ours else None
+
+
+def _digest_of_weights(family: Family) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in family.trainable().items():
+        digest.update(name.encode() + b"\0")
+        digest.update(parameter.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _digest_of_texts(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()

@@ -1,0 +1,149 @@
+"""Plots of audits as SVG text: how much is given back, and what quality it costs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from memshield.audit.report import CurvePoint, Interval
+
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, and read by screen readers
+    "svg.hashsalt": "memshield",  # the same audit gives the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+}
+# Told apart by those who see no red or green as well (Okabe and Ito 2008).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+class Point(NamedTuple):
+    """A model in the trade-off.
+
+    Attributes:
+        label: which it is.
+        group: points of one group are joined, in order.
+        memorization: excess share, with its interval.
+        quality: value of the headline measure, with its interval where there is one.
+        chosen: drawn larger.
+    """
+
+    label: str
+    group: str
+    memorization: float
+    memorization_interval: Interval
+    quality: float
+    quality_interval: Interval | None
+    chosen: bool = False
+
+
+def curve_plot(curves: Mapping[str, Sequence[CurvePoint]]) -> str:
+    """Share of pictures whose distance ratio is under alpha, by alpha; chance is dashed.
+
+    Args:
+        curves: by the model's name; all over the same held-out pictures.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+            alphas = [point.alpha for point in curve]
+            axes.plot(alphas, [point.share for point in curve], color=colour, label=name)
+            axes.fill_between(
+                alphas,
+                [point.interval[0] for point in curve],
+                [point.interval[1] for point in curve],
+                color=colour,
+                alpha=0.18,
+                linewidth=0,
+            )
+        control = next(iter(curves.values()))
+        axes.plot(
+            [point.alpha for point in control],
+            [point.control for point in control],
+            color="#555555",
+            linestyle="--",
+            label="fresh real pictures (chance)",
+        )
+        axes.set(xlabel="alpha", ylabel="share with a ratio under alpha", xlim=(0, 1), ylim=(0, 1))
+        axes.legend(frameon=False)
+        return _svg(figure)
+
+
+def trade_off_plot(
+    points: Sequence[Point], memorization: str, quality: str, budget: float | None = None
+) -> str:
+    """Memorization against quality, each point with its intervals.
+
+    Args:
+        points: of all models.
+        memorization, quality: labels of the axes, with the feature space.
+        budget: drawn as a line.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        groups = list(dict.fromkeys(point.group for point in points))
+        for group, colour in zip(groups, COLOURS * len(groups), strict=False):
+            own = [point for point in points if point.group == group]
+            axes.plot(
+                [100 * point.memorization for point in own],
+                [point.quality for point in own],
+                color=colour,
+                alpha=0.5,
+                label=group,
+            )
+            for point in own:
+                low, high = point.memorization_interval
+                errors: dict[str, Any] = {
+                    "xerr": [
+                        [max(0.0, 100 * (point.memorization - low))],
+                        [max(0.0, 100 * (high - point.memorization))],
+                    ]
+                }
+                if point.quality_interval is not None:
+                    low, high = point.quality_interval
+                    errors["yerr"] = [
+                        [max(0.0, point.quality - low)],
+                        [max(0.0, high - point.quality)],
+                    ]
+                axes.errorbar(
+                    100 * point.memorization,
+                    point.quality,
+                    fmt="o",
+                    color=colour,
+                    markersize=9 if point.chosen else 5,
+                    markeredgecolor="#000000" if point.chosen else colour,
+                    elinewidth=0.8,
+                    **errors,
+                )
+                axes.annotate(
+                    point.label,
+                    (100 * point.memorization, point.quality),
+                    xytext=(5, 4),
+                    textcoords="offset points",
+                    fontsize=8,
+                )
+        if budget is not None:
+            axes.axvline(100 * budget, color="#555555", linestyle="--", label="budget")
+        axes.set(xlabel=f"{memorization}, %", ylabel=quality)
+        if len(groups) > 1 or budget is not None:
+            axes.legend(frameon=False)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    whole = text.getvalue()
+    return whole[whole.index("<svg") :]

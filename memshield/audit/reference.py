@@ -1,0 +1,180 @@
+"""The real pictures that an audit compares with: those trained on, and those held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from memshield.audit.examine import LEAST_TRAINING
+from memshield.audit.images import ImageSet, Ints, of_run
+from memshield.config import Config
+from memshield.data.batches import PictureReader, captions_of
+from memshield.data.examples import Examples
+from memshield.data.prepare import prepare
+from memshield.data.source import Source, open_source
+from memshield.errors import UserError
+from memshield.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Training and held-out pictures at the model's resolution, with what is known of them.
+
+    Attributes:
+        name, revision: of the dataset.
+        examples: the table; an audit of a run has the run's own.
+        members: [N] indices of the training pictures in it.
+        training, held_out: [N, C, H, W] and [M, C, H, W] uint8.
+        captions: of every example by index, or None without text.
+        held_out_captions: [M], or None.
+        mirrored: whether training saw mirrored pictures, or may have.
+        draws, skips: [N] how often each was drawn and skipped in training, where known.
+    """
+
+    name: str
+    revision: str | None
+    examples: Examples
+    members: Ints
+    training: ImageSet
+    held_out: ImageSet
+    captions: Sequence[str] | None
+    held_out_captions: Sequence[str] | None
+    mirrored: bool
+    draws: Ints | None = None
+    skips: Ints | None = None
+
+    @classmethod
+    def of_run(
+        cls, config: Config, channels: int, source: Source, examples: Examples, run: RunDir | None
+    ) -> Reference:
+        """What a run trained on and what it held out.
+
+        Args:
+            config: resolved.
+            channels: 1 or 3.
+            source, examples: of the run.
+            run: whose skip record is read, if it has one.
+
+        Raises:
+            UserError: too few pictures were trained on.
+        """
+        members, held_out = examples.members(), examples.held_out()
+        _require_enough(len(members))
+        reader = PictureReader(
+            source, examples, channels, int(config.resolution or 0), config.center_crop
+        )
+        captions = captions_of(source, examples)
+        found = cls(
+            name=str(shown_name(config.train_data_dir or config.dataset_name)),
+            revision=source.revision,
+            examples=examples,
+            members=members,
+            training=of_run(reader, members),
+            held_out=of_run(reader, held_out),
+            captions=captions,
+            held_out_captions=None
+            if captions is None
+            else [captions[i] for i in held_out.tolist()],
+            mirrored=config.random_flip,
+        )
+        return found if run is None else found.with_record(run)
+
+    def with_record(self, run: RunDir) -> Reference:
+        """The same pictures, with what a run has drawn and skipped of them by now."""
+        draws, skips = _read_skips(run, self.members)
+        return replace(self, draws=draws, skips=skips)
+
+    @classmethod
+    def of_dataset(cls, config: Config, channels: int, fresh: Config | None = None) -> Reference:
+        """A dataset that a model not trained here was trained on, all of it.
+
+        Args:
+            config: names the dataset; `resolution` is set.
+            channels: 1 or 3.
+            fresh: names pictures that it was not trained on; None where there are none.
+
+        Raises:
+            UserError: a dataset cannot be read, or too few pictures were trained on.
+        """
+        found = cls.of_run(config, channels, *_whole(config), run=None)
+        held_out = cls._of_fresh(fresh, channels, found.examples) if fresh is not None else None
+        return cls(
+            **{
+                **vars(found),
+                "mirrored": True,
+                "held_out": held_out[0] if held_out else found.held_out,
+                "held_out_captions": held_out[1] if held_out else None,
+            }
+        )
+
+    @staticmethod
+    def _of_fresh(
+        config: Config, channels: int, trained: Examples
+    ) -> tuple[ImageSet, Sequence[str] | None]:
+        source, examples = _whole(config)
+        # A picture that is in both sets was trained on.
+        index = np.flatnonzero(~np.isin(examples.sha256, trained.sha256))
+        reader = PictureReader(
+            source, examples, channels, int(config.resolution or 0), config.center_crop
+        )
+        captions = captions_of(source, examples)
+        return of_run(reader, index), None if captions is None else [
+            captions[i] for i in index.tolist()
+        ]
+
+    @property
+    def groups(self) -> Ints:
+        """[N] duplicate group of every training picture."""
+        groups: Ints = self.examples.group[self.members]
+        return groups
+
+    @property
+    def duplicate_groups(self) -> int:
+        """Groups of two training pictures and more."""
+        return int((np.bincount(self.groups) > 1).sum())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the digests of all training pictures, whatever their order."""
+        digests = sorted(self.examples.sha256[self.members].tolist())
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def shown_name(name: str | None) -> str | None:
+    """A Hub id as it is; of a local path its last part only: reports are published."""
+    return Path(name).resolve().name if name is not None and Path(name).exists() else name
+
+
+def _whole(config: Config) -> tuple[Source, Examples]:
+    settings = {"held_out_fraction": 0.0, "num_shards": 1, "train_batch_size": 1}
+    config = config.model_copy(update={**settings, "gradient_accumulation_steps": 1})
+    source = open_source(config)
+    return source, prepare(config, source).examples
+
+
+def _require_enough(members: int) -> None:
+    if members < LEAST_TRAINING:
+        raise UserError(
+            "audit",
+            f"{members} training pictures are too few: a picture is compared with its nearest "
+            f"{LEAST_TRAINING}",
+            "Audit models that were trained on more.",
+        )
+
+
+def _read_skips(run: RunDir, members: Ints) -> tuple[Ints | None, Ints | None]:
+    if not run.skips.is_file():
+        return None, None
+    table = pq.read_table(run.skips)
+    place = {int(index): i for i, index in enumerate(table["index"].to_pylist())}
+    if any(int(index) not in place for index in members):
+        return None, None
+    rows = np.asarray([place[int(index)] for index in members])
+    draws, skips = (table[name].to_numpy()[rows] for name in ("draws", "skips"))
+    return draws, skips

@@ -1,0 +1,247 @@
+"""What an audit found, as a file that a machine can check: report.json. No torch.
+
+Nothing in it points at a single training picture: pairs and pictures at risk are in private.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memshield.errors import UserError
+from memshield.rundir import write_text
+
+VERSION: Literal[1] = 1
+
+Share = float
+Interval = tuple[float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Part):
+    """What was audited.
+
+    Attributes:
+        name: as a person calls it: a run's or repository's name, never a local path.
+        kind: run, pipeline or pictures.
+        round: of a run; None for its chosen model.
+        base: the pipeline that was fine-tuned, with its revision.
+        mitigation: of the method's settings, those that shape memorization; {} where unknown.
+    """
+
+    name: str
+    kind: Literal["run", "pipeline", "pictures"]
+    round: int | None = None
+    step: int | None = None
+    base: str | None = None
+    revision: str | None = None
+    mitigation: dict[str, Any] = {}
+
+
+class Data(_Part):
+    """The pictures that it was compared with.
+
+    Attributes:
+        fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
+            of the same training set.
+    """
+
+    name: str
+    revision: str | None
+    training: int
+    held_out: int
+    duplicate_groups: int
+    resolution: int
+    fingerprint: str
+
+
+class Generated(_Part):
+    """The pictures that were generated.
+
+    Attributes:
+        broken: of them, those with values that are no numbers: a failed model, not one that
+            does not memorize.
+    """
+
+    count: int
+    broken: int
+    seed: int | None
+    steps: int | None
+    prompts: str | None
+
+
+class CurvePoint(_Part):
+    """Share of pictures under a fixed alpha."""
+
+    alpha: float
+    count: int
+    share: Share
+    interval: Interval
+    control: Share
+
+
+class Memorization(_Part):
+    """One statistic, calibrated on held-out pictures.
+
+    Attributes:
+        statistic: name, with its source.
+        space: in which pictures are compared.
+        level: largest share of fresh real pictures that the threshold is to let pass.
+        control, control_interval: expected share of fresh real pictures beyond it.
+        share, interval: of the generated ones.
+        excess, excess_interval: the difference.
+        p_value: probability of as many, or more, by chance.
+        cannot_say: why there is no figure, where there is none.
+        curve: over the whole range of alpha, for distance ratios.
+        figures: what the authors of the measure report, uncalibrated.
+    """
+
+    statistic: str
+    space: str
+    count: int
+    control_count: int
+    level: float | None = None
+    threshold: float | None = None
+    control: Share | None = None
+    control_interval: Interval | None = None
+    share: Share | None = None
+    interval: Interval | None = None
+    excess: float | None = None
+    excess_interval: Interval | None = None
+    p_value: float | None = None
+    cannot_say: str | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    figures: dict[str, float] = {}
+
+
+class Attack(_Part):
+    """A membership-inference attack."""
+
+    attack: str
+    members: int
+    held_out: int
+    auc: float
+    auc_interval: Interval
+    tpr_at_1_percent_fpr: float
+    tpr_interval: Interval
+    note: str | None = None
+
+
+class Quality(_Part):
+    """One measure of quality, never without its feature space and counts."""
+
+    measure: str
+    space: str
+    count: int
+    reference_count: int
+    value: float
+    interval: Interval | None = None
+    better: Literal["lower", "higher"]
+    note: str | None = None
+
+
+class Missing(_Part):
+    """A measure that could not be taken."""
+
+    measure: str
+    reason: str
+
+
+class Report(_Part):
+    """A whole audit."""
+
+    version: Literal[1] = VERSION
+    made: str
+    target: Target
+    data: Data
+    generated: Generated
+    verdict: str
+    memorization: tuple[Memorization, ...]
+    membership: tuple[Attack, ...] = ()
+    quality: tuple[Quality, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    limits: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    seconds: float = Field(ge=0)
+
+    @property
+    def headline(self) -> Memorization:
+        """The statistic that the verdict and budgets go by: the first."""
+        return self.memorization[0]
+
+    @property
+    def headline_quality(self) -> Quality | None:
+        """The measure of quality that rounds are chosen by: the first, KID."""
+        return self.quality[0] if self.quality else None
+
+    def write(self, path: Path) -> None:
+        """Write report.json whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read and validate report.json.
+
+        Raises:
+            UserError: it is missing, of another version, or not a report.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError("report", f"cannot read {path}: {error.strerror}", "") from None
+        except ValueError:
+            raise UserError("report", f"{path} is not JSON", "Audit again.") from None
+        if isinstance(values, dict) and values.get("version") != VERSION:
+            raise UserError(
+                "report",
+                f"{path} is of version {values.get('version')!r}, this reads {VERSION}",
+                "Audit again.",
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UserError(
+                "report", f"{path} is not valid: {place}: {first['msg']}", "Audit again."
+            ) from None
+
+
+def percent(share: float) -> str:
+    """A share as a person reads it."""
+    value = 100 * share
+    return f"{value:.1f} %" if abs(value) < 10 else f"{value:.0f} %"
+
+
+def verdict(generated: Generated, headline: Memorization) -> str:
+    """One sentence for a person who decides."""
+    if generated.broken * 2 > generated.count:
+        return (
+            f"The model is broken: {generated.broken} of {generated.count} generated pictures "
+            "hold values that are no numbers, so nothing can be said of its memorization."
+        )
+    if headline.cannot_say is not None or headline.excess_interval is None:
+        return f"This audit cannot say how much the model memorizes: {headline.cannot_say}."
+    assert headline.share is not None
+    assert headline.control is not None
+    low, high = headline.excess_interval
+    shares = (
+        f"{percent(headline.share)} of the generated pictures lie nearer to one training picture "
+        f"than a threshold that {percent(headline.control)} of fresh real pictures pass"
+    )
+    if low > 0:
+        return (
+            f"The model gives training pictures back: {shares} "
+            f"(excess {percent(low)} to {percent(high)}, 95 % interval)."
+        )
+    return (
+        f"No sign beyond chance that the model gives training pictures back: {shares} "
+        f"(excess at most {percent(max(high, 0.0))}, 95 % interval)."
+    )

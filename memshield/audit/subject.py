@@ -1,0 +1,142 @@
+"""What is audited: a run's chosen model or one of its rounds, or any pipeline with its dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memshield.audit.auditing import mitigation_of
+from memshield.audit.reference import Reference, shown_name
+from memshield.audit.report import Target
+from memshield.config import Config, make_config, read_yaml
+from memshield.data.examples import Examples
+from memshield.data.prepare import require_same_dataset
+from memshield.data.source import open_source
+from memshield.errors import UserError
+from memshield.families import Facts, load, read_facts, resolve
+from memshield.families.base import Family, Placement
+from memshield.rundir import RunDir
+
+PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
+"""Settings of a run that may be given anew, where its dataset was moved."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with the pictures that it was trained on.
+
+    Attributes:
+        target: what to call it.
+        config: resolved.
+        facts: of the model.
+        reference: the real pictures.
+        weights: folder to load into the base, or None for the base as it is.
+    """
+
+    target: Target
+    config: Config
+    facts: Facts
+    reference: Reference
+    weights: Path | None
+
+    def load(self, device: torch.device) -> Family:
+        """The model with its weights, in the precision it was trained in where the device has it.
+
+        Raises:
+            UserError: the weights are not those of this model.
+        """
+        config = self.config
+        if device.type == "cpu" and config.mixed_precision == "fp16":
+            config = config.model_copy(update={"mixed_precision": "no"})
+        family = load(config, self.facts, Placement.of(config, device))
+        if self.weights is not None:
+            family.load_saved(self.weights)
+        return family
+
+    def base(self) -> Subject:
+        """The pipeline that was fine-tuned, before any training.
+
+        Raises:
+            UserError: the model was trained from scratch.
+        """
+        if self.config.pretrained_model_name_or_path is None:
+            raise UserError("beside", "the run was trained from scratch: it has no base", "")
+        target = Target(name=self.target.base or "base", kind="pipeline", base=None)
+        return replace(self, target=target, weights=None)
+
+
+def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
+    """A run, with the very pictures that it was trained on.
+
+    Args:
+        path: the run directory.
+        round: number of a round; None for the chosen model.
+        moved: of `PLACES`, where the dataset is now.
+
+    Raises:
+        UserError: there is no such run or round, or the dataset is not the run's.
+    """
+    run = RunDir(path)
+    if not run.is_run() or not run.examples.is_file():
+        raise UserError(
+            "target", f"{path} holds no run", "Give the output_dir of a training, or a pipeline."
+        )
+    config = make_config(read_yaml(run.config))
+    if moved:
+        places = dict.fromkeys(PLACES) | {"dataset_revision": None}
+        config = make_config({**config.model_dump(), **places, **moved})
+    weights = run.model if round is None else run.rounds / str(round)
+    if not weights.is_dir():
+        raise UserError(
+            "round",
+            f"{path} has no {weights.relative_to(run.path)} yet",
+            f"It has the rounds: {', '.join(map(str, rounds_of(run))) or 'none'}.",
+        )
+    facts = read_facts(config)
+    config = resolve(config, facts)
+    source, examples = open_source(config), Examples.read(run.examples)
+    require_same_dataset(examples, source)
+    target = Target(
+        name=run.path.resolve().name,
+        kind="run",
+        round=round,
+        base=shown_name(config.pretrained_model_name_or_path),
+        revision=config.revision,
+        mitigation=mitigation_of(config),
+    )
+    reference = Reference.of_run(config, facts.channels, source, examples, run)
+    return Subject(target, config, facts, reference, weights)
+
+
+def rounds_of(run: RunDir) -> list[int]:
+    """Rounds of a run that have ended."""
+    return sorted(int(path.name) for path in run.rounds.glob("*") if path.name.isdecimal())
+
+
+def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) -> Subject:
+    """Any pipeline, with the dataset that it was trained on.
+
+    Args:
+        name: Hub id or folder.
+        settings: of the dataset, by their names in a config.
+        fresh: settings that differ for pictures it was not trained on; {} for none.
+
+    Raises:
+        UserError: the pipeline or the dataset cannot be had, or is of no known kind.
+    """
+    config = make_config({"training": "full", **settings, "pretrained_model_name_or_path": name})
+    facts = read_facts(config)
+    config = resolve(config, facts)
+    target = Target(name=str(shown_name(name)), kind="pipeline", revision=config.revision)
+    reference = Reference.of_dataset(
+        config, facts.channels, _with(config, fresh) if fresh else None
+    )
+    return Subject(target, config, facts, reference, None)
+
+
+def _with(config: Config, fresh: dict[str, Any]) -> Config:
+    places: dict[str, Any] = dict.fromkeys(PLACES) if "train_data_dir" in fresh else {}
+    return make_config({**config.model_dump(), **places, **fresh})
