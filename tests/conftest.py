@@ -8,8 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before any library is imported: tests never reach for the network or the user's own files.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -67,3 +72,18 @@ def fresh_accelerator() -> Iterator[None]:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window, where the machine has it."""
+    path = which("chromium") or which("chromium-browser") or which("google-chrome")
+    if path is None:
+        pytest.skip("browser: there is no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        words = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        found = started.chromium.launch(executable_path=path, args=words)
+        yield found
+        found.close()

@@ -108,6 +108,8 @@ def _audit_all(
     whole = own.get("rounds", False) or len(runs) == 1
     wanted: list[tuple[Path, int | None]] = []
     for run in runs:
+        if not RunDir(run).is_run():
+            raise UserError("runs", f"{run} holds no run", "Give the output_dir of a training.")
         numbers: list[int | None] = [*rounds_of(RunDir(run))] if whole else [None]
         if not numbers:
             raise UserError("runs", f"{run} has no round yet", "Wait for its first one.")

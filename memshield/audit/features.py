@@ -111,7 +111,7 @@ class HubFeatures:
         preparation = found.json("preprocessor_config.json")
         found.require_safetensors("", None)
         folder = found.fetch(["config.json", "preprocessor_config.json", "*.safetensors"])
-        self.name = f"{repository}@{(found.revision or 'folder')[:8]}"
+        self.name = _name_of(found)
         self._clip = config.get("model_type") == "clip"
         self._network = _load(folder, str(config.get("model_type"))).eval().to(device)
         self._device = device
@@ -233,13 +233,13 @@ class ClipScore:
         network: Any = CLIPModel.from_pretrained(folder, use_safetensors=True)
         self._network = network.eval().to(device)
         self._device = device
-        self.name = f"{repository}@{(found.revision or 'folder')[:8]}"
+        self.name = _name_of(found)
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
         """100 max(cos, 0) [B] of pictures [B, C, H, W] uint8 and their prompts."""
         words = self._tokenizer(
-            list(prompts), padding=True, truncation=True, max_length=77, return_tensors="pt"
+            list(prompts), padding=True, truncation=True, return_tensors="pt"
         ).to(self._device)
         output = self._network(pixel_values=self._prepare(pictures.to(self._device)), **words)
         cosine = functional.cosine_similarity(output.image_embeds, output.text_embeds)
@@ -253,6 +253,13 @@ def open_features(name: str, device: torch.device) -> HubFeatures:
         UserError: its weights cannot be had; the report then says so.
     """
     return HubFeatures(NAMED[name].repository if name in NAMED else name, device)
+
+
+def _name_of(repository: Repository) -> str:
+    """For the report: no local path."""
+    if repository.folder is not None:
+        return repository.folder.resolve().name
+    return f"{repository.name}@{(repository.revision or 'cached')[:8]}"
 
 
 def rows_of(

@@ -144,6 +144,8 @@ def trade_off_plot(
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
     whole = text.getvalue()
     return whole[whole.index("<svg") :]

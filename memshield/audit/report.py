@@ -217,6 +217,8 @@ class Report(_Part):
 def percent(share: float) -> str:
     """A share as a person reads it."""
     value = 100 * share
+    if 0 < abs(value) < 0.1:
+        return f"{value:.2g} %"
     return f"{value:.1f} %" if abs(value) < 10 else f"{value:.0f} %"
 
 

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memshield.audit.page import write_page
+from memshield.audit.report import Missing, Report, Target
+from memshield.errors import UserError
+from tests.audit.reports import report_of
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
+    report = report_of(excess=0.03, kid=0.2, curve={0.5: (0.5, 0.25)})
+    report.write(tmp_path / "audit" / "report.json")
+    assert Report.read(tmp_path / "audit" / "report.json") == report
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"seconds": -1}, "seconds"),
+        ({"extra": 1}, "extra"),
+        ({"memorization": [{"statistic": 1}]}, "memorization.0"),
+    ],
+)
+def test_what_is_no_valid_report_is_refused(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "report.json"
+    report_of(excess=0.03, kid=0.2).write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=said):
+        Report.read(path)
+
+
+def test_what_is_no_json_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        Report.read(tmp_path / "report.json")
+    with pytest.raises(UserError, match="cannot read"):
+        Report.read(tmp_path / "no.json")
+
+
+@pytest.mark.parametrize(
+    ("report", "begins"),
+    [
+        (report_of(excess=0.5, kid=0.1), "The model gives training pictures back: 51 %"),
+        (report_of(excess=0.0, kid=0.1), "No sign beyond chance"),
+        (report_of(excess=None, kid=0.1), "This audit cannot say how much"),
+        (report_of(excess=0.5, kid=0.1, broken=51), "The model is broken: 51 of 100"),
+    ],
+)
+def test_the_verdict_is_one_sentence_that_says_which_it_is(report: Report, begins: str) -> None:
+    assert report.verdict.startswith(begins)
+    assert "None" not in report.verdict
+
+
+def test_names_from_outside_cannot_write_html(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    report = report_of(
+        excess=0.1,
+        kid=0.1,
+        curve={0.5: (0.5, 0.2)},
+        target=Target(name=evil, kind="run"),
+        missing=(Missing(measure=evil, reason=evil),),
+    )
+    beside = report_of(excess=0.2, kid=0.1, target=Target(name=evil + "2", kind="run"))
+    write_page(report, tmp_path / "report.html", [beside])
+    assert "<script" not in (tmp_path / "report.html").read_text()
+
+
+def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:
+    report = report_of(excess=0.01, kid=0.1)
+    beside = report_of(excess=0.2, kid=0.05, target=Target(name="plain", kind="run"))
+    write_page(report, tmp_path / "report.html", [beside])
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>plain</td>" in page
+    assert page.count("<svg") == 1  # of these two, none has a curve
