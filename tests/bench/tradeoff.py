@@ -50,7 +50,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resolution", type=int, default=16)
     parser.add_argument("--channels", type=int, default=1)
-    parser.add_argument("--members", type=int, default=100)
+    parser.add_argument("--members", type=int, default=200)
     parser.add_argument("--held_out", type=int, default=400)
     parser.add_argument("--samples", type=int, default=120_000, help="trained on, in all")
     parser.add_argument("--rounds", type=int, default=12)
