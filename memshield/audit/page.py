@@ -66,8 +66,8 @@ def write_comparison(
         name_of(one): one.headline.curve for one in reports[-len(COLOURS) :] if one.headline.curve
     }
     text = environment().get_template("compare.html.jinja").render(
-        title="Memorization and quality",
-        subtitle=f"{len(reports)} models, {first.generated.count} generated pictures each, against "
+        title=f"{len(reports)} models side by side",
+        subtitle=f"{first.generated.count} generated pictures of each, against "
         f"{first.data.training} training pictures of {first.data.name}",
         verdict=f"Chosen: {name_of(reports[chosen])}: {reason}." if chosen is not None else "",
         quality=quality,
