@@ -99,5 +99,11 @@ def test_the_private_page_shows_the_pairs(browser: Browser, audited: Path) -> No
     assert page.locator("figure").count() >= 100
     broken = "[...document.images].filter(image => !image.naturalWidth).length"
     assert page.evaluate(broken) == 0
+    pair = page.locator("section figure").first.locator("img")
+    generated, training = (pair.nth(i).bounding_box() for i in range(2))
+    assert generated is not None
+    assert training is not None
+    assert generated["y"] == training["y"]
+    assert generated["x"] + generated["width"] <= training["x"]
     shoot(page, "private")
     page.close()

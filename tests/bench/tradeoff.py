@@ -40,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 
+BUDGETS = (0.02, 0.1)
+
 
 def options_of() -> argparse.Namespace:
     """Flags; the defaults are those of the CPU."""
@@ -132,6 +134,28 @@ def figures(reports: list[Report], options: argparse.Namespace) -> list[dict[str
             }
         )
     return rows
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """What a result says, as lines of a table: the best quality under two budgets, and the end."""
+    lines = [
+        f"| {result['config']['dataset'].split('.')[0]}, {result['config']['members']} pictures | "
+        + " | ".join(f"best KID within {100 * budget:.0f} %" for budget in BUDGETS)
+        + " | at the end: excess | KID |",
+        "|---" * (len(BUDGETS) + 3) + "|",
+    ]
+    for name, rounds in result["rounds"].items():
+        cells = []
+        for budget in BUDGETS:
+            within = [row for row in rounds if row["excess"] <= budget]
+            best = min(within, key=lambda row: row["quality"]["KID"], default=None)
+            cells.append(
+                f"{best['quality']['KID']:.3f} after {best['samples']:,}" if best else "none"
+            )
+        last = rounds[-1]
+        cells += [f"{100 * last['excess']:.1f} %", f"{last['quality']['KID']:.3f}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def main() -> None:
