@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from memshield.audit.counts import require_auditable
 from memshield.budget import Budget
 from memshield.config import Config, differing_fields, make_config, read_yaml, to_yaml
 from memshield.data.examples import Examples
@@ -88,10 +89,7 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
         log.info("\n".join(prepared.lines()))
     budget = budget_of(config, examples)
     can_cache(config, facts, examples)
-    if config.audit_interval is not None:
-        from memshield.audit.during import require_auditable
-
-        require_auditable(config, examples)
+    require_auditable(config, examples)
     examples.write(run.examples)
     write_text(run.config, to_yaml(config))
     log.info("\n%s", to_yaml(config))

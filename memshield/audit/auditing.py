@@ -14,6 +14,7 @@ import numpy as np
 from memshield import __version__
 from memshield.audit.attacks import attack_all
 from memshield.audit.comparison import Compared, Comparison
+from memshield.audit.counts import default_count
 from memshield.audit.generate import Generated, generate
 from memshield.audit.images import ImageSet
 from memshield.audit.page import name_of, write_page
@@ -56,11 +57,6 @@ class Options:
     steps: int = 50
     prompts: str = "train"
     attacks: bool = True
-
-
-def default_count(members: int, text: bool) -> int:
-    """Pictures to generate: enough to see what is rare, few enough to wait for."""
-    return min(1000, max(200, members)) if text else min(10_000, max(1000, 2 * members))
 
 
 def mitigation_of(config: Config) -> dict[str, object]:

@@ -8,50 +8,21 @@ from memshield.audit.auditing import (
     REPORT,
     Options,
     audit_model,
-    default_count,
     mitigation_of,
     note_of,
 )
-from memshield.audit.calibration import LEVELS
 from memshield.audit.choose import choose, excess_of, is_broken
 from memshield.audit.comparison import Comparison
-from memshield.audit.examine import LEAST_TRAINING
+from memshield.audit.counts import count_of_round
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import Report, Target, percent
 from memshield.config import Config
 from memshield.data.examples import Examples
 from memshield.data.source import Source
-from memshield.errors import UserError
 from memshield.families import Facts
 from memshield.families.base import Family
 from memshield.rundir import EventLog, RunDir
 from memshield.stop import StopRequest
-
-LEAST_HELD_OUT = LEVELS[-1][0]
-
-
-def require_auditable(config: Config, examples: Examples) -> None:
-    """Refuse a budget that no audit of this dataset could hold the training to.
-
-    Raises:
-        UserError: too few pictures are held out, or trained on.
-    """
-    if config.audit_interval is None:
-        return
-    held_out, members = len(examples.held_out()), len(examples.members())
-    if members < LEAST_TRAINING:
-        raise UserError(
-            "audit_every_rounds",
-            f"{members} training pictures are too few to audit, {LEAST_TRAINING} are the least",
-            "Leave it and memorization_budget out, or add pictures.",
-        )
-    if config.memorization_budget is not None and held_out < LEAST_HELD_OUT:
-        raise UserError(
-            "memorization_budget",
-            f"{held_out} held-out pictures are too few to say what happens by chance, "
-            f"{LEAST_HELD_OUT} are the least",
-            "Raise held_out_fraction, or leave the budget out.",
-        )
 
 
 class RoundAudits:
@@ -150,11 +121,8 @@ class RoundAudits:
 
     @cached_property
     def _options(self) -> Options:
-        # Fewer than the audit command makes of pixels: they are waited for round by round.
-        members = len(self._pictures[1].members())
-        count = self.config.audit_num_images or min(1000, default_count(members, text=True))
         return Options(
-            num_images=count,
+            num_images=count_of_round(self.config, len(self._pictures[1].members())),
             seed=self.config.seed,
             steps=self.config.num_inference_steps,
             attacks=False,

@@ -37,8 +37,6 @@ SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
 SECOND = "first over second neighbour (Gu et al. 2023)"
 SIMILARITY = "similarity (Somepalli et al. 2022)"
-LEAST_TRAINING = NEAREST
-"""Training pictures below which ratios mean nothing."""
 
 
 @dataclass(frozen=True)

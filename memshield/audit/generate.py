@@ -76,6 +76,7 @@ def generate(
         "version": VERSION,
         "shape": [count, family.facts.channels, side, side],
         "precision": str(family.frozen_dtype),
+        "base": [family.config.pretrained_model_name_or_path, family.config.revision],
         "weights": _digest_of_weights(family),
         "seed": seed,
         "steps": steps,

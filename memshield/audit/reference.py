@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from memshield.audit.examine import LEAST_TRAINING
+from memshield.audit.counts import LEAST_TRAINING
 from memshield.audit.images import ImageSet, Ints, of_run
 from memshield.config import Config
 from memshield.data.batches import PictureReader, captions_of

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from memshield.rundir import RunDir
-from tests.audit.runs import report_in, small_run
-from tests.runs import digits, finish_ranks, kill, start, train, weights
+from tests.audit.runs import command, refused, report_in, small_run
+from tests.runs import digits, finish_ranks, flags, kill, start, train, weights
 from tests.tiny import unet_config
 
 AUDITED: dict[str, Any] = {"audit_num_images": 40, "num_inference_steps": 3}
@@ -113,6 +113,18 @@ def test_a_stop_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path) -> None:
     assert run.read_status()["state"] == "done"
     assert (run.audit_of(1) / "images.npy").read_bytes()[: done * 64] == before
     assert report_in(run.audit_of(1)).generated.count == 3000
+
+
+def test_a_plan_tells_of_audits_and_refuses_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = audited_settings(tmp_path, audit_num_images=40)
+    command("plan", *flags(**settings))
+    said = capsys.readouterr().out
+    assert "2 while training, of 40 generated pictures each" in said
+    assert "audits 5.1 kB" in said  # 2 x 40 pictures of 8 x 8 bytes
+    few = {**settings, "held_out_fraction": 0.1, "memorization_budget": 0.1}
+    assert "20 held-out pictures are too few" in refused(capsys, "plan", *flags(**few))
 
 
 def test_ranks_wait_while_the_first_one_audits(tmp_path: Path) -> None:
