@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.bench.common import RESULTS, ROOT
+from tests.bench.tradeoff import table
 
 
 def result(name: str) -> dict[str, Any]:
@@ -56,6 +57,15 @@ def test_every_figure_is_a_committed_result() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for row in rows():
         assert row in text
+
+
+def test_the_tables_of_memorization_against_quality_are_committed_results() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = sorted(RESULTS.glob("tradeoff_*.json"))
+    assert found
+    for path in found:
+        assert "\n".join(table(result(path.stem))) in text
+        assert (RESULTS / f"{path.stem}.svg").is_file()
 
 
 def test_results_say_where_they_come_from() -> None:

@@ -136,7 +136,7 @@ def axis_of(headline: Memorization) -> str:
 
 def axis_of_quality(quality: Quality | None) -> str:
     """Label of the axis of quality."""
-    return f"{quality.measure} ({quality.space}), {quality.better} is better" if quality else ""
+    return f"{quality.measure} ({quality.space}),\n{quality.better} is better" if quality else ""
 
 
 def row_of(report: Report, chosen: bool = False) -> dict[str, Any]:

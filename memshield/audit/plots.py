@@ -26,6 +26,9 @@ STYLE: Any = {
 # Told apart by those who see no red or green as well (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
+_MOST_LABELS = 20
+"""With more points than this, only the last of each group is named."""
+
 
 class Point(NamedTuple):
     """A model in the trade-off.
@@ -127,6 +130,8 @@ def trade_off_plot(
                     elinewidth=0.8,
                     **errors,
                 )
+                if len(points) > _MOST_LABELS and point is not own[-1]:
+                    continue
                 axes.annotate(
                     point.label,
                     (100 * point.memorization, point.quality),

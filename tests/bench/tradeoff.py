@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from memshield.audit.auditing import REPORT
-from memshield.audit.page import axis_of, axis_of_quality, point_of
 from memshield.audit.plots import Point, trade_off_plot
 from memshield.audit.report import Report
 from memshield.rundir import RunDir
@@ -158,6 +157,23 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def plot(result: dict[str, Any]) -> str:
+    """A result as an SVG; rounds are named by their number."""
+    points = [
+        Point(
+            str(number), name, row["excess"], tuple(row["excess_interval"]),
+            row["quality"]["KID"], tuple(row["kid_interval"]),
+        )
+        for name, rounds in result["rounds"].items()
+        for number, row in enumerate(rounds, start=1)
+    ]  # fmt: skip
+    return trade_off_plot(
+        points,
+        f"excess over chance ({result['statistic']}, pixels)",
+        f"KID ({result['space']}),\nlower is better",
+    )
+
+
 def main() -> None:
     """Train, audit, report and draw."""
     options = options_of()
@@ -185,12 +201,9 @@ def main() -> None:
         chance=first.headline.control,
         rounds={name: figures(found, options) for name, found in reports.items()},
     )
-    points: list[Point] = [
-        point for found in reports.values() for one in found if (point := point_of(one)) is not None
-    ]
     if options.save:
-        plot = trade_off_plot(points, axis_of(first.headline), axis_of_quality(first.quality[0]))
-        (RESULTS / f"{label}_{options.device}.svg").write_text(plot)
+        saved = json.loads((RESULTS / f"{label}_{options.device}.json").read_text())
+        (RESULTS / f"{label}_{options.device}.svg").write_text(plot(saved))
 
 
 if __name__ == "__main__":
