@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from memshield import ranks
 from memshield.checkpoint import Checkpoint, Place
 from memshield.rundir import RunDir, is_alive
 from tests.runs import (
@@ -250,3 +251,14 @@ def test_one_process_on_the_cpu(tmp_path: Path, unet: Path) -> None:
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert RunDir(settings["output_dir"]).read_status()["state"] == "done"
+
+
+def test_messages_hold_every_tensor_once_and_no_more_than_a_bucket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks, "_BUCKET_NUMBERS", 10)
+    sizes = [4, 4, 4, 25, 1, 9, 1]
+    tensors = [torch.zeros(size) for size in sizes] + [torch.zeros(2, dtype=torch.float64)]
+    found = [[len(tensor) for tensor in bucket] for bucket in ranks._buckets(tensors)]
+    assert found == [[4, 4], [4], [25], [1, 9], [1], [2]]
+    assert list(ranks._buckets([])) == []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memshield.audit.attack import attack
+from memshield.audit.auc import separation
 from memshield.audit.examine import Progress
 from memshield.audit.images import ImageSet, Ints, of_places
 from memshield.audit.membership import Scores, loss_scores, pia_scores, prompt_scores
@@ -72,17 +72,14 @@ def attack_all(
 def _attacked(
     name: str, reference: Reference, most: int, score: Score, seed: int, progress: Progress
 ) -> Attack:
-    captions: list[Any] | None = None
-    if reference.captions is not None:
-        captions = [reference.captions[i] for i in reference.members]
     members, held_out = (
         _scores(name, pictures, texts, most, score, seed, progress)
         for pictures, texts in (
-            (reference.training, captions),
+            (reference.training, reference.captions),
             (reference.held_out, reference.held_out_captions),
         )
     )
-    result = attack(members, held_out, numpy_generator(seed, Purpose.ATTACK))
+    result = separation(members, held_out, numpy_generator(seed, Purpose.ATTACK))
     return Attack(
         attack=name,
         members=result.members,

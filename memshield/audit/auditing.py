@@ -90,7 +90,11 @@ def audit_model(
         if reference.captions is None:
             raise UserError("caption_column", "the dataset has no captions to prompt with", "")
         prompts = choose_prompts(
-            options.prompts, reference.captions, reference.examples, count, options.seed
+            options.prompts,
+            reference.captions,
+            reference.held_out_captions or [],
+            count,
+            options.seed,
         )
     steps = min(options.steps, int(family.scheduler.config.num_train_timesteps))
     generated = generate(
@@ -183,8 +187,8 @@ def _report(
 def _limits(made: GeneratedPictures, data: Data) -> list[str]:
     rare = 3 / max(1, made.count - made.broken)
     limits = [
-        "Memorization is lowered as measured; this is not differential privacy, and no proof that "
-        "a picture cannot be recovered by other means.",
+        "This is a measurement, not differential privacy: it does not prove that a picture cannot "
+        "be recovered by other means.",
         f"{made.count} pictures were generated: what fewer than {percent(rare)} of pictures give "
         "back can be missed altogether.",
         "Pixels find copies and near-copies at their place; a copy that is moved, turned or "

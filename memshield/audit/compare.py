@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from memshield.audit.command import (
     add_options,
     comparison_of,
     options_of,
-    require_same_pictures,
 )
 from memshield.audit.page import name_of, write_comparison
 from memshield.audit.report import Report, percent
@@ -117,16 +116,18 @@ def _audit_all(
     subjects = {run: _open_first(run, wanted) for run in runs}
     first = subjects[runs[0]]
     for run, subject in subjects.items():
-        if subject.reference.fingerprint != first.reference.fingerprint:
+        if not subject.reference.is_like(first.reference):
             raise UserError(
                 "runs",
-                f"{run} was trained on other pictures than {runs[0]}",
-                "Compare runs of the same dataset, seed and held_out_fraction.",
+                f"{run} was trained on other pictures than {runs[0]}, or holds other ones out",
+                "Compare runs of the same dataset, seed, resolution and held_out_fraction.",
             )
-    comparison = comparison_of(own, first.reference, device, bars, first.facts.needs_captions)
+    mirrored = any(subject.reference.mirrored for subject in subjects.values())
+    reference = replace(first.reference, mirrored=mirrored)
+    comparison = comparison_of(own, reference, device, bars, first.facts.needs_captions)
     found = []
     for run, subject in subjects.items():
-        comparison.reference = subject.reference  # the same pictures, the run's own skip record
+        comparison.reference = reference.with_record(RunDir(run))
         family = subject.load(device)
         for other, number in wanted:
             if other != run:
@@ -135,7 +136,6 @@ def _audit_all(
             family.load_saved(weights)
             target = subject.target.model_copy(update={"round": number})
             report = audit_model(family, target, comparison, options, RunDir(run).audit_of(number))
-            require_same_pictures(report, first.reference, str(run))
             found.append((run, number, report))
         del family
     return found

@@ -36,6 +36,8 @@ Progress = Callable[[str, int, int], None]
 SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
 SECOND = "first over second neighbour (Gu et al. 2023)"
+FIXED_ALPHAS = (0.1, 0.3, 0.5)
+"""Of those that Liu et al. use; shown beside the calibrated share."""
 SIMILARITY = "similarity (Somepalli et al. 2022)"
 
 
@@ -122,7 +124,21 @@ def search_pixels(
     by_root = partial(distance_ratio, squared=False)
     plain, control_plain = by_root(found.distance), _of(control, by_root)
     measures = [
-        _measure(SQUARED, "pixels", headline, ratio, control_ratio, curve=True),
+        _measure(
+            SQUARED,
+            "pixels",
+            headline,
+            ratio,
+            control_ratio,
+            curve=True,
+            figures={
+                name: share
+                for alpha in FIXED_ALPHAS
+                for name, share in _shares(
+                    f"share under {alpha}", ratio < alpha, control_ratio < alpha
+                ).items()
+            },
+        ),
         _calibrated(PLAIN, "pixels", plain, control_plain, side="low", curve=True),
     ]
     second, control_second = second_ratio(found.distance), _of(control, second_ratio)
@@ -135,12 +151,7 @@ def search_pixels(
             control_second,
             side="low",
             figures={
-                "share under 1/3": float(np.mean(second < COPY)),
-                **(
-                    {"share under 1/3, fresh real pictures": float(np.mean(control_second < COPY))}
-                    if control is not None
-                    else {}
-                ),
+                **_shares("share under 1/3", second < COPY, control_second < COPY),
                 "authenticity (Alaa et al. 2022)": authenticity(found.distance[:, 0], own).share,
             },
         )
@@ -227,6 +238,14 @@ def quality_of(name: str, real: Features, generated: Features) -> list[Quality]:
     ]
 
 
+def _shares(
+    name: str, generated: npt.NDArray[np.bool_], control: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """An uncalibrated share, and the same of held-out pictures where there are any."""
+    found = {name: float(generated.mean())}
+    return found | ({f"{name}, fresh real pictures": float(control.mean())} if len(control) else {})
+
+
 def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Floats:
     return np.empty(0) if control is None else statistic(control.distance)
 
@@ -290,10 +309,12 @@ def _measure(
         "control_count": len(control),
         "curve": _curve(generated, control) if curve and len(control) else (),
         "figures": figures or {},
-        "cannot_say": calibration.reason,
     }
     threshold, beyond, excess = calibration.threshold, calibration.beyond, calibration.excess
-    if threshold is not None and beyond is not None and excess is not None:
+    # Where hardly anything can pass the threshold, few that do say nothing; many still do.
+    if calibration.reason is not None and (excess is None or excess.interval[0] <= 0):
+        values["cannot_say"] = calibration.reason
+    elif threshold is not None and beyond is not None and excess is not None:
         values |= {
             "level": threshold.level,
             "threshold": threshold.value,

@@ -52,6 +52,9 @@ def distance_ratio(distance: npt.ArrayLike, *, squared: bool = True, over: int =
 def second_ratio(distance: npt.ArrayLike) -> Floats:
     """d(x, NN_1) / d(x, NN_2) in plain distances, [Q] from 0 to 1; 0 for an exact copy.
 
+    Gu et al., "On Memorization in Diffusion Models", arXiv 2310.02664, call a picture memorized
+    below 1/3 (`COPY`), a criterion that they take from Yoon et al., 2023.
+
     Args:
         distance: [Q, k], k >= 2; the second neighbour must lie outside the first one's duplicate
             group, or an image that exists twice, the kind most often memorized, has 1.
@@ -61,15 +64,6 @@ def second_ratio(distance: npt.ArrayLike) -> Floats:
     """
     nearest = _ascending(distance, 2)
     return _quotient(np.sqrt(nearest[:, 0]), np.sqrt(nearest[:, 1]))
-
-
-def memorized_share(ratio: npt.ArrayLike) -> Share:
-    """Share of images with `second_ratio` below 1/3.
-
-    Gu et al., "On Memorization in Diffusion Models", arXiv 2310.02664, who take the criterion
-    from Yoon et al., 2023.
-    """
-    return share_of(numbers("ratio", ratio) < COPY)
 
 
 @dataclass(frozen=True)

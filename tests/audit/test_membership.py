@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from memshield.audit.attack import attack
+from memshield.audit.auc import separation
 from memshield.audit.membership import Scores, loss_scores, pia_scores, prompt_scores
 from memshield.config import make_config
 from memshield.families import latent, load, read_facts, resolve, unconditional
@@ -234,13 +234,13 @@ def test_members_of_an_overfitted_model_are_told_apart(
 ) -> None:
     scores = SCORES[name](overfitted, noises, None)
     rng = np.random.default_rng(1)
-    found = attack(scores[:16], scores[16:], rng, repeats=300)
+    found = separation(scores[:16], scores[16:], rng, repeats=300)
     assert found.auc > 0.9
     assert found.auc_interval[0] > 0.8
     # Pictures none of which it was trained on: 0.5 lies in 95 % of intervals.
     holding, unseen = 0, scores[16:]
     for _ in range(30):
         order = rng.permutation(len(unseen))
-        low, high = attack(unseen[order[:100]], unseen[order[100:]], rng, 200).auc_interval
+        low, high = separation(unseen[order[:100]], unseen[order[100:]], rng, 200).auc_interval
         holding += low <= 0.5 <= high
     assert holding >= 24

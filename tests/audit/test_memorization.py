@@ -14,7 +14,6 @@ from memshield.audit.memorization import (
     authenticity,
     distance_ratio,
     memorized_quantity,
-    memorized_share,
     second_ratio,
     similarities,
     similarity,
@@ -41,8 +40,6 @@ def test_distance_ratio_is_over_fifty() -> None:
 def test_second_ratio_by_hand() -> None:
     distance = [[1.0, 16.0], [0.0, 1.0], [0.0, 0.0], [4.0, 4.0]]
     np.testing.assert_allclose(second_ratio(distance), [0.25, 0.0, 0.0, 1.0])
-    share = memorized_share([0.25, 0.0, 1 / 3, 0.34])
-    assert (share.count, share.total) == (2, 4)
 
 
 def test_distances_that_are_refused() -> None:

@@ -10,32 +10,14 @@ import numpy as np
 import pytest
 
 from memshield.audit.prompts import KINDS, choose_prompts, perturb
-from memshield.data.examples import DROPPED, HELD_OUT, MEMBER, Examples
 from memshield.errors import UserError
 
-CAPTIONS = ["a cat", "", "a dog on a mat", " a bird ", "one fish", "two fish", "a dropped one"]
-SPLIT = [MEMBER, MEMBER, MEMBER, MEMBER, HELD_OUT, HELD_OUT, DROPPED]
+CAPTIONS, FRESH = ["a cat", "", "a dog on a mat", " a bird "], ["one fish", "two fish"]
 TRAIN, HELD = {"a cat", "a dog on a mat", "a bird"}, {"one fish", "two fish"}
 
 
-def table(split: list[str]) -> Examples:
-    """Examples of which only the split matters."""
-    count = len(split)
-    zeros = np.zeros(count, np.int64)
-    return Examples(
-        row=np.arange(count),
-        sha256=np.full(count, "0"),
-        split=np.asarray(split),
-        shard=np.where(np.asarray(split) == MEMBER, 0, -1),
-        group=np.arange(count),
-        label=zeros - 1,
-        width=zeros + 8,
-        height=zeros + 8,
-    )
-
-
 def chosen(kind: str, count: int, seed: int = 0) -> list[str]:
-    return choose_prompts(kind, CAPTIONS, table(SPLIT), count, seed)
+    return choose_prompts(kind, CAPTIONS, FRESH, count, seed)
 
 
 @pytest.mark.parametrize(("kind", "captions"), [("train", TRAIN), ("held_out", HELD)])
@@ -95,9 +77,9 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
 def test_no_captions_are_refused(kind: str) -> None:
     what = "held-out" if kind == "held_out" else "training"
     with pytest.raises(UserError, match=f"no {what} picture has a caption"):
-        choose_prompts(kind, ["", "  "], table([MEMBER, HELD_OUT]), 3, 0)
+        choose_prompts(kind, [""], ["  "], 3, 0)
     with pytest.raises(UserError, match=f"the run has no {what} pictures"):
-        choose_prompts(kind, ["a cat"], table([DROPPED]), 3, 0)
+        choose_prompts(kind, [], [], 3, 0)
 
 
 @pytest.mark.parametrize("prompt", ["a", "a a", "a b", " ".join("ab" * 12), " ".join("a" * 30)])

@@ -14,11 +14,9 @@ Ints = npt.NDArray[np.int64]
 FALSE_POSITIVES = 0.01
 """Share of held-out images that may be called members."""
 
-_POINTS = 100
-
 
 @dataclass(frozen=True)
-class Attack:
+class Separation:
     """Figures of an attack that calls an image a member if its score is high.
 
     Attributes:
@@ -29,9 +27,6 @@ class Attack:
             members. No point between two thresholds is made up.
         tpr_interval: 95 %, percentiles of the bootstrap.
         fpr: share of held-out images called members there.
-        roc: (fpr, tpr) of thresholds, from (0, tpr without false positives) to (1, 1), spaced
-            evenly in the logarithm of fpr: low rates are the ones that matter (Carlini et al.,
-            "Membership Inference Attacks From First Principles", arXiv 2112.03570).
         note: what to keep in mind, or None.
     """
 
@@ -42,17 +37,16 @@ class Attack:
     tpr: float
     tpr_interval: Interval
     fpr: float
-    roc: tuple[tuple[float, float], ...]
     note: str | None
 
 
-def attack(
+def separation(
     members: npt.ArrayLike,
     held_out: npt.ArrayLike,
     generator: np.random.Generator,
     repeats: int = 1000,
-) -> Attack:
-    """AUC, true positives at 1 % false positives, and the curve, with bootstrap intervals.
+) -> Separation:
+    """AUC, and true positives at 1 % false positives, with bootstrap intervals.
 
     The bootstrap draws members and held-out images anew, each from their own.
 
@@ -82,7 +76,7 @@ def attack(
     note = None
     if m * FALSE_POSITIVES < 1:
         note = f"{m} held-out images: a false positive is more than 1 % of them, none is allowed"
-    return Attack(
+    return Separation(
         members=n,
         held_out=m,
         auc=_auc(*curve),
@@ -90,7 +84,6 @@ def attack(
         tpr=tpr,
         tpr_interval=(float(low[1]), float(high[1])),
         fpr=fpr,
-        roc=_thinned(*curve),
         note=note,
     )
 
@@ -115,13 +108,3 @@ def _best(false: Ints, true: Ints) -> tuple[float, float]:
     allowed = math.floor(FALSE_POSITIVES * int(false[-1]) + 1e-9)
     place = np.searchsorted(false, allowed, side="right") - 1
     return float(false[place] / false[-1]), float(true[place] / true[-1])
-
-
-def _thinned(false: Ints, true: Ints) -> tuple[tuple[float, float], ...]:
-    """Points of the curve at false positives 0, 1 and on in even steps of their logarithm."""
-    allowed = np.rint(np.geomspace(1, false[-1], _POINTS))
-    places = np.searchsorted(false, [0, *allowed], side="right") - 1
-    return tuple(
-        (float(false[place] / false[-1]), float(true[place] / true[-1]))
-        for place in np.unique(places)
-    )
