@@ -6,8 +6,7 @@ temporary disk should do (an estimate). Weights are random: nothing is downloade
 
 - memory_pixels: K = 1, 2 and 8 shards, the same training of a pixel UNet in full. Aim: the same
   peak within 2 %. Two proportions: `activations`, as in configs/cifar10.yaml but without moving
-  averages, and `weights`, where the trained state is nearly all there is. Once K > 1 the running
-  sum of the proxies counts too: one copy of the weights, whatever K is.
+  averages, and `weights`, where the trained state is nearly all there is.
 - step_sd15: a bf16 LoRA step on cached encodings over forward and backward of the same UNet, of
   Stable Diffusion 1.5's size, with the same LoRA. Aim: at most 1.1.
 - memory_sdxl: K = 8 over K = 1, a LoRA on a UNet of SDXL's size. Aim: within 2 %.
@@ -18,13 +17,10 @@ Without a GPU every function runs with `TINY` on the CPU; memory is then None.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,128 +28,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from memshield.config import make_config
-from memshield.families import load
-from memshield.families.base import Placement
 from memshield.families.latent import LatentDiffusion
 from memshield.progress import Listener
-from memshield.ranks import Ranks
-from memshield.rundir import EventLog, RunDir
-from memshield.start import lead, make_encoder
-from memshield.stop import StopRequest
 from tests.bench.cached import stepping
-from tests.bench.common import ROOT, arguments, interleaved_medians, report
+from tests.bench.common import arguments, interleaved_medians, report
+from tests.bench.gpu_models import FULL, VAE_SCALE, PixelCase, Size, sd_folder, sdxl_folder
 from tests.bench.setting import Setting, set_up
-from tests.tiny import UNET_2D, image_folder, sd_components, sdxl_components, unet_config
+from tests.tiny import image_folder, unet_config
 
 COUNTS = (1, 2, 8)
-_VAE_SCALE = 8
 _ROUNDS, _STEPS = 2, 32
 """Of a run whose memory is measured: every one of 8 shards takes 2 steps a round."""
-
-
-@dataclass(frozen=True)
-class PixelCase:
-    """A pixel model and how it is trained.
-
-    Attributes:
-        unet: config of a UNet2DModel of grey pictures.
-        batch: pictures a step.
-        pictures: of the training set; an eighth of them must fill a batch.
-    """
-
-    unet: dict[str, Any]
-    batch: int
-    pictures: int
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large everything is.
-
-    Attributes:
-        pixels: pixel models by name.
-        sd_unet, sdxl_unet: configs of UNet2DConditionModels, as far as they are not its defaults.
-        sdxl_widths: of SDXL's two text encoders.
-        tokens: of a caption.
-        rank: of SDXL's LoRA.
-        repeats: timed steps.
-    """
-
-    pixels: dict[str, PixelCase]
-    sd_unet: dict[str, Any]
-    sdxl_unet: dict[str, Any]
-    sdxl_widths: tuple[int, int]
-    tokens: int
-    rank: int
-    repeats: int
-
-
-def _grey(**config: Any) -> dict[str, Any]:
-    return {**config, "in_channels": 1, "out_channels": 1}
-
-
-def _cifar_unet() -> dict[str, Any]:
-    return dict(json.loads((ROOT / "configs/models/cifar-unet.json").read_text()))
-
-
-FULL = Size(
-    pixels={
-        "activations": PixelCase(_grey(**_cifar_unet()), 128, 1600),
-        # 100 million weights on 8 px pictures.
-        "weights": PixelCase(
-            {**UNET_2D, "block_out_channels": [384, 768], "attention_head_dim": 64}, 4, 64
-        ),
-    },
-    # What is not said is the default of the class, which is SD 1.5's.
-    sd_unet={"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-    # unet/config.json of stabilityai/stable-diffusion-xl-base-1.0.
-    sdxl_unet={
-        "sample_size": 128,
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "use_linear_projection": True,
-        "cross_attention_dim": 2048,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 1280 + 6 * 256,
-    },
-    sdxl_widths=(768, 1280),
-    tokens=77,
-    rank=16,
-    repeats=50,
-)
-TINY = Size(
-    pixels={
-        "activations": PixelCase(dict(UNET_2D), 8, 128),
-        "weights": PixelCase(dict(UNET_2D), 1, 64),
-    },
-    sd_unet={
-        "sample_size": 8,
-        "block_out_channels": (16, 16, 16, 16),
-        "norm_num_groups": 8,
-        "cross_attention_dim": 16,
-        "attention_head_dim": 2,
-    },
-    sdxl_unet={
-        **FULL.sdxl_unet,
-        "sample_size": 8,
-        "block_out_channels": (8, 16, 16),
-        "norm_num_groups": 4,
-        "transformer_layers_per_block": (1, 1, 2),
-        "attention_head_dim": (1, 2, 2),
-        "cross_attention_dim": 24 + 40,
-        "addition_time_embed_dim": 8,
-        "projection_class_embeddings_input_dim": 40 + 6 * 8,
-    },
-    sdxl_widths=(24, 40),
-    tokens=16,
-    rank=4,
-    repeats=3,
-)
 
 
 # Memory
@@ -213,13 +98,14 @@ def sdxl_memory(size: Size, device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         base = sdxl_folder(folder / "sdxl", size, device)
-        side = size.sdxl_unet["sample_size"] * _VAE_SCALE
+        side = size.sdxl_unet["sample_size"] * VAE_SCALE
         pictures = image_folder(folder / "pictures", 32, side)
 
         def make(count: int) -> Setting:
-            return set_up_in_bf16(
+            return set_up(
                 folder / f"run-{count}",
                 device,
+                mixed_precision="bf16",
                 pretrained_model_name_or_path=base,
                 train_data_dir=pictures,
                 train_batch_size=2,
@@ -260,10 +146,11 @@ def step_over_unet(size: Size, device: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["MEMSHIELD_CACHE"] = str(folder / "cache")
-        side = size.sd_unet["sample_size"] * _VAE_SCALE
-        setting = set_up_in_bf16(
+        side = size.sd_unet["sample_size"] * VAE_SCALE
+        setting = set_up(
             folder / "run",
             device,
+            mixed_precision="bf16",
             pretrained_model_name_or_path=sd_folder(folder / "sd", size, device),
             train_data_dir=image_folder(folder / "pictures", 32, side),
             train_batch_size=batch,
@@ -301,111 +188,6 @@ def forward_and_backward(family: LatentDiffusion, batch: int, tokens: int) -> Ca
         unet.zero_grad()  # steps that follow would add to these gradients
 
     return run
-
-
-# Models
-
-
-def set_up_in_bf16(folder: Path, device: str, **settings: Any) -> Setting:
-    """As `set_up`, but in bf16 as memshield.train would: frozen weights are held in it too."""
-    values = {
-        name: str(value) if isinstance(value, Path) else value for name, value in settings.items()
-    }
-    config = make_config(
-        {"mixed_precision": "bf16", "num_validation_images": 0, "output_dir": str(folder), **values}
-    )
-    run = RunDir(folder)
-    run.path.mkdir(parents=True)
-    job = lead(config, run, EventLog(run, 1))
-    family = load(job.config, job.facts, Placement.of(job.config, torch.device(device)))
-    begun = time.perf_counter()
-    reader, encoder = make_encoder(job, family, Ranks(StopRequest()))
-    return Setting(job, run, family, reader, encoder, time.perf_counter() - begun)
-
-
-def sd_folder(folder: Path, size: Size, device: str) -> Path:
-    """A saved Stable Diffusion with a UNet of this size; the rest of it is small."""
-    from diffusers import PNDMScheduler, StableDiffusionPipeline
-
-    parts = sd_components()
-    width = size.sd_unet["cross_attention_dim"]
-    parts |= {
-        "text_encoder": _text_encoder(parts["text_encoder"], width, size.tokens),
-        "vae": _vae(size.sd_unet["sample_size"]),
-        "unet": _unet(device, size.sd_unet),
-        "scheduler": PNDMScheduler.from_config(parts["scheduler"].config, num_train_timesteps=1000),
-    }
-    parts["tokenizer"].model_max_length = size.tokens
-    StableDiffusionPipeline(
-        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    ).save_pretrained(folder)
-    return folder
-
-
-def sdxl_folder(folder: Path, size: Size, device: str) -> Path:
-    """A saved Stable Diffusion XL with a UNet of this size; the rest of it is small."""
-    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
-
-    parts = sdxl_components()
-    first, second = size.sdxl_widths
-    parts |= {
-        "text_encoder": _text_encoder(parts["text_encoder"], first, size.tokens),
-        "text_encoder_2": _text_encoder(
-            parts["text_encoder_2"], second, size.tokens, projection_dim=second
-        ),
-        "vae": _vae(size.sdxl_unet["sample_size"]),
-        "unet": _unet(device, size.sdxl_unet),
-        "scheduler": EulerDiscreteScheduler.from_config(
-            parts["scheduler"].config, num_train_timesteps=1000
-        ),
-    }
-    for name in ("tokenizer", "tokenizer_2"):
-        parts[name].model_max_length = size.tokens
-    StableDiffusionXLPipeline(**parts).save_pretrained(folder)
-    return folder
-
-
-def _text_encoder(small: Any, width: int, tokens: int, **changes: Any) -> Any:
-    """A CLIP text encoder of this width, and of as few layers as the small one."""
-    config = small.config
-    config.update(
-        {
-            "hidden_size": width,
-            "intermediate_size": width,
-            "num_attention_heads": max(1, width // 64),
-            "max_position_embeddings": tokens,
-            **changes,
-        }
-    )
-    return type(small)(config).eval()
-
-
-def _vae(latent_side: int) -> Any:
-    """A narrow VAE that scales as Stable Diffusion's does."""
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8,) * 4,
-        norm_num_groups=4,
-        latent_channels=4,
-        sample_size=latent_side * _VAE_SCALE,
-    ).eval()
-
-
-def _unet(device: str, config: dict[str, Any]) -> Any:
-    """Random weights, drawn on the device in bf16: billions of them would take a CPU minutes."""
-    from diffusers import UNet2DConditionModel
-
-    before = torch.get_default_dtype()
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(device):
-            return UNet2DConditionModel(**config)
-    finally:
-        torch.set_default_dtype(before)
 
 
 def main() -> int:

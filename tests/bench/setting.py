@@ -53,7 +53,7 @@ class Setting:
 
 
 def set_up(folder: Path, device: str, **settings: Any) -> Setting:
-    """Prepare a run in `folder` as memshield.train would, in float32.
+    """Prepare a run in `folder` as memshield.train would; in float32 unless told otherwise.
 
     Args:
         folder: of the run.
@@ -69,7 +69,7 @@ def set_up(folder: Path, device: str, **settings: Any) -> Setting:
     run = RunDir(folder)
     run.path.mkdir(parents=True)
     job = lead(config, run, EventLog(run, 1))
-    family = load(job.config, job.facts, Placement(torch.device(device), torch.float32))
+    family = load(job.config, job.facts, Placement.of(job.config, torch.device(device)))
     begun = time.perf_counter()
     reader, encoder = make_encoder(job, family, Ranks(StopRequest()))
     encoding = time.perf_counter() - begun
