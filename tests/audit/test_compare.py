@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from memshield.promote import promote
 from memshield.rundir import RunDir
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
 
@@ -43,6 +45,29 @@ def test_a_budget_on_a_fixed_alpha(run: RunDir, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert said.count("excess      0.0 %") == 3
     assert "within the budget" in said
+
+
+def test_an_audit_of_another_model_is_gone_once_a_round_is_promoted(run: RunDir) -> None:
+    command("audit", run.path, *QUICK, "--no_attacks")
+    shutil.rmtree(run.audit_of(2), ignore_errors=True)
+    promote(run, 2)
+    assert not run.audit_of(None).exists()
+    command("audit", run.path, "--round", 3, *QUICK, "--no_attacks")
+    promote(run, 3)
+    assert report_in(run.audit_of(None)).target.round == 3
+
+
+def test_mirrored_pictures_count_for_all_if_one_run_saw_them(run: RunDir, tmp_path: Path) -> None:
+    flipped = small_run(tmp_path / "flipped", random_flip=True)
+    thresholds = []
+    for one in (run, flipped):
+        command("audit", one.path, *QUICK, "--no_attacks")
+        thresholds.append(report_in(one.audit_of(None)).headline.threshold)
+    assert thresholds[0] != thresholds[1]
+    words = ("--output_dir", tmp_path / "out")
+    command("compare", run.path, flipped.path, *QUICK, "--no_attacks", *words)
+    for one in (run, flipped):
+        assert report_in(one.audit_of(None)).headline.threshold == thresholds[1]
 
 
 def test_several_runs_are_set_side_by_side(

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from memshield.rundir import RunDir
-from tests.audit.runs import command, refused, report_in, small_run
+from tests.audit.runs import QUICK, command, refused, report_in, small_run
 from tests.runs import digits, finish_ranks, flags, kill, start, train, weights
 from tests.tiny import unet_config
 
@@ -30,6 +31,18 @@ def test_training_is_the_same_with_audits_and_without(tmp_path: Path) -> None:
     plain = small_run(tmp_path / "plain", use_ema=True)
     ours, theirs = weights(audited), weights(plain)
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_what_is_audited_is_what_the_round_holds(tmp_path: Path) -> None:
+    """The moving average, not the weights that training goes on with."""
+    run = small_run(tmp_path, audit_every_rounds=1, use_ema=True, ema_decay=0.9, **AUDITED)
+    while_training = report_in(run.audit_of(2))
+    (run.audit_of(2) / "images.json").unlink()
+    command("audit", run.path, "--round", 2, *QUICK, "--no_attacks")
+    later = report_in(run.audit_of(2))
+    assert later.generated == while_training.generated
+    assert later.memorization == while_training.memorization
+    assert later.quality == while_training.quality
 
 
 def overfitted(folder: Path, **changes: Any) -> RunDir:
@@ -70,6 +83,12 @@ def test_training_stops_at_the_budget_and_keeps_the_best_round_under_it(tmp_path
     if kept.target.round != over[0]:
         assert kept.headline.excess is not None
         assert kept.headline.excess <= 0.05
+    # The pictures at risk stand with what was drawn of them up to that round.
+    table = pq.read_table(run.skips)
+    draws = dict(zip(table["index"].to_pylist(), table["draws"].to_pylist(), strict=True))
+    private = json.loads((run.audit_of(over[0]) / "private.json").read_text())
+    assert private["at_risk"]
+    assert all(one["draws"] == draws[one["index"]] for one in private["at_risk"])
     # The same command again finds it done, for the same reason.
     again = overfitted(tmp_path, memorization_budget=0.05)
     assert again.read_status()["reason"] == status["reason"]

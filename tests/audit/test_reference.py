@@ -1,0 +1,86 @@
+"""The real pictures of an audit: which they are, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from memshield.audit.reference import Reference, shown_name
+from memshield.audit.subject import open_run
+from memshield.config import make_config
+from memshield.data.examples import HELD_OUT, MEMBER
+from memshield.rundir import RunDir
+from tests.audit.runs import save_pictures, small_run
+from tests.tiny import image_folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return small_run(tmp_path_factory.mktemp("reference"))
+
+
+@pytest.fixture(scope="module")
+def reference(run: RunDir) -> Reference:
+    return open_run(run.path, None, {}).reference
+
+
+def test_the_skip_record_is_joined_by_picture(run: RunDir, reference: Reference) -> None:
+    table = pq.read_table(run.skips)
+    assert table["index"].to_pylist() == reference.members.tolist()
+    assert reference.draws is not None
+    assert reference.skips is not None
+    assert reference.draws.tolist() == table["draws"].to_pylist()
+    assert reference.skips.tolist() == table["skips"].to_pylist()
+    assert reference.draws.sum() == 24 * 4
+
+
+def test_other_pictures_or_others_held_out_are_not_alike(reference: Reference) -> None:
+    assert reference.is_like(reference)
+    examples = reference.examples
+    swapped = examples.split.copy()
+    first = int(np.flatnonzero(swapped == MEMBER)[0]), int(np.flatnonzero(swapped == HELD_OUT)[0])
+    swapped[list(first)] = swapped[list(first[::-1])]
+    assert not reference.is_like(replace(reference, examples=replace(examples, split=swapped)))
+    other = replace(examples, sha256=examples.sha256[::-1])
+    assert not reference.is_like(replace(reference, examples=other))
+
+
+def test_a_fingerprint_is_of_the_set_and_not_of_its_order(reference: Reference) -> None:
+    turned = replace(reference, members=reference.members[::-1])
+    assert turned.fingerprint == reference.fingerprint
+    assert replace(reference, members=reference.members[1:]).fingerprint != reference.fingerprint
+
+
+def test_of_fresh_pictures_those_that_were_trained_on_are_left_out(
+    reference: Reference, tmp_path: Path
+) -> None:
+    training = save_pictures(reference.training, tmp_path / "training")
+    mixed = np.concatenate([reference.training[:7], reference.held_out[:20]])
+    fresh = save_pictures(mixed, tmp_path / "fresh")
+    values = {"pretrained_model_name_or_path": "none", "resolution": 8}
+    found = Reference.of_dataset(
+        make_config({**values, "train_data_dir": str(training)}),
+        1,
+        make_config({**values, "train_data_dir": str(fresh)}),
+    )
+    assert found.mirrored
+    np.testing.assert_array_equal(found.training[:120], reference.training[:120])
+    np.testing.assert_array_equal(found.held_out[:30], reference.held_out[:20])
+
+
+def test_captions_go_with_their_pictures(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "pictures", 60)
+    values = {"pretrained_model_name_or_path": "none", "resolution": 16}
+    found = Reference.of_dataset(make_config({**values, "train_data_dir": str(folder)}), 3)
+    assert found.captions == [f"picture number {i}" for i in range(60)]
+    assert list(found.held_out_captions or []) == []
+
+
+def test_names_of_local_folders_are_their_last_part(tmp_path: Path) -> None:
+    assert shown_name(str(tmp_path)) == tmp_path.name
+    assert shown_name("someone/pictures") == "someone/pictures"
+    assert shown_name(None) is None
