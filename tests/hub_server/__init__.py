@@ -9,7 +9,8 @@ A request travels transport -> app (identity, routing table) -> one handler -> s
 below the transport takes and returns plain values and never sees a socket.
 """
 
+from tests.hub_server.faults import Fault
 from tests.hub_server.record import RecordedRequest
 from tests.hub_server.server import HubServer
 
-__all__ = ["HubServer", "RecordedRequest"]
+__all__ = ["Fault", "HubServer", "RecordedRequest"]

@@ -5,15 +5,28 @@ from __future__ import annotations
 from tests.hub_server.access import identify
 from tests.hub_server.account import whoami
 from tests.hub_server.call import Call, Handler, Hub
+from tests.hub_server.card_rules import validate_yaml
+from tests.hub_server.commit_call import create_commit
+from tests.hub_server.create import change_settings, create_repo
 from tests.hub_server.hardware import list_hardware
-from tests.hub_server.info import auth_check, repo_info, repo_refs
+from tests.hub_server.info import (
+    auth_check,
+    auth_check_write,
+    list_commits,
+    repo_info,
+    repo_refs,
+)
+from tests.hub_server.lfs import lfs_batch, lfs_verify
 from tests.hub_server.listing import list_repos
 from tests.hub_server.messages import HubError, Request, Response
+from tests.hub_server.preupload import preupload
 from tests.hub_server.resolve import resolve
 from tests.hub_server.routing import Route, find_route
+from tests.hub_server.tags import create_tag, delete_tag
 from tests.hub_server.tree import list_tree, paths_info
 
 READ = ("GET", "HEAD")
+POST = ("POST",)
 
 ROUTES: tuple[Route[Handler], ...] = (
     Route(READ, "/api/whoami-v2", whoami),
@@ -26,16 +39,27 @@ ROUTES: tuple[Route[Handler], ...] = (
     Route(READ, "/api/{kind}/{repo}/auth-check", auth_check),
     Route(READ, "/api/{kind}/{repo}/tree/{revision}", list_tree),
     Route(READ, "/api/{kind}/{repo}/tree/{revision}/{path}", list_tree),
-    Route(("POST",), "/api/{kind}/{repo}/paths-info/{revision}", paths_info),
+    Route(READ, "/api/{kind}/{repo}/commits/{revision}", list_commits),
+    Route(POST, "/api/{kind}/{repo}/paths-info/{revision}", paths_info),
     Route(READ, "/{prefix}{repo}/resolve/{revision}/{path}", resolve),
+    Route(POST, "/api/validate-yaml", validate_yaml),
+    Route(POST, "/api/repos/create", create_repo),
+    Route(("PUT",), "/api/{kind}/{repo}/settings", change_settings),
+    Route(READ, "/api/{kind}/{repo}/auth-check/write", auth_check_write),
+    Route(POST, "/api/{kind}/{repo}/preupload/{revision}", preupload),
+    Route(POST, "/{prefix}{repo}.git/info/lfs/objects/batch", lfs_batch),
+    Route(POST, "/{prefix}{repo}.git/info/lfs/verify", lfs_verify),
+    Route(POST, "/api/{kind}/{repo}/commit/{revision}", create_commit),
+    Route(POST, "/api/{kind}/{repo}/tag/{revision}", create_tag),
+    Route(("DELETE",), "/api/{kind}/{repo}/tag/{revision}", delete_tag),
 )
 
 
 def answer(hub: Hub, request: Request) -> Response:
     """Who is asking, which handler, its answer or its error."""
     try:
-        user = identify(hub.store, request.headers.get("authorization"))
+        identity = identify(hub.store, request.headers.get("authorization"))
         handler, params = find_route(ROUTES, request.method, request.path)
-        return handler(Call(hub, request, params, user))
+        return handler(Call(hub, request, params, identity))
     except HubError as error:
         return error.response()

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from tests.hub_server.gitobjects import lfs_pointer, object_id
+from tests.hub_server.spool import Body
 
 # What .gitattributes of a new repo names, as far as tests have such files.
 WEIGHT_SUFFIXES = (".bin", ".ckpt", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors")
@@ -20,10 +21,10 @@ LARGEST_IN_GIT = 10 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Blob:
-    """The bytes of one file. Held in memory: a test's repos are small, and bytes cannot change
-    under a commit whose id was computed from them."""
+    """The bytes of one file. Not a path: they must not change under a commit whose id was
+    computed from them."""
 
-    data: bytes
+    data: Body
     is_lfs: bool
 
     @property
@@ -43,7 +44,7 @@ class Blob:
     @cached_property
     def oid(self) -> str:
         """The git id of what git itself holds: the file, or the pointer to it."""
-        return object_id("blob", self.pointer if self.is_lfs else self.data)
+        return object_id("blob", self.pointer if self.is_lfs else bytes(self.data))
 
     @property
     def etag(self) -> str:

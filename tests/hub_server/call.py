@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.hub_server.access import visible_repo
+from tests.hub_server.access import require_write, visible_repo
 from tests.hub_server.messages import Request, Response
+from tests.hub_server.oauth_clients import OAuthClients
 from tests.hub_server.repo import MAIN, Repo, RepoType
-from tests.hub_server.store import Store, User
+from tests.hub_server.store import Store
+from tests.hub_server.users import Identity
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,11 @@ class Hub:
     """The store, and the facts about this instance that answers depend on."""
 
     store: Store
+    clients: OAuthClients
     endpoint: str
     content_endpoint: str
     page_size: int
+    signing_key: bytes
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Call:
     hub: Hub
     request: Request
     params: Mapping[str, str]
-    user: User | None
+    identity: Identity | None
 
     @property
     def repo_type(self) -> RepoType:
@@ -41,7 +45,13 @@ class Call:
 
     def repo(self) -> Repo:
         """The route's repo, if this user may know of it."""
-        return visible_repo(self.hub.store, self.repo_type, self.params["repo"], self.user)
+        return visible_repo(self.hub.store, self.repo_type, self.params["repo"], self.identity)
+
+    def writable_repo(self) -> Repo:
+        """The route's repo, if this user may change it."""
+        repo = self.repo()
+        require_write(repo, self.identity)
+        return repo
 
 
 Handler = Callable[[Call], Response]

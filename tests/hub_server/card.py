@@ -1,59 +1,46 @@
-"""The front matter of a repo's README, as far as the Hub's lists and filters need it."""
+"""The front matter of a repo's README: what the Hub knows of a repo beside its files."""
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Mapping
+
+import yaml
 
 from tests.hub_server.commit import Commit
 
-Card = dict[str, "str | list[str]"]
-
-_KEY = re.compile(r"(?P<key>[\w-]+):(?:\s+(?P<value>.*))?")
-_ITEM = re.compile(r"\s*-\s+(?P<value>.*)")
+Card = Mapping[str, object]
 
 
 def read_card(commit: Commit) -> Card:
-    """Top-level scalars and flat lists of the YAML block. Deeper structures are left out: the
-    standard library has no YAML, and datasets parses its `configs` from the file itself."""
+    """The front matter, empty where there is none. What is broken is none, too: the Hub shows
+    such repos all the same."""
     readme = commit.files.get("README.md")
     if readme is None:
         return {}
-    first, *lines = readme.data.decode("utf-8", "replace").splitlines() or [""]
-    if first.strip() != "---":
+    text = front_matter(bytes(readme.data).decode("utf-8", "replace"))
+    try:
+        card = None if text is None else yaml.safe_load(text)
+    except yaml.YAMLError:
         return {}
-    card: Card = {}
-    key = ""
-    for line in lines:
-        if line.strip() == "---":
-            return card
-        if line.lstrip().startswith("#"):
-            continue
-        entry, item = _KEY.fullmatch(line), _ITEM.fullmatch(line)
-        if entry is not None:
-            key = entry["key"]
-            card[key] = _value(entry["value"] or "")
-        elif item is not None and re.search(r":\s|:$", item["value"]) is None:
-            items = card.get(key)
-            if items == "":
-                card[key] = [_scalar(item["value"])]
-            elif isinstance(items, list):
-                items.append(_scalar(item["value"]))
-        elif line.strip():
-            card.pop(key, None)
-    return {}  # the block was never closed, hence is none
+    if not isinstance(card, dict):
+        return {}
+    # YAML knows dates, JSON does not.
+    as_json: Card = json.loads(json.dumps(card, default=str))
+    return as_json
 
 
-def _value(text: str) -> str | list[str]:
-    if text.startswith("[") and text.endswith("]"):
-        return [_scalar(part) for part in text[1:-1].split(",") if part.strip()]
-    return _scalar(text)
-
-
-def _scalar(text: str) -> str:
-    return text.strip().strip("'\"")
+def front_matter(text: str) -> str | None:
+    """The YAML between the first line, which must be dashes, and the next line of dashes."""
+    first, *lines = text.splitlines() or [""]
+    ends = [number for number, line in enumerate(lines) if line.rstrip() == "---"]
+    if first.rstrip() != "---" or not ends:
+        return None
+    return "\n".join(lines[: ends[0]])
 
 
 def strings(card: Card, key: str) -> list[str]:
     """The entry as a list: one value may be written without one."""
-    value = card.get(key, [])
-    return [value] if isinstance(value, str) else value
+    value = card.get(key)
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str)]

@@ -16,9 +16,12 @@ NOT_CONTENT = frozenset({".git", ".cache"})
 
 @dataclass(frozen=True)
 class Commit:
-    """The files by path, in order of path."""
+    """The files by path, in order of path, and the commit before this one."""
 
     files: Mapping[str, Blob]
+    parent: str | None = None
+    title: str = "Add files"
+    description: str = ""
 
     @cached_property
     def folders(self) -> Mapping[str, str]:
@@ -27,7 +30,8 @@ class Commit:
 
     @cached_property
     def oid(self) -> str:
-        return commit_id(self.folders[""])
+        message = "\n\n".join(part for part in (self.title, self.description) if part)
+        return commit_id(self.folders[""], self.parent, message)
 
 
 def commit_of_folder(repo_type: str, folder: Path) -> Commit:

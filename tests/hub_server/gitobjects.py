@@ -9,10 +9,9 @@ FILE_MODE = "100644"
 FOLDER_MODE = "40000"
 
 # A commit's id covers its author and time. They are constant, which makes the id a function of
-# the files alone: the same folder always has the same revision.
+# the files and the history alone: the same folder always has the same revision.
 SIGNATURE = "hub <hub@localhost> 1700000000 +0000"
 COMMIT_TIME = "2023-11-14T22:13:20.000Z"
-COMMIT_TITLE = "Add files"
 
 
 def object_id(kind: str, data: bytes) -> str:
@@ -58,7 +57,10 @@ def _tree_id(entries: Mapping[str, tuple[str, str]]) -> str:
     return object_id("tree", b"".join(lines))
 
 
-def commit_id(tree_id: str) -> str:
-    """The id of a commit without parents."""
-    lines = (f"tree {tree_id}", f"author {SIGNATURE}", f"committer {SIGNATURE}", "", COMMIT_TITLE)
+def commit_id(tree_id: str, parent: str | None, message: str) -> str:
+    """The id of a commit, the first one if it has no parent."""
+    lines = [f"tree {tree_id}"]
+    if parent is not None:
+        lines.append(f"parent {parent}")
+    lines += [f"author {SIGNATURE}", f"committer {SIGNATURE}", "", message]
     return object_id("commit", ("\n".join(lines) + "\n").encode())

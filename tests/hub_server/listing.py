@@ -14,7 +14,7 @@ from tests.hub_server.repo_json import BRIEF_FIELDS, FULL_FIELDS, repo_json, rep
 # Highest or newest first, as on the Hub.
 SORT_KEYS: dict[str, Callable[[Repo], float]] = {
     "createdAt": lambda repo: repo.created_at.timestamp(),
-    "lastModified": lambda repo: repo.created_at.timestamp(),
+    "lastModified": lambda repo: repo.updated_at.timestamp(),
     "downloads": lambda repo: repo.downloads,
     "likes": lambda repo: repo.likes,
     "trendingScore": lambda repo: repo.likes,
@@ -40,7 +40,7 @@ def list_repos(call: Call) -> Response:
 
 def _matches(call: Call, repo: Repo) -> bool:
     query = call.request.query
-    if not is_visible(repo, call.user):
+    if not is_visible(repo, call.identity):
         return False
     if not all(term.lower() in repo.repo_id.lower() for term in query.get("search", [])):
         return False

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from tests.hub_server.spool import Body
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,25 @@ class Request:
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]
-    body: bytes
+    body: Body
 
     def flag(self, name: str) -> bool:
         """Whether the query holds `name` as a true boolean."""
         return is_true(self.query.get(name, ["false"])[-1])
+
+    def form(self) -> Mapping[str, list[str]]:
+        """The body as an HTML form sends it."""
+        return parse_qs(bytes(self.body).decode(), keep_blank_values=True)
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        try:
+            payload = json.loads(bytes(self.body))
+        except ValueError as error:
+            raise HubError(400, f"the body must be JSON: {error}") from error
+        if not isinstance(payload, dict):
+            raise HubError(400, f"the body must be a JSON object, got {type(payload).__name__}")
+        return payload
 
 
 @dataclass(frozen=True)
@@ -29,13 +47,14 @@ class Response:
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: Body = b""
 
 
 class HubError(Exception):
     """An answer that the Hub's clients turn into an exception.
 
-    `code` becomes X-Error-Code, by which huggingface_hub picks the exception's class.
+    `code` becomes X-Error-Code, by which huggingface_hub picks the exception's class. `payload`
+    goes into the body beside the message.
     """
 
     def __init__(
@@ -44,12 +63,14 @@ class HubError(Exception):
         message: str,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        payload: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.headers = dict(headers or {})
+        self.payload = dict(payload or {})
 
     def response(self) -> Response:
         """The message goes out twice, for a HEAD request's answer has no body to hold it."""
@@ -58,7 +79,7 @@ class HubError(Exception):
         headers = {**self.headers, "X-Error-Message": in_header}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
-        return json_response({"error": self.message}, self.status, headers)
+        return json_response({"error": self.message, **self.payload}, self.status, headers)
 
 
 def json_response(

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 
 from tests.hub_server.messages import HubError, Response
+from tests.hub_server.spool import Body
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>\d*)\s*-\s*(?P<last>\d*)\s*")
 
 
-def content_response(data: bytes, range_header: str | None, headers: Mapping[str, str]) -> Response:
+def content_response(data: Body, range_header: str | None, headers: Mapping[str, str]) -> Response:
     """200 with everything, 206 with a part, or 416 if the part lies beyond the end."""
     all_headers = {**headers, "Accept-Ranges": "bytes"}
     bounds = None if range_header is None else _bounds(range_header, len(data))

@@ -15,6 +15,7 @@ class RecordedRequest:
     """One request as it arrived. `path` includes the query; header names are in lower case.
 
     `host` and `port` are those of the socket that answered, whatever a Host header claimed.
+    `body_size` is the length that was announced; a fault may have kept the rest from arriving.
     """
 
     origin: OriginName
@@ -23,6 +24,7 @@ class RecordedRequest:
     method: str
     path: str
     headers: Mapping[str, str]
+    body_size: int
 
 
 class RequestLog:

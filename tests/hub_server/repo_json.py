@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from tests.hub_server.blobs import Blob
 from tests.hub_server.card import Card, read_card, strings
@@ -29,15 +30,13 @@ def repo_json(repo: Repo, commit: Commit, *, with_blobs: bool = False) -> dict[s
     """All fields that this Hub knows, at one commit."""
     card = read_card(commit)
     pipeline_class = _pipeline_class(commit)
-    time = repo.created_at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
     fields: dict[str, object] = {
-        # The real one is a database key; all that matters is that it is one per repo.
-        "_id": object_id("repo", f"{repo.repo_type}/{repo.repo_id}".encode())[:24],
+        "_id": repo_key(repo),
         "id": repo.repo_id,
         "author": repo.author,
         "sha": commit.oid,
-        "lastModified": time,
-        "createdAt": time,
+        "lastModified": _time(repo.updated_at),
+        "createdAt": _time(repo.created_at),
         "private": repo.private,
         "gated": "manual" if repo.gated else False,
         "disabled": False,
@@ -74,9 +73,18 @@ def repo_tags(repo: Repo) -> list[str]:
     return _tags(repo, commit, read_card(commit), _pipeline_class(commit))
 
 
+def repo_key(repo: Repo) -> str:
+    """The real one is a database key; all that matters is that it is one per repo."""
+    return object_id("repo", f"{repo.repo_type}/{repo.repo_id}".encode())[:24]
+
+
 def lfs_json(blob: Blob, *, hash_key: str) -> dict[str, object]:
     """Where a file lies in LFS. The API calls the hash "sha256" here and "oid" there."""
     return {hash_key: blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _sibling(path: str, blob: Blob, with_blobs: bool) -> dict[str, object]:
@@ -95,7 +103,7 @@ def _pipeline_class(commit: Commit) -> str | None:
     if index is None:
         return None
     try:
-        name = json.loads(index.data).get("_class_name")
+        name = json.loads(bytes(index.data)).get("_class_name")
     except (ValueError, AttributeError):  # not JSON, or not an object
         return None
     return name if isinstance(name, str) else None

@@ -13,7 +13,7 @@ from tests.hub_server.ranges import content_response
 def resolve(call: Call) -> Response:
     """Files in git are answered here, those in LFS by a redirect to the content's own origin."""
     repo = call.repo()
-    require_content(repo, call.user)
+    require_content(repo, call.identity)
     commit = repo.commit(call.revision)
     path = call.params["path"]
     # With an error too: clients remember under this commit that it has no such file.

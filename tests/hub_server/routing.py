@@ -33,10 +33,11 @@ class Route(Generic[HandlerT]):
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        def group(match: re.Match[str]) -> str:
-            return f"(?P<{match[1]}>{PLACEHOLDERS[match[1]]})"
-
-        return re.compile(re.sub(r"{(\w+)}", group, self.template))
+        # Split by the placeholders, every second part is the name of one.
+        parts = re.split(r"{(\w+)}", self.template)
+        for index, part in enumerate(parts):
+            parts[index] = f"(?P<{part}>{PLACEHOLDERS[part]})" if index % 2 else re.escape(part)
+        return re.compile("".join(parts))
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """The decoded parameters if `path` is this route's, else None."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +15,13 @@ from tests.hub_server.call import Hub
 from tests.hub_server.commit import commit_of_folder
 from tests.hub_server.content import answer_content
 from tests.hub_server.environment import child_environment
+from tests.hub_server.faults import Fault, FaultPlan
+from tests.hub_server.oauth_clients import OAuthClients
 from tests.hub_server.record import RecordedRequest, RequestLog
 from tests.hub_server.repo import MAIN, Repo, RepoType
-from tests.hub_server.store import Store, User
+from tests.hub_server.store import Store
 from tests.hub_server.transport import Origin
-
-FIRST_REPO_TIME = datetime(2024, 1, 1, tzinfo=UTC)
+from tests.hub_server.users import Role, Token, User
 
 
 class HubServer:
@@ -32,15 +33,24 @@ class HubServer:
 
     def __init__(self, *, page_size: int = 1000) -> None:
         self._store = Store()
+        self._clients = OAuthClients()
         self._log = RequestLog()
+        self._faults = FaultPlan()
         self._page_size = page_size
         self._origins: tuple[Origin, Origin] | None = None
-        self._next_repo_time = FIRST_REPO_TIME
 
     def __enter__(self) -> HubServer:
-        hub_origin, content_origin = Origin("hub", self._log), Origin("content", self._log)
-        hub = Hub(self._store, hub_origin.url, content_origin.url, self._page_size)
-        content_origin.start(partial(answer_content, self._store))
+        hub_origin = Origin("hub", self._log, self._faults)
+        content_origin = Origin("content", self._log, self._faults)
+        hub = Hub(
+            store=self._store,
+            clients=self._clients,
+            endpoint=hub_origin.url,
+            content_endpoint=content_origin.url,
+            page_size=self._page_size,
+            signing_key=secrets.token_bytes(),
+        )
+        content_origin.start(partial(answer_content, hub))
         hub_origin.start(partial(answer, hub))
         self._origins = hub_origin, content_origin
         return self
@@ -80,11 +90,37 @@ class HubServer:
         return child_environment(os.environ, self.endpoint, home, token)
 
     def add_user(
-        self, name: str, token: str, *, gated_access: Iterable[tuple[RepoType, str]] = ()
+        self,
+        name: str,
+        token: str,
+        *,
+        gated_access: Iterable[tuple[RepoType, str]] = (),
+        orgs: Iterable[str] = (),
     ) -> None:
-        """A user, who reads private repos under the own name and the gated ones listed."""
-        self._store.add_user(User(name, set(gated_access)))
-        self._store.add_token(token, name)
+        """A user with a token that may write. Users own what is under their name and under that
+        of their orgs, and may read the gated repos listed."""
+        self._store.add_user(User(name, set(gated_access), tuple(orgs)))
+        self.add_token(name, token)
+
+    def add_token(self, name: str, token: str, role: Role = "write") -> None:
+        """One more token of a user."""
+        if role not in get_args(Role):
+            raise ValueError(f"role must be one of {get_args(Role)}, got {role!r}")
+        self._store.add_token(Token(token, name, role))
+
+    def add_oauth_token(
+        self, name: str, token: str, scopes: Iterable[str], *, client_id: str = "app"
+    ) -> None:
+        """A token as a user's sign-in through an OAuth app gives, without the sign-in."""
+        self._store.add_token(Token(token, name, scopes=frozenset(scopes), client_id=client_id))
+
+    def expire_token(self, token: str) -> None:
+        """From now on the token is as good as none that ever was."""
+        self._store.remove_token(token)
+
+    def add_oauth_client(self, client_id: str, client_secret: str) -> None:
+        """An app that users can sign in to."""
+        self._clients.add(client_id, client_secret)
 
     def set_gated_access(self, name: str, repos: Iterable[tuple[RepoType, str]]) -> None:
         """Replace the list of gated repos, as (type, id), that a user may read."""
@@ -112,14 +148,57 @@ class HubServer:
             raise ValueError(f"repo_type must be one of {get_args(RepoType)}, got {repo_type!r}")
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
             raise ValueError(f"repo_id must be owner/name, got {repo_id!r}")
-        repo = Repo(repo_type, repo_id, private, gated, downloads, likes, self._next_repo_time)
+        now = self._store.tick()
+        repo = Repo(repo_type, repo_id, private, gated, downloads, likes, now, now)
         for name, branch_folder in {**(branches or {}), MAIN: folder}.items():
-            repo.branches[name] = repo.add_commit(commit_of_folder(repo_type, branch_folder))
-        for name, tag_folder in (tags or {}).items():
-            repo.tags[name] = repo.add_commit(commit_of_folder(repo_type, tag_folder))
+            repo.add_commit(commit_of_folder(repo_type, branch_folder), branch=name)
+        repo.tags = {
+            name: repo.add_commit(commit_of_folder(repo_type, tag_folder))
+            for name, tag_folder in (tags or {}).items()
+        }
         self._store.add_repo(repo)
-        self._next_repo_time += timedelta(minutes=1)  # so that the order of creation is an order
         return repo.branches[MAIN]
+
+    def set_quota(self, owner: str, size: int) -> None:
+        """The most bytes that an owner may store in private repos, and in public ones."""
+        self._store.set_quota(owner, size)
+
+    def fail(self, *faults: Fault) -> None:
+        """Let requests go wrong; see Fault."""
+        self._faults.add(*faults)
+
+    def clear_faults(self) -> None:
+        """Let no more requests go wrong."""
+        self._faults.clear()
+
+    def exists(self, repo_type: RepoType, repo_id: str) -> bool:
+        """Whether there is such a repo, whoever may see it."""
+        return self._store.repo(repo_type, repo_id) is not None
+
+    def is_private(self, repo_type: RepoType, repo_id: str) -> bool:
+        """Whether only its owners may see the repo."""
+        return self._repo(repo_type, repo_id).private
+
+    def head(self, repo_type: RepoType, repo_id: str, branch: str = MAIN) -> str:
+        """The id of a branch's last commit."""
+        return self._repo(repo_type, repo_id).head(branch).oid
+
+    def tags(self, repo_type: RepoType, repo_id: str) -> dict[str, str]:
+        """From each tag to the id of its commit."""
+        return dict(self._repo(repo_type, repo_id).tags)
+
+    def repo_files(
+        self, repo_type: RepoType, repo_id: str, revision: str = MAIN
+    ) -> dict[str, bytes]:
+        """The content of all files at a revision, by path."""
+        files = self._repo(repo_type, repo_id).commit(revision).files
+        return {path: bytes(blob.data) for path, blob in files.items()}
+
+    def _repo(self, repo_type: RepoType, repo_id: str) -> Repo:
+        repo = self._store.repo(repo_type, repo_id)
+        if repo is None:
+            raise ValueError(f"there is no {repo_type} {repo_id!r} on this Hub")
+        return repo
 
     def _running(self) -> tuple[Origin, Origin]:
         if self._origins is None:

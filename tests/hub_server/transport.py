@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs
 
+from tests.hub_server.faults import Fault, FaultPlan
 from tests.hub_server.messages import HubError, Request, Response
 from tests.hub_server.record import OriginName, RecordedRequest, RequestLog
+from tests.hub_server.spool import read_body
 
 App = Callable[[Request], Response]
 
@@ -27,8 +29,8 @@ class Origin:
     either answers; requests wait in the socket's queue until `start`.
     """
 
-    def __init__(self, name: OriginName, log: RequestLog) -> None:
-        self._listener = _Listener(name, log)
+    def __init__(self, name: OriginName, log: RequestLog, faults: FaultPlan) -> None:
+        self._listener = _Listener(name, log, faults)
         self._thread: threading.Thread | None = None
 
     @property
@@ -64,10 +66,12 @@ class _Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128  # snapshot downloads open many connections at once
 
-    def __init__(self, name: OriginName, log: RequestLog) -> None:
+    def __init__(self, name: OriginName, log: RequestLog, faults: FaultPlan) -> None:
         super().__init__((HOST, 0), _Handler)
         self.name = name
         self.log = log
+        self.faults = faults
+        self.closing = threading.Event()
         self.app: App
         self.failures: list[BaseException] = []
         self._open: set[socket.socket] = set()
@@ -88,6 +92,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
+        self.closing.set()
         super().server_close()
         # Kept-alive connections would go on being answered by a Hub that is meant to be gone.
         with self._open_lock:
@@ -120,42 +125,75 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve()
 
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
+
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.log.add(
-            RecordedRequest(
-                origin=self.server.name,
-                host=HOST,
-                port=self.server.port,
-                method=self.command,
-                path=self.path,
-                headers=headers,
-            )
+        recorded = RecordedRequest(
+            origin=self.server.name,
+            host=HOST,
+            port=self.server.port,
+            method=self.command,
+            path=self.path,
+            headers=headers,
+            body_size=int(headers.get("content-length", "0")),
         )
+        self.server.log.add(recorded)
+        fault = self.server.faults.next(recorded)
         if "transfer-encoding" in headers:
             # Unread chunks would be taken for the next request on this connection.
             self.close_connection = True
             self._send(HubError(411, "a body must come with its Content-Length").response())
-            return
+        elif fault is None:
+            self._send(self.server.app(self._request(recorded)))
+        else:
+            self._fail(fault, recorded)
+
+    def _request(self, recorded: RecordedRequest) -> Request:
         # Not urlsplit: it takes a path that begins with two slashes for a host.
-        path, _, query = self.path.partition("?")
-        request = Request(
-            method=self.command,
+        path, _, query = recorded.path.partition("?")
+        return Request(
+            method=recorded.method,
             path=path,
             query=parse_qs(query, keep_blank_values=True),
-            headers=headers,
-            body=self.rfile.read(int(headers.get("content-length", "0"))),
+            headers=recorded.headers,
+            body=read_body(self.rfile, recorded.body_size),
         )
-        self._send(self.server.app(request))
 
-    def _send(self, response: Response) -> None:
+    def _fail(self, fault: Fault, recorded: RecordedRequest) -> None:
+        if fault.kind.startswith("cut"):
+            self.close_connection = True
+        if fault.kind == "cut":
+            self.rfile.read(min(fault.read_bytes, recorded.body_size))
+            return
+        request = self._request(recorded)
+        if fault.kind == "answer":
+            self._send(fault.response())
+        elif fault.kind == "cut_answer":
+            self.server.app(request)
+        elif fault.kind == "cut_middle":
+            self._send(self.server.app(request), until_middle=True)
+        elif not self.server.closing.wait(fault.seconds):
+            self._send(self.server.app(request))
+
+    def _send(self, response: Response, *, until_middle: bool = False) -> None:
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(response.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
+        body = b"" if self.command == "HEAD" else response.body
+        if not until_middle:
+            self.end_headers()
+            self.wfile.write(body)
+        elif len(body) > 1:
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+        else:
+            self.flush_headers()  # without the empty line after them: there is no other middle
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on stderr: the request log holds more than these lines would."""

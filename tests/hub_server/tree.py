@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from tests.hub_server.call import Call
 from tests.hub_server.commit import Commit
-from tests.hub_server.gitobjects import COMMIT_TIME, COMMIT_TITLE
+from tests.hub_server.gitobjects import COMMIT_TIME
 from tests.hub_server.messages import HubError, Response, is_true, json_response
 from tests.hub_server.pages import page_response
 from tests.hub_server.repo_json import lfs_json
@@ -27,7 +25,7 @@ def list_tree(call: Call) -> Response:
 def paths_info(call: Call) -> Response:
     """The named paths; those that do not exist are left out without an error."""
     commit = call.repo().commit(call.revision)
-    form = parse_qs(call.request.body.decode())
+    form = call.request.form()
     expand = is_true(form.get("expand", ["false"])[-1])
     paths = [path.strip("/") for path in form.get("paths", [])]
     known = [path for path in paths if path in commit.files or path in commit.folders]
@@ -67,5 +65,5 @@ def _entry(commit: Commit, path: str, expand: bool) -> dict[str, object]:
                 "pickleImportScan": None,
             }
     if expand:
-        entry["lastCommit"] = {"id": commit.oid, "title": COMMIT_TITLE, "date": COMMIT_TIME}
+        entry["lastCommit"] = {"id": commit.oid, "title": commit.title, "date": COMMIT_TIME}
     return entry

@@ -10,10 +10,17 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    HfFileSystem,
+    ModelCard,
+    hf_hub_download,
+    snapshot_download,
+)
 from huggingface_hub.errors import HfHubHTTPError
 
 Seen = dict[str, object]
@@ -151,8 +158,33 @@ def refusals() -> Seen:
     return seen
 
 
+def publish() -> Seen:
+    """A run's way to the Hub: repo, folder, card, tag; and the way back."""
+    api = HfApi()
+    url = api.create_repo("ada/new", private=True)
+    again = api.create_repo("ada/new", private=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "unet").mkdir()
+        (Path(folder) / "unet" / "weights.safetensors").write_bytes(b"weights")
+        (Path(folder) / "config.json").write_text("{}")
+        uploaded = api.upload_folder(repo_id="ada/new", folder_path=folder)
+    ModelCard("---\nlicense: mit\n---\n# New\n").push_to_hub("ada/new")
+    api.create_tag("ada/new", tag="v1", tag_message="first")
+    info = api.model_info("ada/new", revision="v1")
+    return {
+        "url": str(url),
+        "again": again == url,
+        "repo": uploaded.repo_url.repo_id,
+        "uploaded": uploaded.oid,
+        "tagged": info.sha,
+        "license": info.card_data and info.card_data.license,
+        "titles": [commit.title for commit in api.list_repo_commits("ada/new")],
+        "weights": Path(hf_hub_download("ada/new", "unet/weights.safetensors")).read_text(),
+    }
+
+
 VISITS: dict[str, Callable[[], Seen]] = {
-    visit.__name__: visit for visit in (lists, model, pipeline, data, refusals)
+    visit.__name__: visit for visit in (lists, model, pipeline, data, refusals, publish)
 }
 
 if __name__ == "__main__":
