@@ -19,6 +19,9 @@ from tests.hub_server.info import (
 from tests.hub_server.lfs import lfs_batch, lfs_verify
 from tests.hub_server.listing import list_repos
 from tests.hub_server.messages import HubError, Request, Response
+from tests.hub_server.oauth import TOKEN_PATH, discovery, jwks, userinfo
+from tests.hub_server.oauth_authorize import authorize
+from tests.hub_server.oauth_token import issue_token
 from tests.hub_server.preupload import preupload
 from tests.hub_server.resolve import resolve
 from tests.hub_server.routing import Route, find_route
@@ -52,13 +55,21 @@ ROUTES: tuple[Route[Handler], ...] = (
     Route(POST, "/api/{kind}/{repo}/commit/{revision}", create_commit),
     Route(POST, "/api/{kind}/{repo}/tag/{revision}", create_tag),
     Route(("DELETE",), "/api/{kind}/{repo}/tag/{revision}", delete_tag),
+    Route(READ, "/.well-known/openid-configuration", discovery),
+    Route(READ, "/oauth/authorize", authorize),
+    Route(READ, "/oauth/jwks", jwks),
+    Route(READ, "/oauth/userinfo", userinfo),
+    Route(POST, TOKEN_PATH, issue_token),
 )
 
 
 def answer(hub: Hub, request: Request) -> Response:
     """Who is asking, which handler, its answer or its error."""
     try:
-        identity = identify(hub.store, request.headers.get("authorization"))
+        # An app that fetches a token names itself there, not a user.
+        is_app = request.path == TOKEN_PATH
+        authorization = None if is_app else request.headers.get("authorization")
+        identity = identify(hub.store, authorization)
         handler, params = find_route(ROUTES, request.method, request.path)
         return handler(Call(hub, request, params, identity))
     except HubError as error:

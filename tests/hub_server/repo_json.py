@@ -11,6 +11,7 @@ from tests.hub_server.card import Card, read_card, strings
 from tests.hub_server.commit import Commit
 from tests.hub_server.gitobjects import object_id
 from tests.hub_server.repo import Repo
+from tests.hub_server.weights import parameter_count
 
 # In lists the Hub leaves the rest out unless asked with `full`, `cardData` or `config`.
 TAG_FIELDS = ("tags", "pipeline_tag", "library_name")
@@ -43,7 +44,7 @@ def repo_json(repo: Repo, commit: Commit, *, with_blobs: bool = False) -> dict[s
         "downloads": repo.downloads,
         "likes": repo.likes,
         "trendingScore": repo.likes,
-        "usedStorage": sum(blob.size for blob in commit.files.values()),
+        "usedStorage": sum(repo.stored.values()),
         "tags": _tags(repo, commit, card, pipeline_class),
         "cardData": card,
         "siblings": [_sibling(path, blob, with_blobs) for path, blob in commit.files.items()],
@@ -57,6 +58,9 @@ def repo_json(repo: Repo, commit: Commit, *, with_blobs: bool = False) -> dict[s
             fields["library_name"] = library
         if pipeline_tag:
             fields["pipeline_tag"] = pipeline_tag
+        parameters = parameter_count(commit)
+        if parameters:
+            fields["safetensors"] = parameters
         if pipeline_class:
             fields["config"] = {"diffusers": {"_class_name": pipeline_class}}
     return fields
