@@ -6,12 +6,18 @@ import http.client
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi
+
 from tests.hub_server.record import OriginName, RecordedRequest
 from tests.hub_server.server import HubServer
+
+# From a token to the real client that is signed in by it, in the test's own process.
+Client = Callable[[str], HfApi]
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server.commit import commit_of_folder
+from tests.hub_server.commit import Commit, commit_of_folder
 from tests.hub_server.filling import write
 
 
@@ -37,7 +37,10 @@ def test_object_ids_are_those_of_git(tmp_path: Path) -> None:
     assert ours.folders[""] == tree
     assert ours.folders["a"] == git("rev-parse", f"{tree}:a")
     assert ours.files["a.txt"].oid == git("rev-parse", f"{tree}:a.txt")
-    assert ours.oid == git("commit-tree", tree, "-m", "Add files")
+    first = git("commit-tree", tree, "-m", "Add files")
+    assert ours.oid == first
+    second = Commit(ours.files, parent=first, title="Change", description="Why")
+    assert second.oid == git("commit-tree", tree, "-p", first, "-m", "Change", "-m", "Why")
 
 
 def test_a_revision_depends_on_the_files_only(tmp_path: Path) -> None:

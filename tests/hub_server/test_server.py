@@ -45,6 +45,12 @@ def test_mistakes_in_filling_the_hub(tmp_path: Path) -> None:
         hub.add_user("eve", "hf_ada")
     with pytest.raises(ValueError, match="no user"):
         hub.set_gated_access("nobody", [])
+    with pytest.raises(ValueError, match="no user"):
+        hub.add_token("nobody", "hf_nobody")
+    with pytest.raises(ValueError, match="role must be"):
+        hub.add_token("ada", "hf_admin", role="admin")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no model 'ada/n'"):
+        hub.head("model", "ada/n")
     with pytest.raises(RuntimeError, match="not running"):
         _ = hub.endpoint
 
