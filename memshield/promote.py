@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from memshield.audit.report import PAGE, REPORT
 from memshield.rundir import RunDir, new_folder
-
-PUBLIC = ("report.json", "report.html")
-"""What of an audit says nothing of a single training picture."""
 
 
 def promote(run: RunDir, number: int) -> None:
@@ -20,5 +18,5 @@ def promote(run: RunDir, number: int) -> None:
     audited = run.audit_of(number)
     if audited.is_dir():
         with new_folder(target) as aside:
-            for name in PUBLIC:
+            for name in (REPORT, PAGE):
                 shutil.copyfile(audited / name, aside / name)

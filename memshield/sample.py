@@ -60,19 +60,16 @@ def main(argv: Sequence[str]) -> int:
 def load_pipeline(config: Config, folder: Path) -> Any:
     """A saved round as a ready pipeline: a whole one, or the base with the LoRA on it."""
     import torch
-    from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline
+
+    from memshield.pipelines import open_pipeline
 
     if config.training == "lora":
-        pipeline = DiffusionPipeline.from_pretrained(
+        pipeline = open_pipeline(
+            folder,
             config.pretrained_model_name_or_path,
             revision=config.revision,
             variant=config.variant,
-            use_safetensors=True,
         )
-        pipeline.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors")
     else:
-        pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
-    if isinstance(pipeline, DDPMPipeline):
-        # DDPM's own sampler wants all of its steps; DDIM is good with a few.
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline = open_pipeline(folder, None)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,6 +21,8 @@ from memshield.audit.page import name_of, write_page
 from memshield.audit.private import write_private
 from memshield.audit.prompts import choose_prompts
 from memshield.audit.report import (
+    PAGE,
+    REPORT,
     Attack,
     Data,
     Missing,
@@ -34,7 +36,6 @@ from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.base import Family
 
-REPORT, PAGE = "report.json", "report.html"
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 _METHOD = ("num_shards", "num_rounds", "skip_threshold", "loss_ema_decay", "shard_strategy",
            "outer_learning_rate", "outer_momentum", "use_ema")  # fmt: skip

@@ -12,18 +12,11 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from memshield.audit.auditing import (
-    PAGE,
-    REPORT,
-    Options,
-    audit_model,
-    audit_pictures,
-    read_report,
-)
+from memshield.audit.auditing import Options, audit_model, audit_pictures, read_report
 from memshield.audit.comparison import Comparison
 from memshield.audit.images import of_folder
 from memshield.audit.reference import Reference
-from memshield.audit.report import Report, Target
+from memshield.audit.report import PAGE, REPORT, Report, Target
 from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
 from memshield.config import make_config
 from memshield.errors import UserError

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from memshield.audit.auditing import (
-    REPORT,
-    Options,
-    audit_model,
-    mitigation_of,
-    note_of,
-)
+from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
 from memshield.audit.choose import choose, excess_of, is_broken
 from memshield.audit.comparison import Comparison
 from memshield.audit.counts import count_of_round
 from memshield.audit.reference import Reference, shown_name
-from memshield.audit.report import Report, Target, percent
+from memshield.audit.report import REPORT, Report, Target, percent
 from memshield.config import Config
 from memshield.data.examples import Examples
 from memshield.data.source import Source
+from memshield.digests import weights_sha256
 from memshield.families import Facts
 from memshield.families.base import Family
 from memshield.rundir import EventLog, RunDir
@@ -110,6 +105,7 @@ class RoundAudits:
             base=shown_name(config.pretrained_model_name_or_path),
             revision=config.revision,
             mitigation=mitigation_of(config),
+            weights=weights_sha256(self.run.rounds / str(number)),
         )
 
     @cached_property

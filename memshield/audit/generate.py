@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from memshield.audit.images import ImageSet, Ints, Pixels, of_array_file
+from memshield.audit.report import IMAGES, IMAGES_RECORD
 from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.pixels import to_bytes
@@ -25,7 +26,6 @@ from memshield.randomness import Purpose, torch_seed
 from memshield.rundir import write_text
 
 VERSION = 1
-IMAGES, RECORD = "images.npy", "images.json"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 def _begin(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     # A record must never lie beside pictures that it does not tell of.
-    (folder / RECORD).unlink(missing_ok=True)
+    (folder / IMAGES_RECORD).unlink(missing_ok=True)
     open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"]))
     if hasattr(os, "posix_fallocate"):
         # A process that writes to a mapped page for which the disk has no room is killed.
@@ -144,12 +144,12 @@ def _write(path: Path, places: range, pixels: Pixels) -> None:
 
 
 def _note(folder: Path, record: dict[str, Any]) -> None:
-    write_text(folder / RECORD, json.dumps(record) + "\n")
+    write_text(folder / IMAGES_RECORD, json.dumps(record) + "\n")
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / IMAGES_RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     ours = isinstance(record, dict) and record.get("version") == VERSION

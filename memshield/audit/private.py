@@ -17,6 +17,7 @@ from PIL import Image
 
 from memshield.audit.examine import Findings, Sets
 from memshield.audit.page import environment
+from memshield.audit.report import PRIVATE
 from memshield.rundir import write_text
 
 _SIDE = 128
@@ -37,7 +38,7 @@ def write_private(
     pairs = [{**asdict(pair), "training": int(index[pair.training])} for pair in findings.pairs]
     at_risk = [{**asdict(one), "index": int(index[one.index])} for one in findings.at_risk]
     text = json.dumps({"version": 1, "pairs": pairs, "at_risk": at_risk}, indent=1)
-    write_text(folder / "private.json", text + "\n")
+    write_text(folder / PRIVATE, text + "\n")
     page = environment().get_template("private.html.jinja").render(
         title=title,
         at_risk=[

@@ -15,6 +15,10 @@ from memshield.errors import UserError
 from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
+REPORT, PAGE = "report.json", "report.html"
+"""Files of an audit's folder that say nothing of a single training picture."""
+IMAGES, IMAGES_RECORD, PRIVATE = "images.npy", "images.json", "private.json"
+"""Its other files: the generated pictures, which set they are, and what is private."""
 
 Share = float
 Interval = tuple[float, float]
@@ -33,6 +37,7 @@ class Target(_Part):
         round: of a run; None for its chosen model.
         base: the pipeline that was fine-tuned, with its revision.
         mitigation: of the method's settings, those that shape memorization; {} where unknown.
+        weights: SHA-256 over the trained weights of a run; None for what is no run's.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Target(_Part):
     base: str | None = None
     revision: str | None = None
     mitigation: dict[str, Any] = {}
+    weights: str | None = None
 
 
 class Data(_Part):

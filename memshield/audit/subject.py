@@ -15,6 +15,7 @@ from memshield.config import Config, make_config, read_yaml
 from memshield.data.examples import Examples
 from memshield.data.prepare import require_same_dataset
 from memshield.data.source import open_source
+from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
@@ -106,6 +107,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
         base=shown_name(config.pretrained_model_name_or_path),
         revision=config.revision,
         mitigation=mitigation_of(config),
+        weights=weights_sha256(weights),
     )
     reference = Reference.of_run(config, facts.channels, source, examples, run)
     return Subject(target, config, facts, reference, weights)

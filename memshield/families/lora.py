@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from memshield.config import Config
+from memshield.digests import LORA
 from memshield.families.saved import wrong_weights
 
 TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
@@ -57,7 +58,7 @@ def load_exported(unet: nn.Module, config: Config, folder: Path) -> None:
     Raises:
         UserError: there is none in the folder, or one of another shape.
     """
-    path = folder / "pytorch_lora_weights.safetensors"
+    path = folder / LORA
     saved = load_file(path) if path.is_file() else {}
     state = convert_unet_state_dict_to_peft(
         {name.removeprefix("unet."): value for name, value in saved.items()}

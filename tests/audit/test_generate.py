@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from memshield.audit.generate import IMAGES, RECORD, Generated, generate, open_generated
+from memshield.audit.generate import Generated, generate, open_generated
+from memshield.audit.report import IMAGES, IMAGES_RECORD
 from memshield.errors import UserError
 from memshield.families import latent, unconditional
 from memshield.families.base import Family
@@ -127,8 +128,8 @@ def test_a_batch_that_was_written_but_not_noted_is_made_again(
 ) -> None:
     """Killed between the pictures and the record."""
     whole = values(made(pixels, tmp_path)[0])
-    record = json.loads((tmp_path / RECORD).read_text())
-    (tmp_path / RECORD).write_text(json.dumps({**record, "done": 4}))
+    record = json.loads((tmp_path / IMAGES_RECORD).read_text())
+    (tmp_path / IMAGES_RECORD).write_text(json.dumps({**record, "done": 4}))
     found, said = made(pixels, tmp_path)
     assert said == [8, 10]
     np.testing.assert_array_equal(values(found), whole)
@@ -175,7 +176,7 @@ def test_other_prompts_are_another_set(tiny_sd: Path, captioned: Path, tmp_path:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 0}', "null"])
 def test_a_record_that_says_nothing_is_no_set(pixels: Family, tmp_path: Path, text: str) -> None:
     expected = values(made(pixels, tmp_path)[0])
-    (tmp_path / RECORD).write_text(text)
+    (tmp_path / IMAGES_RECORD).write_text(text)
     with pytest.raises(UserError, match="holds no finished set"):
         open_generated(tmp_path)
     found, said = made(pixels, tmp_path)

@@ -19,9 +19,8 @@ from typing import Any
 
 import torch
 
-from memshield.audit.auditing import REPORT
 from memshield.audit.plots import Point, trade_off_plot
-from memshield.audit.report import Report
+from memshield.audit.report import REPORT, Report
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import RESULTS, report

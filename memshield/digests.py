@@ -1,0 +1,37 @@
+"""SHA-256 of files and of a model's trained weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+LORA = "pytorch_lora_weights.safetensors"
+"""The file that `load_lora_weights` reads."""
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file of any size, in little memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trained_files(folder: Path) -> list[Path]:
+    """The safetensors files of a saved model that training changed: its LoRA, or its UNet."""
+    lora = folder / LORA
+    return [lora] if lora.is_file() else sorted((folder / "unet").glob("*.safetensors"))
+
+
+def weights_sha256(folder: Path) -> str:
+    """One digest over the trained weights of a saved model.
+
+    It ties an audit to the weights that were audited.
+    """
+    return combined(
+        {path.relative_to(folder).as_posix(): file_sha256(path) for path in trained_files(folder)}
+    )
+
+
+def combined(digests: dict[str, str]) -> str:
+    """One digest over those of several files by path, whatever their order."""
+    lines = "".join(f"{path} {digest}\n" for path, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,28 @@
+"""A saved model as a ready pipeline of stock diffusers: a whole one, or a LoRA on its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from memshield.digests import LORA
+
+
+def open_pipeline(folder: Path, base: str | None, **options: Any) -> Any:
+    """Load a saved model, with safetensors weights only.
+
+    Args:
+        folder: as `save_pretrained` or `save_lora_weights` left it.
+        base: id or folder of the pipeline that a LoRA goes on; None for a whole pipeline.
+        options: of `from_pretrained`, such as the base's revision and variant.
+    """
+    from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline
+
+    whole = folder if base is None else base
+    pipeline = DiffusionPipeline.from_pretrained(whole, use_safetensors=True, **options)
+    if base is not None:
+        pipeline.load_lora_weights(folder, weight_name=LORA)
+    if isinstance(pipeline, DDPMPipeline):
+        # DDPM's own sampler wants all of its steps; DDIM is good with a few.
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    return pipeline
