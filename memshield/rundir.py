@@ -10,6 +10,7 @@ skips.parquet      index, draws, skips
 samples/           one grid a round
 model/             what from_pretrained or load_lora_weights reads
 audit/<target>/    report.json and report.html of the model or a round, and what is private
+publish.json       how far publishing got
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+
+from memshield.redaction import redact
 
 State = Literal["preparing", "running", "stopped", "failed", "done"]
 SCHEMA_VERSION = 1
@@ -137,7 +140,7 @@ class EventLog:
             **values,
         }
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, allow_nan=False) + "\n")
+            file.write(redact(json.dumps(event, allow_nan=False)) + "\n")
 
     def step_is_due(self) -> bool:
         """Whether another step event may be written now; True starts the next wait."""
@@ -179,7 +182,7 @@ class StatusFile:
     def amend(run: RunDir, state: State, reason: str, error: str) -> None:
         """Write the state of a run whose own process is gone."""
         status = {**run.read_status(), "state": state, "reason": reason, "error": error}
-        write_text(run.status, json.dumps(status, indent=1))
+        write_text(run.status, redact(json.dumps(status, indent=1)))
 
     def update(self, **values: Any) -> None:
         """Note values that the next heartbeat writes."""
@@ -200,7 +203,7 @@ class StatusFile:
     def _write(self) -> None:
         with self._lock:
             text = json.dumps({**self._values, "heartbeat": round(time.time(), 3)}, indent=1)
-            write_text(self._path, text, sync=False)
+            write_text(self._path, redact(text), sync=False)
 
 
 def write_text(path: Path, text: str, sync: bool = True) -> None:
