@@ -1,0 +1,1 @@
+"""The Hub: check before, publish, pull, verify."""

@@ -1,0 +1,62 @@
+"""The one place where a token is read, and who it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from huggingface_hub import HfApi, get_token
+
+from memshield import __version__
+from memshield.errors import UserError
+
+Token = str | bool | None
+"""A token; None for the one of the environment (HF_TOKEN) or the login store; False for none."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a token belongs to.
+
+    Attributes:
+        name: of the user.
+        organizations: in which the user is.
+    """
+
+    name: str
+    organizations: tuple[str, ...]
+
+    def owns(self, namespace: str) -> bool:
+        """Whether repositories of this namespace may be the user's to write."""
+        return namespace == self.name or namespace in self.organizations
+
+
+def own_token(token: Token = None) -> str | None:
+    """The token to use, from the environment or the login store where none is given."""
+    if isinstance(token, str):
+        return token
+    return None if token is False else get_token()
+
+
+def api_for(token: Token = None) -> HfApi:
+    """A client of the Hub that sends this token and no other."""
+    # False, not None: without a token of our own the library would look for one itself.
+    return HfApi(
+        token=own_token(token) or False,
+        library_name="memshield",
+        library_version=__version__,
+    )
+
+
+def account_of(api: HfApi) -> Account:
+    """Who is signed in.
+
+    Raises:
+        UserError: there is no token.
+    """
+    if not api.token:
+        raise UserError(
+            "HF_TOKEN", "no token is set, and the Hub must know who publishes",
+            "Set HF_TOKEN, or run `hf auth login`; the token needs write access.",
+        )  # fmt: skip
+    found = api.whoami()
+    return Account(found["name"], tuple(one["name"] for one in found.get("orgs", [])))

@@ -1,0 +1,118 @@
+"""Trying again: when the Hub is busy or out of reach, wait as it asks, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import count
+from typing import Protocol, TypeVar
+
+ResultT = TypeVar("ResultT")
+
+
+class Clock(Protocol):
+    """Time, given from outside so that no test has to wait."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class SystemClock:
+    """The real one."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class TryAgainError(Exception):
+    """The Hub could not answer now; the same request may succeed later.
+
+    Args:
+        reason: in words.
+        retry_after: the value of that header, if there was one.
+    """
+
+    def __init__(self, reason: str, retry_after: str | None = None) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class OutOfRetriesError(Exception):
+    """The Hub did not answer however long was waited."""
+
+    def __init__(self, reason: str, attempts: int, wait: float) -> None:
+        self.reason = reason
+        self.attempts = attempts
+        self.wait = wait
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often to try, and how long to wait in between.
+
+    Attributes:
+        attempts: at most, of one step.
+        first: seconds before the second attempt; doubled with every further one.
+        most: seconds that a wait grows to.
+        longest: seconds: where the Hub asks for more, it is not waited for.
+    """
+
+    attempts: int = 7
+    first: float = 1.0
+    most: float = 60.0
+    longest: float = 900.0
+
+    def keep_trying(
+        self, call: Callable[[], ResultT], clock: Clock, told: Callable[[str], None]
+    ) -> ResultT:
+        """The result of a call that may be made again.
+
+        Args:
+            call: idempotent.
+            clock: see `Clock`.
+            told: is told of every wait.
+
+        Raises:
+            OutOfRetriesError: it did not succeed in time.
+        """
+        waits = self._waits()
+        for attempt in count(1):
+            try:
+                return call()
+            except TryAgainError as error:
+                asked = _seconds(error.retry_after, clock)
+                wait = next(waits) if asked is None else asked
+                if attempt == self.attempts or wait > self.longest:
+                    raise OutOfRetriesError(error.reason, attempt, wait) from None
+                told(f"{error.reason}; trying again in {wait:.0f} s")
+                clock.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _waits(self) -> Iterator[float]:
+        wait = self.first
+        while True:
+            yield wait
+            wait = min(2 * wait, self.most)
+
+
+def _seconds(retry_after: str | None, clock: Clock) -> float | None:
+    """RFC 9110, section 10.2.3: seconds, or a date; nothing where it is neither."""
+    text = (retry_after or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - clock.time())
+    except ValueError:
+        return None
