@@ -15,6 +15,7 @@ from memshield.errors import UserError, UserErrors
 from memshield.settings import (
     AuditSettings,
     DataSettings,
+    HubSettings,
     MethodSettings,
     ModelSettings,
     OutputSettings,
@@ -25,8 +26,6 @@ from memshield.settings import (
 # Flags of diffusers' examples that are no settings here, and what takes their place.
 NOT_SETTINGS = {
     "hub_token": "set HF_TOKEN or run `hf auth login`: a token is never a setting",
-    "push_to_hub": "training leaves a loadable model/ folder: `hf upload <repo id> <run>/model`",
-    "hub_model_id": "training leaves a loadable model/ folder: `hf upload <repo id> <run>/model`",
     "enable_xformers_memory_efficient_attention": "not needed: attention runs through torch's own "
     "scaled_dot_product_attention",
     "logging_dir": "trackers write under <output_dir>/logs",
@@ -40,7 +39,13 @@ NOT_SETTINGS = {
 
 
 class Config(
-    AuditSettings, OutputSettings, TrainingSettings, MethodSettings, DataSettings, ModelSettings
+    HubSettings,
+    AuditSettings,
+    OutputSettings,
+    TrainingSettings,
+    MethodSettings,
+    DataSettings,
+    ModelSettings,
 ):
     """All settings of a run. Frozen; `Config.resolve` fills in what depends on the model."""
 
@@ -57,7 +62,7 @@ class Config(
             if values.get("mixed_precision") is False:
                 # YAML reads a bare no as false.
                 values = {**values, "mixed_precision": "no"}
-            for name in ("validation_prompts", "validation_prompt", "report_to"):
+            for name in ("validation_prompts", "validation_prompt", "report_to", "hub_confirm"):
                 if isinstance(values.get(name), str):
                     values = {**values, name: [values[name]]}
         return values
@@ -77,6 +82,7 @@ GROUPS: tuple[type[Settings], ...] = (
     TrainingSettings,
     OutputSettings,
     AuditSettings,
+    HubSettings,
 )
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
@@ -97,6 +103,14 @@ def _conflicts(config: Config) -> list[UserError]:
                 "dataset_name",
                 "exactly one of it and train_data_dir is needed",
                 "Name a dataset, or give a folder of pictures as train_data_dir.",
+            )
+        )
+    if config.push_to_hub and not config.hub_model_id:
+        errors.append(
+            UserError(
+                "hub_model_id",
+                "push_to_hub needs the repository to publish to",
+                "Name it: owner/name.",
             )
         )
     for tracker in config.report_to or ():

@@ -280,3 +280,33 @@ class AuditSettings(Settings):
     audit_num_images: int | None = setting(
         None, "Pictures an audit generates; by default by the size of the set.", free=True, ge=10
     )
+
+
+class HubSettings(Settings):
+    """Publishing"""
+
+    push_to_hub: bool = setting(
+        False, "Publish the model when training is done; checked before it starts.", free=True
+    )
+    hub_model_id: str | None = setting(
+        None, "Repository to publish to, owner/name; without an owner it is your own.", free=True
+    )
+    hub_private_repo: bool | None = setting(
+        None,
+        "Whether a new repository is private; so it is unless this says false, and always where "
+        "the dataset or the base is private.",
+        free=True,
+    )
+    hub_license: str | None = setting(
+        None,
+        "Licence of the model, as the Hub spells it; by default that of the base.",
+        free=True,
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+    )
+    hub_confirm: list[Literal["no_audit", "cannot_say", "memorization", "license"]] | None = (
+        setting(
+            None,
+            "Warnings to publish in spite of: no_audit, cannot_say, memorization, license.",
+            free=True,
+        )
+    )

@@ -364,6 +364,11 @@ def test_what_may_differ_on_resume() -> None:
         "audit_every_rounds",
         "memorization_budget",
         "audit_num_images",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_private_repo",
+        "hub_license",
+        "hub_confirm",
     }
 
 

@@ -127,7 +127,7 @@ def test_unknown_names_in_the_file_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flag", "hint"),
     [
-        ("--push_to_hub", "hf upload"),
+        ("--push_to_hub", "hub_model_id"),
         ("--hub_token=hf_x", "HF_TOKEN"),
         ("--enable_xformers_memory_efficient_attention", "scaled_dot_product_attention"),
         ("--checkpointing_epochs=1", "checkpointing_steps"),

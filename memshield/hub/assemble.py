@@ -1,0 +1,172 @@
+"""The folder that is published: made afresh, of files that are allowed and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memshield import __version__
+from memshield.audit.page import write_page
+from memshield.audit.report import PAGE, REPORT, Report
+from memshield.config import Config
+from memshield.data.examples import Examples
+from memshield.digests import LORA, file_sha256, weights_sha256
+from memshield.errors import UserError, UserErrors
+from memshield.hub.card import write_card
+from memshield.hub.contents import CARD, EVIDENCE, is_model_file
+from memshield.hub.evidence import published
+from memshield.hub.gallery import write_gallery
+from memshield.hub.manifest import Manifest, Training
+from memshield.hub.origins import Origins
+from memshield.hub.scan import problems_of
+from memshield.rundir import RunDir
+from memshield.settings import MethodSettings
+
+_TRAINING = (
+    "train_batch_size", "gradient_accumulation_steps", "mixed_precision", "learning_rate",
+    "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_weight_decay",
+    "adam_epsilon", "max_grad_norm", "snr_gamma", "noise_offset", "use_ema", "ema_decay",
+    "random_flip", "center_crop", "prediction_type",
+)  # fmt: skip
+_LORA = ("rank", "lora_alpha", "lora_dropout")
+_PRIVATE_KEYS = ("_name_or_path", "_commit_hash")
+"""What libraries note of where a config was read from."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is said of a model beside its files.
+
+    Attributes:
+        config: of the run, resolved.
+        origins: of the model.
+        report: the audit of its weights, or None.
+        beside: audits of other models.
+        confirmed: names of warnings that were confirmed.
+    """
+
+    config: Config
+    origins: Origins
+    report: Report | None
+    beside: Mapping[str, Report]
+    confirmed: Sequence[str]
+
+
+def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifest:
+    """Fill an empty folder with what is published of a run, and look it over.
+
+    Args:
+        run: with a finished model.
+        claims: see there.
+        repo_id: where it will be.
+        folder: empty; on the file system of the run, so that weights are linked, not copied.
+
+    Raises:
+        UserErrors: naming every file that must not be published, and why.
+    """
+    names = [path.relative_to(run.model).as_posix() for path in _files(run.model)]
+    for name in filter(is_model_file, names):
+        _take(run.model / name, folder / name)
+    pipeline_class = _pipeline_class(folder, claims.origins)
+    base, data = claims.origins.base, claims.origins.dataset
+    base_name = base.name if base else None
+    evidence: dict[str, Report] = {}
+    for name, report in {"": claims.report, **claims.beside}.items():
+        if report is not None:
+            shown = name or repo_id.split("/")[-1]
+            evidence[name] = published(report, shown, base_name, withheld=data.name is None)
+    audit = evidence.pop("", None)
+    if audit is not None:
+        (folder / EVIDENCE).mkdir()
+        audit.write(folder / EVIDENCE / REPORT)
+        write_page(audit, folder / EVIDENCE / PAGE, list(evidence.values()))
+    gallery = write_gallery(run, claims.report, folder)
+    manifest = Manifest(
+        memshield=__version__,
+        pipeline_class=pipeline_class,
+        text=pipeline_class.startswith("StableDiffusion"),
+        licence=claims.origins.licence,
+        base=base,
+        dataset=data,
+        training=_training(run, claims.config),
+        audit=audit,
+        beside=evidence,
+        gallery=gallery,
+        confirmed=tuple(sorted(claims.confirmed)),
+        files={path.relative_to(folder).as_posix(): file_sha256(path) for path in _files(folder)},
+    )
+    manifest.write(folder)
+    (folder / CARD).write_text(write_card(manifest, repo_id), encoding="utf-8")
+    _require_clean(folder, run, claims.config)
+    return manifest
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _take(source: Path, target: Path) -> None:
+    """A weight file as a hard link where that can be, a settings file without private keys."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".json":
+        text = source.read_text(encoding="utf-8")
+        values = json.loads(text)
+        if isinstance(values, dict) and any(key in values for key in _PRIVATE_KEYS):
+            kept = {key: value for key, value in values.items() if key not in _PRIVATE_KEYS}
+            text = json.dumps(kept, indent=2) + "\n"
+        target.write_text(text, encoding="utf-8")
+        return
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _pipeline_class(folder: Path, origins: Origins) -> str:
+    """Of the model, or for a LoRA of its base."""
+    path = folder / "model_index.json"
+    if path.is_file():
+        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+    if not (folder / LORA).is_file():
+        raise UserError("model", "holds no model that diffusers loads", "Train it to its end.")
+    return origins.pipeline_class or "StableDiffusionPipeline"
+
+
+def _training(run: RunDir, config: Config) -> Training:
+    lora = config.training == "lora"
+    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ())]
+    values: dict[str, Any] = {name: getattr(config, name) for name in names}
+    return Training(
+        kind="lora" if lora else "full",
+        resolution=int(config.resolution or 0),
+        pictures=len(Examples.read(run.examples).members()),
+        steps=_steps(run),
+        settings={name: value for name, value in values.items() if value is not None},
+    )
+
+
+def _steps(run: RunDir) -> int:
+    """Optimizer steps until the round that is the model."""
+    ends = {
+        event["round"]: event["step"] for event in run.read_events() if event["type"] == "round"
+    }
+    wanted = weights_sha256(run.model)
+    for number in sorted(ends, reverse=True):
+        if weights_sha256(run.rounds / str(number)) == wanted:
+            return int(ends[number])
+    return int(max(ends.values(), default=0))
+
+
+def _require_clean(folder: Path, run: RunDir, config: Config) -> None:
+    local = (config.train_data_dir, config.dataset_name, config.pretrained_model_name_or_path)
+    here = [Path(place) for place in local if place is not None and Path(place).exists()]
+    places = [str(place.resolve()) for place in (run.path, *here)]
+    problems = problems_of(folder, tuple(places))
+    if problems:
+        remedy = "Nothing was published. Mend the run's model/ folder, or train again."
+        raise UserErrors([UserError("publish", problem, remedy) for problem in problems])

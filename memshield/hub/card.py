@@ -1,0 +1,196 @@
+"""The model card: made from memshield.json's plain values by a template.
+
+Every value that the template shows is escaped, unless it was made here: a name that was chosen
+to look like markup stays a name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from memshield.audit.report import Report, percent
+from memshield.errors import UserError
+from memshield.hub.evidence import WITHHELD
+from memshield.hub.manifest import Manifest
+
+TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
+_MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
+OWN_KEYS = (
+    "base_model", "base_model_relation", "datasets", "license", "license_name", "license_link",
+    "library_name", "pipeline_tag", "model-index",
+)  # fmt: skip
+"""Metadata that must say what memshield.json says."""
+
+
+class Plain(str):
+    """Text made here, which the template may show as it is."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> str:
+    """A value as Markdown that shows it letter by letter, on one line."""
+    if isinstance(value, Plain):
+        return value
+    return _MARKUP.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def write_card(manifest: Manifest, repo_id: str) -> str:
+    """The text of README.md.
+
+    Args:
+        manifest: all that is claimed.
+        repo_id: where it will be, for the code that loads it.
+    """
+    environment = Environment(
+        loader=PackageLoader("memshield.hub", "."),
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    name = repo_id.split("/")[-1]
+    body = environment.get_template("card.md.jinja").render(
+        name=name,
+        repo_id=Plain(repo_id),
+        manifest=manifest,
+        base=Plain(manifest.base.name) if manifest.base and manifest.base.name else None,
+        base_revision=_commit(manifest.base.revision if manifest.base else None),
+        rows=[_row(model, report) for model, report in _reports(manifest)],
+        audit=manifest.audit,
+        quality=manifest.audit.headline_quality if manifest.audit else None,
+        settings=sorted(manifest.training.settings.items()),
+        plain=Plain,
+        stochastic=manifest.pipeline_class == "DDPMPipeline",
+    )
+    return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
+
+
+def require_valid(text: str) -> None:
+    """Ask the Hub whether it takes a card's metadata.
+
+    Raises:
+        UserError: it does not, in its own words.
+    """
+    try:
+        ModelCard(text).validate(repo_type="model")
+    except ValueError as error:
+        raise UserError(
+            "README.md",
+            f"the Hub does not take its metadata: {' '.join(str(error).split())[:300]}",
+            "If it is the licence: name one that the Hub knows as hub_license, or `other`.",
+        ) from None
+
+
+def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
+    """The card's metadata, as the Hub reads it.
+
+    Args:
+        manifest: all that is claimed.
+        name: of the model, in its results.
+    """
+    licence, base, data = manifest.licence, manifest.base, manifest.dataset
+    lora = manifest.training.kind == "lora"
+    tags = ["memshield", "memorization-audit" if manifest.audit else "not-audited"]
+    extra: dict[str, Any] = {}
+    if lora:
+        tags.append("lora")
+    if base is not None and base.name:
+        extra["base_model_relation"] = "adapter" if lora else "finetune"
+    if manifest.gallery and manifest.text:
+        # The Hub's own gallery; prompts may be captions and are not shown.
+        extra["widget"] = [{"text": "-", "output": {"url": path}} for path in manifest.gallery]
+    results = _results(manifest)
+    return ModelCardData(
+        license=licence.id or "other",
+        license_name=licence.name or (None if licence.id else "unknown"),
+        license_link=licence.link,
+        library_name="diffusers",
+        pipeline_tag=TASKS[manifest.text],
+        tags=tags,
+        base_model=base.name if base else None,
+        datasets=[data.name] if data.name and data.on_hub else None,
+        model_name=name if results else None,
+        eval_results=results or None,
+        **extra,
+    )
+
+
+def _results(manifest: Manifest) -> list[EvalResult]:
+    """What the audit found, as the Hub's evaluation results."""
+    report = manifest.audit
+    if report is None:
+        return []
+    dataset: dict[str, Any] = {
+        "task_type": TASKS[manifest.text],
+        "dataset_name": manifest.dataset.name or WITHHELD,
+        "dataset_type": manifest.dataset.name or WITHHELD,
+        "dataset_revision": manifest.dataset.revision,
+    }
+    found = []
+    headline = report.headline
+    for kind, name, value in (
+        ("memorization_share", "given back", headline.share),
+        ("memorization_share_by_chance", "given back by chance", headline.control),
+        ("memorization_excess", "given back beyond chance", headline.excess),
+    ):
+        if value is not None:
+            named = f"{name} ({headline.statistic}, {headline.space})"
+            found.append(_result(kind, named, value, dataset))
+    for attack in report.membership:
+        named = f"membership inference, AUC ({attack.attack})"
+        found.append(_result("membership_auc", named, attack.auc, dataset))
+    quality = report.headline_quality
+    if quality is not None:
+        named = (
+            f"{quality.measure} ({quality.space}; {quality.count} generated, "
+            f"{quality.reference_count} held out)"
+        )
+        kind = quality.measure.lower().replace(" ", "_")
+        found.append(_result(kind, named, quality.value, dataset))
+    return found
+
+
+def _result(kind: str, name: str, value: float, dataset: dict[str, Any]) -> EvalResult:
+    return EvalResult(metric_type=kind, metric_name=name, metric_value=round(value, 6), **dataset)
+
+
+def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
+    own = [("this model", manifest.audit)] if manifest.audit else []
+    return [*own, *manifest.beside.items()]
+
+
+def _row(name: str, report: Report) -> dict[str, str]:
+    """A line of the table of models."""
+    headline, quality = report.headline, report.headline_quality
+    said = headline.excess is not None and headline.excess_interval is not None
+    attack = report.membership[0] if report.membership else None
+    return {
+        "name": name,
+        "share": percent(headline.share or 0.0) if said else "cannot say",
+        "chance": percent(headline.control or 0.0) if said else "",
+        "excess": percent(headline.excess or 0.0) if said else "",
+        "interval": _interval(headline.excess_interval) if headline.excess_interval else "",
+        "auc": f"{attack.auc:.2f} ({attack.auc_interval[0]:.2f} to {attack.auc_interval[1]:.2f})"
+        if attack
+        else "",
+        "quality": f"{quality.value:.4g}"
+        + (f" ({quality.interval[0]:.3g} to {quality.interval[1]:.3g})" if quality.interval else "")
+        if quality
+        else "",
+    }
+
+
+def _interval(found: tuple[float, float]) -> str:
+    return f"{percent(found[0])} to {percent(found[1])}"
+
+
+def _commit(revision: str | None) -> Plain | None:
+    """A commit, for code: nothing else is put into code."""
+    found = re.fullmatch(r"[0-9a-f]{7,64}", revision or "")
+    return Plain(revision) if found and revision else None

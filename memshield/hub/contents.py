@@ -1,0 +1,35 @@
+"""What may be in a published repository, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from memshield.digests import LORA
+from memshield.hub.manifest import NAME
+
+CARD = "README.md"
+EVIDENCE = "audit"
+REPOSITORY_FILES = frozenset({".gitattributes"})
+"""Made by the Hub itself."""
+
+_PART = r"[a-z][a-z0-9_]*"
+_WEIGHTS = r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"
+_INDEX = r"(diffusion_pytorch_)?model\.safetensors\.index\.json"
+_SETTINGS = r"(config|scheduler_config|preprocessor_config)\.json"
+_TOKENIZER = r"(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|merges\.txt"
+_MODEL = re.compile(
+    rf"{re.escape(LORA)}|model_index\.json|{_PART}/({_WEIGHTS}|{_INDEX}|{_SETTINGS}|{_TOKENIZER})"
+)
+_OTHERS = re.compile(
+    rf"{re.escape(CARD)}|{re.escape(NAME)}|{EVIDENCE}/report\.(json|html)|samples/\d+\.png"
+)
+
+
+def is_model_file(path: str) -> bool:
+    """Whether a file of a saved model is one that stock diffusers reads."""
+    return _MODEL.fullmatch(path) is not None
+
+
+def is_allowed(path: str) -> bool:
+    """Whether a file may be in a published repository."""
+    return is_model_file(path) or _OTHERS.fullmatch(path) is not None

@@ -1,0 +1,162 @@
+"""memshield.json: all that is claimed of a published model, as plain values. No torch.
+
+The card is made from it, and from nothing else; `verify` holds both to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from memshield.audit.report import Report
+from memshield.digests import LORA, combined
+from memshield.errors import UserError
+from memshield.rundir import write_text
+
+VERSION: Literal[1] = 1
+NAME = "memshield.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Licence(_Part):
+    """Under which others may use the model.
+
+    Attributes:
+        id: as the Hub spells it, such as apache-2.0; None where it is not known.
+        name, link: of a licence that the Hub has no id for.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    link: str | None = None
+
+
+class Base(_Part):
+    """The pipeline that was fine-tuned.
+
+    Attributes:
+        name: Hub id; None for a local folder, whose name is nobody else's business.
+        revision: commit.
+    """
+
+    name: str | None
+    revision: str | None
+
+
+class Dataset(_Part):
+    """The pictures that were trained on.
+
+    Attributes:
+        name, revision: None where they are withheld.
+        on_hub: whether the name is an id of the Hub.
+    """
+
+    name: str | None
+    revision: str | None
+    on_hub: bool
+
+
+class Training(_Part):
+    """How it was trained.
+
+    Attributes:
+        kind: all weights, or a LoRA.
+        resolution: pixels.
+        pictures: trained on.
+        steps: of the optimizer.
+        settings: of the method and the optimizer; no seeds, no paths.
+    """
+
+    kind: Literal["full", "lora"]
+    resolution: int
+    pictures: int
+    steps: int
+    settings: dict[str, Any]
+
+
+class Manifest(_Part):
+    """What is published.
+
+    Attributes:
+        memshield: version that published it.
+        pipeline_class: of diffusers.
+        text: whether the model is prompted.
+        licence, base, dataset, training: see there; base is None for a model from scratch.
+        audit: of these very weights; None where there is none.
+        beside: audits of other models on the same pictures, under "base" and "plain".
+        gallery: generated pictures that are no near-copies, by path.
+        confirmed: warnings that whoever published it confirmed, by name.
+        files: SHA-256 of every file but the card and this one, by path.
+    """
+
+    version: Literal[1] = VERSION
+    memshield: str
+    pipeline_class: str
+    text: bool
+    licence: Licence
+    base: Base | None
+    dataset: Dataset
+    training: Training
+    audit: Report | None
+    beside: dict[str, Report] = {}
+    gallery: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
+    files: dict[str, str] = Field(min_length=1)
+
+    @property
+    def weights(self) -> str:
+        """Digest over the trained weights among `files`; see `digests.weights_sha256`."""
+        return combined(
+            {
+                path: digest
+                for path, digest in self.files.items()
+                if path == LORA or (path.startswith("unet/") and path.endswith(".safetensors"))
+            }
+        )
+
+    def text_of_file(self) -> str:
+        """The file's very text: the same values give the same bytes."""
+        values = self.model_dump(mode="json")
+        return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
+    def tag(self) -> str:
+        """The git tag of this publication: another model, or other claims, have another."""
+        return f"memshield-{hashlib.sha256(self.text_of_file().encode()).hexdigest()[:12]}"
+
+    def write(self, folder: Path) -> None:
+        """Write memshield.json."""
+        write_text(folder / NAME, self.text_of_file())
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read and validate memshield.json.
+
+        Raises:
+            UserError: it is missing, of another version, or not valid.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(NAME, f"cannot be read: {error.strerror}", "") from None
+        except ValueError:
+            raise UserError(NAME, "is not JSON", "") from None
+        if isinstance(values, dict) and values.get("version") != VERSION:
+            raise UserError(
+                NAME,
+                f"is of version {values.get('version')!r}, this reads {VERSION}",
+                "Install a newer MemShield.",
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UserError(NAME, f"is not valid: {place}: {first['msg']}", "") from None

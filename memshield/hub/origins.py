@@ -1,0 +1,93 @@
+"""Where a run's model and pictures come from: what the Hub says of them, licence and privacy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+from memshield.config import Config
+from memshield.data.source import BUILT_IN
+from memshield.hub.licences import licence_of
+from memshield.hub.manifest import Base, Dataset, Licence
+
+_WITHHELD = Dataset(name=None, revision=None, on_hub=False)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a published model was made of.
+
+    Attributes:
+        base: the pipeline; None where the model was trained from scratch.
+        licence: of the base, or as the user states it.
+        dataset: withheld where it is private or local.
+        private: what of it is private on the Hub, in words; its model may not be public.
+        pipeline_class: of the base, where it is known.
+    """
+
+    base: Base | None
+    licence: Licence
+    dataset: Dataset
+    private: tuple[str, ...]
+    pipeline_class: str | None = None
+
+
+def look_up_origins(api: HfApi, config: Config) -> Origins:
+    """Ask the Hub about a resolved config's model and dataset.
+
+    What cannot be seen with this token counts as private, and its licence as unknown.
+    """
+    found = _base(api, config)
+    dataset, dataset_private = _dataset(api, config)
+    private = ("the base",) if found.private else ()
+    return replace(
+        found,
+        licence=Licence(id=config.hub_license) if config.hub_license else found.licence,
+        dataset=dataset,
+        private=(*private, "the dataset") if dataset_private else private,
+    )
+
+
+def _base(api: HfApi, config: Config) -> Origins:
+    """What is known of the base alone."""
+    name = config.pretrained_model_name_or_path
+    if name is None:
+        return Origins(None, Licence(), _WITHHELD, ())
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        card, index = folder / "README.md", folder / "model_index.json"
+        values = ModelCard.load(card).data.to_dict() if card.is_file() else None
+        named = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        return Origins(Base(name=None, revision=None), licence_of(values), _WITHHELD, (), named)
+    try:
+        info = api.model_info(name, revision=config.revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        unseen = Base(name=name, revision=config.revision)
+        return Origins(unseen, Licence(), _WITHHELD, ("the base",))
+    values = info.card_data.to_dict() if info.card_data else None
+    return Origins(
+        Base(name=name, revision=config.revision or info.sha),
+        licence_of(values),
+        _WITHHELD,
+        ("the base",) if info.private else (),
+        ((info.config or {}).get("diffusers") or {}).get("_class_name"),
+    )
+
+
+def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
+    name = config.dataset_name
+    if name == BUILT_IN:
+        return Dataset(name=name, revision=None, on_hub=False), False
+    if name is None or Path(name).expanduser().exists():
+        return _WITHHELD, False
+    try:
+        private = bool(api.dataset_info(name, revision=config.dataset_revision).private)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        private = True
+    if private:
+        return _WITHHELD, True
+    return Dataset(name=name, revision=config.dataset_revision, on_hub=True), False
