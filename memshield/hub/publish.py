@@ -1,0 +1,256 @@
+"""Publishing a run: check, assemble, commit, tag. It can be repeated, and goes on where it stopped.
+
+Training and publishing are separate: nothing here touches the run's state, and publish.json says
+how far it got.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+from huggingface_hub import HfApi
+
+from memshield.audit.report import Report
+from memshield.config import Config, make_config, read_yaml
+from memshield.errors import UserError, UserErrors
+from memshield.hub import upload
+from memshield.hub.account import Token, account_of, api_for
+from memshield.hub.assemble import Claims, assemble
+from memshield.hub.card import require_valid
+from memshield.hub.contents import CARD
+from memshield.hub.destination import Destination, find_destination
+from memshield.hub.evidence import audit_of_model, beside_of
+from memshield.hub.gate import require_confirmed, warnings_of
+from memshield.hub.manifest import Manifest
+from memshield.hub.origins import look_up_origins
+from memshield.hub.patience import Clock, Patience, SystemClock
+from memshield.hub.publication import Publication, Step, command
+from memshield.hub.refusals import REFUSALS, of_publishing
+from memshield.hub.session import steady_session
+from memshield.rundir import RunDir
+
+log = logging.getLogger("memshield")
+ResultT = TypeVar("ResultT")
+_ASIDE = ".publish.tmp"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Attributes:
+        repo_id, tag, commit, url: where.
+        public: whether everybody can read it.
+        changed: whether anything was; not where this very model is there already.
+    """
+
+    repo_id: str
+    tag: str
+    commit: str
+    url: str
+    public: bool
+    changed: bool
+
+
+@dataclass
+class Publisher:
+    """Publishes one run.
+
+    Args:
+        run: with a finished model.
+        config: its settings, with those of publishing.
+        beside: audits to set beside the model's; see `evidence.beside_of`.
+        token: see `account.Token`.
+        clock, patience: for waiting where the Hub is busy.
+    """
+
+    run: RunDir
+    config: Config
+    beside: Sequence[str] = ()
+    token: Token = None
+    clock: Clock = field(default_factory=SystemClock)
+    patience: Patience = field(default_factory=Patience)
+    _publication: Publication | None = field(default=None, init=False)
+
+    def publish(self) -> Published:
+        """Make the repository hold this model, and tag it.
+
+        Raises:
+            UserErrors: what has to be mended or confirmed; nothing was sent.
+            UserError: the Hub refuses, or does not answer; publish.json says so.
+        """
+        require_model(self.run)
+        with _alone(self.run), steady_session():
+            self._publication = Publication(self.run, str(self.config.hub_model_id))
+            try:
+                published = self._publish()
+            except UserError as error:
+                self._publication.ended("failed", str(error))
+                raise
+            except REFUSALS as error:
+                refused = of_publishing(error, self._command)
+                self._publication.ended("failed", str(refused))
+                raise refused from None
+            finally:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            self._publication.ended(
+                "done", step="done", tag=published.tag, commit=published.commit, url=published.url,
+                repo_id=published.repo_id, public=published.public,
+            )  # fmt: skip
+            return published
+
+    def preview(self, folder: Path) -> tuple[Destination, Manifest]:
+        """Assemble what would be published into a new folder, and send nothing.
+
+        Raises:
+            UserErrors: as `publish`.
+        """
+        require_model(self.run)
+        with steady_session():
+            try:
+                api = api_for(self.token)
+                destination, claims = self._check(api)
+                folder.mkdir(parents=True)
+                return destination, assemble(self.run, claims, destination.repo_id, folder)
+            except UserError:
+                raise
+            except REFUSALS as error:
+                raise of_publishing(
+                    error, command(self.run, str(self.config.hub_model_id))
+                ) from None
+
+    def _publish(self) -> Published:
+        api = api_for(self.token)
+        destination, claims = self._check(api)
+        repo_id, private = destination.repo_id, not destination.public
+        self._at("assembling")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        manifest = assemble(self.run, claims, repo_id, self._folder)
+        tag, digests = manifest.tag, manifest.files
+        there = None
+        if destination.exists:
+            there = self._try(lambda: upload.tagged(api, repo_id, tag))
+        head = self._try(lambda: api.model_info(repo_id, files_metadata=True)) if there else None
+        if there and head and upload.holds(head, self._folder, digests):
+            return self._published(destination, tag, str(there.sha), changed=False)
+        card = (self._folder / CARD).read_text(encoding="utf-8")
+        self._try(lambda: require_valid(card))
+        self._at("creating")
+        self._try(lambda: upload.create(api, repo_id, private))
+        sizes = [path.stat().st_size for path in self._folder.rglob("*") if path.is_file()]
+        self._at("uploading", files=len(sizes), bytes=sum(sizes))
+        title = f"Publish with MemShield ({tag})"
+        commit = self._try(lambda: upload.commit(api, repo_id, self._folder, digests, title))
+        self._at("verifying")
+        self._try(lambda: upload.require_whole(api, repo_id, commit, self._folder, digests))
+        self._at("tagging")
+        self._try(lambda: upload.tag_commit(api, repo_id, tag, commit))
+        return self._published(destination, tag, commit, changed=True)
+
+    def _check(self, api: HfApi) -> tuple[Destination, Claims]:
+        """All that has to be mended or confirmed, at once."""
+        config = self.config
+        account = self._try(lambda: account_of(api))
+        origins = self._try(lambda: look_up_origins(api, config))
+        errors: list[UserError] = []
+        report, why_none = audit_of_model(self.run)
+        beside: dict[str, Report] = {}
+        destination = None
+        try:
+            beside = beside_of(self.run, self.beside, report)
+        except UserError as error:
+            errors.append(error)
+        try:
+            destination = self._try(
+                lambda: find_destination(
+                    api,
+                    account,
+                    config.hub_model_id,
+                    config.hub_private_repo is False,
+                    origins.private,
+                )
+            )
+        except UserError as error:
+            errors.append(error)
+        public = destination.public if destination else config.hub_private_repo is False
+        warned = warnings_of(report, why_none, config.memorization_budget, public, origins)
+        confirmed = config.hub_confirm or []
+        errors += require_confirmed(warned, confirmed)
+        if errors:
+            raise UserErrors(errors)
+        assert destination is not None
+        names = tuple(sorted({one.name for one in warned}))
+        return destination, Claims(config, origins, report, beside, names)
+
+    def _published(
+        self, destination: Destination, tag: str, commit: str, changed: bool
+    ) -> Published:
+        repo_id = destination.repo_id
+        url = f"{api_for(False).endpoint}/{repo_id}"
+        return Published(repo_id, tag, commit, url, destination.public, changed)
+
+    @property
+    def _command(self) -> str:
+        return command(self.run, str(self.config.hub_model_id))
+
+    @property
+    def _folder(self) -> Path:
+        return self.run.path / _ASIDE
+
+    def _at(self, step: Step, **values: object) -> None:
+        if self._publication is not None:
+            self._publication.at(step, **values)
+        log.info("Publishing: %s", step)
+
+    def _try(self, call: Callable[[], ResultT]) -> ResultT:
+        return self.patience.keep_trying(call, self.clock, self._waits)
+
+    def _waits(self, words: str) -> None:
+        log.warning("%s", words)
+        if self._publication is not None:
+            self._publication.waits(words)
+
+
+def open_to_publish(path: Path, **changes: object) -> tuple[RunDir, Config]:
+    """A run and its settings, with those of publishing as they are given now.
+
+    Args:
+        path: the run directory.
+        changes: settings that differ from the run's own.
+
+    Raises:
+        UserError: there is no run, or a setting is wrong.
+    """
+    run = RunDir(path)
+    if not run.is_run():
+        raise UserError("run", f"{path} holds no run", "Give the output_dir of a training.")
+    return run, make_config({**read_yaml(run.config), **changes})
+
+
+def require_model(run: RunDir) -> None:
+    """Refuse a run without a finished model.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not run.model.is_dir():
+        raise UserError(
+            "run", f"{run.path} has no model/ yet", "Train it to its end, or promote a round."
+        )
+
+
+@contextmanager
+def _alone(run: RunDir) -> Iterator[None]:
+    try:
+        with FileLock(run.path / ".publish.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError("run", f"{run.path} is being published already", "Wait for it.") from None

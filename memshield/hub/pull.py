@@ -1,0 +1,106 @@
+"""Fetching a published model, checked, as a ready pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from memshield.errors import UserError, UserErrors
+from memshield.hub.account import Token, api_for
+from memshield.hub.contents import CARD
+from memshield.hub.manifest import NAME, Manifest
+from memshield.hub.names import require_repo_id
+from memshield.hub.refusals import READING, of_reading
+from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, verify
+
+
+def pull(
+    repo_id: str,
+    revision: str | None = None,
+    *,
+    token: Token = None,
+    base: str | None = None,
+    **options: Any,
+) -> Any:
+    """A published model as a ready pipeline of stock diffusers.
+
+    Args:
+        repo_id: owner/name.
+        revision: tag, branch or commit; the newest without.
+        token: see `account.Token`.
+        base: where the base of a LoRA is, if its publisher withheld it.
+        options: of `from_pretrained`, such as torch_dtype.
+
+    Raises:
+        UserErrors: a check failed, naming what is wrong; nothing was loaded.
+        UserError: it cannot be read.
+    """
+    from memshield.pipelines import open_pipeline
+
+    folder, manifest = fetch(repo_id, revision, token=token)
+    if manifest.training.kind == "full":
+        return open_pipeline(folder, None, **options)
+    named = base or (manifest.base.name if manifest.base else None)
+    if named is None:
+        raise UserError(
+            "base", f"{repo_id} is a LoRA, and its base was withheld", "Say where the base is."
+        )
+    commit = manifest.base.revision if manifest.base and base is None else None
+    return open_pipeline(
+        folder, named, revision=commit, token=api_for(token).token or False, **options
+    )
+
+
+def fetch(
+    repo_id: str, revision: str | None = None, *, token: Token = None, folder: Path | None = None
+) -> tuple[Path, Manifest]:
+    """Download a published model and check every byte of it.
+
+    Args:
+        repo_id, revision, token: as of `pull`.
+        folder: to put it into; the Hub's cache without.
+
+    Returns:
+        Where it is, and what is claimed of it.
+
+    Raises:
+        UserErrors: a check failed.
+        UserError: it cannot be read.
+    """
+    repo_id = require_repo_id("repo_id", repo_id)
+    api = api_for(token)
+    holding, commit = on_hub(api, repo_id, revision)
+    # Names and claims first: weights of what will not be used are not fetched.
+    require_good(repo_id, verify(holding))
+    manifest = read_manifest(holding)
+    try:
+        local = Path(
+            snapshot_download(
+                repo_id,
+                revision=commit,
+                token=api.token,
+                local_dir=folder,
+                allow_patterns=[*manifest.files, CARD, NAME],
+            )
+        )
+    except READING as error:
+        raise of_reading("repo_id", repo_id, revision, error) from None
+    require_good(repo_id, verify(in_folder(local)))
+    return local, manifest
+
+
+def require_good(repo_id: str, checks: list[Check]) -> None:
+    """Refuse what a check has failed.
+
+    Raises:
+        UserErrors: naming every problem.
+    """
+    errors = [
+        UserError("repo_id", f"{repo_id}: {problem}", "Do not use it; ask its owner.")
+        for check in checks
+        for problem in check.problems
+    ]
+    if errors:
+        raise UserErrors(errors)
