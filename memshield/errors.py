@@ -24,8 +24,10 @@ class UserErrors(UserError):
     """Several problems found at once, so that a user mends them in one go."""
 
     def __init__(self, errors: list[UserError]) -> None:
-        self.errors = errors
-        ValueError.__init__(self, "\n".join(str(error) for error in errors))
-        self.field = ", ".join(error.field for error in errors)
+        self.errors: list[UserError] = []
+        for error in errors:
+            self.errors += error.errors if isinstance(error, UserErrors) else [error]
+        ValueError.__init__(self, "\n".join(str(error) for error in self.errors))
+        self.field = ", ".join(error.field for error in self.errors)
         self.problem = str(self)
         self.remedy = ""

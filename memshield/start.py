@@ -18,6 +18,7 @@ from memshield.data.prepare import prepare, require_same_dataset
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
+from memshield.hub.preflight import require_publishable
 from memshield.launch import make_accelerator, require_hardware
 from memshield.plan import budget_of, can_cache, require_captions
 from memshield.promote import promote
@@ -73,6 +74,7 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
     if earlier is not None:
         require_same(config, earlier)
     require_hardware(config)
+    require_publishable(config)
     remove_leftovers(run.path)
     remove_leftovers(run.rounds)
     source = open_source(config)

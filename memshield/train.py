@@ -5,6 +5,7 @@ The process's outermost edge: it sees to it that the run directory says how a ru
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import sys
@@ -18,9 +19,10 @@ from filelock import FileLock, Timeout
 from memshield.config import Config, make_config, read_yaml, to_yaml
 from memshield.errors import UserError
 from memshield.failures import Failure, explain
-from memshield.flags import parse_config
+from memshield.flags import config_parser, given, merged
 from memshield.launch import require_agreement, require_usable, resolve_launch
 from memshield.ranks import RankLostError, Ranks
+from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
     HEARTBEAT_SECONDS,
     EventLog,
@@ -31,31 +33,38 @@ from memshield.rundir import (
     remove_leftovers,
     this_process,
 )
+from memshield.settings import HubSettings
 from memshield.stop import Stopped, StopRequest
 
 log = logging.getLogger("memshield")
+NOT_PUBLISHED = 3
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train; returns the exit code: 0 done, 2 for what the user can mend, 128 + n on signal n."""
+    """Train, and publish where that is asked for.
+
+    Returns:
+        The exit code: 0 done, 2 for what the user can mend, 3 trained but not published, 128 + n
+        on signal n.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    guard_logging()
     try:
-        config = parse_config(
-            "accelerate launch -m memshield.train",
-            argv,
-            "Fine-tune a diffusion model with ensemble sharding and anti-gradient control.",
-        )
-        config = resolve_launch(config)
+        own = given(_parser(), argv)
+        dry = own.pop("dry_run", False)
+        config = resolve_launch(make_config(merged(own)))
         run = RunDir(config.output_dir)
         stop = StopRequest()
         ranks = Ranks(stop)
+        if dry:
+            return _dry_run(config, ranks)
         if not ranks.is_first:
             return _follow(config, run, ranks, stop)
         require_usable(run)
         run.path.mkdir(parents=True, exist_ok=True)
         with FileLock(lock_path(run), timeout=0):
-            return _lead(config, run, ranks, stop)
+            return _lead(config, run, ranks, stop) or _publish(run, config)
     except Stopped as stopped:
         return 128 + stopped.signal_number
     except Timeout:
@@ -66,13 +75,57 @@ def main(argv: Sequence[str]) -> int:
         )
         return 2
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(redact(str(error)), file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno is None:
             raise
         print(f"{error.filename or 'output_dir'}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = config_parser(
+        "accelerate launch -m memshield.train",
+        "Fine-tune a diffusion model with ensemble sharding and anti-gradient control.",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="check model, data, disk and the repository to publish to, train one step, save, "
+        "and name every problem at once",
+    )
+    return parser
+
+
+def _dry_run(config: Config, ranks: Ranks) -> int:
+    """Check everything that can be checked beforehand, in one process."""
+    if ranks.is_first:
+        from memshield.dry_run import dry_run
+
+        for line in dry_run(config):
+            print(line, flush=True)
+    return 0
+
+
+def _publish(run: RunDir, config: Config) -> int:
+    """Publish a run that is done, if it asks for it. What goes wrong here is not the training's.
+
+    Returns:
+        0, or 3 where it was trained and not published: publish.json says why.
+    """
+    if not config.push_to_hub:
+        return 0
+    from memshield.hub.publish import Publisher, open_to_publish
+
+    changes = {name: getattr(config, name) for name in HubSettings.model_fields}
+    try:
+        published = Publisher(*open_to_publish(run.path, **changes)).publish()
+    except UserError as error:
+        print(f"Trained, but not published.\n{redact(str(error))}", file=sys.stderr)
+        return NOT_PUBLISHED
+    log.info("Published: %s", published.url)
+    return 0
 
 
 def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
@@ -101,8 +154,8 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         if isinstance(error, RankLostError):
             failure = _who_was_lost(run, attempt, failure)
         if failure.is_crash:
-            traceback.print_exc()
-        print(failure.reason, file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(redact(failure.reason), file=sys.stderr)
         refused = isinstance(error, UserError) and run.is_run()
         if refused and before.get("state") in ("stopped", "failed", "done"):
             # A start that was refused changes nothing about the run that stands here.
@@ -172,8 +225,8 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         stop.defer()
         failure = explain(error, _resolved(config, run))
         if failure.is_crash:
-            traceback.print_exc()
-        print(f"rank {ranks.rank}: {failure.reason}", file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(redact(f"rank {ranks.rank}: {failure.reason}"), file=sys.stderr)
         with contextlib.suppress(OSError):
             EventLog(run, attempt).write(
                 "error", rank=ranks.rank, error=failure.error, reason=failure.reason
