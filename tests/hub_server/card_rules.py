@@ -14,7 +14,8 @@ from tests.hub_server.messages import HubError, Response, json_response
 # Those of the Hub's list that models and pictures usually have.
 CODE_LICENSES = ("agpl-3.0", "apache-2.0", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "mit", "mpl-2.0")
 MODEL_LICENSES = ("creativeml-openrail-m", "bigscience-openrail-m", "openrail", "openrail++")
-DATA_LICENSES = ("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odbl")
+DATA_LICENSES = ("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
+                 "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "odbl")  # fmt: skip
 NO_LICENSES = ("other", "unknown", "unlicense")
 LICENSES = frozenset(CODE_LICENSES + MODEL_LICENSES + DATA_LICENSES + NO_LICENSES)
 STRINGS = ("library_name", "license_link", "license_name", "pipeline_tag", "pretty_name")

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import get_args
 
 from tests.hub_server.app import answer
+from tests.hub_server.blobs import Blob, is_lfs
 from tests.hub_server.call import Hub
-from tests.hub_server.commit import commit_of_folder
+from tests.hub_server.commit import Commit, commit_of_folder
 from tests.hub_server.content import answer_content
 from tests.hub_server.environment import child_environment
 from tests.hub_server.faults import Fault, FaultPlan
@@ -156,6 +157,18 @@ class HubServer:
             name: repo.add_commit(commit_of_folder(repo_type, tag_folder))
             for name, tag_folder in (tags or {}).items()
         }
+        self._store.add_repo(repo)
+        return repo.branches[MAIN]
+
+    def add_files(self, repo_type: RepoType, repo_id: str, files: Mapping[str, bytes]) -> str:
+        """A public repo of files by any path, those that no folder could hold among them; returns
+        the commit."""
+        now = self._store.tick()
+        repo = Repo(repo_type, repo_id, False, False, 0, 0, now, now)
+        blobs = {
+            path: Blob(data, is_lfs(repo_type, path, len(data))) for path, data in files.items()
+        }
+        repo.add_commit(Commit(blobs), branch=MAIN)
         self._store.add_repo(repo)
         return repo.branches[MAIN]
 

@@ -1,0 +1,33 @@
+"""Publishing from tests, and what must hold afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memshield.hub.account import api_for
+from memshield.hub.contents import is_allowed
+from memshield.hub.publish import Published, Publisher, open_to_publish
+from memshield.hub.verify import on_hub, verify
+from memshield.rundir import RunDir
+from tests.hub.conftest import FakeClock
+from tests.hub_server import HubServer
+
+
+def publish(run: RunDir, clock: FakeClock | None = None, **changes: Any) -> Published:
+    """Publish a run of digits, under a licence and a name unless others are given."""
+    settings = {"hub_model_id": "ada/digits", "hub_license": "mit", **changes}
+    beside = settings.pop("beside", ())
+    run, config = open_to_publish(run.path, **settings)
+    return Publisher(run, config, beside=beside, clock=clock or FakeClock()).publish()
+
+
+def require_complete(hub: HubServer, published: Published) -> None:
+    """The tag, and the newest commit, hold a whole model and true claims."""
+    assert hub.tags("model", published.repo_id)[published.tag] == published.commit
+    for revision in (published.tag, "main"):
+        files = hub.repo_files("model", published.repo_id, revision)
+        assert all(is_allowed(name) for name in files if name != ".gitattributes")
+        holding, _ = on_hub(api_for(), published.repo_id, revision)
+        checks = verify(holding)
+        assert len(checks) == 4
+        assert not [problem for check in checks for problem in check.problems]
