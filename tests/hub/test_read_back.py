@@ -131,7 +131,7 @@ def test_edits_are_found(hub: HubServer, digits_run: RunDir) -> None:
     found = problems(hub)
     assert "audit/report.json is another file" in found
     assert "is not the audit of memshield.json" in found
-    with pytest.raises(UserError, match="audit/report.json is another file"):
+    with pytest.raises(UserError, match=r"audit/report\.json is another file"):
         pull("ada/digits")
     assert problems(hub, revision=published.tag) == ""
 
