@@ -1,9 +1,126 @@
-"""What the Hub's client raises when no answer comes at all."""
+"""Asking the Hub: whose token, and what a refusal or silence means in plain words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
 # The HTTP library of the pinned huggingface_hub, which lets its errors through.
 from httpx2 import TransportError
+from huggingface_hub import HfApi
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from memshield.errors import UserError
 
 NO_ANSWER = (TransportError, OSError)
 """Refused or broken connections, unknown hosts, timeouts; catch the Hub's own refusals first."""
+
+Token = str | bool | None
+"""A token, None for that of HF_TOKEN or of `hf auth login`, False to ask signed out."""
+
+RepoType = Literal["model", "dataset"]
+
+
+def page_of(repo_type: RepoType, name: str) -> str:
+    """The address of a repository's page."""
+    return f"{ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{name}"
+
+
+@contextmanager
+def asking(
+    field: str,
+    name: str,
+    repo_type: RepoType = "model",
+    revision: str | None = None,
+    token: Token = None,
+) -> Iterator[None]:
+    """Turn what the Hub's client raises inside into errors that a user can mend.
+
+    Args:
+        field: the setting that named the repository, for messages.
+        name: its id, or words for what is asked.
+        repo_type: what it should be.
+        revision: the one that is asked for.
+        token: it is asked with.
+
+    Raises:
+        UserError: with the reason; no token is ever part of it.
+    """
+    try:
+        yield
+    except HFValidationError:
+        raise UserError(field, f"{name!r} is neither a folder here nor a Hub id", "") from None
+    except GatedRepoError:
+        raise gated(field, name, repo_type) from None
+    except RevisionNotFoundError:
+        which = "revision" if repo_type == "model" else "dataset_revision"
+        raise UserError(which, f"{name} has no revision {revision!r}", "") from None
+    except RepositoryNotFoundError:
+        raise _not_found(field, name, repo_type, token) from None
+    except HfHubHTTPError as error:
+        raise _refused(field, name, error) from None
+    except OfflineModeIsEnabled:
+        raise UserError(
+            field, "HF_HUB_OFFLINE is set, so the Hub is not asked", "Unset it."
+        ) from None
+    except LocalTokenNotFoundError:
+        raise UserError("HF_TOKEN", "it is not set", "Set it, or run `hf auth login`.") from None
+    except NO_ANSWER as error:
+        raise UserError(
+            field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
+        ) from None
+
+
+def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
+    """The error for files that are handed out only to who has accepted their conditions."""
+    return UserError(
+        field,
+        f"{name} is gated and this token has no access",
+        f"Accept its conditions on {page_of(repo_type, name)} and sign in or set HF_TOKEN.",
+    )
+
+
+def words_of(error: HfHubHTTPError) -> str:
+    """The Hub's own words, on one line."""
+    return " ".join((error.server_message or str(error)).split())[:300]
+
+
+def _refused(field: str, name: str, error: HfHubHTTPError) -> UserError:
+    words = words_of(error)
+    if error.response.status_code == 401 and "Invalid credentials" in words:
+        return UserError(
+            "HF_TOKEN",
+            "the Hub does not know this token",
+            "Sign in again, or set another one; it may have been revoked or have run out.",
+        )
+    return UserError(
+        field,
+        f"the Hub refused {name}: {words}",
+        "Check the name; a private or gated repository needs HF_TOKEN with access to it.",
+    )
+
+
+def _not_found(field: str, name: str, repo_type: RepoType, token: Token) -> UserError:
+    """Not there at all, not for this token, or there as the other type."""
+    other: RepoType = "dataset" if repo_type == "model" else "model"
+    try:
+        HfApi().repo_info(name, repo_type=other, token=token)
+    except (HfHubHTTPError, *NO_ANSWER):
+        return UserError(
+            field,
+            f"{name} is not on the Hub or not readable",
+            "Check the name; a private or gated repository needs HF_TOKEN with access to it.",
+        )
+    return UserError(
+        field, f"{name} is a {other}, not a {repo_type}", f"Give the id of a {repo_type}."
+    )

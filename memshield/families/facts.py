@@ -67,14 +67,21 @@ class Facts:
         return int(self.scheduler.get("num_train_timesteps", 1000))
 
 
-def read_facts(config: Config) -> Facts:
+def read_facts(config: Config, repository: Repository | None = None) -> Facts:
     """Find out which family trains the model of a config, and check that it can.
+
+    Args:
+        config: names the model.
+        repository: of the pipeline that it names, where that has been looked up already.
 
     Raises:
         UserError: unsupported class, missing files, pickled weights, a resolution that the
             model cannot take, settings that the family does not have.
     """
-    facts = _from_scratch(config) if config.model_config_name_or_path else _from_pipeline(config)
+    if config.model_config_name_or_path:
+        facts = _from_scratch(config)
+    else:
+        facts = _from_pipeline(config, repository)
     resolution = config.resolution or facts.resolution
     if resolution % facts.multiple_of:
         raise UserError(
@@ -115,9 +122,10 @@ def _from_scratch(config: Config) -> Facts:
     return _unconditional(field, name, "DDPMPipeline", None, unet, scheduler, config)
 
 
-def _from_pipeline(config: Config) -> Facts:
+def _from_pipeline(config: Config, repository: Repository | None) -> Facts:
     field, name = "pretrained_model_name_or_path", str(config.pretrained_model_name_or_path)
-    repository = Repository.open(field, name, config.revision)
+    if repository is None:
+        repository = Repository.open(field, name, config.revision)
     index = repository.json("model_index.json")
     class_name = index.get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:
@@ -261,7 +269,7 @@ def _vae(repository: Repository, config: Config) -> tuple[Repository | None, dic
     named = config.pretrained_vae_model_name_or_path
     source, folder, variant = repository, "vae", config.variant
     if named is not None:
-        source = Repository.open("pretrained_vae_model_name_or_path", named)
+        source = Repository.open("pretrained_vae_model_name_or_path", named, token=repository.token)
         folder, variant = "", None
     vae = source.json("config.json" if named else "vae/config.json")
     kind = vae.get("_class_name", "AutoencoderKL")

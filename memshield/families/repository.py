@@ -7,27 +7,27 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from dataclasses import field as attribute
 from pathlib import Path
 from typing import Any
 
 from httpx2 import TransportError
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, ModelInfo, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 
 from memshield.errors import UserError
-from memshield.network import NO_ANSWER
+from memshield.network import Token, asking, gated, words_of
 
 PIPELINE = "a diffusers pipeline"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+LARGEST_JSON = 16 * 2**20
+"""Bytes. Configurations take kilobytes; whoever describes a stranger's repository fetches them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Repository:
         folder: the folder, where it is one.
         files: size in bytes of every file by its path inside; sizes are 0 where unknown.
         kind: what it should be, for messages.
+        token: the Hub is asked with; see `memshield.network.Token`.
     """
 
     field: str
@@ -49,12 +50,25 @@ class Repository:
     folder: Path | None
     files: dict[str, int]
     kind: str = PIPELINE
+    token: Token = attribute(default=None, repr=False, compare=False)
 
     @classmethod
     def open(
-        cls, field: str, name: str, revision: str | None = None, kind: str = PIPELINE
+        cls,
+        field: str,
+        name: str,
+        revision: str | None = None,
+        kind: str = PIPELINE,
+        token: Token = None,
     ) -> Repository:
-        """Look a repository up; `kind` says what it should be.
+        """Look a repository up, here or on the Hub.
+
+        Args:
+            field: the setting that names it.
+            name: Hub id or folder; a folder comes first.
+            revision: branch, tag or commit on the Hub.
+            kind: what it should be, for messages.
+            token: see `memshield.network.Token`.
 
         Raises:
             UserError: it does not exist, cannot be read with this token, or is a pickle.
@@ -73,7 +87,13 @@ class Repository:
                 if file.is_file()
             }
             return cls(field, name, None, path, files, kind)
-        return replace(_open_on_hub(field, name, revision), kind=kind)
+        return replace(_open_on_hub(field, name, revision, token), kind=kind)
+
+    @classmethod
+    def from_info(cls, field: str, info: ModelInfo, token: Token = None) -> Repository:
+        """A repository that the Hub has described, with the sizes of its files."""
+        files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        return cls(field, info.id, info.sha, None, files, token=token)
 
     def identity(self) -> list[str]:
         """What changes when the weights do: name and commit, or the files' sizes and times."""
@@ -89,20 +109,24 @@ class Repository:
         """A JSON file of the repository.
 
         Raises:
-            UserError: it is missing or not JSON.
+            UserError: it is missing, not a JSON object, or too large to be a configuration.
         """
         if self.files and file not in self.files:
             raise self._lacks(file)
+        if self.files.get(file, 0) > LARGEST_JSON:
+            raise UserError(self.field, f"{self.name}/{file} is too large for what it is", "")
         path = self.folder / file if self.folder else self._download(file)
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, UnicodeDecodeError):
+        except (ValueError, TypeError, RecursionError):
             raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
 
     def _download(self, file: str) -> Path:
         with _downloading(self.field, self.name):
             try:
-                return Path(hf_hub_download(self.name, file, revision=self.revision))
+                return Path(
+                    hf_hub_download(self.name, file, revision=self.revision, token=self.token)
+                )
             except RemoteEntryNotFoundError:
                 raise self._lacks(file) from None
 
@@ -168,7 +192,12 @@ class Repository:
             return self.folder
         with _downloading(self.field, self.name):
             return Path(
-                snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns))
+                snapshot_download(
+                    self.name,
+                    revision=self.revision,
+                    allow_patterns=list(patterns),
+                    token=self.token,
+                )
             )
 
 
@@ -187,7 +216,7 @@ def _downloading(field: str, name: str) -> Iterator[None]:
         yield
     except GatedRepoError:
         # Looking a gated repository up is open to all; only its files are not.
-        raise _gated(field, name) from None
+        raise gated(field, name) from None
     except LocalEntryNotFoundError:
         raise UserError(
             field,
@@ -195,7 +224,7 @@ def _downloading(field: str, name: str) -> Iterator[None]:
             "Check the network, and HF_HUB_OFFLINE.",
         ) from None
     except HfHubHTTPError as error:
-        raise UserError(field, f"the Hub refused {name}: {_words(error)}") from None
+        raise UserError(field, f"the Hub refused {name}: {words_of(error)}") from None
     except (TransportError, ConnectionError) as error:
         # Not every OSError: a full disk is no fault of the Hub's.
         raise UserError(
@@ -203,37 +232,15 @@ def _downloading(field: str, name: str) -> Iterator[None]:
         ) from None
 
 
-def _open_on_hub(field: str, name: str, revision: str | None) -> Repository:
-    remedy = "Check the name; a private or gated repository needs HF_TOKEN with access to it."
-    try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True)
-    except HFValidationError:
-        raise UserError(field, f"{name!r} is neither a folder here nor a Hub id", "") from None
-    except OfflineModeIsEnabled:
-        return Repository(field, name, revision, None, {})
-    except GatedRepoError:
-        raise _gated(field, name) from None
-    except RevisionNotFoundError:
-        raise UserError("revision", f"{name} has no revision {revision!r}", "") from None
-    except RepositoryNotFoundError:
-        raise UserError(field, f"{name} is not on the Hub or not readable", remedy) from None
-    except HfHubHTTPError as error:
-        raise UserError(field, f"the Hub refused {name}: {_words(error)}", remedy) from None
-    except NO_ANSWER as error:
-        raise UserError(
-            field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
-        ) from None
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    return Repository(field, name, info.sha, None, files)
-
-
-def _gated(field: str, name: str) -> UserError:
-    return UserError(
-        field,
-        f"{name} is gated and this token has no access",
-        f"Accept its conditions on its page on the Hub ({name}) and set HF_TOKEN.",
-    )
-
-
-def _words(error: HfHubHTTPError) -> str:
-    return " ".join((error.server_message or str(error)).split())[:300]
+def _open_on_hub(field: str, name: str, revision: str | None, token: Token) -> Repository:
+    with asking(field, name, "model", revision, token):
+        try:
+            info = HfApi().model_info(name, revision=revision, files_metadata=True, token=token)
+            if info.gated:
+                # The client hands a file of a known commit out of its cache without asking,
+                # whoever it was that downloaded it.
+                HfApi().auth_check(name, token=token)
+        except OfflineModeIsEnabled:
+            return Repository(field, name, revision, None, {}, token=token)
+    # Under the name that was asked for: a repository that was renamed answers to both.
+    return replace(Repository.from_info(field, info, token), name=name)
