@@ -19,6 +19,7 @@ from memshield.families import lora
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import TEXT_ENCODERS, Facts
+from memshield.families.files import training_files
 from memshield.families.frozen import copy_frozen
 from memshield.families.pixels import from_network, to_network
 from memshield.families.saved import load_weights
@@ -83,14 +84,7 @@ class LatentDiffusion(Family):
         """Local folders of the base and of the VAE."""
         repository, vae_repository = self.facts.repository, self.facts.vae_repository
         assert repository is not None
-        # The rest, such as a safety checker, is needed only to write a whole pipeline again.
-        needed = ("unet", "vae", "text_encoder", "tokenizer")
-        files = ["model_index.json"]
-        for part in self.facts.components:
-            replaced = part == "vae" and vae_repository is not None
-            if not replaced and (not self.lora or part.startswith(needed)):
-                files += repository.component_files(part, self.config.variant)
-        base = repository.fetch(files)
+        base = repository.fetch(training_files(self.config, self.facts))
         if vae_repository is None:
             return base, base / "vae"
         return base, vae_repository.fetch(vae_repository.component_files("", None))

@@ -16,6 +16,7 @@ from memshield.config import Config
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import Facts
+from memshield.families.files import training_files
 from memshield.families.pixels import to_network
 from memshield.families.saved import load_weights
 
@@ -35,9 +36,7 @@ class Unconditional(Family):
             torch.manual_seed(config.seed)
             unet = UNet2DModel.from_config({**facts.unet, "sample_size": config.resolution})
         else:
-            folder = facts.repository.fetch(
-                facts.repository.component_files("unet", config.variant)
-            )
+            folder = facts.repository.fetch(training_files(config, facts))
             unet = UNet2DModel.from_pretrained(
                 folder, subfolder="unet", use_safetensors=True, variant=config.variant
             ).float()
