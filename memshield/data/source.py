@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Source:
         """The caption of every row, "" where it is missing; the first where there are several."""
         if self.columns.caption is None:
             return None
-        return [_first_caption(value) for value in self.rows[self.columns.caption]]
+        return [first_caption(value) for value in self.rows[self.columns.caption]]
 
     def labels(self) -> list[int] | None:
         """The class of every row as a whole number, -1 where it is missing."""
@@ -129,22 +130,53 @@ def _field(config: Config) -> str:
 
 
 def _pin(config: Config) -> str | None:
-    """The commit that a dataset on the Hub stands at, so that a resumed run reads the same."""
+    """The commit that a dataset on the Hub stands at, so that a resumed run reads the same.
+
+    What the Hub refuses is refused here: the datasets library would go on with what it finds in
+    its cache, which may be another account's private dataset.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    from memshield.network import NO_ANSWER
+    from memshield.network import NO_ANSWER, asking
 
     name = config.dataset_name
     if name is None or name == BUILT_IN or Path(name).expanduser().exists():
         return None
     if not _is_repo_id(name):
         return config.dataset_revision
-    try:
-        return HfApi().dataset_info(name, revision=config.dataset_revision).sha
-    except (HfHubHTTPError, *NO_ANSWER):
-        # Opening it tells what is wrong, or finds it in the cache.
-        return config.dataset_revision
+    with asking("dataset_name", name, "dataset", config.dataset_revision):
+        try:
+            info = HfApi().dataset_info(name, revision=config.dataset_revision)
+            if info.gated:
+                HfApi().auth_check(name, repo_type="dataset")
+        except HfHubHTTPError:
+            raise
+        except NO_ANSWER:
+            # Opening it tells what is wrong, or finds it in the cache.
+            return config.dataset_revision
+    refuse_script("dataset_name", info.id, [file.rfilename for file in info.siblings or ()])
+    return info.sha
+
+
+def refuse_script(field: str, name: str, files: Collection[str]) -> None:
+    """Refuse a dataset on the Hub that is loaded by a program of its own.
+
+    Args:
+        field: the setting that named it.
+        name: owner/name.
+        files: paths in its repository.
+
+    Raises:
+        UserError: it is.
+    """
+    script = f"{name.rpartition('/')[2]}.py"
+    if script in files:
+        raise UserError(
+            field,
+            f"{name} is loaded by a program of its own ({script}), which is never run",
+            "Choose a dataset of parquet files or pictures; a copy or a branch may be one.",
+        )
 
 
 def _open(config: Config, revision: str | None) -> datasets.Dataset:
@@ -268,17 +300,37 @@ def find_columns(rows: datasets.Dataset, config: Config) -> Columns:
         UserError: a named column is missing, or no picture column or several were found; the
             message lists the columns that there are.
     """
+    return choose_columns(
+        rows.features, config.image_column, config.caption_column, config.label_column
+    )
+
+
+def choose_columns(
+    features: Mapping[str, Any],
+    image: str | None = None,
+    caption: str | None = None,
+    label: str | None = None,
+) -> Columns:
+    """The columns named, or else those that types and usual names point to.
+
+    Args:
+        features: type of every column, as the datasets library has it.
+        image, caption, label: names that were given; None for those that were not.
+
+    Raises:
+        UserError: a named column is missing, or no picture column or several were found; the
+            message lists the columns that there are.
+    """
     import datasets
 
-    there = f"The dataset has: {', '.join(rows.column_names)}."
-    for field in ("image_column", "caption_column", "label_column"):
-        name = getattr(config, field)
-        if name is not None and name not in rows.column_names:
+    there = f"The dataset has: {', '.join(features)}."
+    named = {"image_column": image, "caption_column": caption, "label_column": label}
+    for field, name in named.items():
+        if name is not None and name not in features:
             raise UserError(field, f"there is no column {name!r}", there)
-    image = config.image_column
     if image is None:
-        found = [c for c, f in rows.features.items() if isinstance(f, datasets.Image)]
-        found = found or [c for c in IMAGE_NAMES if c in rows.column_names]
+        found = [c for c, f in features.items() if isinstance(f, datasets.Image)]
+        found = found or [c for c in IMAGE_NAMES if c in features]
         usual = [c for c in IMAGE_NAMES if c in found]
         if len(found) > 1 and usual:
             found = usual[:1]
@@ -286,20 +338,18 @@ def find_columns(rows: datasets.Dataset, config: Config) -> Columns:
             what = "several columns of pictures" if found else "no column of pictures"
             raise UserError("image_column", f"{what} in the dataset", f"Name one. {there}")
         image = found[0]
-    _require_pictures(rows, image, there)
-    caption = config.caption_column or _usual(rows, CAPTION_NAMES)
-    label = config.label_column
+    _require_pictures(features[image], image, there)
+    caption = caption or _usual(features, CAPTION_NAMES)
     if label is None:
-        classes = [c for c, f in rows.features.items() if isinstance(f, datasets.ClassLabel)]
-        label = classes[0] if classes else _usual(rows, LABEL_NAMES)
+        classes = [c for c, f in features.items() if isinstance(f, datasets.ClassLabel)]
+        label = classes[0] if classes else _usual(features, LABEL_NAMES)
     return Columns(image, caption, None if label in (image, caption) else label)
 
 
-def _require_pictures(rows: datasets.Dataset, name: str, there: str) -> None:
+def _require_pictures(feature: Any, name: str, there: str) -> None:
     """Refuse a column that cannot hold pictures before anything is decoded."""
     import datasets
 
-    feature = rows.features[name]
     if isinstance(feature, datasets.Image):
         return
     is_bytes = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
@@ -308,11 +358,12 @@ def _require_pictures(rows: datasets.Dataset, name: str, there: str) -> None:
         raise UserError("image_column", f"{name!r} holds {feature}, not pictures", there)
 
 
-def _usual(rows: datasets.Dataset, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in rows.column_names), None)
+def _usual(features: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in features), None)
 
 
-def _first_caption(value: Any) -> str:
+def first_caption(value: Any) -> str:
+    """A stored caption as text: "" where it is missing, the first where there are several."""
     if isinstance(value, (list, tuple)):
         value = value[0] if value else None
     return "" if value is None else str(value)
