@@ -1,0 +1,119 @@
+"""What a dataset on the Hub holds, and what training would take of it; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from huggingface_hub import DatasetInfo
+
+from memshield.data.source import Columns, choose_columns
+from memshield.errors import UserError
+from memshield.hub.catalog.access import card_of, look_up_dataset, may_read, require_id, require_token
+from memshield.hub.catalog.card_splits import declared_splits
+from memshield.hub.catalog.described import Column, DatasetDescription, Split
+from memshield.hub.catalog.license import read_license
+from memshield.hub.catalog.opened import FORMATS, Opened, opening
+from memshield.network import Token, page_of
+
+
+def describe_dataset(
+    repo_id: str, config: str | None = None, revision: str | None = None, *, token: Token
+) -> DatasetDescription:
+    """Look a dataset up; its card, footers and metadata files are all that is read.
+
+    Args:
+        repo_id: owner/name, or the address of its page.
+        config: name of the configuration; None for the default one, or else the first.
+        revision: branch, tag or commit; None for its main branch.
+        token: see `memshield.network.Token`.
+
+    Raises:
+        UserError: there is no such dataset, configuration or revision, it is private, it has no
+            data files or a loading script, its files are broken, or the Hub cannot be asked.
+    """
+    name, token = require_id(repo_id, "dataset"), require_token(token)
+    info = look_up_dataset(name, revision or None, token)
+    outside = _from_outside(info, config)
+    if not may_read(info, "dataset", token):
+        return outside
+    with opening(info, config or None, token) as opened:
+        return _looked_into(outside, opened)
+
+
+def _looked_into(outside: DatasetDescription, opened: Opened) -> DatasetDescription:
+    files, reader = opened.files, opened.reader
+    features = files.features
+    if features is None and reader is not None:
+        features = reader.features()
+    splits = []
+    for split, paths in files.splits.items():
+        rows = files.rows.get(split)
+        if rows is None and reader is not None:
+            rows = reader.count(split)
+        splits.append(Split(split, rows, sum(opened.remote.sizes[path] for path in paths)))
+    used, unused = _used(features, files.format)
+    return replace(
+        outside,
+        configs=files.configs,
+        config=files.config,
+        format=files.format,
+        splits=tuple(splits),
+        columns=tuple(_column(name, feature) for name, feature in (features or {}).items()),
+        used=used,
+        unused=unused,
+        has_access=True,
+    )
+
+
+def _used(features: Mapping[str, Any] | None, format: str) -> tuple[Columns | None, str | None]:
+    if features is None:
+        return None, (
+            f"its files ({format}) cannot be looked into before they are downloaded; "
+            f"{' and '.join(FORMATS)} can"
+        )
+    try:
+        return choose_columns(features), None
+    except UserError as error:
+        return None, f"{error.problem}. {error.remedy}".strip()
+
+
+def _column(name: str, feature: Any) -> Column:
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return Column(name, "image", "Image")
+    if isinstance(feature, datasets.ClassLabel):
+        return Column(name, "class label", "ClassLabel", tuple(feature.names))
+    one = feature.feature if isinstance(feature, (datasets.List, datasets.LargeList)) else feature
+    shown = str(feature.dtype if isinstance(feature, datasets.Value) else feature)
+    if isinstance(one, datasets.Value) and one.dtype in ("string", "large_string"):
+        return Column(name, "text", shown)
+    return Column(name, "other", shown)
+
+
+def _from_outside(info: DatasetInfo, config: str | None) -> DatasetDescription:
+    """What the Hub tells everyone who may know of it."""
+    declared = declared_splits(card_of(info))
+    chosen = config or next(iter(declared), None)
+    return DatasetDescription(
+        id=info.id,
+        sha=str(info.sha),
+        page=page_of("dataset", info.id),
+        configs=tuple(declared),
+        config=chosen,
+        format=None,
+        splits=tuple(
+            Split(name, rows, None) for name, rows in declared.get(chosen or "", {}).items()
+        ),
+        columns=(),
+        used=None,
+        unused="its conditions have to be accepted first",
+        license=read_license(card_of(info), info.tags),
+        gated=bool(info.gated),
+        has_access=False,
+        private=bool(info.private),
+        downloads=info.downloads or 0,
+        likes=info.likes or 0,
+    )
