@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
+from typing import NamedTuple
 
 from memshield.errors import UserError
-from memshield.redaction import redact
+from memshield.redaction import guard_logging, redact
+
+
+class Command(NamedTuple):
+    """A command: the module whose `main` runs it, imported only then, and what it does."""
+
+    module: str
+    help: str
+
 
 COMMANDS = {
-    "plan": ("memshield.plan:main", "say what a training would do, without training"),
-    "sample": ("memshield.sample:main", "make pictures with a run's model"),
-    "audit": (
-        "memshield.audit.command:main",
-        "measure what a model gives back of its training images",
+    "search": Command("memshield.hub.catalog.search_command", "find models and datasets on the Hub"),
+    "describe": Command(
+        "memshield.hub.catalog.describe_command", "say what a model or dataset there is"
     ),
-    "compare": (
-        "memshield.audit.compare:main",
-        "set models or rounds side by side, and choose one",
+    "plan": Command("memshield.plan", "say what a training would do, without training"),
+    "sample": Command("memshield.sample", "make pictures with a run's model"),
+    "audit": Command(
+        "memshield.audit.command", "measure what a model gives back of its training images"
     ),
-    "publish": ("memshield.hub.commands:publish", "put a run's model on the Hub, with its audit"),
-    "pull": ("memshield.hub.commands:pull", "fetch a published model, and check it"),
-    "verify": (
-        "memshield.hub.commands:verify_command",
-        "check a published model against its own claims",
+    "compare": Command(
+        "memshield.audit.compare", "set models or rounds side by side, and choose one"
     ),
+    "publish": Command("memshield.hub.publish_command", "put a run's model and audit on the Hub"),
+    "pull": Command("memshield.hub.pull_command", "fetch a published model, and check it"),
+    "verify": Command("memshield.hub.verify_command", "hold a published model to its own claims"),
 }
-"""Where each command is, and what it does; only the one that is asked for is imported."""
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
-    f"  {name:<10}{what}\n" for name, (_, what) in COMMANDS.items()
+    f"  {name:<10}{command.help}\n" for name, command in COMMANDS.items()
 )
-
-
-def _find(name: str) -> Callable[[Sequence[str]], int]:
-    module, _, function = COMMANDS[name][0].partition(":")
-    found: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
-    return found
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,11 +48,13 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] not in COMMANDS:
         print(f"unknown command {argv[0]!r}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
+    guard_logging()
     try:
-        return _find(argv[0])(argv[1:])
+        code: int = import_module(COMMANDS[argv[0]].module).main(argv[1:])
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
         return 2
+    return code
 
 
 if __name__ == "__main__":

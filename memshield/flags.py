@@ -23,6 +23,13 @@ class _Parser(argparse.ArgumentParser):
         raise UserError("command line", message, f"See `{self.prog} --help`.")
 
 
+def plain_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser of a command that takes no settings; what it refuses is a `UserError`."""
+    return _Parser(
+        prog=prog, description=description, allow_abbrev=False, formatter_class=_formatter
+    )
+
+
 def parse_config(prog: str, argv: Sequence[str], description: str) -> Config:
     """A validated config from `--config FILE` and flags; flags win.
 
@@ -72,7 +79,7 @@ def config_parser(
         description=description,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=100),
+        formatter_class=_formatter,
     )
     parser.add_argument(
         "--config", metavar="FILE", help="YAML file of settings; flags win over it."
@@ -82,6 +89,10 @@ def config_parser(
         for name in group.model_fields:
             _add_flag(section, name, fields()[name])
     return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=36, width=100)
 
 
 def _add_flag(section: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:

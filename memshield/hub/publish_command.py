@@ -1,28 +1,20 @@
-"""`python -m memshield publish`, `pull` and `verify`."""
+"""`python -m memshield publish RUN`: a run's model and its audit, on the Hub."""
 
 from __future__ import annotations
 
-import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from memshield.errors import UserError
 from memshield.flags import config_parser, given
-from memshield.hub.account import api_for
-from memshield.hub.manifest import Manifest
-from memshield.hub.names import require_repo_id
 from memshield.hub.publish import Publisher, open_to_publish
-from memshield.hub.pull import fetch
-from memshield.hub.verify import in_folder, on_hub, verify
 from memshield.redaction import guard_logging
 from memshield.settings import HubSettings
 
 
-def publish(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Publish a run's model, or with --preview only assemble it."""
-    import logging
-
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("memshield").setLevel(logging.INFO)
     guard_logging()
@@ -67,48 +59,3 @@ def _preview(publisher: Publisher, folder: Path) -> int:
     return 0
 
 
-def pull(argv: Sequence[str]) -> int:
-    """Fetch a published model and check it."""
-    parser = _reader("pull", "Fetch a published model, check it, and say how to load it.")
-    parser.add_argument("--output_dir", metavar="DIR", help="where to put it; the cache without")
-    own = given(parser, argv)
-    folder = Path(own["output_dir"]) if "output_dir" in own else None
-    local, manifest = fetch(own["repo_id"], own.get("revision"), folder=folder)
-    print(f"Every file is as it was published.\n{_summary(manifest)}\n{local}")
-    print(
-        "Load it with:\n  from memshield.hub.pull import pull\n"
-        f'  pipeline = pull("{require_repo_id("repo_id", own["repo_id"])}")'
-    )
-    return 0
-
-
-def verify_command(argv: Sequence[str]) -> int:
-    """Check a repository, or a folder; 1 where a check fails."""
-    own = given(
-        _reader("verify", "Check that a published model is what its card and audit claim."), argv
-    )
-    name = own["repo_id"]
-    if Path(name).is_dir():
-        holding = in_folder(Path(name))
-    else:
-        holding, _ = on_hub(api_for(), require_repo_id("repo_id", name), own.get("revision"))
-    checks = verify(holding)
-    for check in checks:
-        print(f"{'FAILED' if check.problems else 'ok':<7} {check.what}")
-        for problem in check.problems:
-            print(f"        {problem}")
-    return 1 if any(check.problems for check in checks) else 0
-
-
-def _reader(name: str, description: str) -> argparse.ArgumentParser:
-    parser = config_parser(
-        f"python -m memshield {name}", description, (), "OWNER/NAME [--revision TAG]"
-    )
-    parser.add_argument("repo_id", metavar="OWNER/NAME", help="repository")
-    options: dict[str, Any] = {"metavar": "NAME"}
-    parser.add_argument("--revision", help="tag, branch or commit; the newest without", **options)
-    return parser
-
-
-def _summary(manifest: Manifest) -> str:
-    return manifest.audit.verdict if manifest.audit else "It was not audited."

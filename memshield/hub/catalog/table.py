@@ -1,0 +1,45 @@
+"""Lines for people at a terminal. What strangers wrote is shown without control characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+_UNITS = ("", " K", " M", " G", " T")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Aligned columns under their heads; those with a head that ends in ":" to the right."""
+    cells = [[head.rstrip(":") for head in heads], *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [head.endswith(":") for head in heads]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A name and a value a line."""
+    pairs = list(pairs)
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {plain(value)}" for name, value in pairs)
+
+
+def plain(text: str) -> str:
+    """On one line; what would move the cursor or hide text becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def rounded(count: int | None, unit: str = "") -> str:
+    """A number in three figures, such as 860 M; a question mark for None."""
+    if count is None:
+        return "?"
+    value, prefix = float(count), 0
+    while value >= 999.5 and prefix < len(_UNITS) - 1:
+        value, prefix = value / 1000, prefix + 1
+    number = f"{value:.0f}" if value >= 99.5 or prefix == 0 else f"{value:.3g}"
+    letter = _UNITS[prefix]
+    return f"{number}{letter or (' ' if unit else '')}{unit}"
