@@ -1,0 +1,59 @@
+"""What children do: `python -m tests.hub.catalog.calls` reads calls as JSON and prints an answer a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from PIL import Image
+
+from memshield.config import make_config
+from memshield.data.source import Columns, open_source
+from memshield.errors import UserError
+from memshield.families import read_facts
+from memshield.hub.catalog.dataset import describe_dataset
+from memshield.hub.catalog.model import describe_model
+from memshield.hub.catalog.preview import preview
+from memshield.hub.catalog.search import search_datasets, search_models
+
+
+def open_for_training(dataset: str, model: str, token: None) -> Columns:
+    """What a training looks up before anything else, with the host's own token."""
+    config = make_config({"pretrained_model_name_or_path": model, "dataset_name": dataset})
+    read_facts(config)
+    return open_source(config).columns
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        describe_dataset, describe_model, open_for_training, preview, search_datasets,
+        search_models,
+    )
+}  # fmt: skip
+
+
+def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found = FUNCTIONS[name](**{"token": False, **arguments})
+    except UserError as error:
+        return {"error": {key: getattr(error, key) for key in ("field", "problem", "remedy")}}
+    return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Image.Image):
+        return {"mode": value.mode, "size": value.size, "corner": value.getpixel((0, 0))}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+if __name__ == "__main__":
+    for name, arguments in json.load(sys.stdin):
+        print(json.dumps(answer(name, arguments), default=plain))
+    print(json.dumps({"torch": "torch" in sys.modules}))
