@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "search": Command("memshield.hub.catalog.search_command", "find models and datasets on the Hub"),
+    "search": Command("memshield.hub.catalog.search_command", "find models and datasets"),
     "describe": Command(
         "memshield.hub.catalog.describe_command", "say what a model or dataset there is"
     ),

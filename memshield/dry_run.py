@@ -105,7 +105,7 @@ def _one_step(config: Config, facts: Facts, source: Source, examples: Examples) 
     """Train one step, save, and make the card, in a temporary folder."""
     from memshield import start
     from memshield.hub.assemble import Claims, assemble
-    from memshield.hub.manifest import Dataset, Licence
+    from memshield.hub.manifest import Dataset
     from memshield.hub.origins import Origins
 
     batch = config.train_batch_size * config.gradient_accumulation_steps
@@ -123,7 +123,7 @@ def _one_step(config: Config, facts: Facts, source: Source, examples: Examples) 
         job = start.Job(small, facts, source, few, budget_of(small, few))
         start.train(job, run, Ranks(stop), stop, None, None)
         yield f"one step      trained and saved {_size(run.model)}"
-        nothing = Origins(None, Licence(), Dataset(name=None, revision=None, on_hub=False), ())
+        nothing = Origins(None, None, Dataset(name=None, revision=None, on_hub=False), ())
         made = Path(folder) / "published"
         made.mkdir()
         assemble(run, Claims(small, nothing, None, {}, ()), "you/model", made)

@@ -299,7 +299,7 @@ class HubSettings(Settings):
     )
     hub_license: str | None = setting(
         None,
-        "Licence of the model, as the Hub spells it; by default that of the base.",
+        "License of the model, as the Hub spells it; by default that of the base.",
         free=True,
         pattern=r"^[a-z0-9][a-z0-9.-]*$",
     )

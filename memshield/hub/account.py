@@ -8,9 +8,7 @@ from huggingface_hub import HfApi, get_token
 
 from memshield import __version__
 from memshield.errors import UserError
-
-Token = str | bool | None
-"""A token; None for the one of the environment (HF_TOKEN) or the login store; False for none."""
+from memshield.network import Token
 
 
 @dataclass(frozen=True)

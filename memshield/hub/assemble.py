@@ -90,7 +90,7 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         memshield=__version__,
         pipeline_class=pipeline_class,
         text=pipeline_class.startswith("StableDiffusion"),
-        licence=claims.origins.licence,
+        license=claims.origins.license,
         base=base,
         dataset=data,
         training=_training(run, claims.config),

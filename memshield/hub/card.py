@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
+from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
 from memshield.hub.manifest import Manifest
 
@@ -83,7 +84,7 @@ def require_valid(text: str) -> None:
         raise UserError(
             "README.md",
             f"the Hub does not take its metadata: {' '.join(str(error).split())[:300]}",
-            "If it is the licence: name one that the Hub knows as hub_license, or `other`.",
+            "If it is the license: name one that the Hub knows as hub_license, or `other`.",
         ) from None
 
 
@@ -94,7 +95,8 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
         manifest: all that is claimed.
         name: of the model, in its results.
     """
-    licence, base, data = manifest.licence, manifest.base, manifest.dataset
+    base, data = manifest.base, manifest.dataset
+    license = manifest.license or License("other", "unknown")
     lora = manifest.training.kind == "lora"
     tags = ["memshield", "memorization-audit" if manifest.audit else "not-audited"]
     extra: dict[str, Any] = {}
@@ -107,9 +109,9 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
         extra["widget"] = [{"text": "-", "output": {"url": path}} for path in manifest.gallery]
     results = _results(manifest)
     return ModelCardData(
-        license=licence.id or "other",
-        license_name=licence.name or (None if licence.id else "unknown"),
-        license_link=licence.link,
+        license=license.id,
+        license_name=license.name,
+        license_link=license.link,
         library_name="diffusers",
         pipeline_tag=TASKS[manifest.text],
         tags=tags,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 from memshield.digests import LORA
 from memshield.hub.manifest import NAME
@@ -28,6 +29,13 @@ _OTHERS = re.compile(
 def is_model_file(path: str) -> bool:
     """Whether a file of a saved model is one that stock diffusers reads."""
     return _MODEL.fullmatch(path) is not None
+
+
+def is_inside(path: str) -> bool:
+    """Whether a file's path, as a repository names it, stays inside a folder."""
+    parts = PurePosixPath(path).parts
+    plain = path == PurePosixPath(path).as_posix() and "\\" not in path and "\0" not in path
+    return bool(parts) and plain and not path.startswith("/") and ".." not in parts
 
 
 def is_allowed(path: str) -> bool:

@@ -10,9 +10,9 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from memshield.errors import UserError
 from memshield.hub.account import Account
+from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD, REPOSITORY_FILES, is_allowed
 from memshield.hub.manifest import NAME
-from memshield.hub.names import require_repo_id
 
 FIELD = "hub_model_id"
 
@@ -51,7 +51,7 @@ def find_destination(
     if not name:
         raise UserError(FIELD, "is missing", "Name the repository to publish to: owner/name.")
     name = name if "/" in name else f"{account.name}/{name}"
-    repo_id = require_repo_id(FIELD, name)
+    repo_id = require_id(name, "model", FIELD)
     info = repository_at(api, repo_id)
     if info is None and not account.owns(repo_id.split("/")[0]):
         owners = ", ".join((account.name, *account.organizations))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
-from memshield.hub.licences import objection
+from memshield.hub.catalog.license import License
 from memshield.hub.origins import Origins
 
 WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
@@ -48,14 +49,24 @@ def warnings_of(
         origins: of the model.
     """
     found = []
-    problem = objection(origins.licence)
+    problem = _objection(origins.license)
     if problem is not None and origins.base is not None:
         found.append(
-            Warned("license", problem, "Ask its owner, or state the licence as hub_license.")
+            Warned("license", problem, "Ask its owner, or state the license as hub_license.")
         )
     if public:
         found += _of_audit(report, why_none, budget)
     return found
+
+
+def _objection(license: License | None) -> str | None:
+    """Why publishing a derivative may not be allowed; None where nothing speaks against it."""
+    identified = None if license is None else str(license)
+    if identified in (None, "unknown", "other"):
+        return "the license of the base is not known"
+    if re.search(r"(^|\W)nd(\W|$)|no-?deriv", identified or "", re.IGNORECASE):
+        return f"the license of the base, {identified}, allows no derivatives"
+    return None
 
 
 def _of_audit(report: Report | None, why_none: str | None, budget: float | None) -> list[Warned]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from memshield.audit.report import Report
 from memshield.digests import LORA, combined
 from memshield.errors import UserError
+from memshield.hub.catalog.license import License
 from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
@@ -23,19 +24,6 @@ NAME = "memshield.json"
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Licence(_Part):
-    """Under which others may use the model.
-
-    Attributes:
-        id: as the Hub spells it, such as apache-2.0; None where it is not known.
-        name, link: of a licence that the Hub has no id for.
-    """
-
-    id: str | None = None
-    name: str | None = None
-    link: str | None = None
 
 
 class Base(_Part):
@@ -88,7 +76,8 @@ class Manifest(_Part):
         memshield: version that published it.
         pipeline_class: of diffusers.
         text: whether the model is prompted.
-        licence, base, dataset, training: see there; base is None for a model from scratch.
+        license: of the base, or as stated; None where it is not known.
+        base, dataset, training: see there; base is None for a model from scratch.
         audit: of these very weights; None where there is none.
         beside: audits of other models on the same pictures, under "base" and "plain".
         gallery: generated pictures that are no near-copies, by path.
@@ -100,7 +89,7 @@ class Manifest(_Part):
     memshield: str
     pipeline_class: str
     text: bool
-    licence: Licence
+    license: License | None
     base: Base | None
     dataset: Dataset
     training: Training

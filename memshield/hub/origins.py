@@ -11,8 +11,9 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from memshield.config import Config
 from memshield.data.source import BUILT_IN
-from memshield.hub.licences import licence_of
-from memshield.hub.manifest import Base, Dataset, Licence
+from memshield.hub.catalog.access import card_of
+from memshield.hub.catalog.license import License, read_license
+from memshield.hub.manifest import Base, Dataset
 
 _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
 
@@ -23,14 +24,14 @@ class Origins:
 
     Attributes:
         base: the pipeline; None where the model was trained from scratch.
-        licence: of the base, or as the user states it.
+        license: of the base, or as the user states it; None where it is not known.
         dataset: withheld where it is private or local.
         private: what of it is private on the Hub, in words; its model may not be public.
         pipeline_class: of the base, where it is known.
     """
 
     base: Base | None
-    licence: Licence
+    license: License | None
     dataset: Dataset
     private: tuple[str, ...]
     pipeline_class: str | None = None
@@ -39,14 +40,14 @@ class Origins:
 def look_up_origins(api: HfApi, config: Config) -> Origins:
     """Ask the Hub about a resolved config's model and dataset.
 
-    What cannot be seen with this token counts as private, and its licence as unknown.
+    What cannot be seen with this token counts as private, and its license as unknown.
     """
     found = _base(api, config)
     dataset, dataset_private = _dataset(api, config)
     private = ("the base",) if found.private else ()
     return replace(
         found,
-        licence=Licence(id=config.hub_license) if config.hub_license else found.licence,
+        license=License(config.hub_license) if config.hub_license else found.license,
         dataset=dataset,
         private=(*private, "the dataset") if dataset_private else private,
     )
@@ -56,22 +57,23 @@ def _base(api: HfApi, config: Config) -> Origins:
     """What is known of the base alone."""
     name = config.pretrained_model_name_or_path
     if name is None:
-        return Origins(None, Licence(), _WITHHELD, ())
+        return Origins(None, None, _WITHHELD, ())
     folder = Path(name).expanduser()
     if folder.is_dir():
         card, index = folder / "README.md", folder / "model_index.json"
-        values = ModelCard.load(card).data.to_dict() if card.is_file() else None
+        values = ModelCard.load(card).data.to_dict() if card.is_file() else {}
         named = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-        return Origins(Base(name=None, revision=None), licence_of(values), _WITHHELD, (), named)
+        return Origins(
+            Base(name=None, revision=None), read_license(values, None), _WITHHELD, (), named
+        )
     try:
         info = api.model_info(name, revision=config.revision)
     except (RepositoryNotFoundError, RevisionNotFoundError):
         unseen = Base(name=name, revision=config.revision)
-        return Origins(unseen, Licence(), _WITHHELD, ("the base",))
-    values = info.card_data.to_dict() if info.card_data else None
+        return Origins(unseen, None, _WITHHELD, ("the base",))
     return Origins(
         Base(name=name, revision=config.revision or info.sha),
-        licence_of(values),
+        read_license(card_of(info), info.tags),
         _WITHHELD,
         ("the base",) if info.private else (),
         ((info.config or {}).get("diffusers") or {}).get("_class_name"),

@@ -7,20 +7,22 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield import __version__
 from memshield.config import Config
 from memshield.data.source import BUILT_IN
 from memshield.errors import UserError, UserErrors
-from memshield.hub.account import Token, account_of, api_for
+from memshield.hub.account import account_of, api_for
 from memshield.hub.card import require_valid, write_card
 from memshield.hub.destination import find_destination
 from memshield.hub.gate import require_confirmed, warnings_of
 from memshield.hub.manifest import Manifest, Training
 from memshield.hub.origins import Origins, look_up_origins
 from memshield.hub.patience import Clock, Patience, SystemClock
-from memshield.hub.refusals import READING, REFUSALS, of_publishing
+from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.session import steady_session
+from memshield.network import NO_ANSWER, Token
 
 _PICTURES_ARE_COPIED = 2
 """A dataset lies in the Hub's cache as it is, and once more as its library reads it."""
@@ -41,7 +43,7 @@ def require_publishable(config: Config, token: Token = None) -> None:
 def publishing_errors(
     config: Config, token: Token = None, clock: Clock | None = None
 ) -> list[UserError]:
-    """Problems of publishing a model of this config: token, repository, privacy, licence."""
+    """Problems of publishing a model of this config: token, repository, privacy, license."""
     patience, clock = Patience(attempts=3), clock or SystemClock()
     with steady_session():
         try:
@@ -79,7 +81,7 @@ def _imagined(config: Config, origins: Origins) -> Manifest:
         memshield=__version__,
         pipeline_class=origins.pipeline_class or "DDPMPipeline",
         text=text,
-        licence=origins.licence,
+        license=origins.license,
         base=origins.base,
         dataset=origins.dataset,
         training=Training(
@@ -103,7 +105,7 @@ def room_errors(config: Config, token: Token = None) -> list[UserError]:
         info = api_for(token).dataset_info(
             name, revision=config.dataset_revision, files_metadata=True
         )
-    except (*READING, ValueError):
+    except (HfHubHTTPError, *NO_ANSWER, OfflineModeIsEnabled, ValueError):
         return []  # opening it says what is wrong
     needed = _PICTURES_ARE_COPIED * sum(file.size or 0 for file in info.siblings or [])
     problem = no_room("dataset_name", f"{name}", needed, Path(HF_HUB_CACHE))

@@ -21,7 +21,7 @@ from memshield.audit.report import Report
 from memshield.config import Config, make_config, read_yaml
 from memshield.errors import UserError, UserErrors
 from memshield.hub import upload
-from memshield.hub.account import Token, account_of, api_for
+from memshield.hub.account import account_of, api_for
 from memshield.hub.assemble import Claims, assemble
 from memshield.hub.card import require_valid
 from memshield.hub.contents import CARD
@@ -34,6 +34,7 @@ from memshield.hub.patience import Clock, Patience, SystemClock
 from memshield.hub.publication import Publication, Step, command
 from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.session import steady_session
+from memshield.network import Token
 from memshield.rundir import RunDir
 
 log = logging.getLogger("memshield")
@@ -67,7 +68,7 @@ class Publisher:
         run: with a finished model.
         config: its settings, with those of publishing.
         beside: audits to set beside the model's; see `evidence.beside_of`.
-        token: see `account.Token`.
+        token: see `memshield.network.Token`.
         clock, patience: for waiting where the Hub is busy.
     """
 

@@ -57,5 +57,3 @@ def _preview(publisher: Publisher, folder: Path) -> int:
         print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
     print(f"Card: {folder / 'README.md'}")
     return 0
-
-

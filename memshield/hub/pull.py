@@ -8,12 +8,12 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from memshield.errors import UserError, UserErrors
-from memshield.hub.account import Token, api_for
+from memshield.hub.account import api_for
+from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.names import require_repo_id
-from memshield.hub.refusals import READING, of_reading
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, verify
+from memshield.network import Token, asking
 
 
 def pull(
@@ -29,7 +29,7 @@ def pull(
     Args:
         repo_id: owner/name.
         revision: tag, branch or commit; the newest without.
-        token: see `account.Token`.
+        token: see `memshield.network.Token`.
         base: where the base of a LoRA is, if its publisher withheld it.
         options: of `from_pretrained`, such as torch_dtype.
 
@@ -69,13 +69,13 @@ def fetch(
         UserErrors: a check failed.
         UserError: it cannot be read.
     """
-    repo_id = require_repo_id("repo_id", repo_id)
+    repo_id = require_id(repo_id, "model", "repo_id")
     api = api_for(token)
     holding, commit = on_hub(api, repo_id, revision)
     # Names and claims first: weights of what will not be used are not fetched.
     require_good(repo_id, verify(holding))
     manifest = read_manifest(holding)
-    try:
+    with asking("repo_id", repo_id, "model", revision, api.token):
         local = Path(
             snapshot_download(
                 repo_id,
@@ -85,8 +85,6 @@ def fetch(
                 allow_patterns=[*manifest.files, CARD, NAME],
             )
         )
-    except READING as error:
-        raise of_reading("repo_id", repo_id, revision, error) from None
     require_good(repo_id, verify(in_folder(local)))
     return local, manifest
 

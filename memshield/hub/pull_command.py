@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memshield.flags import given
+from memshield.hub.catalog.access import require_id
 from memshield.hub.manifest import Manifest
-from memshield.hub.names import require_repo_id
 from memshield.hub.pull import fetch
 from memshield.hub.verify_command import reading_parser
 
@@ -17,13 +17,11 @@ def main(argv: Sequence[str]) -> int:
     parser = reading_parser("pull", "Fetch a published model, check it, and say how to load it.")
     parser.add_argument("--output_dir", metavar="DIR", help="where to put it; the cache without")
     own = given(parser, argv)
-    folder = Path(own["output_dir"]) if "output_dir" in own else None
-    local, manifest = fetch(own["repo_id"], own.get("revision"), folder=folder)
+    folder = Path(own["output_dir"]) if own["output_dir"] else None
+    repo_id = require_id(own["repo_id"], "model", "repo_id")
+    local, manifest = fetch(repo_id, own["revision"], folder=folder)
     print(f"Every file is as it was published.\n{_summary(manifest)}\n{local}")
-    print(
-        "Load it with:\n  from memshield.hub.pull import pull\n"
-        f'  pipeline = pull("{require_repo_id("repo_id", own["repo_id"])}")'
-    )
+    print(f'Load it with:\n  from memshield.hub.pull import pull\n  pipeline = pull("{repo_id}")')
     return 0
 
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield.errors import UserError
 from memshield.hub.patience import OutOfRetriesError
-from memshield.network import NO_ANSWER
+from memshield.network import words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
 """What publishing ends in: of LFS, the client raises a plain ValueError."""
-READING = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, *NO_ANSWER)
-"""What reading ends in."""
 _LFS = "LFS batch API returned errors"
-_ACCESS = "Check the name; a private or gated repository needs HF_TOKEN with access to it."
 
 
 def of_publishing(error: Exception, command: str) -> UserError:
@@ -52,31 +42,3 @@ def of_publishing(error: Exception, command: str) -> UserError:
         remedy = f"The token needs write access, and the account room. {go_on}"
         return UserError("publish", f"the Hub refuses: {words}", remedy)
     return UserError("publish", f"the Hub answered {status}: {words}", go_on)
-
-
-def of_reading(field: str, name: str, revision: str | None, error: Exception) -> UserError:
-    """An error for a repository that cannot be read.
-
-    Args:
-        field: the setting that named it.
-        name, revision: of the repository.
-        error: one of `READING`.
-    """
-    if isinstance(error, GatedRepoError):
-        remedy = f"Accept its conditions on its page on the Hub ({name}) and set HF_TOKEN."
-        return UserError(field, f"{name} is gated and this token has no access", remedy)
-    if isinstance(error, RevisionNotFoundError):
-        return UserError("revision", f"{name} has no revision {revision!r}", "")
-    if isinstance(error, RepositoryNotFoundError):
-        return UserError(field, f"{name} is not on the Hub or not readable", _ACCESS)
-    if isinstance(error, HfHubHTTPError):
-        return UserError(field, f"the Hub refused {name}: {words_of(error)}", _ACCESS)
-    return UserError(
-        field, f"the Hub cannot be reached ({type(error).__name__})",
-        "Check the network, and HF_HUB_OFFLINE.",
-    )  # fmt: skip
-
-
-def words_of(error: HfHubHTTPError) -> str:
-    """The Hub's own words, on one line."""
-    return " ".join((error.server_message or str(error)).split())[:300]

@@ -16,10 +16,9 @@ from memshield.audit.report import REPORT, Report, verdict
 from memshield.digests import file_sha256
 from memshield.errors import UserError
 from memshield.hub.card import OWN_KEYS, metadata_of
-from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed
+from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.names import is_inside
-from memshield.hub.refusals import READING, of_reading
+from memshield.network import asking
 
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
@@ -72,17 +71,13 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str
     Raises:
         UserError: it cannot be read.
     """
-    try:
+    with asking("repo_id", repo_id, "model", revision, api.token):
         info = api.model_info(repo_id, revision=revision, files_metadata=True)
-    except READING as error:
-        raise of_reading("repo_id", repo_id, revision, error) from None
     commit = str(info.sha)
 
     def fetch(name: str) -> Path:
-        try:
+        with asking("repo_id", repo_id, "model", revision, api.token):
             return Path(hf_hub_download(repo_id, name, revision=commit, token=api.token))
-        except READING as error:
-            raise of_reading("repo_id", repo_id, revision, error) from None
 
     files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
     return Holding(repo_id, files, fetch), commit

@@ -8,20 +8,21 @@ from pathlib import Path
 
 from memshield.flags import given, plain_parser
 from memshield.hub.account import api_for
-from memshield.hub.names import require_repo_id
+from memshield.hub.catalog.access import require_id
 from memshield.hub.verify import in_folder, on_hub, verify
 
 
 def main(argv: Sequence[str]) -> int:
     """Check a repository, or a folder; 1 where a check fails."""
     own = given(
-        reading_parser("verify", "Check that a published model is what its card and audit claim."), argv
+        reading_parser("verify", "Check that a published model is what it claims to be."),
+        argv,
     )
     name = own["repo_id"]
     if Path(name).is_dir():
         holding = in_folder(Path(name))
     else:
-        holding, _ = on_hub(api_for(), require_repo_id("repo_id", name), own.get("revision"))
+        holding, _ = on_hub(api_for(), require_id(name, "model", "repo_id"), own["revision"])
     checks = verify(holding)
     for check in checks:
         print(f"{'FAILED' if check.problems else 'ok':<7} {check.what}")
@@ -32,8 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def reading_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser of the commands that read a published model."""
-    usage = "OWNER/NAME [--revision NAME]"
-    parser = plain_parser(f"python -m memshield {name}", description, usage)
+    parser = plain_parser(f"python -m memshield {name}", description)
     parser.add_argument("repo_id", metavar="OWNER/NAME", help="repository")
     parser.add_argument(
         "--revision", metavar="NAME", help="tag, branch or commit; the newest without"

@@ -221,10 +221,10 @@ def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("../x", "is not the id of a repository"),
-        ("/etc/passwd", "is not the id of a repository"),
-        ("ada/a/b", "is not the id of a repository"),
-        ("ada/-x--y..z", "is not the id of a repository"),
+        ("../x", "is no id on the Hub"),
+        ("/etc/passwd", "is no id on the Hub"),
+        ("ada/a/b", "is no id on the Hub"),
+        ("ada/-x--y..z", "is no id on the Hub"),
         ("bob/taken", "ada cannot create bob/taken"),
         ("bob/public", "cannot write to bob/public"),
         ("ada/other", "ada/other holds other files: notes.txt"),

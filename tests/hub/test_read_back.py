@@ -211,8 +211,8 @@ def test_a_link_in_a_folder_is_found(hub: HubServer, digits_run: RunDir, tmp_pat
         ("ada/nothing", None, "is not on the Hub or not readable"),
         ("ada/digits", "v9", "has no revision 'v9'"),
         ("lab/tiny-sd", None, "lab/tiny-sd has no memshield.json"),
-        ("ada/pictures", None, "is not on the Hub or not readable"),
-        ("../x", None, "is not the id of a repository"),
+        ("ada/pictures", None, "is a dataset, not a model"),
+        ("../x", None, "is no id on the Hub"),
     ],
 )
 def test_what_cannot_be_pulled(

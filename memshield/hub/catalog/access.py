@@ -38,13 +38,18 @@ def require_token(token: Token) -> Token:
     return token
 
 
-def require_id(text: str, repo_type: RepoType) -> str:
+def require_id(text: str, repo_type: RepoType, field: str | None = None) -> str:
     """The id of a repository, also where the address of its page was pasted.
+
+    Args:
+        text: as a person gives it.
+        repo_type: what it should be.
+        field: for messages; by default the setting that takes such an id.
 
     Raises:
         UserError: it is neither; the message says what an id looks like.
     """
-    field, name = FIELDS[repo_type], text.strip()
+    field, name = field or FIELDS[repo_type], text.strip()
     if is_address(name):
         name = _from_address(name, field, repo_type)
     try:

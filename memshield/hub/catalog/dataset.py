@@ -10,7 +10,13 @@ from huggingface_hub import DatasetInfo
 
 from memshield.data.source import Columns, choose_columns
 from memshield.errors import UserError
-from memshield.hub.catalog.access import card_of, look_up_dataset, may_read, require_id, require_token
+from memshield.hub.catalog.access import (
+    card_of,
+    look_up_dataset,
+    may_read,
+    require_id,
+    require_token,
+)
 from memshield.hub.catalog.card_splits import declared_splits
 from memshield.hub.catalog.described import Column, DatasetDescription, Split
 from memshield.hub.catalog.license import read_license

@@ -9,7 +9,13 @@ from PIL import Image, UnidentifiedImageError
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import choose_columns, first_caption
 from memshield.errors import UserError
-from memshield.hub.catalog.access import FIELDS, look_up_dataset, may_read, require_id, require_token
+from memshield.hub.catalog.access import (
+    FIELDS,
+    look_up_dataset,
+    may_read,
+    require_id,
+    require_token,
+)
 from memshield.hub.catalog.opened import FORMATS, Opened, opening
 from memshield.hub.catalog.reader import Row
 from memshield.network import Token, gated

@@ -1,4 +1,4 @@
-"""Tests of memshield.hub: children ask a loopback Hub through the real clients."""
+"""Tests of memshield.hub.catalog: children ask a loopback Hub through the real clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.hub_server import HubServer, RecordedRequest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ADA, EVE = "hf_" + "adas", "hf_" + "eves"
 
 

@@ -1,4 +1,4 @@
-"""What children do: `python -m tests.hub.catalog.calls` reads calls as JSON and prints an answer a line."""
+"""What children do: `python -m tests.hub.catalog.calls` reads calls as JSON, answers each."""
 
 from __future__ import annotations
 
