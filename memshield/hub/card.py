@@ -110,8 +110,8 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
     results = _results(manifest)
     return ModelCardData(
         license=license.id,
-        license_name=license.name,
-        license_link=license.link,
+        license_name=_one_line(license.name),
+        license_link=_one_line(license.link),
         library_name="diffusers",
         pipeline_tag=TASKS[manifest.text],
         tags=tags,
@@ -159,7 +159,8 @@ def _results(manifest: Manifest) -> list[EvalResult]:
 
 
 def _result(kind: str, name: str, value: float, dataset: dict[str, Any]) -> EvalResult:
-    return EvalResult(metric_type=kind, metric_name=name, metric_value=round(value, 6), **dataset)
+    named = _one_line(name)
+    return EvalResult(metric_type=kind, metric_name=named, metric_value=round(value, 6), **dataset)
 
 
 def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
@@ -190,6 +191,11 @@ def _row(name: str, report: Report) -> dict[str, str]:
 
 def _interval(found: tuple[float, float]) -> str:
     return f"{percent(found[0])} to {percent(found[1])}"
+
+
+def _one_line(text: str | None) -> str | None:
+    """What stands on a foreign card, as one line of this one's metadata."""
+    return " ".join(text.split())[:200] if text else None
 
 
 def _commit(revision: str | None) -> Plain | None:

@@ -1,0 +1,158 @@
+"""The card: what it says, and that nothing but its template makes markup of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from memshield.audit.report import Memorization, Report
+from memshield.errors import UserError
+from memshield.hub.card import escape, metadata_of, write_card
+from memshield.hub.catalog.license import License
+from memshield.hub.manifest import NAME, Base, Dataset, Manifest, Training
+from tests.audit.reports import report_of
+from tests.hub.claims import manifest_of
+
+HOSTILE = [
+    "](https://evil.example) [x",
+    "<script>alert(1)</script>",
+    "a | b\n\n# heading\n- item",
+    "{{ 1111 * 9 }} {% raw %} `code` ~~~ ![x](y)",
+    "---\nlicense: mit\n---",
+]
+
+
+def front(card: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(card.split("---\n")[1]))
+
+
+def test_a_card_with_an_audit() -> None:
+    manifest = manifest_of(beside={"base": report_of(-0.01, 0.9), "plain": report_of(0.4, 0.4)})
+    card = write_card(manifest, "ada/lora")
+    assert 'DiffusionPipeline.from_pretrained("lab/tiny-sd", revision="0123456789abcdef' in card
+    assert 'load_lora_weights("ada/lora")' in card
+    assert "| this model | 11 % | 1.0 % | 10 % | 7.0 % to 13 % |" in card
+    assert re.search(r"\| base \|.*\n\| plain \| 41 % ", card)
+    assert "not differential privacy" in card
+    assert "bibtex" in card
+    data = front(card)
+    assert data["base_model_relation"] == "adapter"
+    assert data["pipeline_tag"] == "text-to-image"
+    assert {"memshield", "lora", "memorization-audit"} <= set(data["tags"])
+    results = ModelCard(card).data.get("eval_results")
+    assert results is not None
+    found = {result.metric_type: result.metric_value for result in results}
+    assert found["memorization_excess"] == 0.1
+    assert found["kid"] == 0.5
+
+
+def test_a_full_model_from_scratch_and_without_an_audit() -> None:
+    training = Training(
+        kind="full", resolution=8, pictures=10, steps=2,
+        settings={"num_shards": 1, "num_rounds": 1, "skip_threshold": 0.0},
+    )  # fmt: skip
+    manifest = manifest_of(
+        training=training, audit=None, base=None, text=False, pipeline_class="DDPMPipeline",
+        dataset=Dataset(name=None, revision=None, on_hub=False), license=None,
+    )  # fmt: skip
+    card = write_card(manifest, "ada/digits")
+    assert "Not audited" in card
+    assert "by plain training, without mitigation" in card
+    assert "a dataset that is withheld" in card
+    assert 'DDIMPipeline.from_pretrained("ada/digits")' in card
+    data = front(card)
+    assert (data["license"], data["license_name"]) == ("other", "unknown")
+    assert not {"datasets", "base_model", "model-index"} & data.keys()
+
+
+def test_a_base_that_is_withheld() -> None:
+    card = write_card(manifest_of(base=Base(name=None, revision=None)), "ada/lora")
+    assert 'from_pretrained("the base pipeline")' in card
+    assert "base_model" not in front(card)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_stay_names(text: str) -> None:
+    report = report_of(0.1, 0.5)
+    headline = report.headline.model_copy(update={"space": text, "statistic": text})
+    report = report.model_copy(
+        update={
+            "memorization": (headline,),
+            "limits": (text,),
+            "verdict": text,
+        }
+    )
+    training = Training(
+        kind="full", resolution=8, pictures=1, steps=1,
+        settings={"num_shards": 4, "num_rounds": 1, "skip_threshold": 0.5, "lr_scheduler": text},
+    )  # fmt: skip
+    usual = write_card(manifest_of(training=training), "ada/lora").split("---\n", 2)[2]
+    card = write_card(
+        manifest_of(audit=report, training=training, license=License("mit", text, text)),
+        "ada/lora",
+    )
+    body = card.split("---\n", 2)[2]
+    for markup in ("\n# heading", "\n- item", "<script>", "](https://evil", "![x](y)", "\n---"):
+        unescaped = rf"(?<!\\){re.escape(markup)}"
+        assert len(re.findall(unescaped, body)) == len(re.findall(unescaped, usual)), markup
+    assert "9999" not in body
+    assert front(card)["license"] == "mit"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_escaping_keeps_to_one_line(text: str) -> None:
+    escaped = escape(text)
+    assert "\n" not in escaped
+    assert not re.search(r"(?<!\\)[<>`|\[\]#]", escaped)
+
+
+def test_a_revision_is_put_into_code_only_if_it_is_a_commit() -> None:
+    base = Base(name="lab/tiny-sd", revision='main"); import os; ("')
+    assert "import os" not in write_card(manifest_of(base=base), "ada/lora")
+
+
+def test_an_audit_that_cannot_say() -> None:
+    report = report_of(None, 0.5)
+    card = write_card(manifest_of(audit=report), "ada/lora")
+    assert "| this model | cannot say |" in card
+    assert "memorization_excess" not in card
+
+
+def test_claims_are_read_back(tmp_path: Path) -> None:
+    manifest = manifest_of(beside={"plain": report_of(0.4, 0.4)}, gallery=("samples/0.png",))
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path / NAME) == manifest
+    assert manifest.tag == Manifest.read(tmp_path / NAME).tag
+    assert manifest.tag != manifest_of().tag
+    assert (
+        metadata_of(manifest, "x").to_dict()
+        == metadata_of(Manifest.read(tmp_path / NAME), "x").to_dict()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ('{"version": 9}', "is of version 9"),
+        ('{"version": 1}', "is not valid: memshield"),
+        ("[]", "is not valid"),
+        ('{"version": 1, "files": {}}', "is not valid"),
+    ],
+)
+def test_claims_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(UserError, match=words):
+        Manifest.read(tmp_path / NAME)
+    with pytest.raises(UserError, match="cannot be read"):
+        Manifest.read(tmp_path / "nothing")
+
+
+def test_reports_keep_their_type() -> None:
+    assert isinstance(manifest_of().audit, Report)
+    assert isinstance(manifest_of().audit.headline, Memorization)  # type: ignore[union-attr]

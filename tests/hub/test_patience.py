@@ -1,0 +1,68 @@
+"""How long is waited, on a clock that nobody has to wait for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from memshield.hub.patience import OutOfRetriesError, Patience, TryAgainError
+from tests.hub.conftest import FakeClock
+
+
+def failing(times: int, *asked: str) -> tuple[list[int], object]:
+    calls: list[int] = []
+
+    def call() -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise TryAgainError("busy", asked[len(calls) - 1] if asked else None)
+        return "done"
+
+    return calls, call
+
+
+def waited(clock: FakeClock, times: int, *asked: str, **changes: float) -> list[float]:
+    told: list[str] = []
+    _, call = failing(times, *asked)
+    patience = Patience(**changes)  # type: ignore[arg-type]
+    assert patience.keep_trying(call, clock, told.append) == "done"  # type: ignore[arg-type]
+    assert len(told) == times
+    return clock.slept
+
+
+def test_waits_double_up_to_the_longest(clock: FakeClock) -> None:
+    assert waited(clock, 6, most=10) == [1, 2, 4, 8, 10, 10]
+
+
+def test_the_hub_may_ask_for_seconds_or_a_time(clock: FakeClock) -> None:
+    later = datetime.fromtimestamp(clock.time(), UTC) + timedelta(seconds=30)
+    date = format_datetime(later, usegmt=True)
+    # The other times are ours: what the Hub asks does not double them.
+    assert waited(clock, 4, "5", date, "soon", "") == [5, 25, 1, 2]
+
+
+def test_a_time_that_is_past_is_now(clock: FakeClock) -> None:
+    assert waited(clock, 1, "Wed, 21 Oct 2015 07:28:00 GMT") == [0]
+    clock.slept.clear()
+    assert waited(clock, 1, "Wed, 21 Oct 2015 07:28:00") == [0]
+
+
+def test_patience_ends(clock: FakeClock) -> None:
+    calls, call = failing(100)
+    with pytest.raises(OutOfRetriesError) as error:
+        Patience(attempts=3).keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
+    assert (error.value.attempts, len(calls), clock.slept) == (3, 3, [1, 2])
+    calls, call = failing(100, "901")
+    with pytest.raises(OutOfRetriesError):
+        Patience().keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
+    assert len(calls) == 1
+
+
+def test_other_errors_pass(clock: FakeClock) -> None:
+    def call() -> None:
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        Patience().keep_trying(call, clock, lambda words: None)
