@@ -20,7 +20,7 @@ def rows() -> list[str]:
     outer, ranks, cached = result("outer_cpu"), result("ranks_cpu"), result("cached_cpu")
     loops, planted = result("diffusers_loops_cpu"), result("planted_cpu")
     search, whole = result("neighbours_cpu"), result("neighbours_whole_cpu")
-    page = result("report_page")
+    page, publish = result("report_page"), result("publish")
     named = sum(planted["named_with_source"].values())
     ours_over_theirs = ", ".join(
         f"{loops[name]['ratio']:.3f}" for name in ("digits", "lora_encoding_every_step",
@@ -51,6 +51,9 @@ def rows() -> list[str]:
         f"{planted['fresh_named_by_chance']} |",
         f"| report of an audit of 10,000 pictures: size, and until a browser shows it | "
         f"{page['bytes'] / 1000:.0f} kB, {page['seconds_to_show']:.2f} s |",
+        f"| publishing {publish['config']['bytes'] / 1e9:.1f} GB, and pulling it: memory above the "
+        f"process's start | {publish['publish']['above_start_bytes'] / 1e6:.0f} MB, "
+        f"{publish['pull']['above_start_bytes'] / 1e6:.0f} MB |",
         f"| low-rank mean of LoRAs: largest difference to a dense SVD | "
         f"{low['largest_difference']:.1e} |",
     ]

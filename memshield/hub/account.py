@@ -49,7 +49,7 @@ def account_of(api: HfApi) -> Account:
     """Who is signed in.
 
     Raises:
-        UserError: there is no token.
+        UserError: there is no token, or one that may only read.
     """
     if not api.token:
         raise UserError(
@@ -57,4 +57,8 @@ def account_of(api: HfApi) -> Account:
             "Set HF_TOKEN, or run `hf auth login`; the token needs write access.",
         )  # fmt: skip
     found = api.whoami()
+    if (found.get("auth") or {}).get("accessToken", {}).get("role") == "read":
+        raise UserError(
+            "HF_TOKEN", "the token may only read", "Make one with write access to publish."
+        )
     return Account(found["name"], tuple(one["name"] for one in found.get("orgs", [])))
