@@ -54,6 +54,11 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(redact(f"{error.filename or argv[0]}: {error.strerror}"), file=sys.stderr)
+        return 2
     return code
 
 

@@ -18,7 +18,7 @@ from memshield.data.source import Source, open_source
 from memshield.errors import UserError, UserErrors
 from memshield.families import Facts, read_facts, resolve
 from memshield.hub.preflight import no_room, publishing_errors, room_errors
-from memshield.launch import require_hardware
+from memshield.launch import require_hardware, require_usable
 from memshield.plan import budget_of, can_cache, disk_of, require_captions
 from memshield.ranks import Ranks
 from memshield.rundir import RunDir, write_text
@@ -55,6 +55,7 @@ def dry_run(config: Config) -> Iterator[str]:
         UserErrors: every problem that was found.
     """
     found = _Found(config, [])
+    found.check(lambda: require_usable(RunDir(config.output_dir)))
     found.check(lambda: _model(found))
     found.check(lambda: _data(found))
     if config.hub_model_id:

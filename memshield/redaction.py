@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
+import traceback
+from types import TracebackType
 
 _SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bhf_oauth_[\w.-]{20,}|\bapi_org_[A-Za-z0-9]{20,}")
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"']+")
@@ -12,12 +15,17 @@ _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _SHORTEST = 6
 _LIBRARIES = ("huggingface_hub", "datasets", "diffusers", "transformers", "accelerate", "httpx2")
 HIDDEN = "[token]"
+_known: set[str] = set()
+
+
+def remember(token: str) -> None:
+    """Redact this token from now on, whatever it looks like."""
+    _known.add(token)
 
 
 def redact(text: str) -> str:
     """The text without anything that is a token, or looks like one of the Hub's."""
-    for name in _VARIABLES:
-        token = os.environ.get(name, "").strip()
+    for token in (*_known, *(os.environ.get(name, "").strip() for name in _VARIABLES)):
         if len(token) >= _SHORTEST:
             text = text.replace(token, HIDDEN)
     return _BEARER.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
@@ -40,8 +48,15 @@ class _Redacting(logging.Formatter):
 
 
 def guard_logging() -> None:
-    """Redact what is logged by this process, by the libraries that speak to the Hub as well."""
+    """Redact what this process logs, the libraries that speak to the Hub too, and tracebacks."""
+    sys.excepthook = _print_redacted
     for name in (None, *_LIBRARIES):
         for handler in logging.getLogger(name).handlers:
             if not isinstance(handler.formatter, _Redacting):
                 handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
+
+
+def _print_redacted(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    print(redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr)

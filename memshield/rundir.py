@@ -88,7 +88,9 @@ class RunDir:
         for line in lines:
             # A writer that was killed, or found the disk full, leaves a torn line.
             with contextlib.suppress(json.JSONDecodeError):
-                events.append(json.loads(line))
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    events.append(event)
         return events
 
 

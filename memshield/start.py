@@ -74,7 +74,8 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
     if earlier is not None:
         require_same(config, earlier)
     require_hardware(config)
-    require_publishable(config)
+    if earlier is None:
+        require_publishable(config)
     remove_leftovers(run.path)
     remove_leftovers(run.rounds)
     source = open_source(config)

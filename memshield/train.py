@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import time
 import traceback
@@ -103,6 +104,8 @@ def _dry_run(config: Config, ranks: Ranks) -> int:
     if ranks.is_first:
         from memshield.dry_run import dry_run
 
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+            os.environ.pop(name, None)  # the others are gone: nobody would meet it
         for line in dry_run(config):
             print(line, flush=True)
     return 0
@@ -123,6 +126,9 @@ def _publish(run: RunDir, config: Config) -> int:
         published = Publisher(*open_to_publish(run.path, **changes)).publish()
     except UserError as error:
         print(f"Trained, but not published.\n{redact(str(error))}", file=sys.stderr)
+        return NOT_PUBLISHED
+    except OSError as error:
+        print(f"Trained, but not published: {error.strerror}", file=sys.stderr)
         return NOT_PUBLISHED
     log.info("Published: %s", published.url)
     return 0

@@ -189,4 +189,4 @@ class Comparison:
 def _renumbered(findings: Findings, whole: Ints) -> Findings:
     """Places among all generated pictures, the broken ones counted."""
     pairs = [replace(pair, generated=int(whole[pair.generated])) for pair in findings.pairs]
-    return replace(findings, pairs=pairs)
+    return replace(findings, pairs=pairs, beyond=whole[findings.beyond])

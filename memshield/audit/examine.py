@@ -87,11 +87,13 @@ class Findings:
         measures: for the report.
         pairs: most suspicious first; private.
         at_risk: training pictures given back most often; private.
+        beyond: [M] places of all generated pictures beyond the threshold.
     """
 
     measures: list[Memorization]
     pairs: list[Pair]
     at_risk: list[AtRisk]
+    beyond: npt.NDArray[np.int64]
 
 
 def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
@@ -170,7 +172,7 @@ def search_pixels(
     at_risk = most_at_risk(
         found.index[:, 0], beyond, sets.groups, draws=draws, skips=skips, limit=shown
     )
-    return Findings(measures, pairs, at_risk)
+    return Findings(measures, pairs, at_risk, np.flatnonzero(beyond))
 
 
 def search_features(

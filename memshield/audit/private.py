@@ -17,7 +17,7 @@ from PIL import Image
 
 from memshield.audit.examine import Findings, Sets
 from memshield.audit.page import environment
-from memshield.audit.report import PRIVATE
+from memshield.audit.report import IMAGES_RECORD, PRIVATE
 from memshield.rundir import write_text
 
 _SIDE = 128
@@ -28,6 +28,8 @@ def write_private(
 ) -> None:
     """Write private.json and private.html.
 
+    private.json holds the record of the pictures too: a later set of them is another one.
+
     Args:
         findings: of the search in pixels.
         sets: the pictures.
@@ -37,8 +39,15 @@ def write_private(
     """
     pairs = [{**asdict(pair), "training": int(index[pair.training])} for pair in findings.pairs]
     at_risk = [{**asdict(one), "index": int(index[one.index])} for one in findings.at_risk]
-    text = json.dumps({"version": 1, "pairs": pairs, "at_risk": at_risk}, indent=1)
-    write_text(folder / PRIVATE, text + "\n")
+    record = folder / IMAGES_RECORD
+    values = {
+        "version": 1,
+        "images": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None,
+        "pairs": pairs,
+        "beyond": findings.beyond.tolist(),
+        "at_risk": at_risk,
+    }
+    write_text(folder / PRIVATE, json.dumps(values, indent=1) + "\n")
     page = environment().get_template("private.html.jinja").render(
         title=title,
         at_risk=[

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memshield.errors import UserError
 from memshield.rundir import write_text
@@ -125,6 +125,13 @@ class Memorization(_Part):
     curve: tuple[CurvePoint, ...] = ()
     figures: dict[str, float] = {}
 
+    @model_validator(mode="after")
+    def _figures_are_all_there_or_none(self) -> Memorization:
+        found = (self.share, self.control, self.excess, self.excess_interval)
+        if len({one is None for one in found}) > 1:
+            raise ValueError("share, control, excess and its interval belong together")
+        return self
+
 
 class Attack(_Part):
     """A membership-inference attack."""
@@ -168,7 +175,7 @@ class Report(_Part):
     data: Data
     generated: Generated
     verdict: str
-    memorization: tuple[Memorization, ...]
+    memorization: tuple[Memorization, ...] = Field(min_length=1)
     membership: tuple[Attack, ...] = ()
     quality: tuple[Quality, ...] = ()
     missing: tuple[Missing, ...] = ()
@@ -202,7 +209,7 @@ class Report(_Part):
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError("report", f"cannot read {path}: {error.strerror}", "") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError("report", f"{path} is not JSON", "Audit again.") from None
         if isinstance(values, dict) and values.get("version") != VERSION:
             raise UserError(

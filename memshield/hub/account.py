@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, get_token
 from memshield import __version__
 from memshield.errors import UserError
 from memshield.network import Token
+from memshield.redaction import remember
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Account:
 
     Attributes:
         name: of the user.
-        organizations: in which the user is.
+        organizations: in which the user may write.
     """
 
     name: str
@@ -30,9 +31,10 @@ class Account:
 
 def own_token(token: Token = None) -> str | None:
     """The token to use, from the environment or the login store where none is given."""
-    if isinstance(token, str):
-        return token
-    return None if token is False else get_token()
+    found = token if isinstance(token, str) else None if token is False else get_token()
+    if found:
+        remember(found)
+    return found
 
 
 def api_for(token: Token = None) -> HfApi:
@@ -61,4 +63,5 @@ def account_of(api: HfApi) -> Account:
         raise UserError(
             "HF_TOKEN", "the token may only read", "Make one with write access to publish."
         )
-    return Account(found["name"], tuple(one["name"] for one in found.get("orgs", [])))
+    writable = [one for one in found.get("orgs") or () if one.get("roleInOrg") != "read"]
+    return Account(found["name"], tuple(one["name"] for one in writable))

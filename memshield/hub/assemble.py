@@ -15,8 +15,9 @@ from memshield.audit.page import write_page
 from memshield.audit.report import PAGE, REPORT, Report
 from memshield.config import Config
 from memshield.data.examples import Examples
-from memshield.digests import LORA, file_sha256, weights_sha256
+from memshield.digests import file_sha256, weights_sha256
 from memshield.errors import UserError, UserErrors
+from memshield.hub import index as index_of
 from memshield.hub.card import write_card
 from memshield.hub.contents import CARD, EVIDENCE, is_model_file
 from memshield.hub.evidence import published
@@ -34,7 +35,7 @@ _TRAINING = (
     "random_flip", "center_crop", "prediction_type",
 )  # fmt: skip
 _LORA = ("rank", "lora_alpha", "lora_dropout")
-_PRIVATE_KEYS = ("_name_or_path", "_commit_hash")
+_PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash", "special_tokens_map_file")
 """What libraries note of where a config was read from."""
 
 
@@ -69,22 +70,16 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
     Raises:
         UserErrors: naming every file that must not be published, and why.
     """
-    names = [path.relative_to(run.model).as_posix() for path in _files(run.model)]
-    for name in filter(is_model_file, names):
-        _take(run.model / name, folder / name)
-    pipeline_class = _pipeline_class(folder, claims.origins)
+    pipeline_class = _take_model(run.model, folder, claims.origins)
     base, data = claims.origins.base, claims.origins.dataset
-    base_name = base.name if base else None
-    evidence: dict[str, Report] = {}
-    for name, report in {"": claims.report, **claims.beside}.items():
-        if report is not None:
-            shown = name or repo_id.split("/")[-1]
-            evidence[name] = published(report, shown, base_name, withheld=data.name is None)
-    audit = evidence.pop("", None)
-    if audit is not None:
+    beside = {name: published(one, name, None, data) for name, one in claims.beside.items()}
+    audit = None
+    if claims.report is not None:
+        name = repo_id.split("/")[-1]
+        audit = published(claims.report, name, base.name if base else None, data)
         (folder / EVIDENCE).mkdir()
         audit.write(folder / EVIDENCE / REPORT)
-        write_page(audit, folder / EVIDENCE / PAGE, list(evidence.values()))
+        write_page(audit, folder / EVIDENCE / PAGE, list(beside.values()))
     gallery = write_gallery(run, claims.report, folder)
     manifest = Manifest(
         memshield=__version__,
@@ -95,11 +90,15 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         dataset=data,
         training=_training(run, claims.config),
         audit=audit,
-        beside=evidence,
+        beside=beside,
         gallery=gallery,
         confirmed=tuple(sorted(claims.confirmed)),
         files={path.relative_to(folder).as_posix(): file_sha256(path) for path in _files(folder)},
     )
+    if audit is not None and audit.target.weights != manifest.weights:
+        raise UserError(
+            "publish", "the model changed while it was being published", "Publish again."
+        )
     manifest.write(folder)
     (folder / CARD).write_text(write_card(manifest, repo_id), encoding="utf-8")
     _require_clean(folder, run, claims.config)
@@ -110,14 +109,42 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def _take_model(model: Path, folder: Path, origins: Origins) -> str:
+    """Take over what stock diffusers reads of a saved model; its pipeline class.
+
+    Raises:
+        UserError: it is no whole model of safetensors weights.
+    """
+    index, parts = model / index_of.NAME, None
+    pipeline_class = origins.pipeline_class or "StableDiffusionPipeline"
+    names = [path.relative_to(model).as_posix() for path in _files(model)]
+    try:
+        if index.is_file():
+            pipeline_class, parts = index_of.read_index(index.read_text(encoding="utf-8"))
+        lacks = index_of.is_whole(names, parts)
+    except ValueError as error:
+        lacks = str(error)
+    if lacks is not None:
+        raise UserError("model", f"is not one that can be published: {lacks}", "Train it anew.")
+    for name in names:
+        # A folder that is no part of the pipeline is nothing that diffusers reads.
+        inside = "/" not in name or name.split("/")[0] in (parts or ())
+        if inside and is_model_file(name):
+            _take(model / name, folder / name)
+    return pipeline_class
+
+
 def _take(source: Path, target: Path) -> None:
     """A weight file as a hard link where that can be, a settings file without private keys."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.suffix == ".json":
         text = source.read_text(encoding="utf-8")
-        values = json.loads(text)
-        if isinstance(values, dict) and any(key in values for key in _PRIVATE_KEYS):
-            kept = {key: value for key, value in values.items() if key not in _PRIVATE_KEYS}
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise UserError("model", f"{target.name} is not valid JSON", "Train it anew.") from None
+        kept = _without_private_keys(values)
+        if kept != values:
             text = json.dumps(kept, indent=2) + "\n"
         target.write_text(text, encoding="utf-8")
         return
@@ -127,18 +154,20 @@ def _take(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _pipeline_class(folder: Path, origins: Origins) -> str:
-    """Of the model, or for a LoRA of its base."""
-    path = folder / "model_index.json"
-    if path.is_file():
-        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
-    if not (folder / LORA).is_file():
-        raise UserError("model", "holds no model that diffusers loads", "Train it to its end.")
-    return origins.pipeline_class or "StableDiffusionPipeline"
+def _without_private_keys(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_without_private_keys(one) for one in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: _without_private_keys(one) for key, one in values.items() if key not in _PRIVATE_KEYS
+    }
 
 
 def _training(run: RunDir, config: Config) -> Training:
     lora = config.training == "lora"
+    if not run.examples.is_file():
+        raise UserError("run", f"{run.path} has no {run.examples.name}", "Train it anew.")
     names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ())]
     values: dict[str, Any] = {name: getattr(config, name) for name in names}
     return Training(
@@ -150,16 +179,15 @@ def _training(run: RunDir, config: Config) -> Training:
     )
 
 
-def _steps(run: RunDir) -> int:
-    """Optimizer steps until the round that is the model."""
-    ends = {
-        event["round"]: event["step"] for event in run.read_events() if event["type"] == "round"
-    }
+def _steps(run: RunDir) -> int | None:
+    """Optimizer steps until the round that is the model; None where that is not known."""
+    rounds = [event for event in run.read_events() if event.get("type") == "round"]
+    ends = {event.get("round"): event.get("step") for event in rounds}
     wanted = weights_sha256(run.model)
-    for number in sorted(ends, reverse=True):
-        if weights_sha256(run.rounds / str(number)) == wanted:
-            return int(ends[number])
-    return int(max(ends.values(), default=0))
+    for number in sorted(path for path in run.rounds.glob("*") if path.name.isdecimal()):
+        if weights_sha256(number) == wanted:
+            return ends.get(int(number.name))
+    return None
 
 
 def _require_clean(folder: Path, run: RunDir, config: Config) -> None:

@@ -22,7 +22,7 @@ TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
 OWN_KEYS = (
     "base_model", "base_model_relation", "datasets", "license", "license_name", "license_link",
-    "library_name", "pipeline_tag", "model-index",
+    "library_name", "pipeline_tag", "model-index", "widget",
 )  # fmt: skip
 """Metadata that must say what memshield.json says."""
 
@@ -62,6 +62,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         manifest=manifest,
         base=Plain(manifest.base.name) if manifest.base and manifest.base.name else None,
         base_revision=_commit(manifest.base.revision if manifest.base else None),
+        base_variant=_variant(manifest.base.variant if manifest.base else None),
         rows=[_row(model, report) for model, report in _reports(manifest)],
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
@@ -70,6 +71,13 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         stochastic=manifest.pipeline_class == "DDPMPipeline",
     )
     return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
+
+
+def evidence_of(manifest: Manifest) -> str:
+    """The part of the card that says how much is given back, whatever the repository is called."""
+    body = write_card(manifest, "owner/name")
+    start = body.index("\n## How much does it give back?")
+    return body[start : body.index("\n## How it was trained")]
 
 
 def require_valid(text: str) -> None:
@@ -196,6 +204,11 @@ def _interval(found: tuple[float, float]) -> str:
 def _one_line(text: str | None) -> str | None:
     """What stands on a foreign card, as one line of this one's metadata."""
     return " ".join(text.split())[:200] if text else None
+
+
+def _variant(name: str | None) -> Plain | None:
+    found = re.fullmatch(r"[a-z0-9]{1,20}", name or "")
+    return Plain(name) if found and name else None
 
 
 def _commit(revision: str | None) -> Plain | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from memshield.audit.report import REPORT, Missing, Report
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
+from memshield.hub.manifest import Dataset
 from memshield.rundir import RunDir
 
 WITHHELD = "withheld"
+_NAME = re.compile(r"[A-Za-z0-9][\w .-]{0,40}")
 
 
 def audit_of_model(run: RunDir) -> tuple[Report | None, str | None]:
@@ -48,19 +51,31 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
     base = run.path / "audit" / "base" / REPORT
     if base.is_file():
         found["base"] = Report.read(base)
+    if "base" in found and not _are_alike(found["base"], report):
+        del found["base"]  # of an earlier audit; nobody named it
     for word in named:
         name, sign, place = word.partition("=")
-        name, place = (name, place) if sign else ("plain", name)
+        if not sign or Path(word).exists():
+            name, place = "plain", word
+        if not _NAME.fullmatch(name) or name in (*found, "base", "this model"):
+            raise UserError(
+                "beside",
+                f"{name!r} is no name for an audit beside the model's, or is taken",
+                "Give NAME=PATH, with a name of letters and digits of its own.",
+            )
         found[name] = _read(Path(place))
-    for name, other in found.items():
-        same = other.data.fingerprint == report.data.fingerprint
-        if not same or other.data.resolution != report.data.resolution:
+        if not _are_alike(found[name], report):
             raise UserError(
                 "beside",
                 f"{name} was audited on other training pictures",
                 "Name audits of models that were trained on the same pictures.",
             )
     return found
+
+
+def _are_alike(one: Report, other: Report) -> bool:
+    same = one.data.fingerprint == other.data.fingerprint
+    return same and one.data.resolution == other.data.resolution
 
 
 def _read(path: Path) -> Report:
@@ -70,30 +85,52 @@ def _read(path: Path) -> Report:
     raise UserError("beside", f"{path} holds no audit", f"python -m memshield audit {path}")
 
 
-def published(report: Report, name: str, base: str | None, withheld: bool) -> Report:
+def published(report: Report, name: str, base: str | None, data: Dataset) -> Report:
     """A report without what is nobody else's business.
 
     Args:
         report: of the model, or of one beside it.
         name: to call it by, in place of the name of a folder.
-        base: Hub id of the base; None where it is withheld.
-        withheld: whether the dataset is: its name, revision and fingerprint go, for with a
-            fingerprint a guess of the whole set can be confirmed.
+        base: Hub id of the base; None where it is withheld, or not this model's.
+        data: as it is called; where it is withheld its fingerprint goes as well, for with that a
+            guess of the whole set can be confirmed.
     """
     target = report.target.model_copy(
         update={"name": name, "base": base, "revision": report.target.revision if base else None}
     )
-    data = report.data
-    if withheld:
-        data = data.model_copy(update={"name": WITHHELD, "revision": None, "fingerprint": WITHHELD})
-    # A reason may name a folder of this machine.
-    missing = tuple(
-        Missing(measure=Path(one.measure).name, reason="could not be taken")
-        if "/" in one.measure + one.reason
-        else one
-        for one in report.missing
-    )
-    generated = report.generated.model_copy(update={"seed": None})
+    pictures: dict[str, object] = {"name": data.name or WITHHELD, "revision": data.revision}
+    if data.name is None:
+        pictures["fingerprint"] = WITHHELD
     return report.model_copy(
-        update={"target": target, "data": data, "missing": missing, "generated": generated}
+        update={
+            "target": target,
+            "data": report.data.model_copy(update=pictures),
+            "generated": report.generated.model_copy(update={"seed": None}),
+            "memorization": tuple(
+                one.model_copy(update={"space": _space(one.space)}) for one in report.memorization
+            ),
+            "quality": tuple(
+                one.model_copy(update={"space": _space(one.space)}) for one in report.quality
+            ),
+            "missing": tuple(map(_missing, report.missing)),
+        }
+    )
+
+
+def _space(name: str) -> str:
+    """A feature space by its name; one of a folder or file of this machine without it."""
+    if name.startswith("SSCD "):
+        return f"SSCD@{name.rpartition('@')[2]}"
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{8}", name) is not None
+    return name if on_hub or name.startswith("pixels") else "own features"
+
+
+def _missing(one: Missing) -> Missing:
+    """A measure that is missing; why weights could not be had may name a folder."""
+    kind, colon, name = one.measure.partition(": ")
+    if not colon:
+        return one
+    known = name in ("dinov2", "clip")
+    return Missing(
+        measure=f"{kind}: {name if known else 'own'}", reason="its weights could not be had"
     )

@@ -19,9 +19,10 @@ _SMALLEST = 128
 def write_gallery(run: RunDir, report: Report | None, folder: Path) -> tuple[str, ...]:
     """Write up to `COUNT` pictures of the model's audit as PNG files.
 
-    The audit lists its most suspicious pictures first: those are left out, beyond the threshold
-    or not, and without a threshold nothing is shown. Prompts are never shown: they may be
-    captions of training pictures.
+    Left out are all beyond the threshold, and the most suspicious of the others. Nothing is shown
+    without a threshold, where another measure finds more than chance, or where the pictures that
+    lie there are not those that were examined. Prompts are never shown: they may be captions of
+    training pictures.
 
     Args:
         run: whose audit made them.
@@ -31,14 +32,17 @@ def write_gallery(run: RunDir, report: Report | None, folder: Path) -> tuple[str
     Returns:
         Their paths inside the folder.
     """
-    if report is None or report.headline.threshold is None:
+    if report is None or report.headline.threshold is None or _finds_more(report):
         return ()
     places = (run.audit_of(None), run.audit_of(report.target.round))
     audit = next((place for place in places if (place / PRIVATE).is_file()), None)
-    if audit is None or not (audit / IMAGES).is_file():
+    if audit is None:
         return ()
-    images = np.load(audit / IMAGES, mmap_mode="r", allow_pickle=False)
-    chosen = _harmless(audit, len(images))[:COUNT]
+    try:
+        images = np.load(audit / IMAGES, mmap_mode="r", allow_pickle=False)
+        chosen = _harmless(audit, report)[:COUNT]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ()  # of an older or broken audit: a card needs no pictures
     paths = []
     for number, place in enumerate(chosen):
         path = folder / FOLDER / f"{number}.png"
@@ -52,12 +56,24 @@ def write_gallery(run: RunDir, report: Report | None, folder: Path) -> tuple[str
     return tuple(paths)
 
 
-def _harmless(audit: Path, count: int) -> list[int]:
-    """Places of whole pictures, the least like any training picture first where that is known."""
-    pairs = json.loads((audit / PRIVATE).read_text(encoding="utf-8"))["pairs"]
-    broken = json.loads((audit / IMAGES_RECORD).read_text(encoding="utf-8"))["broken"]
-    listed = {pair["generated"]: pair for pair in pairs}
-    unlisted = [i for i in range(count) if i not in listed and i not in broken]
+def _finds_more(report: Report) -> bool:
+    """Whether a measure that does not tell single pictures apart finds copies beyond chance."""
+    others = [one.excess_interval for one in report.memorization if one.space != "pixels"]
+    return any(found is not None and found[0] > 0 for found in others)
+
+
+def _harmless(audit: Path, report: Report) -> list[int]:
+    """Places of whole pictures that are neither beyond the threshold nor among the suspicious."""
+    private = json.loads((audit / PRIVATE).read_text(encoding="utf-8"))
+    record = json.loads((audit / IMAGES_RECORD).read_text(encoding="utf-8"))
+    made = report.generated
+    said = (record["done"], record["seed"], record["steps"])
+    if record != private["images"] or said != (made.count, made.seed, made.steps):
+        return []
+    listed = {pair["generated"] for pair in private["pairs"]}
+    left_out = {*listed, *private["beyond"], *record["broken"]}
+    unlisted = [place for place in range(made.count) if place not in left_out]
     # Of a small audit all are listed: the half that is nearer to training pictures is left out.
-    order = sorted((p for p in pairs if not p["beyond"]), key=lambda pair: -pair["ratio"])
-    return unlisted + [pair["generated"] for pair in order[: len(pairs) // 2]]
+    order = sorted(private["pairs"], key=lambda pair: -pair["ratio"])
+    far = [pair["generated"] for pair in order[: len(order) // 2]]
+    return unlisted + [place for place in far if place not in private["beyond"]]

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
-from memshield.hub.origins import Origins
+from memshield.hub.origins import Origins, is_known
 
 WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
 NAMES: tuple[str, ...] = get_args(WarningName)
@@ -61,11 +61,11 @@ def warnings_of(
 
 def _objection(license: License | None) -> str | None:
     """Why publishing a derivative may not be allowed; None where nothing speaks against it."""
-    identified = None if license is None else str(license)
-    if identified in (None, "unknown", "other"):
+    if license is None or not is_known(license):
         return "the license of the base is not known"
-    if re.search(r"(^|\W)nd(\W|$)|no-?deriv", identified or "", re.IGNORECASE):
-        return f"the license of the base, {identified}, allows no derivatives"
+    words = f"{license.id} {license.name or ''}"
+    if re.search(r"(^|[\W_])nd([\W_]|$)|no[\s_-]?deriv", words, re.IGNORECASE):
+        return f"the license of the base, {license}, allows no derivatives"
     return None
 
 

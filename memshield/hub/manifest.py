@@ -32,10 +32,12 @@ class Base(_Part):
     Attributes:
         name: Hub id; None for a local folder, whose name is nobody else's business.
         revision: commit.
+        variant: of its weight files, such as fp16.
     """
 
     name: str | None
     revision: str | None
+    variant: str | None = None
 
 
 class Dataset(_Part):
@@ -58,14 +60,14 @@ class Training(_Part):
         kind: all weights, or a LoRA.
         resolution: pixels.
         pictures: trained on.
-        steps: of the optimizer.
+        steps: of the optimizer; None where the round that is the model is not known.
         settings: of the method and the optimizer; no seeds, no paths.
     """
 
     kind: Literal["full", "lora"]
     resolution: int
     pictures: int
-    steps: int
+    steps: int | None
     settings: dict[str, Any]
 
 
@@ -135,7 +137,7 @@ class Manifest(_Part):
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(NAME, f"cannot be read: {error.strerror}", "") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(NAME, "is not JSON", "") from None
         if isinstance(values, dict) and values.get("version") != VERSION:
             raise UserError(

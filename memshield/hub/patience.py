@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Protocol, TypeVar
@@ -93,7 +94,8 @@ class Patience:
                 return call()
             except TryAgainError as error:
                 asked = _seconds(error.retry_after, clock)
-                wait = next(waits) if asked is None else asked
+                own = next(waits)
+                wait = own if asked is None else max(asked, self.first)
                 if attempt == self.attempts or wait > self.longest:
                     raise OutOfRetriesError(error.reason, attempt, wait) from None
                 told(f"{error.reason}; trying again in {wait:.0f} s")
@@ -113,6 +115,9 @@ def _seconds(retry_after: str | None, clock: Clock) -> float | None:
     if text.isdecimal():
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - clock.time())
+        when = parsedate_to_datetime(text)
     except ValueError:
         return None
+    # A date without a zone is one of Greenwich's, whatever this machine's is.
+    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return max(0.0, when.timestamp() - clock.time())

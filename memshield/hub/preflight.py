@@ -107,7 +107,10 @@ def room_errors(config: Config, token: Token = None) -> list[UserError]:
         )
     except (HfHubHTTPError, *NO_ANSWER, OfflineModeIsEnabled, ValueError):
         return []  # opening it says what is wrong
-    needed = _PICTURES_ARE_COPIED * sum(file.size or 0 for file in info.siblings or [])
+    cached = Path(HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "blobs"
+    here = sum(path.stat().st_size for path in cached.glob("*") if path.is_file())
+    size = sum(file.size or 0 for file in info.siblings or [])
+    needed = max(0, _PICTURES_ARE_COPIED * size - here)
     problem = no_room("dataset_name", f"{name}", needed, Path(HF_HUB_CACHE))
     return [] if problem is None else [problem]
 

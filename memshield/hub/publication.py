@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from memshield.config import Config
 from memshield.redaction import redact
 from memshield.rundir import RunDir, this_process, write_text
+from memshield.settings import HubSettings
 
 VERSION = 1
 State = Literal["running", "failed", "done"]
@@ -24,7 +28,7 @@ class Publication:
     commit and url. Like status.json it names the process, so that a reader sees that it died.
     """
 
-    def __init__(self, run: RunDir, repo_id: str) -> None:
+    def __init__(self, run: RunDir, repo_id: str, command: str) -> None:
         self._path = path_of(run)
         self._values: dict[str, Any] = {
             "v": VERSION,
@@ -32,7 +36,7 @@ class Publication:
             "step": "checking",
             "repo_id": repo_id,
             "reason": None,
-            "command": command(run, repo_id),
+            "command": command,
             "process": this_process(0),
         }
         self._write()
@@ -52,6 +56,11 @@ class Publication:
         self._values.update(state=state, reason=reason, waiting=None, **values)
         self._write()
 
+    def broke_off(self) -> None:
+        """Note an end that nobody foresaw, if no other was noted since the last step."""
+        if self._values["state"] == "running" and sys.exc_info()[0] is not None:
+            self.ended("failed", "publishing broke off; the command goes on")
+
     def _write(self) -> None:
         values = {**self._values, "time": round(time.time(), 3)}
         write_text(self._path, redact(json.dumps(values, indent=1)) + "\n")
@@ -70,9 +79,14 @@ def read_publication(run: RunDir) -> dict[str, Any]:
         return {}
 
 
-def command(run: RunDir, repo_id: str) -> str:
-    """The one command that goes on."""
-    return (
-        f"python -m memshield publish {shlex.quote(str(run.path))} "
-        f"--hub_model_id {shlex.quote(repo_id)}"
-    )
+def command(run: RunDir, config: Config, beside: Sequence[str] = ()) -> str:
+    """The one command that goes on: with all that was asked for, so that it does the same."""
+    words = ["python", "-m", "memshield", "publish", str(run.path.resolve())]
+    for name in HubSettings.model_fields:
+        value = getattr(config, name)
+        if name == "push_to_hub" or value is None:
+            continue
+        words += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
+    for word in beside:
+        words += ["--beside", word]
+    return shlex.join(words)

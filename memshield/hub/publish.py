@@ -34,12 +34,15 @@ from memshield.hub.patience import Clock, Patience, SystemClock
 from memshield.hub.publication import Publication, Step, command
 from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.session import steady_session
+from memshield.hub.upload import Parcel
+from memshield.hub.verify import on_hub, verify
 from memshield.network import Token
 from memshield.rundir import RunDir
 
 log = logging.getLogger("memshield")
 ResultT = TypeVar("ResultT")
-_ASIDE = ".publish.tmp"
+_ASIDE = ".publishing"
+"""Not a name that training takes for its own leftovers and removes."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,22 @@ class Publisher:
         """
         require_model(self.run)
         with _alone(self.run), steady_session():
-            self._publication = Publication(self.run, str(self.config.hub_model_id))
+            state = self._publication = Publication(
+                self.run, str(self.config.hub_model_id), self._command
+            )
             try:
                 published = self._publish()
             except UserError as error:
-                self._publication.ended("failed", str(error))
+                state.ended("failed", str(error))
                 raise
             except REFUSALS as error:
                 refused = of_publishing(error, self._command)
-                self._publication.ended("failed", str(refused))
+                state.ended("failed", str(refused))
                 raise refused from None
             finally:
                 shutil.rmtree(self._folder, ignore_errors=True)
-            self._publication.ended(
+                state.broke_off()
+            state.ended(
                 "done", step="done", tag=published.tag, commit=published.commit, url=published.url,
                 repo_id=published.repo_id, public=published.public,
             )  # fmt: skip
@@ -123,38 +129,48 @@ class Publisher:
             except UserError:
                 raise
             except REFUSALS as error:
-                raise of_publishing(
-                    error, command(self.run, str(self.config.hub_model_id))
-                ) from None
+                raise of_publishing(error, self._command) from None
 
     def _publish(self) -> Published:
         api = api_for(self.token)
         destination, claims = self._check(api)
-        repo_id, private = destination.repo_id, not destination.public
+        repo_id = destination.repo_id
         self._at("assembling")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         manifest = assemble(self.run, claims, repo_id, self._folder)
-        tag, digests = manifest.tag, manifest.files
-        there = None
+        parcel, tag = Parcel.of(self._folder, manifest, not destination.public), manifest.tag
         if destination.exists:
-            there = self._try(lambda: upload.tagged(api, repo_id, tag))
-        head = self._try(lambda: api.model_info(repo_id, files_metadata=True)) if there else None
-        if there and head and upload.holds(head, self._folder, digests):
-            return self._published(destination, tag, str(there.sha), changed=False)
+            there = self._try(lambda: self._is_there(api, repo_id, tag, parcel))
+            if there is not None:
+                return self._published(destination, tag, there, changed=False)
         card = (self._folder / CARD).read_text(encoding="utf-8")
         self._try(lambda: require_valid(card))
         self._at("creating")
-        self._try(lambda: upload.create(api, repo_id, private))
-        sizes = [path.stat().st_size for path in self._folder.rglob("*") if path.is_file()]
-        self._at("uploading", files=len(sizes), bytes=sum(sizes))
+        self._try(lambda: upload.create(api, repo_id, parcel))
+        self._at("uploading", files=len(parcel.digests), bytes=parcel.size)
         title = f"Publish with MemShield ({tag})"
-        commit = self._try(lambda: upload.commit(api, repo_id, self._folder, digests, title))
+        commit = self._try(lambda: upload.commit(api, repo_id, parcel, title))
         self._at("verifying")
-        self._try(lambda: upload.require_whole(api, repo_id, commit, self._folder, digests))
+        self._try(lambda: upload.require_whole(api, repo_id, commit, parcel))
         self._at("tagging")
         self._try(lambda: upload.tag_commit(api, repo_id, tag, commit))
         return self._published(destination, tag, commit, changed=True)
+
+    def _is_there(self, api: HfApi, repo_id: str, tag: str, parcel: Parcel) -> str | None:
+        """The commit at the tag, if this model is there and is the newest; a person may have
+        written more into its card."""
+        there = upload.tagged(api, repo_id, tag)
+        if there is None:
+            return None
+        head = api.model_info(repo_id, files_metadata=True)
+        if not parcel.is_at(head, but=frozenset({CARD})):
+            return None
+        if not parcel.is_at(head):
+            checks = verify(on_hub(api, repo_id, head.sha)[0])
+            if any(check.problems for check in checks):
+                return None
+        return str(there.sha)
 
     def _check(self, api: HfApi) -> tuple[Destination, Claims]:
         """All that has to be mended or confirmed, at once."""
@@ -200,7 +216,7 @@ class Publisher:
 
     @property
     def _command(self) -> str:
-        return command(self.run, str(self.config.hub_model_id))
+        return command(self.run, self.config, self.beside)
 
     @property
     def _folder(self) -> Path:

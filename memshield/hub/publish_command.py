@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     )
     own = given(parser, argv)
     changes = {name: own[name] for name in HubSettings.model_fields if name in own}
+    # An exception, so that publish.json says how it ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     run, config = open_to_publish(Path(own["run"]), **changes)
     publisher = Publisher(run, config, beside=own.get("beside", ()))
     if "preview" in own:

@@ -47,10 +47,13 @@ def pull(
         raise UserError(
             "base", f"{repo_id} is a LoRA, and its base was withheld", "Say where the base is."
         )
-    commit = manifest.base.revision if manifest.base and base is None else None
-    return open_pipeline(
-        folder, named, revision=commit, token=api_for(token).token or False, **options
-    )
+    recorded = manifest.base if base is None else None
+    api_token = api_for(token).token or False
+    where: dict[str, Any] = {"token": api_token}
+    if recorded is not None:
+        where |= {"revision": recorded.revision, "variant": recorded.variant}
+    with asking("base", named, "model", where.get("revision"), api_token):
+        return open_pipeline(folder, named, **{**where, **options})
 
 
 def fetch(
@@ -67,9 +70,11 @@ def fetch(
 
     Raises:
         UserErrors: a check failed.
-        UserError: it cannot be read.
+        UserError: it cannot be read, or the folder is not empty.
     """
     repo_id = require_id(repo_id, "model", "repo_id")
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise UserError("output_dir", f"{folder} is not empty", "Name a new folder.")
     api = api_for(token)
     holding, commit = on_hub(api, repo_id, revision)
     # Names and claims first: weights of what will not be used are not fetched.
@@ -85,7 +90,7 @@ def fetch(
                 allow_patterns=[*manifest.files, CARD, NAME],
             )
         )
-    require_good(repo_id, verify(in_folder(local)))
+    require_good(repo_id, verify(in_folder(local, [*manifest.files, CARD, NAME])))
     return local, manifest
 
 

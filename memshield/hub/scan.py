@@ -6,15 +6,20 @@ import json
 import re
 import struct
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from memshield.hub.contents import is_allowed
+from memshield.hub.index import code_in
 from memshield.redaction import holds_token
 
 _TEXT = (".json", ".md", ".txt", ".html")
 _LARGEST_HEADER = 100_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PLACE_OF_VALUE = re.compile(r"(?:/[\w.-]+){2,}/?|~/.*|[A-Za-z]:[\\/].*|\\\\.*")
+"""A value that is a path from the root: nothing that is published holds one."""
+_METADATA = ("format", "lora_adapter_metadata")
 _PLACE = re.compile(
     r"(?<![\w/.:])(/(home|Users|root|tmp|mnt|var)/|[A-Za-z]:\\\\?Users\\\\?)[\w.-]+"
 )
@@ -28,28 +33,37 @@ def problems_of(folder: Path, private: tuple[str, ...] = ()) -> list[str]:
         private: words that must stand in no file, such as paths of this machine.
     """
     words = tuple(word for word in (*private, str(Path.home())) if len(word) > 1)
-    return [
-        f"{path.relative_to(folder).as_posix()}: {problem}"
-        for path in sorted(folder.rglob("*"))
-        for problem in _problems(path, path.relative_to(folder).as_posix(), words)
-    ]
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        problems = ["is a link"] if path.is_symlink() else problems_of_file(path, name, words)
+        found += [f"{name}: {problem}" for problem in problems]
+    return found
 
 
-def _problems(path: Path, name: str, words: tuple[str, ...]) -> Iterator[str]:
-    if path.is_symlink():
-        yield "is a link"
-    elif path.is_dir():
-        pass
-    elif not is_allowed(name):
+def problems_of_file(path: Path, name: str, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """What speaks against one file.
+
+    Args:
+        path: where it lies.
+        name: its path in the repository.
+        words: that must not stand in it.
+    """
+    suffix = PurePosixPath(name).suffix  # a cache keeps files under other names
+    if not is_allowed(name):
         yield "is no file that is published"
-    elif path.suffix in _TEXT:
+    elif suffix in _TEXT:
         try:
-            yield from _problems_of_text(path.read_text(encoding="utf-8"), words)
+            text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             yield "is not text"
-    elif path.suffix == ".safetensors":
+            return
+        yield from _problems_of_text(text, words)
+        if suffix == ".json":
+            yield from _problems_of_values(text)
+    elif suffix == ".safetensors":
         yield from _problems_of_weights(path, words)
-    elif path.suffix == ".png":
+    elif suffix == ".png":
         yield from _problems_of_picture(path.read_bytes())
 
 
@@ -58,6 +72,28 @@ def _problems_of_text(text: str, words: tuple[str, ...]) -> Iterator[str]:
         yield "holds what looks like a token"
     if _PLACE.search(text) or any(word in text for word in words):
         yield "names a folder of this machine"
+
+
+def _problems_of_values(text: str) -> Iterator[str]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        yield "is not valid JSON"
+        return
+    if any(_PLACE_OF_VALUE.fullmatch(value) for value in _strings(values)):
+        yield "holds a path of a machine"
+    if isinstance(values, dict) and (key := code_in(values)):
+        yield f"would have its own code run ({key})"
+
+
+def _strings(values: Any) -> Iterator[str]:
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (list, dict)):
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _problems_of_weights(path: Path, words: tuple[str, ...]) -> Iterator[str]:
@@ -75,6 +111,8 @@ def _problems_of_weights(path: Path, words: tuple[str, ...]) -> Iterator[str]:
         return
     if path.stat().st_size != 8 + length + end:
         yield "holds more than its tensors, or less"
+    if not isinstance(metadata, dict) or not set(metadata) <= set(_METADATA):
+        yield "holds more than its tensors in its metadata"
     yield from _problems_of_text(json.dumps(metadata), words)
 
 

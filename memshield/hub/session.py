@@ -7,6 +7,7 @@ decides; every step of a publication is one that can be repeated.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,22 +25,33 @@ from memshield.hub.patience import TryAgainError
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = httpx2.Timeout(connect=10.0, read=120.0, write=120.0, pool=None)
 """Seconds of silence; an upload may take as long as it needs."""
+_lock = threading.Lock()
+_inside: list[None] = []
 
 
 @contextmanager
 def steady_session() -> Iterator[None]:
-    """Within, requests of huggingface_hub raise `TryAgainError` where they may be repeated."""
-    set_client_factory(
-        lambda: _Client(
-            event_hooks={"request": [hf_request_event_hook]},
-            follow_redirects=True,
-            timeout=TIMEOUT,
-        )
-    )
+    """Within, requests of huggingface_hub raise `TryAgainError` where they may be repeated.
+
+    The library has one client a process: the last of several threads that leaves puts it back.
+    """
+    with _lock:
+        _inside.append(None)
+        if len(_inside) == 1:
+            set_client_factory(_client)
     try:
         yield
     finally:
-        set_client_factory(default_client_factory)
+        with _lock:
+            _inside.pop()
+            if not _inside:
+                set_client_factory(default_client_factory)
+
+
+def _client() -> httpx2.Client:
+    return _Client(
+        event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=TIMEOUT
+    )
 
 
 class _Client(httpx2.Client):

@@ -5,23 +5,29 @@ It says that the files belong together. Who made them, only the repository's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 
+from memshield import __version__
 from memshield.audit.report import REPORT, Report, verdict
 from memshield.digests import file_sha256
 from memshield.errors import UserError
-from memshield.hub.card import OWN_KEYS, metadata_of
+from memshield.hub import index as index_of
+from memshield.hub.card import OWN_KEYS, evidence_of, metadata_of
 from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
 from memshield.hub.manifest import NAME, Manifest
+from memshield.hub.scan import problems_of_file
 from memshield.network import asking
 
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
+_WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,15 @@ class Holding:
         name: as the user called it.
         files: SHA-256 by path, where it is known without reading the file; else None.
         fetch: a file by its path, on this machine.
+        local: whether all files are on this machine.
+        too_large: files that are larger than what they are said to be can be.
     """
 
     name: str
     files: Mapping[str, str | None]
     fetch: Callable[[str], Path]
+    local: bool = False
+    too_large: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,17 +62,22 @@ class Check:
     problems: tuple[str, ...]
 
 
-def in_folder(folder: Path) -> Holding:
+def in_folder(folder: Path, names: Collection[str] | None = None) -> Holding:
     """A folder on this machine.
+
+    Args:
+        folder: with the files.
+        names: of those that count; all without.
 
     Raises:
         UserError: there is none.
     """
     if not folder.is_dir():
         raise UserError("repo_id", f"there is no folder {folder}", "Give a folder or a Hub id.")
-    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
-    inside = [name for name in names if not name.startswith(".cache/")]
-    return Holding(str(folder), dict.fromkeys(sorted(inside)), folder.joinpath)
+    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
+    inside = [name for name in found if not name.startswith(".cache/")]
+    chosen = inside if names is None else [name for name in inside if name in names]
+    return Holding(str(folder), dict.fromkeys(sorted(chosen)), folder.joinpath, local=True)
 
 
 def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str]:
@@ -80,7 +95,12 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str
             return Path(hf_hub_download(repo_id, name, revision=commit, token=api.token))
 
     files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
-    return Holding(repo_id, files, fetch), commit
+    large = tuple(
+        file.rfilename
+        for file in info.siblings or []
+        if not file.rfilename.endswith(_WEIGHTS) and (file.size or 0) > _LARGEST_TEXT
+    )
+    return Holding(repo_id, files, fetch, too_large=large), commit
 
 
 def read_manifest(holding: Holding) -> Manifest:
@@ -102,12 +122,18 @@ def verify(holding: Holding) -> list[Check]:
     Raises:
         UserError: a file cannot be read at all.
     """
-    forbidden = tuple(_forbidden(holding.files))
+    forbidden = (
+        *_forbidden(holding.files), *(f"{name} is too large" for name in holding.too_large)
+    )  # fmt: skip
     checks = [Check("only files that are published by MemShield", forbidden)]
-    if any(not is_inside(name) for name in holding.files):
+    if holding.too_large or any(not is_inside(name) for name in holding.files):
         return checks
     manifest = read_manifest(holding)
     checks.append(Check("every file is there and has its hash", tuple(_hashes(holding, manifest))))
+    if checks[-1].problems:
+        return checks
+    checks.append(Check("the model is whole, and runs no code of its own",
+                        tuple(_model(holding, manifest))))  # fmt: skip
     checks.append(Check("the audit is of these weights, and agrees with itself",
                         tuple(_audit(holding, manifest))))  # fmt: skip
     checks.append(Check("the card says the same", tuple(_card(holding, manifest))))
@@ -130,6 +156,32 @@ def _hashes(holding: Holding, manifest: Manifest) -> Iterator[str]:
             yield f"{name} is another file than the one that was published"
     for name in holding.files.keys() - manifest.files.keys() - {NAME, CARD, *REPOSITORY_FILES}:
         yield f"{name} is not listed in {NAME}"
+
+
+def _model(holding: Holding, manifest: Manifest) -> Iterator[str]:
+    parts = None
+    if index_of.NAME in manifest.files:
+        try:
+            kind, parts = index_of.read_index(
+                holding.fetch(index_of.NAME).read_text(encoding="utf-8", errors="replace")
+            )
+        except ValueError as error:
+            yield str(error)
+            return
+        if kind != manifest.pipeline_class:
+            yield f"{index_of.NAME} says {kind}, {NAME} {manifest.pipeline_class}"
+    if (parts is None) != (manifest.training.kind == "lora"):
+        yield f"{NAME} says {manifest.training.kind}, and the files are not those of one"
+    lacks = index_of.is_whole(manifest.files.keys(), parts)
+    if lacks is not None:
+        yield lacks
+    for name in manifest.gallery:
+        if name not in manifest.files:
+            yield f"{name} of the gallery is not listed in {NAME}"
+    for name in manifest.files:
+        if holding.local or not name.endswith(_WEIGHTS):
+            for problem in problems_of_file(holding.fetch(name).resolve(), name):
+                yield f"{name} {problem}"
 
 
 def _audit(holding: Holding, manifest: Manifest) -> Iterator[str]:
@@ -164,15 +216,23 @@ def _card(holding: Holding, manifest: Manifest) -> Iterator[str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         found = ModelCard(text).data.to_dict()
-    except ValueError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         yield f"{CARD} has no valid metadata: {' '.join(str(error).split())[:200]}"
         return
+    keys = re.findall(r"^([\w-]+)\s*:", text.split("\n---", 1)[0], re.MULTILINE)
+    for key in sorted({key for key in keys if keys.count(key) > 1}):
+        yield f"{key} is said twice"
     expected = metadata_of(manifest, "").to_dict()
+    missing = set(expected.get("tags", ())) - set(found.get("tags") or ())
+    if missing:
+        yield f"the tags lack {', '.join(sorted(missing))}"
     for key in OWN_KEYS:
         if _figures(found.get(key)) != _figures(expected.get(key)):
             yield f"{key} says {_short(found.get(key))}, {NAME} {_short(expected.get(key))}"
-    if manifest.audit is not None and manifest.audit.verdict not in text.replace("\\", ""):
-        yield "the card does not hold the verdict of the audit"
+    # A person may write more, but not other figures; a comment is nothing that is read.
+    shown = re.sub(r"<!--.*?(-->|$)", "", text, flags=re.DOTALL)
+    if manifest.memshield == __version__ and evidence_of(manifest) not in shown:
+        yield "the card does not hold the verdict and figures of the audit as they were published"
 
 
 def _figures(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -40,13 +41,27 @@ def test_the_hub_may_ask_for_seconds_or_a_time(clock: FakeClock) -> None:
     later = datetime.fromtimestamp(clock.time(), UTC) + timedelta(seconds=30)
     date = format_datetime(later, usegmt=True)
     # The other times are ours: what the Hub asks does not double them.
-    assert waited(clock, 4, "5", date, "soon", "") == [5, 25, 1, 2]
+    assert waited(clock, 4, "5", date, "soon", "") == [5, 25, 4, 8]
 
 
 def test_a_time_that_is_past_is_now(clock: FakeClock) -> None:
-    assert waited(clock, 1, "Wed, 21 Oct 2015 07:28:00 GMT") == [0]
+    assert waited(clock, 1, "Wed, 21 Oct 2015 07:28:00 GMT") == [1]
     clock.slept.clear()
-    assert waited(clock, 1, "Wed, 21 Oct 2015 07:28:00") == [0]
+    assert waited(clock, 1, "0") == [1]
+
+
+@pytest.mark.parametrize("zone", ["", " -0000"])
+def test_a_date_without_a_zone_is_of_greenwich(
+    clock: FakeClock, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        later = datetime.fromtimestamp(clock.time(), UTC) + timedelta(seconds=30)
+        assert waited(clock, 1, f"{later:%a, %d %b %Y %H:%M:%S}{zone}") == [30]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_patience_ends(clock: FakeClock) -> None:

@@ -197,6 +197,8 @@ def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: P
     config = lora_run.config.read_text()
     for name, licence, words in (
         ("bob/none", None, "is not known"),
+        ("bob/link", "other\nlicense_link: LICENSE", "is not known"),
+        ("bob/own", "other\nlicense_name: No Derivatives License", "allows no derivatives"),
         ("bob/nd", "cc-by-nc-nd-4.0", "allows no derivatives"),
     ):
         folder = tmp_path / name
@@ -214,8 +216,14 @@ def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: P
     card = hub.repo_files("model", "ada/lora")["README.md"].decode()
     assert "license: cc-by-nc-nd-4.0" in card
     assert "pointed out: license" in card
-    said = refused(lora_run, **{**settings, "hub_license": "my-own"}, hub_confirm=["license"])
+    # What the user says does not outweigh what the base says.
+    assert "allows no derivatives" in refused(lora_run, **{**settings, "hub_license": "mit"})
+
+
+def test_a_license_that_the_hub_does_not_know(hub: HubServer, digits_run: RunDir) -> None:
+    said = refused(digits_run, hub_license="my-own")
     assert "README.md: the Hub does not take its metadata" in said
+    assert not hub.exists("model", "ada/digits")
 
 
 @pytest.mark.parametrize(
@@ -291,8 +299,10 @@ def test_what_must_not_be_published_is_named(hub: HubServer, digits_run: RunDir)
     values.pop("note")
     config.write_text(json.dumps({**values, "_name_or_path": str(Path.home() / "x")}))
     (digits_run.model / "unet/optimizer.bin").write_bytes(b"x")
+    (digits_run.model / "captions").mkdir()
+    (digits_run.model / "captions/config.json").write_text('{"text": "a secret caption"}')
     (digits_run.model / "notes.txt").write_text("x")
     publish(digits_run)
     files = hub.repo_files("model", "ada/digits")
     assert b"_name_or_path" not in files["unet/config.json"]
-    assert not {"unet/optimizer.bin", "notes.txt"} & files.keys()
+    assert not {"unet/optimizer.bin", "notes.txt", "captions/config.json"} & files.keys()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -128,9 +131,7 @@ def test_edits_are_found(hub: HubServer, digits_run: RunDir) -> None:
     change("README.md", lambda text: text.replace("No sign beyond chance", "Proven safe"))
     assert "does not hold the verdict" in problems(hub)
     change("audit/report.json", lambda text: text.replace('"training": 120', '"training": 999'))
-    found = problems(hub)
-    assert "audit/report.json is another file" in found
-    assert "is not the audit of memshield.json" in found
+    assert "audit/report.json is another file" in problems(hub)
     with pytest.raises(UserError, match=r"audit/report\.json is another file"):
         pull("ada/digits")
     assert problems(hub, revision=published.tag) == ""
@@ -227,3 +228,129 @@ def test_pull_without_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="the Hub cannot be reached"):
         pull("ada/digits")
+
+
+# Repositories that were made to deceive
+
+
+def rewritten(hub: HubServer, name: str, **changes: Any) -> str:
+    """The problems of a copy of the published model, whose claims were made anew for other files.
+
+    Args:
+        name: of the copy.
+        changes: `files`, by path, over those that were published; the rest changes memshield.json.
+    """
+    files = {**hub.repo_files("model", "ada/digits"), **changes.pop("files", {})}
+    values = json.loads(files["memshield.json"])
+    values |= changes
+    own = {"README.md", "memshield.json", ".gitattributes"}
+    values["files"] = {
+        path: hashlib.sha256(data).hexdigest() for path, data in files.items() if path not in own
+    }
+    files["memshield.json"] = json.dumps(values).encode()
+    hub.add_files("model", f"bob/{name}", files)
+    return problems(hub, f"bob/{name}")
+
+
+def test_models_that_bring_code_or_are_others_than_they_say(
+    hub: HubServer, digits_run: RunDir
+) -> None:
+    publish(digits_run)
+    index = json.loads(hub.repo_files("model", "ada/digits")["model_index.json"])
+
+    def with_index(**changes: Any) -> dict[str, bytes]:
+        return {"model_index.json": json.dumps({**index, **changes}).encode()}
+
+    assert rewritten(hub, "same") == ""
+    for name, words, changes in (
+        ("code", "code of another library", {"files": with_index(unet=["my_module", "Net"])}),
+        ("list", "names no class", {"files": with_index(_class_name=["x", "DDPMPipeline"])}),
+        ("kind", "says DDIMPipeline", {"files": with_index(_class_name="DDIMPipeline")}),
+        ("map", "would have its own code run (auto_map)",
+         {"files": {"unet/config.json": b'{"auto_map": {"AutoModel": "x.Y"}}'}}),
+        ("more", "the weights of vae are missing",
+         {"files": with_index(vae=["diffusers", "AutoencoderKL"])}),
+        ("png", "samples/0.png is not a PNG file", {"files": {"samples/0.png": b"MZ"}}),
+        ("picture", "of the gallery is not listed", {"gallery": ["https://evil.example/x.png"]}),
+        ("json", "is not valid JSON", {"files": {"scheduler/scheduler_config.json": b"{" * 9}}),
+    ):  # fmt: skip
+        found = rewritten(hub, name, **changes)
+        assert words in found, name
+        with pytest.raises(UserError):
+            pull(f"bob/{name}")
+
+
+def test_cards_that_say_more_than_the_audit(hub: HubServer, digits_run: RunDir) -> None:
+    publish(digits_run)
+    card = hub.repo_files("model", "ada/digits")["README.md"].decode()
+    start, end = card.index("## How much does it give back?"), card.index("## How it was trained")
+    hidden = f"{card[:start]}Proven safe.\n<!-- {card[start:end]} -->\n{card[end:]}"
+    for name, words, text in (
+        ("hidden", "does not hold the verdict and figures", hidden),
+        (
+            "table",
+            "does not hold the verdict",
+            card.replace("| this model | 0.0 %", "| this | 9 %"),
+        ),
+        (
+            "twice",
+            "license is said twice",
+            card.replace("license: mit", "license: mit\nlicense: x"),
+        ),
+        ("tags", "the tags lack memshield", card.replace("- memshield\n", "")),
+        ("yaml", "no valid metadata", card.replace("license: mit", "license: [")),
+        ("code", "no valid metadata", card.replace("license: mit", "license: !!python/name:os.x")),
+    ):
+        assert text != card, name
+        assert words in rewritten(hub, name, files={"README.md": text.encode()}), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"version": 1' + "[" * 100_000,
+        '{"version": 1, "files": {"x": 1}}',
+        "[1]",
+        "\xff",
+    ],
+)
+def test_claims_that_are_no_claims(hub: HubServer, digits_run: RunDir, text: str) -> None:
+    publish(digits_run)
+    files = hub.repo_files("model", "ada/digits") | {"memshield.json": text.encode("latin-1")}
+    hub.add_files("model", "bob/odd", files)
+    with pytest.raises(UserError, match=r"memshield\.json"):
+        pull("bob/odd")
+
+
+def test_a_huge_file_of_claims_is_not_fetched(hub: HubServer, digits_run: RunDir) -> None:
+    publish(digits_run)
+    files = hub.repo_files("model", "ada/digits") | {"memshield.json": b" " * 20_000_001}
+    hub.add_files("model", "bob/huge", files)
+    mark = len(hub.requests)
+    assert "memshield.json is too large" in problems(hub, "bob/huge")
+    assert not [request for request in hub.requests[mark:] if "/resolve/" in request.path]
+
+
+def test_a_lora_on_a_variant_of_its_base(
+    hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path
+) -> None:
+    half = Path(shutil.copytree(tiny_base, tmp_path / "half"))
+    for path in half.rglob("*.safetensors"):
+        path.rename(path.with_name(f"{path.stem}.fp16.safetensors"))
+    commit = hub.add_repo("model", "lab/half", half)
+    text = lora_run.config.read_text().replace("lab/tiny-sd", "lab/half")
+    text = text.replace(hub.head("model", "lab/tiny-sd"), commit)
+    lora_run.config.write_text(text.replace("variant: null", "variant: fp16"))
+    publish(lora_run, hub_model_id="ada/lora", hub_license=None)
+    assert pull("ada/lora").get_active_adapters() == ["default_0"]
+    assert b'variant="fp16"' in hub.repo_files("model", "ada/lora")["README.md"]
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(
+    hub: HubServer, digits_run: RunDir, tmp_path: Path
+) -> None:
+    publish(digits_run)
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(UserError, match="is not empty"):
+        fetch("ada/digits", folder=tmp_path)
+    assert (tmp_path / "mine").read_text() == "x"

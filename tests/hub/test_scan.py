@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from safetensors.numpy import save_file
 
-from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, Target
+from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, Report, Target
 from memshield.hub.contents import is_allowed, is_inside
 from memshield.hub.gallery import COUNT, write_gallery
 from memshield.hub.scan import problems_of
@@ -43,6 +44,9 @@ def test_a_clean_folder(folder: Path) -> None:
         ("memshield.json", '{"x": "/root/x"}', "names a folder"),
         ("memshield.json", '{"x": "C:\\\\Users\\\\ada"}', "names a folder"),
         ("memshield.json", '{"x": "the place of the run"}', "names a folder"),
+        ("memshield.json", '{"x": ["/data/acme/set"]}', "holds a path of a machine"),
+        ("unet/config.json", '{"auto_map": {"AutoModel": "x.Y"}}', "would have its own code run"),
+        ("unet/config.json", "{", "is not valid JSON"),
         ("notes.txt", "x", "is no file that is published"),
         ("examples.parquet", "x", "is no file that is published"),
         ("audit/private.json", "x", "is no file that is published"),
@@ -54,10 +58,10 @@ def test_a_clean_folder(folder: Path) -> None:
 def test_what_is_found(folder: Path, name: str, text: str, words: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(text)
-    (problem,) = problems_of(folder, ("the place of the run",))
-    assert problem.startswith(f"{name}: ")
-    assert words in problem
-    assert SHAPED not in problem
+    problems = problems_of(folder, ("the place of the run",))
+    assert all(problem.startswith(f"{name}: ") for problem in problems)
+    assert words in "\n".join(problems)
+    assert SHAPED not in "\n".join(problems)
 
 
 def test_weights_that_hold_more_than_weights(folder: Path) -> None:
@@ -66,7 +70,7 @@ def test_weights_that_hold_more_than_weights(folder: Path) -> None:
     path.write_bytes(data + b"a zip file could follow")
     assert "more than its tensors" in problems_of(folder)[0]
     save_file({"x": np.zeros(4, np.float32)}, path, metadata={"from": "/home/ada/x"})
-    assert "names a folder" in problems_of(folder)[0]
+    assert "more than its tensors in its metadata" in problems_of(folder)[0]
     path.write_bytes(b"\xff" * 8 + data)
     assert "is not a safetensors file" in problems_of(folder)[0]
 
@@ -118,14 +122,23 @@ def audited(
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 8, 8)
     )
     np.save(audit / IMAGES, images)
-    (audit / IMAGES_RECORD).write_text(json.dumps({"broken": [count - 1]}))
+    record = {"done": count, "seed": 0, "steps": 50, "broken": [count - 1]}
+    (audit / IMAGES_RECORD).write_text(json.dumps(record))
     pairs = [
         {"generated": i, "training": 0, "ratio": 0.1 + i / 100, "beyond": i < beyond,
          "mirrored": False}
         for i in range(suspicious)
     ]  # fmt: skip
-    (audit / PRIVATE).write_text(json.dumps({"version": 1, "pairs": pairs, "at_risk": []}))
+    values = {"images": record, "pairs": pairs, "beyond": list(range(beyond))}
+    (audit / PRIVATE).write_text(json.dumps(values))
     return run
+
+
+def report_on(count: int, excess: float | None = 0.3, **changes: Any) -> Report:
+    report = report_of(excess, 0.5, **changes)
+    return report.model_copy(
+        update={"generated": report.generated.model_copy(update={"count": count})}
+    )
 
 
 def shown(folder: Path) -> list[int]:
@@ -136,7 +149,7 @@ def shown(folder: Path) -> list[int]:
 def test_suspicious_pictures_are_never_shown(tmp_path: Path) -> None:
     run = audited(tmp_path, 120, 100, 40)
     (tmp_path / "out").mkdir()
-    paths = write_gallery(run, report_of(0.3, 0.5), tmp_path / "out")
+    paths = write_gallery(run, report_on(120), tmp_path / "out")
     assert len(paths) == COUNT
     assert min(shown(tmp_path / "out")) >= 100
     assert 119 not in shown(tmp_path / "out")
@@ -145,12 +158,41 @@ def test_suspicious_pictures_are_never_shown(tmp_path: Path) -> None:
 def test_of_a_small_audit_the_nearer_half_is_left_out(tmp_path: Path) -> None:
     run = audited(tmp_path, 12, 11, 2, round=3)
     (tmp_path / "out").mkdir()
-    report = report_of(0.3, 0.5, target=Target(name="x", kind="run", round=3))
+    report = report_on(12, target=Target(name="x", kind="run", round=3))
     assert write_gallery(run, report, tmp_path / "out")
     assert set(shown(tmp_path / "out")) == {6, 7, 8, 9, 10}
 
 
 def test_without_a_threshold_or_an_audit_nothing_is_shown(tmp_path: Path) -> None:
     run = audited(tmp_path, 120, 100, 0)
-    assert write_gallery(run, report_of(None, 0.5), tmp_path) == ()
+    assert write_gallery(run, report_on(120, None), tmp_path) == ()
     assert write_gallery(run, None, tmp_path) == ()
+
+
+def test_copies_beyond_those_that_are_listed_are_not_shown(tmp_path: Path) -> None:
+    run = audited(tmp_path, 120, 100, 110)
+    (tmp_path / "out").mkdir()
+    assert write_gallery(run, report_on(120), tmp_path / "out")
+    assert set(shown(tmp_path / "out")) == set(range(110, 118))
+    run = audited(tmp_path / "all", 120, 100, 120)
+    assert write_gallery(run, report_on(120), tmp_path / "all") == ()
+
+
+def test_pictures_that_were_not_examined_are_not_shown(tmp_path: Path) -> None:
+    run = audited(tmp_path, 120, 100, 0)
+    (tmp_path / "out").mkdir()
+    record = run.audit_of(None) / IMAGES_RECORD
+    told = json.loads(record.read_text())
+    for change in ({"done": 3}, {"seed": 7}, {"prompts": "others"}):
+        record.write_text(json.dumps({**told, **change}))
+        assert write_gallery(run, report_on(120), tmp_path / "out") == ()
+    record.unlink()
+    assert write_gallery(run, report_on(120), tmp_path / "out") == ()
+
+
+def test_nothing_is_shown_where_another_measure_finds_copies(tmp_path: Path) -> None:
+    run = audited(tmp_path, 120, 100, 0)
+    report = report_on(120)
+    copies = report.headline.model_copy(update={"space": "SSCD", "excess_interval": (0.01, 0.1)})
+    both = report.model_copy(update={"memorization": (report.headline, copies)})
+    assert write_gallery(run, both, tmp_path) == ()
