@@ -1,0 +1,6 @@
+"""The page, on a Space or at home: `python app.py`."""
+
+from memshield.ui.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What a script may ask of the page, by name: search, plan, submit, status, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from memshield.audit.report import REPORT, Report
+from memshield.errors import UserError
+from memshield.hub.catalog.search import search_models
+from memshield.ui.planning import plan
+from memshield.ui.server import Server
+from memshield.ui.setup.choices import Choices, on_this_machine
+from memshield.ui.setup.recipes import recipes
+
+
+def add_api(server: Server) -> None:
+    """Add the named endpoints; everything else is private."""
+
+    def search(text: str, token: gr.OAuthToken | None) -> list[dict[str, Any]]:
+        """Models on the Hub that can be fine-tuned: id, family, license, whether gated."""
+        with _said():
+            found = search_models(text, token=server.visitor(token).token)
+            return [
+                {"id": one.id, "family": one.family, "license": str(one.license or ""),
+                 "gated": one.gated, "downloads": one.downloads}
+                for one in found.items
+            ]  # fmt: skip
+
+    def plan_(choices: dict[str, Any], token: gr.OAuthToken | None) -> dict[str, Any]:
+        """What a training would do: lines, problems, and its settings as YAML.
+
+        choices: recipe (demo, sd_lora, sdxl_lora, pixels, pixels_from_scratch), model, dataset,
+        epochs, rounds, shards, strength, budget, hub_model_id.
+        """
+        with _said():
+            made = plan(_choices(choices), server.machine, server.visitor(token).token)
+            problems = [str(error) for error in made.errors]
+            return {"lines": list(made.lines), "problems": problems, "yaml": made.yaml}
+
+    def submit(choices: dict[str, Any], token: gr.OAuthToken | None) -> str:
+        """Queue a training of yours; returns the job's id. Takes what plan takes."""
+        with _said():
+            owner = server.owner(token)
+            made = plan(_choices(choices), server.machine, server.visitor(token).token)
+            if made.errors:
+                raise UserError("choices", "; ".join(str(error) for error in made.errors), "")
+            values = on_this_machine(made.values)
+            return server.jobs.submit(owner, values, needs_token=made.needs_token).id
+
+    def status(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
+        """How a job of yours goes: training, auditing, publishing, figures."""
+        with _said():
+            found: dict[str, Any] = asdict(server.jobs.view(server.owner(token), job))
+            return dict(json.loads(json.dumps(found, default=str)))
+
+    def report(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
+        """The audit of a job's model: report.json."""
+        with _said():
+            path = server.run_folder(server.owner(token), job) / "audit" / "model" / REPORT
+            return dict(Report.read(path).model_dump(mode="json"))
+
+    for name, function in (("search", search), ("plan", plan_), ("submit", submit),
+                           ("status", status), ("report", report)):  # fmt: skip
+        gr.api(function, api_name=name)
+
+
+class _said:  # noqa: N801
+    """What a visitor can mend, as gradio's clients read it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, UserError):
+            raise gr.Error(str(error), print_exception=False) from None
+
+
+def _choices(given: dict[str, Any]) -> Choices:
+    names = ("recipe", "model", "dataset", "epochs", "rounds", "shards", "strength", "budget",
+             "hub_model_id")  # fmt: skip
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise UserError(unknown[0], "is no choice", f"One of: {', '.join(names)}.")
+    if given.get("recipe", "demo") not in recipes():
+        raise UserError("recipe", f"{given['recipe']!r} is none", f"One of: {', '.join(recipes())}.")
+    return Choices(**given)

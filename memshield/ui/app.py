@@ -1,0 +1,50 @@
+"""Starting the page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from memshield.errors import UserError
+from memshield.redaction import guard_logging, redact
+from memshield.ui.place import find_place
+
+PORT = 7860
+
+
+def main() -> None:
+    """Open the jobs, start what waits, and serve the page until the process is ended."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        place = find_place()
+        from memshield.ui.look import CSS, theme
+        from memshield.ui.page import build
+        from memshield.ui.server import Server
+
+        server = Server.open(place)
+    except UserError as error:
+        sys.exit(redact(str(error)))
+    guard_logging()
+    server.jobs.scheduler.run()
+    page = build(server)
+    # Of every interface only in a container, whose address nobody else can know.
+    host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if place.on_space else "127.0.0.1")
+    try:
+        page.launch(
+            server_name=host,
+            server_port=int(os.environ.get("GRADIO_SERVER_PORT") or PORT),
+            theme=theme(),
+            css=CSS,
+            footer_links=["api"],
+            run_history=False,
+            show_error=False,
+            ssr_mode=False,
+            max_file_size="200mb",
+            enable_monitoring=False,
+            share=False,
+        )
+    finally:
+        server.jobs.close()

@@ -1,0 +1,37 @@
+"""How the page looks: system fonts, quiet colours, one column; light and dark."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from memshield.ui.views.style import CSS as VIEWS
+
+COLUMN = """
+.gradio-container { max-width: 56rem !important; margin: 0 auto !important; }
+.gradio-container .prose p, .gradio-container .prose li { max-width: 42rem; }
+footer { opacity: 0.8; }
+#head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
+#head p { margin: 0.2rem 0 0; }
+"""
+CSS = VIEWS + COLUMN
+
+
+def theme() -> gr.themes.Base:
+    """gradio's plain theme with the fonts that the reader's machine has: nothing is fetched."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Base(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=fonts,
+        font_mono=mono,
+        radius_size="md",
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_text_color="white",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )

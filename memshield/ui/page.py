@@ -1,0 +1,47 @@
+"""The page: a head, and three places to be: a new training, the runs, a published model."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from memshield import __version__
+from memshield.ui.api import add_api
+from memshield.ui.runs_tab import runs_tab
+from memshield.ui.server import Server
+from memshield.ui.train_tab import train_tab
+from memshield.ui.use_tab import use_tab
+
+HEAD = (
+    "# MemShield\n"
+    "Fine-tune a diffusion model on your pictures so that it gives less of them back, measure how "
+    "much it does, and publish it with that evidence."
+)
+
+
+def build(server: Server) -> gr.Blocks:
+    """All of the page."""
+    with gr.Blocks(title="MemShield", analytics_enabled=False) as page:
+        gr.Markdown(HEAD, elem_id="head")
+        if server.place.warning:
+            gr.Markdown(f"**{server.place.warning}**")
+        if server.place.on_space:
+            gr.LoginButton(size="sm")
+            gr.Markdown(
+                "Sign in to train: your runs, pictures and results are yours alone. The app may "
+                "create repositories for you and write to those; it keeps no token on disk."
+            )
+        with gr.Tabs() as tabs:
+            with gr.Tab("New training", id="train"):
+                started = train_tab(server)
+            with gr.Tab("Runs", id="runs") as runs:
+                show = runs_tab(server, page, runs)
+            with gr.Tab("Use a model", id="use"):
+                use_tab(server)
+        started.change(
+            lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
+        )
+        started.change(show, started, None, api_visibility="private") if show is None else None
+        gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
+                    "differential privacy.")  # fmt: skip
+        add_api(server)
+    return page

@@ -1,0 +1,133 @@
+"""From the inputs of the form to a plan: what it would do, what is wrong, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memshield.config import Config, make_config
+from memshield.errors import UserError, UserErrors
+from memshield.hub.catalog.dataset import describe_dataset
+from memshield.hub.catalog.described import DatasetDescription
+from memshield.hub.catalog.model import ModelDescription, describe_model
+from memshield.network import Token
+from memshield.ui.setup.choices import Choices, to_config, to_yaml
+from memshield.ui.setup.cost import OWN_MODELS, ModelSize
+from memshield.ui.setup.estimate import estimate
+from memshield.ui.setup.flavours import hardware_of
+from memshield.ui.setup.hardware import Machine
+from memshield.ui.setup.numbers import numbers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a form would do.
+
+    Attributes:
+        values: settings, for a job; {} where they are not valid.
+        yaml: the same as a file to copy.
+        lines: numbers and an estimate, in words.
+        errors: what has to be mended first.
+        needs_token: whether model or pictures can only be read by who is signed in.
+    """
+
+    values: Mapping[str, Any]
+    yaml: str
+    lines: tuple[str, ...]
+    errors: tuple[UserError, ...]
+    needs_token: bool
+
+
+def plan(choices: Choices, machine: Machine, token: Token, rows: int | None = None) -> Plan:
+    """Work out what a form would do; the Hub is asked about model and dataset.
+
+    Args:
+        choices: the form.
+        machine: that would train.
+        token: of the visitor.
+        rows: pictures of an upload, where there is one.
+    """
+    errors: list[UserError] = []
+    recipe = choices.starting_point
+    model: ModelDescription | None = None
+    dataset: DatasetDescription | None = None
+    if choices.recipe != "demo":
+        if choices.model is None and not recipe.scratch:
+            errors.append(UserError("model", "no model is chosen", "Search for one, or name it."))
+        elif choices.model is not None:
+            model = _looked_up(lambda: describe_model(choices.model or "", token=token), errors)
+        if choices.dataset is None and choices.folder is None:
+            errors.append(
+                UserError("dataset", "no pictures are chosen", "Choose a dataset, or upload some.")
+            )
+        elif choices.dataset is not None:
+            dataset = _looked_up(
+                lambda: describe_dataset(
+                    choices.dataset or "", choices.dataset_config, token=token
+                ),
+                errors,
+            )
+    rows = rows if rows is not None else _rows(choices, dataset)
+    values = to_config(choices, rows, machine)
+    config = _checked(values, errors)
+    lines: list[str] = []
+    if config is not None and rows is not None:
+        counted = numbers(config, rows)
+        errors += counted.problems
+        lines += counted.lines()
+        size, hardware = _size(values, model), hardware_of(machine)
+        if size is not None and hardware is not None:
+            lines += estimate(config, counted, size, hardware).lines()
+    elif config is not None:
+        lines.append("How many pictures there are is not known before they are fetched.")
+    private = any(one is not None and (one.private or one.gated) for one in (model, dataset))
+    yaml = to_yaml(choices, values) if config is not None else ""
+    return Plan(values if config else {}, yaml, tuple(lines), tuple(errors), private)
+
+
+def _looked_up(ask: Any, errors: list[UserError]) -> Any:
+    try:
+        found = ask()
+    except UserErrors as error:
+        errors += error.errors
+        return None
+    except UserError as error:
+        errors.append(error)
+        return None
+    if not found.has_access:
+        where = f"Accept its conditions on {found.page}."
+        errors.append(UserError("model", f"{found.id} is gated and you have no access", where))
+    return found
+
+
+def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
+    if choices.recipe == "demo":
+        return choices.starting_point.rows
+    if dataset is None:
+        return None
+    wanted = choices.split or "train"
+    return next((split.rows for split in dataset.splits if split.name == wanted), None)
+
+
+def _checked(values: Mapping[str, Any], errors: list[UserError]) -> Config | None:
+    if not values.get("dataset_name") and not values.get("train_data_dir"):
+        return None  # said already
+    named = ("pretrained_model_name_or_path", "model_config_name_or_path")
+    if not any(values.get(name) for name in named):
+        return None
+    try:
+        return make_config(dict(values))
+    except UserErrors as error:
+        errors += error.errors
+    except UserError as error:
+        errors.append(error)
+    return None
+
+
+def _size(values: Mapping[str, Any], model: ModelDescription | None) -> ModelSize | None:
+    if model is not None:
+        if model.parameters is None or model.resolution is None:
+            return None
+        return ModelSize(model.family, model.parameters, model.resolution)
+    return OWN_MODELS.get(str(values.get("model_config_name_or_path")))

@@ -1,0 +1,246 @@
+"""The visitor's runs: watch, stop, go on, audit, choose a round, publish, delete."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from memshield.audit.report import REPORT, Report
+from memshield.errors import UserError
+from memshield.hub.publication import read_publication
+from memshield.hub.publish import Publisher, open_to_publish
+from memshield.jobs.view import JobView
+from memshield.rundir import RunDir
+from memshield.ui.server import Server, told
+from memshield.ui.views.at_risk import at_risk_view
+from memshield.ui.views.audit import audit_view, rounds_view
+from memshield.ui.views.card import card_view
+from memshield.ui.views.charts import charts_view, figures_view
+from memshield.ui.views.following import fingerprint, read_progress
+from memshield.ui.views.log import log_text_view
+from memshield.ui.views.problems import empty_view, problems_view
+from memshield.ui.views.progress import progress_view
+from memshield.ui.views.publish import plan_view, publication_view
+from memshield.ui.views.samples import samples_view
+
+_NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
+_TICK = 1.0
+
+
+def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
+    """Lay the tab out.
+
+    Args:
+        server: see there.
+        page: whose loading fills the list.
+        started: id of the job that this visitor has started last.
+    """
+    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True)
+    seen = gr.State("")
+    head = gr.HTML(_NONE, elem_id="state")
+    with gr.Row():
+        buttons = {
+            "stop": gr.Button("Stop", visible=False),
+            "resume": gr.Button("Resume", variant="primary", visible=False),
+            "audit": gr.Button("Audit", visible=False),
+            "delete": gr.Button("Delete", variant="stop", visible=False),
+        }
+    with gr.Tabs():
+        with gr.Tab("Progress"):
+            charts, figures, samples = gr.HTML(), gr.HTML(), gr.HTML()
+        with gr.Tab("Audit"):
+            audit, rounds, risk = gr.HTML(), gr.HTML(), gr.HTML()
+        with gr.Tab("Publish"):
+            publishing = _Publishing(server, chosen)
+        with gr.Tab("Log"):
+            log = gr.HTML()
+            command = gr.Code(label="The command, as you would type it", language="shell",
+                              interactive=False)  # fmt: skip
+    outputs = [head, *buttons.values(), charts, figures, samples, audit, rounds, risk,
+               publishing.state, log, command, seen]  # fmt: skip
+    timer = gr.Timer(_TICK)
+
+    def on_tick(job: str | None, before: str, token: gr.OAuthToken | None) -> list[Any]:
+        try:
+            owner = server.visitor(token).owner
+            if not job or owner is None:
+                now = f"nothing {owner}"
+                return _skip(outputs) if now == before else [_NONE, *_blank(outputs), now]
+            view = server.jobs.view(owner, job)
+        except UserError as error:
+            now = f"error {error}"
+            return _skip(outputs) if now == before else [problems_view(error), *_blank(outputs), now]
+        run = server.jobs.folders.run(server.jobs.get(owner, job))
+        now = f"{job} {fingerprint(run)} {_states(view)}"
+        if now == before:
+            return _skip(outputs)
+        return [*_shown(server, owner, view, run), now]
+
+    def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
+        try:
+            owner = server.visitor(token).owner
+        except UserError as error:
+            told(error)
+            owner = None
+        jobs = server.jobs.list(owner) if owner is not None else []
+        named = [(f"{one.name} · {server.jobs.view_of(one).training.words}", one.id)
+                 for one in jobs]  # fmt: skip
+        known = {one.id for one in jobs}
+        value = job if job in known else next(iter(known & {jobs[0].id}), None) if jobs else None
+        return gr.Dropdown(named, value=value)
+
+    page.load(on_load, chosen, chosen, api_visibility="private")
+    started.change(on_load, started, chosen, api_visibility="private")
+    timer.tick(
+        on_tick, [chosen, seen], outputs, show_progress="hidden", queue=False,
+        api_visibility="private",
+    )  # fmt: skip
+    for name, button in buttons.items():
+        button.click(
+            _action(server, name), chosen, None, api_visibility="private"
+        ).then(on_load, chosen, chosen, api_visibility="private")
+
+
+def _action(server: Server, name: str) -> Callable[..., None]:
+    def act(job: str | None, token: gr.OAuthToken | None) -> None:
+        if not job:
+            return
+        try:
+            getattr(server.jobs, name)(server.owner(token), job)
+        except UserError as error:
+            told(error)
+
+    return act
+
+
+def _skip(outputs: list[Any]) -> list[Any]:
+    return [gr.skip()] * len(outputs)
+
+
+def _blank(outputs: list[Any]) -> list[Any]:
+    """Nothing in all but the first and the last output."""
+    return [
+        gr.Button(visible=False) if isinstance(one, gr.Button) else ""
+        for one in outputs[1:-1]
+    ]
+
+
+def _states(view: JobView) -> str:
+    return repr((view.training, view.auditing, view.publishing, view.actions, view.position))
+
+
+def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
+    progress = read_progress(run)
+    reports = _reports(run)
+    model = run.audit_of(None)
+    report = _report(model)
+    budget = server.jobs.config(owner, view.id).memorization_budget
+    beside = _report(run.path / "audit" / "base")
+    head = progress_view(progress, view.training.state, view.position)
+    for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
+        if side.state not in ("none", "done"):
+            head += f"<p role='status'>{name}: {_plain(side.words)}</p>"
+    last = report.target.round if report is not None else None
+    private = next((one for one in (model, run.audit_of(last)) if one.is_dir()), model)
+    died = view.publishing.state == "died"
+    return [
+        head,
+        *(gr.Button(visible=name in view.actions) for name in ("stop", "resume", "audit", "delete")),
+        charts_view(progress, reports, budget),
+        figures_view(progress, reports),
+        samples_view(run),
+        audit_view(report, {"base": beside} if beside else None, budget=budget),
+        rounds_view(reports, budget),
+        at_risk_view(private) if report is not None else "",
+        publication_view(read_publication(run), died),
+        log_text_view(server.jobs.log(owner, view.id)),
+        view.command,
+    ]
+
+
+def _reports(run: RunDir) -> dict[int, Report]:
+    found = {}
+    for folder in (run.path / "audit").glob("round-*"):
+        number = folder.name.removeprefix("round-")
+        report = _report(folder) if number.isdecimal() else None
+        if report is not None:
+            found[int(number)] = report
+    return dict(sorted(found.items()))
+
+
+def _report(folder: Path) -> Report | None:
+    try:
+        return Report.read(folder / REPORT) if (folder / REPORT).is_file() else None
+    except UserError:
+        return None  # half-written, or of another version
+
+
+def _plain(words: str) -> str:
+    return words.replace("<", "&lt;")
+
+
+class _Publishing:
+    """What would be published, and publishing it."""
+
+    def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
+        self._server = server
+        name = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="repository")
+        public = gr.Checkbox(label="Everybody may read it", value=False)
+        license = gr.Textbox(
+            label="License", placeholder="that of the base; or such as apache-2.0"
+        )
+        confirm = gr.CheckboxGroup(
+            ["no_audit", "cannot_say", "memorization", "license"],
+            label="Publish in spite of these warnings",
+        )
+        with gr.Row():
+            preview = gr.Button("Preview")
+            publish = gr.Button("Publish", variant="primary")
+        self.state = gr.HTML(elem_id="publication")
+        shown = gr.HTML(elem_id="preview")
+        inputs = [chosen, name, public, license, confirm]
+        preview.click(self._preview, inputs, shown, api_visibility="private")
+        publish.click(self._publish, inputs, shown, api_visibility="private")
+
+    def _preview(
+        self, job: str | None, name: str, public: bool, license: str, confirm: list[str],
+        token: gr.OAuthToken | None,
+    ) -> str:  # fmt: skip
+        place = Path(tempfile.mkdtemp(prefix="memshield-preview-"))
+        try:
+            visitor = self._server.visitor(token)
+            folder = self._server.run_folder(visitor.require_owner(), job or "")
+            run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
+            publisher = Publisher(run, config, token=visitor.token)
+            destination, _ = publisher.preview(place / "published")
+            return plan_view(destination, (), place / "published") + card_view(place / "published")
+        except UserError as error:
+            return plan_view(None, error)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _publish(
+        self, job: str | None, name: str, public: bool, license: str, confirm: list[str],
+        token: gr.OAuthToken | None,
+    ) -> str:  # fmt: skip
+        try:
+            owner = self._server.owner(token)
+            changes = _settings(name, public, license, confirm)
+            self._server.jobs.publish(owner, job or "", changes)
+        except UserError as error:
+            return problems_view(error)
+        return "<p role='status'>Publishing: how far it is stands above.</p>"
+
+
+def _settings(name: str, public: bool, license: str, confirm: list[str]) -> dict[str, Any]:
+    return {
+        "hub_model_id": name.strip() or None,
+        "hub_private_repo": not public,
+        "hub_license": license.strip() or None,
+        "hub_confirm": confirm or None,
+    }

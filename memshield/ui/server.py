@@ -1,0 +1,73 @@
+"""What all handlers of the page share: where it runs, whose visit it is, and the jobs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from memshield.errors import UserError
+from memshield.jobs.service import Jobs
+from memshield.ui.place import Place
+from memshield.ui.setup.hardware import Machine, this_machine
+from memshield.ui.visitor import Visitor, Visitors
+
+TOKEN_SECONDS = 3600.0
+"""A token is kept for jobs that wait for this long after its owner was last seen."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The page's server.
+
+    Attributes:
+        place: where it runs.
+        jobs: of everybody.
+        visitors: tells who is asking.
+        machine: that trains.
+    """
+
+    place: Place
+    jobs: Jobs
+    visitors: Visitors
+    machine: Machine
+
+    @classmethod
+    def open(cls, place: Place) -> Server:
+        """Open the store and find out what the machine has."""
+        place.root.mkdir(parents=True, exist_ok=True)
+        return cls(place, Jobs(place.root), Visitors(place.on_space), this_machine())
+
+    def visitor(self, token: gr.OAuthToken | None) -> Visitor:
+        """Who is asking; the token of an owner is kept for what the owner's jobs need.
+
+        Raises:
+            UserError: the Hub does not know the token, or cannot be asked.
+        """
+        visitor = self.visitors.of(token.token if token is not None else None)
+        if visitor.owner and isinstance(visitor.token, str):
+            self.jobs.tokens.keep(visitor.owner, visitor.token, time.time() + TOKEN_SECONDS)
+        return visitor
+
+    def owner(self, token: gr.OAuthToken | None) -> str:
+        """The owner of what is asked for.
+
+        Raises:
+            UserError: the visitor is signed out.
+        """
+        return self.visitor(token).require_owner()
+
+    def run_folder(self, owner: str, job: str) -> Path:
+        """The run directory of an owner's job.
+
+        Raises:
+            UserError: the owner has no such job.
+        """
+        return self.jobs.folders.run(self.jobs.get(owner, job)).path
+
+
+def told(error: UserError) -> None:
+    """Tell a visitor of something that went wrong beside what the page shows."""
+    gr.Warning(f"{error.problem}. {error.remedy}" if error.remedy else error.problem)
