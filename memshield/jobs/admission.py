@@ -1,0 +1,92 @@
+"""Which settings a job may have: the server's own files are closed to who signs in to it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from memshield.config import Config
+from memshield.data.source import BUILT_IN
+from memshield.errors import UserError, UserErrors
+from memshield.jobs.commands import ROOT
+from memshield.jobs.folders import Folders
+from memshield.jobs.records import LOCAL
+
+PLACES = (
+    "pretrained_model_name_or_path",
+    "model_config_name_or_path",
+    "pretrained_vae_model_name_or_path",
+    "dataset_name",
+    "train_data_dir",
+)
+"""Settings that may name a folder or file."""
+SHIPPED = ROOT / "configs" / "models"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_TRACKERS = ("tensorboard",)
+
+
+def settle_paths(config: Config) -> Config:
+    """The config with paths that do not depend on the folder that the server was started in."""
+    changes = {}
+    for name in PLACES:
+        value = getattr(config, name)
+        if value and (path := Path(value).expanduser()).exists():
+            changes[name] = str(path.absolute())
+    return config.model_copy(update=changes)
+
+
+def require_allowed(config: Config, owner: str, folders: Folders) -> None:
+    """Refuse what reaches for files or accounts of the server that are not the owner's.
+
+    Raises:
+        UserErrors: naming every such setting.
+    """
+    if owner == LOCAL:
+        return
+    errors = [
+        UserError(
+            name,
+            f"{value!r} is neither on the Hub nor among what you uploaded",
+            "Give a Hub id, or upload a folder of pictures.",
+        )
+        for name in PLACES
+        if (value := getattr(config, name)) is not None
+        and not _is_open(name, value, folders.uploads(owner))
+    ]
+    others = [name for name in config.report_to or () if name not in _TRACKERS]
+    if others:
+        errors.append(
+            UserError(
+                "report_to",
+                f"{others[0]} would report to the account of this server",
+                f"Leave it out, or use {_TRACKERS[0]}.",
+            )
+        )
+    if errors:
+        raise UserErrors(errors)
+
+
+def _is_open(name: str, value: str, uploads: Path) -> bool:
+    if "\0" in value:
+        return False
+    if name == "dataset_name" and value == BUILT_IN:
+        return True
+    # A task runs in ROOT: that is what its relative paths mean.
+    path = (ROOT / value).resolve()
+    if path.is_relative_to(uploads):
+        return path.exists() and not _holds_links(path)
+    if name == "model_config_name_or_path" and path.is_relative_to(SHIPPED):
+        return path.is_file()
+    if name == "train_data_dir":
+        return False
+    return _HUB_ID.fullmatch(value) is not None and ".." not in value and not path.exists()
+
+
+def _holds_links(path: Path) -> bool:
+    """Whether anything in a folder leads out of it."""
+    return any(
+        os.path.islink(os.path.join(folder, name))
+        for folder, inner, files in os.walk(path)
+        for name in (*inner, *files)
+    )

@@ -1,0 +1,84 @@
+"""The commands that tasks run: the very ones that a person would type."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import memshield
+
+ROOT = Path(memshield.__file__).resolve().parent.parent
+"""Where tasks are run: relative paths such as those of configs/ mean the ones here."""
+
+
+class Commands:
+    """Argument lists of tasks.
+
+    Args:
+        on_gpu: whether they are run on a GPU.
+    """
+
+    def __init__(self, on_gpu: bool) -> None:
+        self._launcher = "single_gpu" if on_gpu else "cpu"
+
+    def train(self, settings: Path) -> list[str]:
+        """Train, or go on training.
+
+        Args:
+            settings: the config file.
+        """
+        return [
+            *(sys.executable, "-m", "accelerate.commands.launch"),
+            *("--config_file", f"configs/accelerate/{self._launcher}.yaml"),
+            *("-m", "memshield.train", "--config", str(settings)),
+        ]
+
+    def audit(
+        self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]
+    ) -> list[str]:
+        """Audit a run's model or one of its rounds.
+
+        Args:
+            run: the run directory.
+            round: of the run; None for its model.
+            num_images: to generate; None for the default.
+            beside: run directories to show beside it, or base.
+        """
+        words = [sys.executable, "-m", "memshield", "audit", str(run)]
+        for flag, number in (("--round", round), ("--num_images", num_images)):
+            words += [flag, str(number)] if number is not None else []
+        for other in beside:
+            words += ["--beside", other]
+        return words
+
+    def publish(
+        self, run: Path, settings: Mapping[str, Any], beside: Mapping[str, Path]
+    ) -> list[str]:
+        """Publish a run, or go on publishing it.
+
+        Args:
+            run: the run directory.
+            settings: of publishing, that differ from those of the run.
+            beside: audited run directories to show on the card, by name.
+        """
+        words = [sys.executable, "-m", "memshield", "publish", str(run)]
+        for name, value in settings.items():
+            words.append(f"--{name}")
+            words += [_word(item) for item in value] if isinstance(value, list) else [_word(value)]
+        for name, path in beside.items():
+            words += ["--beside", f"{name}={path}"]
+        return words
+
+
+def as_typed(command: Sequence[str]) -> str:
+    """A command as a person would type it."""
+    return shlex.join(command)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)

@@ -1,0 +1,123 @@
+"""Where everything of the server lies: one folder a job, and what belongs to an owner.
+
+jobs.sqlite3          the store
+jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name
+uploads/<owner>/      folders of pictures that the owner brought
+cache/<owner>/        what the owner's jobs fetched from the Hub, and encoded pictures
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from memshield.errors import UserError
+from memshield.jobs.records import LOCAL, Job
+from memshield.rundir import RunDir
+
+_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_OF_LOCAL = "_local"  # no name on the Hub begins so
+_SHOWN = ("config.yaml", "samples/*.png", "audit/*/*.html", "audit/*/*.json", "publish.json")
+
+
+class Folders:
+    """Paths under one root, none of which leaves it.
+
+    Args:
+        root: is made where it is not there.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.store = self.root / "jobs.sqlite3"
+
+    def job(self, id: str) -> Path:
+        """Folder of a job.
+
+        Raises:
+            ValueError: it is no id.
+        """
+        return self.root / "jobs" / _checked(_ID, id)
+
+    def run(self, job: Job) -> RunDir:
+        """The run directory of a job."""
+        return RunDir(self.job(job.id) / _checked(_NAME, job.name))
+
+    def settings(self, id: str) -> Path:
+        """The config file that a job is started with."""
+        return self.job(id) / "settings.yaml"
+
+    def log(self, id: str, number: int) -> Path:
+        """What a task printed."""
+        return self.job(id) / f"task-{number}.log"
+
+    def uploads(self, owner: str) -> Path:
+        """Folder of what an owner brought."""
+        return self.root / "uploads" / self._name(owner)
+
+    def cache(self, owner: str) -> Path:
+        """Folder of what an owner's jobs fetched and encoded."""
+        return self.root / "cache" / self._name(owner)
+
+    def make(self, id: str) -> Path:
+        """Make the folder of a new job; nobody else's user can read it."""
+        folder = self.job(id)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def remove(self, id: str) -> None:
+        """Delete all files of a job. What links lead to stays."""
+        folder = self.job(id)
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+
+    def files(self, job: Job) -> tuple[str, ...]:
+        """Names of what a page may link to, inside the run directory."""
+        path = self.run(job).path
+        found = [file for pattern in _SHOWN for file in sorted(path.glob(pattern))]
+        return tuple(file.relative_to(path).as_posix() for file in found if file.is_file())
+
+    def file(self, job: Job, name: str) -> Path:
+        """A file of the run directory by its name there.
+
+        Raises:
+            UserError: it is not there, or lies elsewhere.
+        """
+        path = self.run(job).path
+        found = (path / name).resolve() if "\0" not in name else path
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        if hidden or not found.is_relative_to(path) or not found.is_file():
+            raise UserError("file", f"this job has no file {name!r}", "")
+        return found
+
+    def _name(self, owner: str) -> str:
+        return _OF_LOCAL if owner == LOCAL else _checked(_OWNER, owner)
+
+
+def require_owner(owner: str) -> None:
+    """Refuse an owner whose name could not be that of a folder.
+
+    Raises:
+        ValueError: it is no user name.
+    """
+    if owner != LOCAL:
+        _checked(_OWNER, owner)
+
+
+def name_from(text: str) -> str:
+    """A name for a run folder, made of any text."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
+    return plain or "run"
+
+
+def _checked(rule: re.Pattern[str], text: str) -> str:
+    if not rule.fullmatch(text):
+        raise ValueError(f"{text!r} cannot be the name of a folder")
+    return text

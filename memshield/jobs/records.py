@@ -1,0 +1,94 @@
+"""What the store knows: jobs and their tasks. How a run goes is not here but in its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["train", "audit", "publish"]
+State = Literal["queued", "running", "ended"]
+LOCAL = ""
+"""Owner of everything where nobody signs in."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task to be queued.
+
+    Attributes:
+        kind: what it does.
+        command: its argument list.
+        needs_device: whether it takes a device of its own.
+        needs_token: whether it must not start without its owner's token.
+    """
+
+    kind: Kind
+    command: tuple[str, ...]
+    needs_device: bool = True
+    needs_token: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One command of a job.
+
+    Attributes:
+        number: its place in the order in which tasks were queued.
+        job: id of the job.
+        work: what is run.
+        state: queued, running or ended.
+        device: that it has taken.
+        server: which server started or adopted it; see `processes.Server`.
+        pid, start_time: of its process, the leader of a group and session of its own.
+        started: when it left the queue to be run; None where it never was.
+        stop_asked: when it was asked to stop.
+        exit_code: of the process, where its parent lived to see it.
+        problem: why it could not be started, in words.
+    """
+
+    number: int
+    job: str
+    work: Work
+    state: State
+    device: str | None
+    server: str | None
+    pid: int | None
+    start_time: float | None
+    started: float | None
+    stop_asked: float | None
+    exit_code: int | None
+    problem: str | None
+
+    @property
+    def mark(self) -> str:
+        """What the environment of all its processes says, so that they are known for its own."""
+        return f"{self.job}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, as the store knows it.
+
+    Attributes:
+        id: unguessable.
+        owner: a Hub user name, or `LOCAL`.
+        name: of its run folder, for people.
+        created: seconds since the epoch.
+        tasks: oldest first.
+    """
+
+    id: str
+    owner: str
+    name: str
+    created: float
+    tasks: tuple[Task, ...]
+
+    @property
+    def current(self) -> Task | None:
+        """The task that waits or runs; a job has at most one."""
+        return next((task for task in self.tasks if task.state != "ended"), None)
+
+    def last(self, *kinds: Kind) -> Task | None:
+        """Its newest task of these kinds."""
+        found = [task for task in self.tasks if task.work.kind in kinds]
+        return found[-1] if found else None

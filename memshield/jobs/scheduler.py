@@ -1,0 +1,222 @@
+"""What makes the queue move: one thread that starts what can be started and sees what has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import psutil
+
+from memshield.config import make_config, read_yaml
+from memshield.errors import UserError
+from memshield.jobs import logs, processes
+from memshield.jobs.admission import require_allowed
+from memshield.jobs.commands import ROOT
+from memshield.jobs.environment import environment_of
+from memshield.jobs.folders import Folders
+from memshield.jobs.processes import Server
+from memshield.jobs.records import Job, Task, Work
+from memshield.jobs.store import Store
+from memshield.jobs.tokens import Tokens
+
+log = logging.getLogger("memshield")
+SECONDS = 1.0
+"""Between two looks at everything; a change by this server is acted on at once."""
+
+
+class Scheduler:
+    """Starts tasks and watches them. Closing it, or killing its process, leaves them running.
+
+    Several may share a store: a task belongs to the one that started it until that one is gone.
+
+    Args:
+        store: of jobs.
+        folders: where they lie.
+        tokens: of their owners.
+        devices: each runs one task at a time.
+        without_device: how many tasks may run at once that need no device.
+        grace: seconds from asking a task to stop to ending it.
+        environment: of the server.
+        now: the time, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folders: Folders,
+        tokens: Tokens,
+        devices: Sequence[str],
+        without_device: int = 4,
+        grace: float = 120.0,
+        environment: Mapping[str, str] = os.environ,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._folders = folders
+        self._tokens = tokens
+        self._devices = tuple(devices)
+        self._without_device = without_device
+        self._grace = grace
+        self._environment = environment
+        self._now = now
+        self._server = Server.here()
+        self._me = str(self._server)
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._asked: set[int] = set()
+        self._turn = threading.Lock()
+        self._changed = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        """Step once a second, and whenever something changed, in a thread of its own."""
+        self._thread = threading.Thread(target=self._loop, name="memshield-jobs", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Step soon: something was queued or asked to stop."""
+        self._changed.set()
+
+    def close(self) -> None:
+        """Stop stepping; what runs goes on, for the next server to find."""
+        self._closed.set()
+        self._changed.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._store.release(self._me)
+
+    def may_start(self, owner: str, work: Work) -> bool:
+        """Whether an owner's work has the token that it needs, if it needs one."""
+        return not work.needs_token or self._tokens.of(owner) is not None
+
+    def step(self) -> None:
+        """Look at everything once.
+
+        Raises:
+            UserError: the store cannot be used.
+        """
+        with self._turn:
+            for task in self._store.running():
+                if self._is_mine(task):
+                    self._look_at(task)
+            for id in self._store.hidden():
+                self._delete(id)
+            while (claimed := self._claim()) is not None:
+                self._start(claimed)
+
+    def _loop(self) -> None:
+        while not self._closed.is_set():
+            self._changed.clear()
+            try:
+                self.step()
+            except UserError as error:
+                # The store may be writable again in a moment, and what runs must not be lost.
+                log.error("%s", error)
+            self._changed.wait(SECONDS)
+
+    # Watching
+
+    def _is_mine(self, task: Task) -> bool:
+        """Whether this server watches a task; one whose server is gone is taken over."""
+        if task.server == self._me:
+            return True
+        if task.server is not None and Server.parse(task.server).is_running():
+            return False
+        return self._store.adopt(task, self._me)
+
+    def _look_at(self, task: Task) -> None:
+        child = self._children.get(task.number)
+        if task.pid is None or task.start_time is None:
+            if child is not None:
+                self._note(task, child)
+            else:
+                self._recover(task)
+            return
+        code = child.poll() if child is not None else None
+        if processes.is_running(task.pid, task.start_time) or processes.marked(task.mark):
+            self._urge(task, task.pid, task.start_time)
+            logs.trim(self._folders.log(task.job, task.number))
+            return
+        self._store.end(task, code)
+        self._children.pop(task.number, None)
+        self._asked.discard(task.number)
+
+    def _urge(self, task: Task, pid: int, start_time: float) -> None:
+        """Ask a task to stop that should, and end it where it does not."""
+        if task.stop_asked is None:
+            return
+        if self._now() - task.stop_asked > self._grace:
+            processes.kill(task.mark)
+        elif task.number not in self._asked:
+            self._asked.add(task.number)
+            processes.stop(task.mark, pid, start_time)
+
+    def _recover(self, task: Task) -> None:
+        """A task whose server was lost between taking it and noting its process."""
+        found = processes.marked(task.mark)
+        if found:
+            self._store.started(task, found[0].pid, found[0].create_time())
+        elif self._folders.log(task.job, task.number).exists():
+            # It may have run: twice would be worse than once too few, for it can be resumed.
+            self._store.end(task)
+        else:
+            self._store.put_back(task)
+
+    def _delete(self, id: str) -> None:
+        try:
+            self._folders.remove(id)
+        except OSError as error:
+            log.warning("job %s: its files cannot be deleted: %s", id, error.strerror)
+            return
+        self._store.forget(id)
+
+    # Starting
+
+    def _claim(self) -> Task | None:
+        return self._store.claim(
+            self._devices, self._without_device, self._me, self.may_start, self._now()
+        )
+
+    def _start(self, task: Task) -> None:
+        job = self._store.job(task.job)
+        assert job is not None  # a job with a running task cannot be deleted
+        try:
+            # Folders may have appeared, or links in them, since the settings were accepted.
+            config = make_config(read_yaml(self._folders.settings(job.id)))
+            require_allowed(config, job.owner, self._folders)
+            token = self._tokens.of(job.owner)
+            if task.work.needs_token and token is None:
+                self._store.put_back(task)  # it ran out since the task was taken
+                return
+            child = self._spawn(job, task, token)
+        except UserError as error:
+            self._store.end(task, problem=str(error))
+        except OSError as error:
+            self._store.end(task, problem=f"It cannot be started: {error.strerror}.")
+        else:
+            self._children[task.number] = child
+            self._note(task, child)
+
+    def _spawn(self, job: Job, task: Task, token: str | None) -> subprocess.Popen[bytes]:
+        environment = environment_of(
+            job.owner,
+            token,
+            task.device,
+            task.mark,
+            self._folders.cache(job.owner),
+            self._environment,
+        )
+        output = self._folders.log(job.id, task.number)
+        return processes.start(task.work.command, environment, ROOT, output)
+
+    def _note(self, task: Task, child: subprocess.Popen[bytes]) -> None:
+        try:
+            start_time = processes.start_time_of(child.pid)
+        except psutil.NoSuchProcess:
+            self._store.end(task, child.poll())
+            return
+        self._store.started(task, child.pid, start_time)

@@ -1,0 +1,361 @@
+"""The jobs of everybody who uses a server: what a page, or a person's script, may ask for.
+
+Every question names who asks. A job of somebody else is answered exactly as one that never was.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memshield.config import Config, make_config, read_yaml, to_yaml
+from memshield.errors import UserError
+from memshield.jobs import logs
+from memshield.jobs.admission import require_allowed, settle_paths
+from memshield.jobs.commands import Commands
+from memshield.jobs.devices import CPU, find_devices
+from memshield.jobs.folders import Folders, name_from, require_owner
+from memshield.jobs.reading import runs_elsewhere
+from memshield.jobs.records import LOCAL, Job, Task, Work
+from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.tokens import Tokens
+from memshield.jobs.view import JobView, view_of
+from memshield.rundir import RunDir, write_text
+from memshield.settings import HubSettings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server lets people do.
+
+    Attributes:
+        queued: tasks that one owner may have in the queue.
+        without_device: tasks that may run at once beside those on a device.
+        grace: seconds from asking a task to stop to ending it.
+    """
+
+    queued: int = 20
+    without_device: int = 4
+    grace: float = 120.0
+
+
+class Jobs:
+    """Everything below one folder.
+
+    Args:
+        root: of the store, the runs, uploads and caches.
+        devices: each runs one task at a time; by default the GPUs, or the CPU.
+        commands: makes argument lists.
+        limits: see `Limits`.
+        environment: of the server, which its tasks inherit but for secrets.
+        now: the time, in seconds since the epoch.
+
+    Attributes:
+        folders: where everything lies.
+        tokens: of who is signed in; the page gives and forgets them.
+        scheduler: starts what was submitted once it runs.
+
+    Raises:
+        UserError: the store cannot be opened.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        devices: Sequence[str] | None = None,
+        commands: Commands | None = None,
+        limits: Limits | None = None,
+        environment: Mapping[str, str] = os.environ,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        devices = find_devices(environment) if devices is None else devices
+        limits = limits or Limits()
+        self.folders = Folders(root)
+        self.tokens = Tokens(now)
+        self._store = Store(self.folders.store)
+        self._commands = commands or Commands(on_gpu=CPU not in devices)
+        self._limits = limits
+        self._now = now
+        self.scheduler = Scheduler(
+            self._store, self.folders, self.tokens, devices,
+            limits.without_device, limits.grace, environment, now,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Leave everything as it is; what runs goes on."""
+        self.scheduler.close()
+        self._store.close()
+
+    # Asking for something
+
+    def submit(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        name: str | None = None,
+        needs_token: bool = False,
+    ) -> Job:
+        """Queue a training.
+
+        Args:
+            owner: who is signed in, or `LOCAL`.
+            values: settings by name. output_dir is the server's to choose and is ignored.
+            name: for people; by default that of the dataset.
+            needs_token: whether the model or dataset can only be read with the owner's token.
+
+        Raises:
+            UserError: a setting is wrong or not open to this owner, or too many wait.
+        """
+        require_owner(owner)
+        id = secrets.token_urlsafe(16)
+        config = settle_paths(make_config({**values, "output_dir": "run"}))
+        require_allowed(config, owner, self.folders)
+        shown = name or Path(config.dataset_name or config.train_data_dir or "").name
+        job = Job(id, owner, name_from(shown), self._now(), ())
+        self._write_settings(job, config, new=True)
+        work = self._training(job, needs_token or config.push_to_hub)
+        try:
+            self._store.add(job, work, self._limits.queued)
+        except UserError:
+            shutil.rmtree(self.folders.job(id))
+            raise
+        self.scheduler.wake()
+        return self.get(owner, id)
+
+    def stop(self, owner: str, id: str) -> None:
+        """Stop what runs, so that it can be resumed, or take what waits out of the queue.
+
+        Raises:
+            UserError: there is no such job, or nothing to stop.
+        """
+        job = self.get(owner, id)
+        task = job.current
+        if task is None:
+            raise UserError("job", "nothing of it runs or waits", "There is nothing to stop.")
+        if not self._store.withdraw(task):
+            self._store.ask_to_stop(task, self._now())
+        self.scheduler.wake()
+
+    def resume(self, owner: str, id: str, changes: Mapping[str, Any] | None = None) -> Job:
+        """Queue the same training again, to go on from its last checkpoint.
+
+        Args:
+            owner, id: of the job.
+            changes: settings that shall differ from now on, such as those that save memory.
+
+        Raises:
+            UserError: there is no such job, it is busy or done, or a change is wrong.
+        """
+        job = self._idle(owner, id)
+        run = self.folders.run(job)
+        if run.read_status().get("state") == "done":
+            raise UserError("job", "its training is done", "Audit or publish it.")
+        if changes:
+            before = read_yaml(self.folders.settings(id))
+            config = settle_paths(make_config({**before, **changes, "output_dir": "run"}))
+            require_allowed(config, owner, self.folders)
+            self._write_settings(job, config)
+        config = self.config(owner, id)
+        first = job.tasks[0].work
+        return self._queue(job, self._training(job, first.needs_token or config.push_to_hub))
+
+    def audit(
+        self,
+        owner: str,
+        id: str,
+        round: int | None = None,
+        num_images: int | None = None,
+        beside: Sequence[str] = (),
+    ) -> Job:
+        """Queue an audit of a job's model.
+
+        Args:
+            owner, id: of the job.
+            round: to audit instead of the model.
+            num_images: to generate; None for the default.
+            beside: ids of other audited jobs to show beside it, or base.
+
+        Raises:
+            UserError: there is no such job, model or round, or the job is busy.
+        """
+        job = self._idle(owner, id)
+        run = self.folders.run(job)
+        model = run.model if round is None else run.rounds / str(int(round))
+        if not model.is_dir():
+            raise UserError("round", "there is no such model yet", "Wait for it to be trained.")
+        others = [
+            other if other == "base" else str(self._run(owner, other).path) for other in beside
+        ]
+        command = self._commands.audit(run.path, round, num_images, others)
+        return self._queue(job, Work("audit", tuple(command), True, job.tasks[0].work.needs_token))
+
+    def publish(
+        self,
+        owner: str,
+        id: str,
+        changes: Mapping[str, Any] | None = None,
+        beside: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Queue the publication of a job's model; once more goes on where it stopped.
+
+        Args:
+            owner, id: of the job.
+            changes: settings of publishing that differ from those of the run.
+            beside: ids of other audited jobs to show on the card, by name.
+
+        Raises:
+            UserError: there is no such job or model, the job is busy, or a setting is wrong.
+        """
+        job = self._idle(owner, id)
+        run = self.folders.run(job)
+        if not run.model.is_dir():
+            raise UserError("job", "it has no model yet", "Train it to its end first.")
+        given = dict(changes or {})
+        for name in given:
+            if name not in HubSettings.model_fields or name == "push_to_hub":
+                raise UserError(name, "is no setting of publishing", "Leave it out.")
+        config = make_config({**read_yaml(run.config), **given})
+        if config.hub_model_id is None:
+            raise UserError("hub_model_id", "is needed to publish", "Name it: owner/name.")
+        settings = {"hub_model_id": config.hub_model_id}
+        settings |= {name: getattr(config, name) for name in given}
+        others = {
+            name_from(name): self._run(owner, other).path for name, other in (beside or {}).items()
+        }
+        command = self._commands.publish(run.path, settings, others)
+        return self._queue(job, Work("publish", tuple(command), False, owner != LOCAL))
+
+    def delete(self, owner: str, id: str) -> None:
+        """Delete a job with all its files.
+
+        Raises:
+            UserError: there is no such job, or it is running.
+        """
+        job = self.get(owner, id)
+        if runs_elsewhere(self.folders.run(job).read_status(), self._now()) and not job.current:
+            raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
+        self._store.hide(job)
+        self.scheduler.wake()
+
+    def delete_cache(self, owner: str) -> None:
+        """Delete what an owner's jobs fetched and encoded, training pictures among it.
+
+        Raises:
+            UserError: a job of the owner is running.
+        """
+        require_owner(owner)
+        if any(job.current and job.current.state == "running" for job in self.list(owner)):
+            raise UserError("job", "one of your jobs is running", "Stop it, or wait for its end.")
+        shutil.rmtree(self.folders.cache(owner), ignore_errors=True)
+
+    # Looking
+
+    def get(self, owner: str, id: str) -> Job:
+        """A job of an owner.
+
+        Raises:
+            UserError: the owner has no such job.
+        """
+        job = self._store.job(id)
+        if job is None or job.owner != owner:
+            raise no_such_job(id)
+        return job
+
+    def list(self, owner: str) -> list[Job]:
+        """The jobs of an owner, newest first."""
+        return self._store.jobs_of(owner)
+
+    def position(self, job: Job) -> int | None:
+        """Place of its task in the queue, from 1; None where nothing waits."""
+        task = job.current
+        return self._store.position(task) if task and task.state == "queued" else None
+
+    def view(self, owner: str, id: str) -> JobView:
+        """A job for a page.
+
+        Raises:
+            UserError: the owner has no such job.
+        """
+        return self.view_of(self.get(owner, id))
+
+    def view_of(self, job: Job) -> JobView:
+        """A job for a page, where it is at hand already."""
+        task = job.current
+        may_start = task is None or self.scheduler.may_start(job.owner, task.work)
+        view = view_of(job, self.folders, self.position(job), may_start, self._now())
+        return view.without_tokens(self.tokens.hide)
+
+    def config(self, owner: str, id: str) -> Config:
+        """The settings that a job is started with.
+
+        Raises:
+            UserError: the owner has no such job.
+        """
+        self.get(owner, id)
+        return make_config(read_yaml(self.folders.settings(id)))
+
+    def log(self, owner: str, id: str, lines: int = 200) -> str:
+        """The last lines that the newest task of a job printed.
+
+        Raises:
+            UserError: the owner has no such job.
+        """
+        job = self.get(owner, id)
+        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
+        if not begun:
+            return ""
+        found = logs.tail(self.folders.log(id, begun[-1].number), lines)
+        return self.tokens.hide("\n".join(found))
+
+    def file(self, owner: str, id: str, name: str) -> Path:
+        """A file of a job's run directory, by its name there.
+
+        Raises:
+            UserError: the owner has no such job, or the job no such file.
+        """
+        return self.folders.file(self.get(owner, id), name)
+
+    # Parts
+
+    def _run(self, owner: str, id: str) -> RunDir:
+        return self.folders.run(self.get(owner, id))
+
+    def _idle(self, owner: str, id: str) -> Job:
+        job = self.get(owner, id)
+        if job.current is not None:
+            words = "is waiting already" if job.current.state == "queued" else "is running"
+            raise UserError("job", f"it {words}", "Stop it first, or wait until it has ended.")
+        if runs_elsewhere(self.folders.run(job).read_status(), self._now()):
+            raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
+        return job
+
+    def _training(self, job: Job, needs_token: bool) -> Work:
+        command = self._commands.train(self.folders.settings(job.id))
+        return Work("train", tuple(command), True, needs_token and job.owner != LOCAL)
+
+    def _queue(self, job: Job, work: Work) -> Job:
+        self._store.queue(job, work, self._limits.queued)
+        self.scheduler.wake()
+        return self.get(job.owner, job.id)
+
+    def _write_settings(self, job: Job, config: Config, new: bool = False) -> None:
+        try:
+            if new:
+                self.folders.make(job.id)
+            path = str(self.folders.run(job).path)
+            text = to_yaml(config.model_copy(update={"output_dir": path}))
+            write_text(self.folders.settings(job.id), text)
+        except OSError as error:
+            if new:
+                shutil.rmtree(self.folders.job(job.id), ignore_errors=True)
+            raise UserError(
+                "job", f"its settings cannot be written: {error.strerror}",
+                "Make room on the server's disk.",
+            ) from None  # fmt: skip

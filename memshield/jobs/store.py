@@ -1,0 +1,375 @@
+"""The embedded store of jobs: SQLite, for several threads and several servers of one machine.
+
+Its constraints hold what must never be otherwise: one task of a job at a time, one task a device.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from memshield.errors import UserError
+from memshield.jobs.records import Job, Kind, Task, Work
+
+VERSION = 1
+BUSY_SECONDS = 10.0
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created REAL NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS tasks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    command TEXT NOT NULL,
+    needs_device INTEGER NOT NULL,
+    needs_token INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'ended')),
+    device TEXT,
+    server TEXT,
+    pid INTEGER,
+    start_time REAL,
+    started REAL,
+    stop_asked REAL,
+    exit_code INTEGER,
+    problem TEXT
+);
+CREATE INDEX IF NOT EXISTS jobs_of_owner ON jobs (owner);
+CREATE INDEX IF NOT EXISTS tasks_of_job ON tasks (job);
+CREATE INDEX IF NOT EXISTS tasks_in_state ON tasks (state, number);
+CREATE UNIQUE INDEX IF NOT EXISTS one_task_a_job ON tasks (job) WHERE state != 'ended';
+CREATE UNIQUE INDEX IF NOT EXISTS one_task_a_device ON tasks (device)
+    WHERE state = 'running' AND device IS NOT NULL;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+_WORDS = {
+    "SQLITE_FULL": ("the disk is full", "Make room; nothing was changed."),
+    "SQLITE_READONLY": ("it cannot be written", "Let the server's user write it."),
+    "SQLITE_BUSY": ("another process keeps it locked", "Try again in a moment."),
+    "SQLITE_CANTOPEN": ("it cannot be opened", "Check that its folder is there and writable."),
+    "SQLITE_NOTADB": ("it is no job store", "Move the file away to begin with an empty one."),
+    "SQLITE_CORRUPT": ("it is damaged", "Move the file away; the runs themselves are whole."),
+    "SQLITE_IOERR": ("it cannot be read or written", "Check the disk."),
+}
+
+
+class Store:
+    """Jobs and tasks in one file.
+
+    Every method is one short transaction, and raises `UserError` where the file cannot be used.
+
+    Args:
+        path: of the file; its folder must be there.
+
+    Raises:
+        UserError: it cannot be opened, or belongs to another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        with self._refusals():
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._db.executescript(_SCHEMA)
+            elif version != VERSION:
+                self._db.close()
+                raise UserError(
+                    str(path),
+                    f"is a job store of version {version}, and this is {VERSION}",
+                    "Use the release that wrote it, or move it away.",
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    # Queueing
+
+    def add(self, job: Job, work: Work, most_queued: int) -> None:
+        """A new job with its first task, at the end of the queue.
+
+        Raises:
+            UserError: its owner has `most_queued` tasks in the queue already.
+        """
+        with self._transaction() as db:
+            _require_few(db, job.owner, most_queued)
+            db.execute(
+                "INSERT INTO jobs (id, owner, name, created) VALUES (?, ?, ?, ?)",
+                (job.id, job.owner, job.name, job.created),
+            )
+            _insert(db, job.id, work)
+
+    def queue(self, job: Job, work: Work, most_queued: int) -> None:
+        """One more task of a job, at the end of the queue.
+
+        Raises:
+            UserError: the job is busy, or is no more, or its owner has too many in the queue.
+        """
+        with self._transaction() as db:
+            _require_idle(db, job.id)
+            _require_few(db, job.owner, most_queued)
+            _insert(db, job.id, work)
+
+    def position(self, task: Task) -> int:
+        """Place of a queued task among those that wait for the same thing, from 1."""
+        return 1 + int(
+            self._rows(
+                "SELECT count(*) AS n FROM tasks"
+                " WHERE state = 'queued' AND needs_device = ? AND number < ?",
+                (task.work.needs_device, task.number),
+            )[0]["n"]
+        )
+
+    def withdraw(self, task: Task) -> bool:
+        """Take a task out of the queue; False where it is not there any more."""
+        return self._change(
+            "UPDATE tasks SET state = 'ended' WHERE number = ? AND state = 'queued'", task.number
+        )
+
+    # Reading
+
+    def job(self, id: str) -> Job | None:
+        """A job that is not deleted."""
+        return next(iter(self._jobs("id = ?", id)), None)
+
+    def jobs_of(self, owner: str) -> list[Job]:
+        """Somebody's jobs, newest first."""
+        return self._jobs("owner = ?", owner)
+
+    def running(self) -> list[Task]:
+        """All tasks that were running when somebody last looked."""
+        rows = self._rows("SELECT * FROM tasks WHERE state = 'running' ORDER BY number")
+        return [_task(row) for row in rows]
+
+    # Running
+
+    def claim(
+        self,
+        devices: Sequence[str],
+        without_device: int,
+        server: str,
+        may_start: Callable[[str, Work], bool],
+        now: float,
+    ) -> Task | None:
+        """Take the first task of the queue that can be run now; nobody else gets it.
+
+        Args:
+            devices: all devices, free or not.
+            without_device: how many tasks may run at once that need none.
+            server: that takes it.
+            may_start: whether work of an owner may be started here.
+            now: the time.
+        """
+        with self._transaction() as db:
+            running = db.execute("SELECT device FROM tasks WHERE state = 'running'").fetchall()
+            taken = [row["device"] for row in running]
+            free = [device for device in devices if device not in taken]
+            room = taken.count(None) < without_device
+            rows = db.execute(
+                "SELECT tasks.*, jobs.owner FROM tasks JOIN jobs ON jobs.id = tasks.job"
+                " WHERE state = 'queued' ORDER BY number"
+            )
+            for row in rows:
+                task = _task(row)
+                fits = bool(free) if task.work.needs_device else room
+                if not fits or not may_start(row["owner"], task.work):
+                    continue
+                db.execute(
+                    "UPDATE tasks SET state = 'running', device = ?, server = ?, started = ?"
+                    " WHERE number = ?",
+                    (free[0] if task.work.needs_device else None, server, now, task.number),
+                )
+                return _task(_one(db, task.number))
+        return None
+
+    def started(self, task: Task, pid: int, start_time: float) -> None:
+        """Note the process of a claimed task."""
+        self._change(
+            "UPDATE tasks SET pid = ?, start_time = ? WHERE number = ?",
+            pid, start_time, task.number,
+        )  # fmt: skip
+
+    def put_back(self, task: Task) -> None:
+        """Return a claimed task that was never started to its place in the queue."""
+        self._change(
+            "UPDATE tasks SET state = 'queued', device = NULL, server = NULL, started = NULL"
+            " WHERE number = ? AND state = 'running' AND pid IS NULL",
+            task.number,
+        )
+
+    def adopt(self, task: Task, server: str) -> bool:
+        """Make a running task this server's; False where another was faster."""
+        return self._change(
+            "UPDATE tasks SET server = ? WHERE number = ? AND state = 'running' AND server IS ?",
+            server, task.number, task.server,
+        )  # fmt: skip
+
+    def release(self, server: str) -> None:
+        """Leave all tasks of a server to the next one."""
+        self._change(
+            "UPDATE tasks SET server = NULL WHERE state = 'running' AND server = ?", server
+        )
+
+    def ask_to_stop(self, task: Task, now: float) -> None:
+        """Note that a running task was asked to stop; the first time counts."""
+        self._change(
+            "UPDATE tasks SET stop_asked = coalesce(stop_asked, ?)"
+            " WHERE number = ? AND state = 'running'",
+            now, task.number,
+        )  # fmt: skip
+
+    def end(self, task: Task, exit_code: int | None = None, problem: str | None = None) -> None:
+        """Note that a task's processes are gone, or that it could not be started."""
+        self._change(
+            "UPDATE tasks SET state = 'ended', exit_code = ?, problem = ? WHERE number = ?",
+            exit_code, problem, task.number,
+        )  # fmt: skip
+
+    # Deleting
+
+    def hide(self, job: Job) -> None:
+        """Mark a job as deleted, which takes it out of the queue; nobody sees it any more.
+
+        Raises:
+            UserError: it is running.
+        """
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE tasks SET state = 'ended' WHERE job = ? AND state = 'queued'", (job.id,)
+            )
+            _require_idle(db, job.id)
+            db.execute("UPDATE jobs SET deleted = 1 WHERE id = ?", (job.id,))
+
+    def hidden(self) -> list[str]:
+        """Ids of deleted jobs whose files may still be there."""
+        return [row["id"] for row in self._rows("SELECT id FROM jobs WHERE deleted")]
+
+    def forget(self, id: str) -> None:
+        """Drop a deleted job whose files are gone."""
+        self._change("DELETE FROM jobs WHERE id = ? AND deleted", id)
+
+    # SQLite
+
+    def _jobs(self, where: str, value: str) -> list[Job]:
+        with self._transaction(write=False) as db:
+            jobs = db.execute(
+                f"SELECT * FROM jobs WHERE {where} AND NOT deleted"
+                " ORDER BY created DESC, rowid DESC",
+                (value,),
+            ).fetchall()
+            tasks = db.execute(
+                "SELECT tasks.* FROM tasks JOIN jobs ON jobs.id = tasks.job"
+                f" WHERE jobs.{where} ORDER BY number",
+                (value,),
+            ).fetchall()
+        of_job: dict[str, list[Task]] = {}
+        for row in tasks:
+            of_job.setdefault(row["job"], []).append(_task(row))
+        return [
+            Job(row["id"], row["owner"], row["name"], row["created"], tuple(of_job[row["id"]]))
+            for row in jobs
+        ]
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock, self._refusals():
+            return self._db.execute(statement, values).fetchall()
+
+    def _change(self, statement: str, *values: Any) -> bool:
+        with self._transaction() as db:
+            return db.execute(statement, values).rowcount == 1
+
+    @contextmanager
+    def _transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._refusals():
+            # Asking for the write lock at once waits for it; asking later fails where two wait.
+            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            name = getattr(error, "sqlite_errorname", "")
+            for kind, (problem, remedy) in _WORDS.items():
+                if name.startswith(kind):
+                    raise UserError(f"job store {self._path}", problem, remedy) from error
+            raise
+
+
+def _insert(db: sqlite3.Connection, job: str, work: Work) -> None:
+    db.execute(
+        "INSERT INTO tasks (job, kind, command, needs_device, needs_token) VALUES (?, ?, ?, ?, ?)",
+        (job, work.kind, json.dumps(work.command), work.needs_device, work.needs_token),
+    )
+
+
+def _require_idle(db: sqlite3.Connection, job: str) -> None:
+    found = db.execute(
+        "SELECT deleted, (SELECT state FROM tasks WHERE job = jobs.id AND state != 'ended') AS busy"
+        " FROM jobs WHERE id = ?",
+        (job,),
+    ).fetchone()
+    if found is None or found["deleted"]:
+        raise no_such_job(job)
+    if found["busy"]:
+        words = "is waiting already" if found["busy"] == "queued" else "is running"
+        raise UserError("job", f"it {words}", "Stop it first, or wait until it has ended.")
+
+
+def _require_few(db: sqlite3.Connection, owner: str, most: int) -> None:
+    count = db.execute(
+        "SELECT count(*) FROM tasks JOIN jobs ON jobs.id = tasks.job"
+        " WHERE state = 'queued' AND owner = ?",
+        (owner,),
+    ).fetchone()[0]
+    if count >= most:
+        raise UserError(
+            "job", f"{count} of yours wait already, the most that may",
+            "Wait until one has started, or take one out of the queue.",
+        )  # fmt: skip
+
+
+def no_such_job(id: str) -> UserError:
+    """The error for an id that is nobody's, or somebody else's: the two must read the same."""
+    return UserError("job", f"there is no job {id!r}", "Choose one from your list of jobs.")
+
+
+def _one(db: sqlite3.Connection, number: int) -> sqlite3.Row:
+    row: sqlite3.Row = db.execute("SELECT * FROM tasks WHERE number = ?", (number,)).fetchone()
+    return row
+
+
+def _task(row: sqlite3.Row) -> Task:
+    kind: Kind = row["kind"]
+    work = Work(
+        kind, tuple(json.loads(row["command"])), bool(row["needs_device"]), bool(row["needs_token"])
+    )
+    return Task(
+        row["number"], row["job"], work, row["state"], row["device"], row["server"], row["pid"],
+        row["start_time"], row["started"], row["stop_asked"], row["exit_code"], row["problem"],
+    )  # fmt: skip

@@ -1,0 +1,334 @@
+"""What a page shows of a job: its states in words, and what can be done now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from memshield.hub.publication import read_publication
+from memshield.jobs.commands import as_typed
+from memshield.jobs.folders import Folders
+from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.reading import Figures, figures_of, is_of, runs_elsewhere
+from memshield.jobs.records import Job, Task
+from memshield.rundir import RunDir, is_alive
+
+State = Literal[
+    "none",  # never asked for
+    "waiting",
+    "needs_sign_in",  # it waits, and its owner's token is not known (any more)
+    "preparing",
+    "running",
+    "stopping",
+    "stopped",
+    "failed",
+    "died",  # its processes were killed
+    "done",
+]
+Action = Literal["stop", "resume", "audit", "publish", "delete"]
+LAST_LINES = 30
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How one side of a job goes: its training, its audit or its publication.
+
+    Attributes:
+        state: for programs.
+        words: the state for people.
+        reason: why it is so and what to do, in words.
+        last_lines: of its output, where something went wrong.
+    """
+
+    state: State
+    words: str
+    reason: str | None = None
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Publishing(Progress):
+    """How publishing goes.
+
+    Attributes:
+        step: what is being done.
+        repo_id, url: where, as far as it is known.
+    """
+
+    step: str | None = None
+    repo_id: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as its owner sees it.
+
+    Attributes:
+        id, name, created: of the job.
+        position: in the queue, from 1; None where it does not wait.
+        training, auditing, publishing: how each goes.
+        figures: of the training.
+        error: kind of a training's failure; see `memshield.failures`.
+        actions: what can be done now.
+        files: names inside the run directory.
+        command: of its newest task, to copy.
+    """
+
+    id: str
+    name: str
+    created: float
+    position: int | None
+    training: Progress
+    auditing: Progress
+    publishing: Publishing
+    figures: Figures = field(default_factory=Figures)
+    error: str | None = None
+    actions: tuple[Action, ...] = ()
+    files: tuple[str, ...] = ()
+    command: str = ""
+
+    def without_tokens(self, hide: Callable[[str], str]) -> JobView:
+        """The same with everything that a process told put through `hide`."""
+        return replace(
+            self,
+            training=_hidden(self.training, hide),
+            auditing=_hidden(self.auditing, hide),
+            publishing=_hidden(self.publishing, hide),
+        )
+
+
+ProgressT = TypeVar("ProgressT", bound=Progress)
+
+
+def _hidden(progress: ProgressT, hide: Callable[[str], str]) -> ProgressT:
+    reason = progress.reason and hide(progress.reason)
+    return replace(progress, reason=reason, last_lines=tuple(map(hide, progress.last_lines)))
+
+
+def view_of(
+    job: Job, folders: Folders, position: int | None, may_start: bool, now: float
+) -> JobView:
+    """A job and its run directory as they are now.
+
+    Args:
+        job: from the store.
+        folders: where it lies.
+        position: of its task in the queue.
+        may_start: whether that task could be started, as far as tokens are concerned.
+        now: seconds since the epoch.
+    """
+    run = folders.run(job)
+    status = run.read_status()
+    place = _Place(job, folders, position, may_start)
+    figures = figures_of(run, status)
+    training = _training(place, run, status, figures, now)
+    command = job.tasks[-1].work.command
+    return JobView(
+        job.id,
+        job.name,
+        job.created,
+        position,
+        training,
+        _auditing(place),
+        _publishing(place, run),
+        figures,
+        status.get("error") if training.state == "failed" else None,
+        _actions(job, run, training.state),
+        folders.files(job),
+        as_typed(command),
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the store says of a job, in words."""
+
+    job: Job
+    folders: Folders
+    position: int | None
+    may_start: bool
+
+    def waiting(self) -> Progress:
+        if not self.may_start:
+            return Progress(
+                "needs_sign_in",
+                "Waiting for you to sign in",
+                "It needs your Hugging Face account, and the server does not keep tokens. "
+                "Sign in again and it goes on by itself.",
+            )
+        return Progress("waiting", f"Waiting, number {self.position} in the queue")
+
+    def lines(self, task: Task) -> tuple[str, ...]:
+        found = tail(self.folders.log(self.job.id, task.number), 4 * LAST_LINES)
+        return tuple(without_launcher(found)[-LAST_LINES:])
+
+    def ended(self, task: Task, what: str) -> Progress:
+        """A task that ended without a word of its own about how."""
+        if task.problem:
+            return Progress("failed", "Failed", task.problem)
+        if task.started is None:
+            return Progress("stopped", "Taken out of the queue")
+        if task.stop_asked is not None:
+            return Progress("stopped", "Stopped")
+        if task.exit_code == 0:
+            return Progress("done", "Done")
+        if task.exit_code is None or task.exit_code < 0:
+            return Progress(
+                "died", "Died", f"{what} was ended from outside. Start it again.", self.lines(task)
+            )
+        return Progress(
+            "failed", "Failed", f"{what} ended with an error; its last lines say which.",
+            self.lines(task),
+        )  # fmt: skip
+
+
+def _training(
+    place: _Place, run: RunDir, status: dict[str, Any], figures: Figures, now: float
+) -> Progress:
+    task = place.job.last("train")
+    assert task is not None  # a job begins with its training
+    ours = is_of(task, status.get("processes", []))
+    if task.state == "queued":
+        return place.waiting()
+    if task.state == "running":
+        if task.stop_asked is not None:
+            return Progress("stopping", "Stopping: the checkpoint is being saved")
+        if not ours:
+            return Progress("preparing", "Starting")
+    elif not ours and runs_elsewhere(status, now):
+        return Progress("running", f"Running, started elsewhere{_step(figures)}")
+    elif not ours:
+        return _not_begun(place, task, run, status, figures)
+    if task.state == "ended" and status["state"] in ("preparing", "running"):
+        return _cut_off(place, task, run)
+    told = _told(status, figures)
+    if task.state == "ended" and task.stop_asked is None and told.state in ("failed", "stopped"):
+        # A start that was refused leaves the state before it; the lines say why.
+        return Progress(told.state, told.words, told.reason, place.lines(task))
+    return told
+
+
+def _told(status: dict[str, Any], figures: Figures) -> Progress:
+    """The state as the training itself tells it."""
+    state: State = status["state"]
+    reason = status["reason"]
+    if state == "failed" and status["error"] == "crash":
+        reason = (
+            f"{reason}\nThis was not foreseen. Resume goes on from the last checkpoint; if it "
+            "happens again, report it with the last lines."
+        )
+    words = {
+        "preparing": "Preparing",
+        "running": f"Running{_step(figures)}",
+        "stopped": f"Stopped{_step(figures)}",
+        "failed": "Failed",
+        "done": "Done",
+    }
+    return Progress(state, words[state], reason)
+
+
+def _not_begun(
+    place: _Place, task: Task, run: RunDir, status: dict[str, Any], figures: Figures
+) -> Progress:
+    """A task that left no trace in the run directory, which may tell of an earlier one."""
+    if not status:
+        return place.ended(task, "The training")
+    if status["state"] in ("preparing", "running"):
+        earlier = _cut_off(place, task, run)
+    else:
+        earlier = _told(status, figures)
+    if task.started is None or task.stop_asked is not None:
+        return earlier
+    why = place.ended(task, "The last start")
+    return Progress(earlier.state, earlier.words, why.reason, why.last_lines)
+
+
+def _cut_off(place: _Place, task: Task, run: RunDir) -> Progress:
+    """A training whose processes are gone and which did not say so."""
+    steps = run.checkpoints()
+    where = f"from step {steps[-1]}" if steps else "from the start"
+    if task.stop_asked is not None:
+        return Progress(
+            "stopped", "Stopped", f"It had to be ended before it saved. Resume goes on {where}."
+        )
+    return Progress(
+        "died",
+        "Died, can be resumed",
+        "Its process was killed: by a restart of the machine, by hand, or because the machine ran "
+        f"out of memory. Resume goes on {where}.",
+        place.lines(task),
+    )
+
+
+def _step(figures: Figures) -> str:
+    if figures.step is None or figures.total_steps is None:
+        return ""
+    return f", step {figures.step:,} of {figures.total_steps:,}"
+
+
+def _auditing(place: _Place) -> Progress:
+    task = place.job.last("audit")
+    if task is None:
+        return Progress("none", "Not asked for")
+    return _plain(place, task, "The audit")
+
+
+def _plain(place: _Place, task: Task, what: str) -> Progress:
+    if task.state == "queued":
+        return place.waiting()
+    if task.state == "ended":
+        return place.ended(task, what)
+    if task.stop_asked is not None:
+        return Progress("stopping", "Stopping")
+    return Progress("running", "Running")
+
+
+def _publishing(place: _Place, run: RunDir) -> Publishing:
+    told = read_publication(run)
+    plain = _publishing_state(place, told)
+    return Publishing(
+        plain.state, plain.words, plain.reason, plain.last_lines,
+        told.get("step"), told.get("repo_id"), told.get("url"),
+    )  # fmt: skip
+
+
+def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
+    task = place.job.last("publish")
+    current = place.job.current
+    if task is not None and not (told and is_of(task, [told["process"]])):
+        return _plain(place, task, "Publishing")
+    if not told:
+        return Progress("none", "Not published")
+    if told["state"] == "failed":
+        return Progress("failed", "Not published", told["reason"])
+    if told["state"] == "done":
+        return Progress("done", "Published")
+    if is_alive(told["process"]):
+        if current is not None and current.stop_asked is not None:
+            return Progress("stopping", "Stopping")
+        return Progress("running", f"Publishing: {told['step']}", told.get("waiting"))
+    writer = place.job.last("train", "publish")
+    if writer is not None and writer.stop_asked is not None:
+        return Progress("stopped", "Stopped", "Publishing again goes on.")
+    reason = "Publishing was ended from outside. Publishing again goes on."
+    return Progress("died", "Not published", reason)
+
+
+def _actions(job: Job, run: RunDir, training: State) -> tuple[Action, ...]:
+    current = job.current
+    if current is not None:
+        asked = current.stop_asked is not None
+        waits: tuple[Action, ...] = ("delete",) if current.state == "queued" else ()
+        return waits if asked else ("stop", *waits)
+    if training == "running":  # started elsewhere
+        return ()
+    found: list[Action] = []
+    if training != "done":
+        found.append("resume")
+    if run.model.is_dir() or run.rounds.is_dir():
+        found.append("audit")
+    if run.model.is_dir():
+        found.append("publish")
+    return (*found, "delete")
