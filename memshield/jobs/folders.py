@@ -28,11 +28,19 @@ class Folders:
 
     Args:
         root: is made where it is not there.
+
+    Raises:
+        UserError: it cannot be made.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                str(self.root), f"cannot be made: {error.strerror}", "Choose another folder."
+            ) from None
         self.store = self.root / "jobs.sqlite3"
 
     def job(self, id: str) -> Path:

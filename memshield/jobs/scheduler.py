@@ -26,6 +26,7 @@ from memshield.jobs.tokens import Tokens
 log = logging.getLogger("memshield")
 SECONDS = 1.0
 """Between two looks at everything; a change by this server is acted on at once."""
+_GLANCE_SECONDS = 0.1
 
 
 class Scheduler:
@@ -66,6 +67,7 @@ class Scheduler:
         self._server = Server.here()
         self._me = str(self._server)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._codes: dict[int, int] = {}
         self._asked: set[int] = set()
         self._turn = threading.Lock()
         self._changed = threading.Event()
@@ -116,7 +118,15 @@ class Scheduler:
             except UserError as error:
                 # The store may be writable again in a moment, and what runs must not be lost.
                 log.error("%s", error)
-            self._changed.wait(SECONDS)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until something changed, a process of this server ended, or it is time to look again."""
+        for _ in range(round(SECONDS / _GLANCE_SECONDS)):
+            if self._changed.wait(_GLANCE_SECONDS):
+                return
+            if any(child.poll() is not None for child in self._children.values()):
+                return
 
     # Watching
 
@@ -136,13 +146,21 @@ class Scheduler:
             else:
                 self._recover(task)
             return
-        code = child.poll() if child is not None else None
-        if processes.is_running(task.pid, task.start_time) or processes.marked(task.mark):
+        if child is not None and (code := child.poll()) is not None:
+            self._codes[task.number] = code
+            del self._children[task.number]
+            child = None
+        # A launcher may be gone before its training.
+        runs = (
+            child is not None
+            or processes.is_running(task.pid, task.start_time)
+            or bool(processes.marked(task.mark))
+        )
+        if runs:
             self._urge(task, task.pid, task.start_time)
             logs.trim(self._folders.log(task.job, task.number))
             return
-        self._store.end(task, code)
-        self._children.pop(task.number, None)
+        self._store.end(task, self._codes.pop(task.number, None))
         self._asked.discard(task.number)
 
     def _urge(self, task: Task, pid: int, start_time: float) -> None:

@@ -275,7 +275,7 @@ class Jobs:
     def position(self, job: Job) -> int | None:
         """Place of its task in the queue, from 1; None where nothing waits."""
         task = job.current
-        return self._store.position(task) if task and task.state == "queued" else None
+        return self._store.position(task) if task is not None else None
 
     def view(self, owner: str, id: str) -> JobView:
         """A job for a page.

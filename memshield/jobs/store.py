@@ -129,15 +129,14 @@ class Store:
             _require_few(db, job.owner, most_queued)
             _insert(db, job.id, work)
 
-    def position(self, task: Task) -> int:
-        """Place of a queued task among those that wait for the same thing, from 1."""
-        return 1 + int(
-            self._rows(
-                "SELECT count(*) AS n FROM tasks"
-                " WHERE state = 'queued' AND needs_device = ? AND number < ?",
-                (task.work.needs_device, task.number),
-            )[0]["n"]
+    def position(self, task: Task) -> int | None:
+        """Place of a task among those that wait for the same thing, from 1; None if it does not."""
+        (row,) = self._rows(
+            "SELECT count(*) AS place, max(number = ?) AS waits FROM tasks"
+            " WHERE state = 'queued' AND needs_device = ? AND number <= ?",
+            (task.number, task.work.needs_device, task.number),
         )
+        return int(row["place"]) if row["waits"] else None
 
     def withdraw(self, task: Task) -> bool:
         """Take a task out of the queue; False where it is not there any more."""
