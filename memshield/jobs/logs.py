@@ -33,8 +33,11 @@ def tail(path: Path, lines: int) -> list[str]:
 def without_launcher(lines: list[str]) -> list[str]:
     """Output without the traceback that a launcher adds below that of the training itself."""
     for index in range(len(lines) - 1, -1, -1):
-        if lines[index] == _TRACEBACK and _is_launchers(lines[index + 1 :]):
-            return lines[:index]
+        line = lines[index]
+        # Below a training that was killed it follows on the line of the bar.
+        if line.endswith(_TRACEBACK) and _is_launchers(lines[index + 1 :]):
+            before = line.removesuffix(_TRACEBACK).rstrip()
+            return [*lines[:index], *([before] if before else [])]
     return lines
 
 

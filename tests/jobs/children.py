@@ -76,10 +76,10 @@ class Scripted(Commands):
         return [sys.executable, "-c", self._program, str(settings)]
 
     def audit(self, *words: Any) -> list[str]:
-        return [sys.executable, "-c", self._other, *super().audit(*words)[3:]]
+        return [sys.executable, "-c", self._other, *super().audit(*words)[4:]]
 
     def publish(self, *words: Any) -> list[str]:
-        return [sys.executable, "-c", self._other, *super().publish(*words)[3:]]
+        return [sys.executable, "-c", self._other, *super().publish(*words)[4:]]
 
 
 def open_jobs(root: Path, program: str = NOTES_ITSELF, **options: Any) -> Jobs:

@@ -41,7 +41,7 @@ def test_another_owners_job_is_as_good_as_none(root: Path) -> None:
     until(lambda: ended(jobs, job), jobs=jobs)
     asks: list[Any] = [
         jobs.get, jobs.view, jobs.log, jobs.config, jobs.stop, jobs.resume, jobs.audit,
-        jobs.publish, jobs.delete, lambda *who: jobs.file(*who, "config.yaml"),
+        jobs.publish, jobs.delete, lambda owner, id: jobs.file(owner, id, "config.yaml"),
     ]  # fmt: skip
     for ask in asks:
         for id in (job.id, "x" * 22, "", "../../etc", "a\0b"):
@@ -142,7 +142,7 @@ def test_what_is_open_to_visitors(root: Path) -> None:
         {"dataset_name": str(pictures)},
     ):
         jobs.submit("ada", {**DEMO, **changes})
-    uploaded = {"dataset_name": None, "train_data_dir": str(pictures)}
+    uploaded: dict[str, Any] = {"dataset_name": None, "train_data_dir": str(pictures)}
     job = jobs.submit("ada", {**DEMO, **uploaded})
     assert job.name == "pictures"
     assert "neither on the Hub" in refusal(jobs, "bob", **uploaded)

@@ -55,6 +55,7 @@ def test_the_launchers_traceback_is_left_out() -> None:
     ]
     assert without_launcher([*own, *launchers]) == own
     assert without_launcher(own) == own
+    assert without_launcher([" 30%|###  " + launchers[0], *launchers[1:]]) == [" 30%|###"]
     assert without_launcher([]) == []
 
 

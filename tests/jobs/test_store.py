@@ -137,7 +137,7 @@ def test_work_without_a_device_waits_for_nobodys_device(store: Store) -> None:
 
     def claim() -> str | None:
         task = store.claim(["cpu"], 2, "server", lambda owner, work: True, 2.0)
-        return task and task.job
+        return task.job if task is not None else None
 
     assert [claim() for _ in range(4)] == ["a", "c", "d", None]
     waiting = {id: store.job(id) for id in ("b", "e")}
