@@ -115,8 +115,7 @@ class Jobs:
         """
         require_owner(owner)
         id = secrets.token_urlsafe(16)
-        config = settle_paths(make_config({**values, "output_dir": "run"}))
-        require_allowed(config, owner, self.folders)
+        config = self._accepted(owner, values)
         shown = name or Path(config.dataset_name or config.train_data_dir or "").name
         job = Job(id, owner, name_from(shown), self._now(), ())
         self._write_settings(job, config, new=True)
@@ -159,9 +158,7 @@ class Jobs:
             raise UserError("job", "its training is done", "Audit or publish it.")
         if changes:
             before = read_yaml(self.folders.settings(id))
-            config = settle_paths(make_config({**before, **changes, "output_dir": "run"}))
-            require_allowed(config, owner, self.folders)
-            self._write_settings(job, config)
+            self._write_settings(job, self._accepted(owner, {**before, **changes}))
         config = self.config(owner, id)
         first = job.tasks[0].work
         return self._queue(job, self._training(job, first.needs_token or config.push_to_hub))
@@ -326,6 +323,11 @@ class Jobs:
 
     def _run(self, owner: str, id: str) -> RunDir:
         return self.folders.run(self.get(owner, id))
+
+    def _accepted(self, owner: str, values: Mapping[str, Any]) -> Config:
+        config = make_config({**values, "output_dir": "run"})
+        require_allowed(config, owner, self.folders)
+        return settle_paths(config) if owner == LOCAL else config
 
     def _idle(self, owner: str, id: str) -> Job:
         job = self.get(owner, id)

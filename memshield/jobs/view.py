@@ -158,6 +158,8 @@ class _Place:
                 "It needs your Hugging Face account, and the server does not keep tokens. "
                 "Sign in again and it goes on by itself.",
             )
+        if self.position is None:  # it left the queue a moment ago
+            return Progress("preparing", "Starting")
         return Progress("waiting", f"Waiting, number {self.position} in the queue")
 
     def lines(self, task: Task) -> tuple[str, ...]:
