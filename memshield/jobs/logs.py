@@ -59,4 +59,3 @@ def trim(path: Path, most: int = MOST_BYTES) -> None:
     with path.open("r+b") as file:
         file.truncate()
         file.write(b"[earlier output was dropped]\n" + kept)
-        file.truncate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -158,7 +159,9 @@ class Scheduler:
         )
         if runs:
             self._urge(task, task.pid, task.start_time)
-            logs.trim(self._folders.log(task.job, task.number))
+            # A full disk must not end the thread: the next look tries again.
+            with contextlib.suppress(OSError):
+                logs.trim(self._folders.log(task.job, task.number))
             return
         self._store.end(task, self._codes.pop(task.number, None))
         self._asked.discard(task.number)
