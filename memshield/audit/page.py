@@ -38,7 +38,7 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         trade_off=trade_off_plot(points, axis_of(report.headline), axis_of_quality(quality))
         if len(points) > 1 and quality is not None
         else "",
-        facts=_facts(report),
+        facts=facts_of(report),
         figures=[
             (one.statistic, name, value)
             for one in report.memorization
@@ -157,7 +157,8 @@ def row_of(report: Report, chosen: bool = False) -> dict[str, Any]:
     }
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
+def facts_of(report: Report) -> list[tuple[str, str]]:
+    """What was measured, by name; what is not known is left out."""
     target, data, made = report.target, report.data, report.generated
     facts = [
         ("model", name_of(report)),

@@ -1,0 +1,55 @@
+"""Audits of a run, read once and kept until their file changes."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from memshield.audit.report import REPORT, Report
+from memshield.errors import UserError
+from memshield.rundir import RunDir
+
+
+def read_audit(run: RunDir, round: int | None = None) -> Report | None:
+    """The audit of a round, or of the chosen model; None where there is none.
+
+    Raises:
+        UserError: it is of another version, or not a report.
+    """
+    return report_in(run.audit_of(round))
+
+
+def report_in(folder: Path) -> Report | None:
+    """The report in an audit's folder; None where there is none.
+
+    Raises:
+        UserError: see `read_audit`.
+    """
+    path = folder / REPORT
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+def read_rounds(run: RunDir) -> dict[int, Report]:
+    """The audits of rounds that can be read, by round."""
+    found = {}
+    for folder in (run.path / "audit").glob("round-*"):
+        match = re.fullmatch(r"round-(\d{1,9})", folder.name)
+        if match is None:
+            continue
+        try:
+            report = report_in(folder)
+        except UserError:  # of another version: the audit's own view says so
+            continue
+        if report is not None:
+            found[int(match[1])] = report
+    return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, mtime: int, size: int) -> Report:
+    return Report.read(path)

@@ -1,0 +1,60 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def plural(number: int, one: str, more: str = "") -> str:
+    """A number with its noun: 1 step, 2 steps."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def count(number: float) -> str:
+    """A number with its thousands set apart."""
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, as exact as anybody wants to know it."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 90:
+        return plural(round(seconds), "second")
+    if seconds < 5400:
+        return plural(round(seconds / 60), "minute")
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 86400:.1f} days"
+
+
+def time_left(seconds: float) -> str:
+    """What is left, in steps that do not make a reader nervous."""
+    if seconds < 5:
+        return "a few seconds left"
+    if seconds < 90:
+        return f"about {5 * round(seconds / 5)} seconds left"
+    return f"about {duration(seconds)} left"
+
+
+def size(number: int) -> str:
+    """Bytes."""
+    value = float(number)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def short(number: int) -> str:
+    """A large count, to three figures: 860 M."""
+    value = float(number)
+    for unit in ("", " k", " M"):
+        if value < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} B"
+
+
+def figure(value: float | None) -> str:
+    """A measured value, to four figures; nothing where there is none."""
+    return "" if value is None else f"{value:.4g}"
