@@ -70,7 +70,9 @@ def rounds_view(reports: Mapping[int, Report], budget: float | None) -> str:
         budget: largest excess; None for no choice.
     """
     if not reports:
-        return empty_view("No round was audited", "Rounds are audited while a run with a budget trains.")
+        return empty_view(
+            "No round was audited", "Rounds are audited while a run with a budget trains."
+        )
     numbers = sorted(reports)
     ordered = [reports[number] for number in numbers]
     choice = choose(ordered, budget) if budget is not None else None

@@ -34,7 +34,9 @@ def charts_view(
     audits = audits_of(progress, reports or {})
     charts = [_loss(progress), _kept(progress), _memorization(audits, budget), _quality(audits)]
     if not any(charts):
-        return empty_view("No figures yet", "They are drawn here as soon as the first step is done.")
+        return empty_view(
+            "No figures yet", "They are drawn here as soon as the first step is done."
+        )
     return render("charts", charts=[one for one in charts if one])
 
 

@@ -245,9 +245,7 @@ class Follower:
         )
 
 
-def _elapsed(
-    times: dict[int, tuple[float, float]], attempt: int, status: dict[str, Any]
-) -> float:
+def _elapsed(times: dict[int, tuple[float, float]], attempt: int, status: dict[str, Any]) -> float:
     """Seconds of all attempts; the current one began with its process, not with its first event."""
     total = 0.0
     for number, (begun, ended) in times.items():

@@ -9,9 +9,7 @@ from memshield.ui.views.following import Progress
 from memshield.ui.views.templates import render
 from memshield.ui.views.words import count, duration, time_left
 
-State = Literal[
-    "waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"
-]
+State = Literal["waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"]
 
 _TITLES: dict[State, str] = {
     "waiting": "Waiting in the queue",

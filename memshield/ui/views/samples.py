@@ -25,7 +25,9 @@ def samples_view(run: RunDir, prompts: Sequence[str] = ()) -> str:
     grids = _grids(run)
     newest = _newest(grids)
     if newest is None:
-        return empty_view("No samples yet", "A grid of pictures is drawn at the end of every round.")
+        return empty_view(
+            "No samples yet", "A grid of pictures is drawn at the end of every round."
+        )
     number, large = newest
     before = [one for one in grids if one[0] < number]
     earlier: list[tuple[int, Picture]] = []

@@ -1,0 +1,119 @@
+"""What would be published, and how far publishing is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from memshield.errors import UserError
+from memshield.hub.destination import Destination
+from memshield.hub.publication import Step
+from memshield.ui.views.problems import NOT_PUBLISHED, each, empty_view
+from memshield.ui.views.templates import render
+
+MOST_FILES = 200
+_STEPS: dict[Step, str] = {
+    "checking": "Check the account, the origins and the audit",
+    "assembling": "Assemble the files",
+    "creating": "Create the repository",
+    "uploading": "Upload in one commit",
+    "verifying": "Verify what arrived",
+    "tagging": "Tag the commit",
+}
+_MARKS = {"done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"), "": ("·", "to do")}
+
+
+def plan_view(
+    destination: Destination | None,
+    findings: UserError | Sequence[UserError] = (),
+    folder: Path | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """What would be published where, and what speaks against it.
+
+    Args:
+        destination: None where it is not settled.
+        findings: what has to be mended or confirmed.
+        folder: as `Publisher.preview` filled it; None where it was not assembled.
+        labels: how the page calls a field, by the setting's name.
+    """
+    found = each(findings)
+    files = _files(folder) if folder is not None else []
+    if destination is None and not found and not files:
+        return empty_view(*NOT_PUBLISHED)
+    return render(
+        "plan",
+        destination=destination,
+        findings=[
+            ((labels or {}).get(one.field, one.field), one.problem, one.remedy) for one in found
+        ],
+        files=files[:MOST_FILES],
+        more=max(0, len(files) - MOST_FILES),
+        number=len(files),
+        total=sum(size for _, size in files),
+    )
+
+
+def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
+    """How far publishing is.
+
+    Args:
+        values: of publish.json; {} where nothing was published.
+        died: whether its process is gone although it says that it runs.
+    """
+    if not values:
+        return empty_view(*NOT_PUBLISHED)
+    state = "died" if died and values.get("state") == "running" else str(values.get("state"))
+    url = str(values.get("url") or "")
+    return render(
+        "publication",
+        state=state,
+        title=_title(state, values),
+        mark={"done": "done", "failed": "failed", "died": "failed"}.get(state, "running"),
+        steps=_steps(state, str(values.get("step"))),
+        waiting=values.get("waiting") if state == "running" else None,
+        reason=values.get("reason") if state == "failed" else None,
+        # Only what a browser opens as a page becomes a link.
+        url=url if urlsplit(url).scheme in ("http", "https") else "",
+        repo_id=values.get("repo_id"),
+        facts=_facts(values),
+        command=values.get("command") if state in ("failed", "died") else None,
+    )
+
+
+def _title(state: str, values: Mapping[str, Any]) -> str:
+    who = {True: ", readable by everybody", False: ", private"}.get(values.get("public", ""), "")
+    return {
+        "done": f"Published{who}",
+        "failed": "Not published",
+        "died": "Interrupted: the process that published is gone",
+    }.get(state, "Publishing")
+
+
+def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
+    """Mark, its meaning, words, and whether it is the current one."""
+    names = [name for name in get_args(Step) if name in _STEPS]
+    at = names.index(step) if step in names else len(names) if state == "done" else 0
+    rows = []
+    for place, name in enumerate(names):
+        kind = "done" if place < at else ""
+        if place == at:
+            kind = "failed" if state in ("failed", "died") else "now"
+        rows.append((*_MARKS[kind], _STEPS[name], place == at))
+    return rows
+
+
+def _facts(values: Mapping[str, Any]) -> list[tuple[str, str | int]]:
+    facts = [(name, values.get(name)) for name in ("tag", "commit", "files", "bytes")]
+    return [(name, value) for name, value in facts if isinstance(value, (str, int))]
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    found = [
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    return sorted(found)
