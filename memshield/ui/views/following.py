@@ -110,8 +110,8 @@ class _Told:
         attempt = _whole(event.get("attempt")) or 1
         time = _number(event.get("time"))
         if time is not None:
-            begun, _ = self.times.get(attempt, (time, time))
-            self.times[attempt] = (begun, time)
+            begun, ended = self.times.get(attempt, (time, time))
+            self.times[attempt] = (begun, max(ended, time))
         kind, step = event.get("type"), _whole(event.get("step"))
         if kind == "step" and step is not None:
             self._step(event, step, attempt)
