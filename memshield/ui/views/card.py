@@ -19,7 +19,8 @@ from memshield.ui.views.problems import empty_view
 from memshield.ui.views.templates import render
 
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_FOLD = re.compile(r"^<details><summary>([^<>\n]*)</summary>\n(.*?)^</details>$", re.M | re.S)
+_FOLD, _FOLD_END = re.compile(r"^<details><summary>([^<>\n]*)</summary>\n", re.M), "\n</details>\n"
+_MOST, _MOST_VALUE = 300_000, 300
 _SIDE = 256
 _DEEPER = 3
 """The card's first heading is one of the fourth rank here."""
@@ -45,16 +46,26 @@ def card_text_view(text: str, folder: Path | None = None) -> str:
         text: with or without front matter.
         folder: where its pictures lie; None to show their descriptions only.
     """
+    text = text[:_MOST]
     front = _FRONT.match(text)
     body = text[front.end() :] if front else text
     metadata, results = _metadata(front[1] if front else "")
     return render("card", metadata=metadata, results=results, body=_body(body, folder))
 
 
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few lines of them make gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
 def _metadata(text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
     """Names with their values, and the results of the audit."""
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError):
         return [("metadata", ["cannot be read: it is not YAML"])], []
     if not isinstance(values, dict):
@@ -64,7 +75,7 @@ def _metadata(text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, s
     rows = []
     for name, value in values.items():
         many = value if isinstance(value, list) else [value]
-        rows.append((str(name).replace("_", " "), [str(one) for one in many]))
+        rows.append((str(name).replace("_", " "), [str(one)[:_MOST_VALUE] for one in many]))
     return rows, results
 
 
@@ -85,13 +96,13 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 def _body(text: str, folder: Path | None) -> Markup:
     """The body as HTML; the one tag that our cards hold, a fold, is made here."""
-    made, end = Markup(""), 0
-    for fold in _FOLD.finditer(text):
-        made += _html(text[end : fold.start()], folder)
-        summary = Markup("<details><summary>{}</summary>").format(fold[1])
-        made += summary + _html(fold[2], folder) + Markup("</details>")
-        end = fold.end()
-    return made + _html(text[end:], folder)
+    made = Markup("")
+    while (fold := _FOLD.search(text)) and (end := text.find(_FOLD_END, fold.end() - 1)) >= 0:
+        made += _html(text[: fold.start()], folder)
+        made += Markup("<details><summary>{}</summary>").format(fold[1])
+        made += _html(text[fold.end() : end + 1], folder) + Markup("</details>")
+        text = text[end + len(_FOLD_END) :]
+    return made + _html(text, folder)
 
 
 def _html(text: str, folder: Path | None) -> Markup:

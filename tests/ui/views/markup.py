@@ -26,7 +26,9 @@ class _Checked(HTMLParser):
         for name, value in attrs:
             if name.startswith("on") or (name == "id"):
                 self.problems.append(f"{tag} {name}={value}")
-            if name == "src" and not re.match(r"data:image/(webp|png|svg\+xml);base64,", value or ""):
+            if name == "src" and not re.match(
+                r"data:image/(webp|png|svg\+xml);base64,", value or ""
+            ):
                 self.problems.append(f"{tag} {name}={value}")
             if name == "href" and not (tag in _OWN_LINKS and re.match(r"https?://", value or "")):
                 self.problems.append(f"{tag} {name}={value}")
