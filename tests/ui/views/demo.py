@@ -1,0 +1,162 @@
+"""One page with every view in its usual states, made from a real small run and made-up files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from memshield.config import make_config, read_yaml
+from memshield.errors import UserError, UserErrors
+from memshield.hub.assemble import Claims, assemble
+from memshield.hub.catalog.found import Page
+from memshield.hub.catalog.license import License
+from memshield.hub.catalog.preview import Preview, Shown
+from memshield.hub.destination import Destination
+from memshield.hub.manifest import Dataset
+from memshield.hub.origins import Origins
+from memshield.rundir import RunDir
+from memshield.ui.views.at_risk import at_risk_view
+from memshield.ui.views.audit import audit_view, rounds_view
+from memshield.ui.views.card import card_view
+from memshield.ui.views.charts import charts_view, figures_view
+from memshield.ui.views.described import Pair, dataset_view, model_view, pairs_view, preview_view
+from memshield.ui.views.following import read_progress
+from memshield.ui.views.found import datasets_view, models_view
+from memshield.ui.views.log import log_text_view
+from memshield.ui.views.problems import NO_RUNS, empty_view, problem_view, problems_view
+from memshield.ui.views.progress import State, progress_view
+from memshield.ui.views.publish import plan_view, publication_view
+from memshield.ui.views.reports import read_audit, read_rounds
+from memshield.ui.views.samples import samples_view
+from memshield.ui.views.style import CSS
+from tests.ui.views.made import audit_round, made_run, picture, save_grid
+from tests.ui.views.test_hub_views import dataset, dataset_found, model, model_found
+from tests.ui.views.test_publish import publication
+
+_LOG = """Digits: 120 pictures to train on, 80 held out
+round 1/3 shard 1/2:  12 %|#         | 3/24 [00:01<00:09]\rround 1/3 shard 2/2:  33 %|###       | 8/24
+Checkpoint after step 8
+Warning: a line that goes on and on: /a/path/of/some/length/that/has/no/place/to/break/at/all.png
+round 3/3 shard 2/2: 100 %|##########| 24/24 [00:05<00:00, loss=0.0421, kept=93%]
+Done. The model is in runs/demo/model
+"""
+
+
+def demo(real: RunDir, folder: Path, dark: bool) -> str:
+    """The page.
+
+    Args:
+        real: a run that was trained with a budget, and audited.
+        folder: for made-up files.
+        dark: its colours.
+    """
+    views = "\n".join(
+        f'<h2>{name}</h2>\n<div class="view">{html}</div>' for name, html in _views(real, folder)
+    )
+    ink, paper = ("#f3f4f6", "#0b0f19") if dark else ("#1f2937", "#ffffff")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>'
+        f"body {{ font-family: system-ui, sans-serif; color: {ink}; background: {paper}; "
+        "max-width: 46rem; margin: 0 auto; padding: 1rem; } "
+        f"h2 {{ font-size: .9rem; margin: 3rem 0 1rem; border-bottom: 1px solid; }} {CSS}</style>"
+        f'</head><body class="{"dark" if dark else ""}"><main><h1>Views</h1>{views}</main>'
+        "</body></html>"
+    )
+
+
+def _views(real: RunDir, folder: Path) -> Iterator[tuple[str, str]]:
+    yield "no runs", empty_view(*NO_RUNS)
+    yield from _training(folder)
+    yield "samples", samples_view(real, ["a seven", "a nine"])
+    yield from _audits(real)
+    yield "log", log_text_view(_LOG)
+    yield from _publishing(real, folder)
+    yield from _hub()
+
+
+def _training(folder: Path) -> Iterator[tuple[str, str]]:
+    run = made_run(folder / "made", steps=600, rounds=6, shards=4)
+    for number, (excess, kid) in enumerate(
+        ((0.002, 0.31), (0.004, 0.2), (0.013, 0.14), (0.032, 0.11), (0.081, 0.1)), 1
+    ):
+        audit_round(run, number, excess, kid)
+        save_grid(run, number)
+    progress, rounds = read_progress(run), read_rounds(run)
+    memory = (
+        "the GPU is out of memory; the last checkpoint is whole.\n"
+        "Change, in order of effect, and use another output_dir where a setting may not differ:\n"
+        "  1. gradient_checkpointing: true (activations a fifth, a third slower)\n"
+        "  2. train_batch_size: 4 with gradient_accumulation_steps: 2"
+    )
+    states: list[tuple[State, dict[str, Any]]] = [
+        ("running", {"attempt": 2}),
+        ("preparing", {"step": 0, "total": None, "loss": None, "kept": None, "round": None,
+                       "shard": None, "elapsed_s": 0.0}),
+        ("stopping", {}),
+        ("stopped", {}),
+        ("failed", {"reason": memory, "error": "out_of_memory"}),
+        ("died", {}),
+        ("done", {"reason": "round 4 is kept: best KID (0.11, pixels) within the budget"}),
+    ]  # fmt: skip
+    for state, changes in states:
+        yield state, progress_view(replace(progress, **changes), state)
+    yield "waiting", progress_view(replace(states and progress, step=0, total=None), "waiting", 3)
+    yield "charts", charts_view(progress, rounds, 0.05) + figures_view(progress, rounds)
+    yield "rounds", rounds_view(rounds, 0.05)
+
+
+def _audits(real: RunDir) -> Iterator[tuple[str, str]]:
+    report = read_audit(real)
+    assert report is not None
+    rounds = read_rounds(real)
+    beside = {"base": rounds[1], "plain": rounds[2]}
+    yield "audit", audit_view(report, beside, "mitigated", 0.05)
+    yield "no audit", audit_view(None)
+    yield "at risk", at_risk_view(real.audit_of(None))
+
+
+def _publishing(real: RunDir, folder: Path) -> Iterator[tuple[str, str]]:
+    config = make_config(read_yaml(real.config))
+    origins = Origins(None, License("mit"), Dataset(name=None, revision=None, on_hub=False), ())
+    preview = folder / "preview"
+    preview.mkdir()
+    assemble(real, Claims(config, origins, read_audit(real), {}, ()), "ada/digits", preview)
+    place = Destination("ada/digits", public=True, exists=False)
+    yield "plan", plan_view(place, (), preview)
+    errors = UserErrors(
+        [
+            UserError("hub_confirm", "the license of the base is not known",
+                      "Ask its owner, or state the license as hub_license. Or confirm: license."),
+            UserError("hub_model_id", "ada cannot create lab/digits", "Owners: ada, zoo."),
+        ]
+    )  # fmt: skip
+    yield "refused plan", plan_view(place, errors)
+    yield "problems", problems_view(errors, {"hub_model_id": "Repository"})
+    yield "a field's problem", problem_view(errors, "hub_model_id")
+    yield "card", card_view(preview)
+    busy = publication(waiting="the Hub is busy; trying again in 8 s")
+    yield "publishing", publication_view(busy)
+    failed = publication(state="failed", reason="hub: did not answer 7 times\n  Try later.")
+    yield "not published", publication_view(failed)
+    url = "https://huggingface.co/ada/digits"
+    facts = {"tag": "memshield-0123456789ab", "files": 7, "bytes": 12_000_000}
+    done = publication(state="done", step="done", url=url, public=True, **facts)
+    yield "published", publication_view(done)
+
+
+def _hub() -> Iterator[tuple[str, str]]:
+    names = ("lab/tiny-sd", "a-longer-organization/a-very-long-name-of-a-model-v1-5-fp16")
+    models = tuple(model_found(id=name, gated=i == 1) for i, name in enumerate(names))
+    yield "models", models_view(Page(models, 0, True))
+    yield "datasets", datasets_view(Page((dataset_found(),), 0, False))
+    yield "model", model_view(model())
+    yield "gated model", model_view(model(gated=True, has_access=False, resolution=None))
+    yield "dataset", dataset_view(dataset())
+    words = ("a cat on a mat", "two dogs that run along a beach in the evening " * 4, None)
+    shown = tuple(Shown(i, picture(i, (96, 64)), words[i % 3]) for i in range(6))
+    yield "preview", preview_view(Preview(shown, ("row 6: it is broken, or no picture at all",)))
+    pairs = [Pair(picture(i), picture(i), f"pictures {i} and {i + 9}") for i in range(3)]
+    yield "duplicates", pairs_view(pairs)
