@@ -73,10 +73,18 @@ def budget_of(config: Config, examples: Examples) -> Budget:
     Raises:
         UserError: there are fewer steps than shards and rounds need.
     """
+    return budget_of_shards(config, examples.shard_sizes())
+
+
+def budget_of_shards(config: Config, sizes: Sequence[int]) -> Budget:
+    """The steps of a run whose shards hold so many pictures each.
+
+    Raises:
+        UserError: there are fewer steps than shards and rounds need.
+    """
     batch = config.train_batch_size * config.gradient_accumulation_steps
-    images = len(examples.members())
-    total = steps_of_run(images, config.num_train_epochs, batch, config.max_train_steps)
-    budget = Budget.split(total, examples.shard_sizes(), config.num_rounds)
+    total = steps_of_run(sum(sizes), config.num_train_epochs, batch, config.max_train_steps)
+    budget = Budget.split(total, sizes, config.num_rounds)
     if min(min(row) for row in budget.steps) < 1:
         raise UserError(
             "num_rounds",

@@ -35,9 +35,17 @@ def require_auditable(config: Config, examples: Examples) -> None:
     Raises:
         UserError: too few pictures are held out, or trained on.
     """
+    require_enough_to_audit(config, len(examples.members()), len(examples.held_out()))
+
+
+def require_enough_to_audit(config: Config, members: int, held_out: int) -> None:
+    """Refuse a budget that no audit of so many pictures could hold the training to.
+
+    Raises:
+        UserError: too few pictures are held out, or trained on.
+    """
     if config.audit_interval is None:
         return
-    held_out, members = len(examples.held_out()), len(examples.members())
     if members < LEAST_TRAINING:
         raise UserError(
             "audit_every_rounds",

@@ -139,7 +139,7 @@ def prepare(config: Config, source: Source) -> Prepared:
     labels = None if all_labels is None else [all_labels[row] for row in good]
     split = _split(groups, config)
     members = np.flatnonzero(split == MEMBER)
-    _require_enough(len(members), len(good), config)
+    require_a_picture_a_shard(len(members), len(good), config)
     shard = np.full(len(good), -1, dtype=np.int64)
     shard[members] = assign_shards(
         np.unique(groups[members], return_inverse=True)[1],
@@ -161,7 +161,7 @@ def prepare(config: Config, source: Source) -> Prepared:
         width=np.asarray([item.width for item in scanned], dtype=np.int64),
         height=np.asarray([item.height for item in scanned], dtype=np.int64),
     )
-    _require_full_batches(examples, config)
+    require_full_batches(min(examples.shard_sizes()), config)
     empty = None if captions is None else sum(not captions[row].strip() for row in good)
     return Prepared(examples, sorted(bad), empty, exact, near)
 
@@ -181,7 +181,12 @@ def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_
     return split
 
 
-def _require_enough(members: int, usable: int, config: Config) -> None:
+def require_a_picture_a_shard(members: int, usable: int, config: Config) -> None:
+    """Refuse more shards than there are pictures to train on, of so many usable ones.
+
+    Raises:
+        UserError: there are more.
+    """
     if members < config.num_shards:
         raise UserError(
             "num_shards",
@@ -190,8 +195,16 @@ def _require_enough(members: int, usable: int, config: Config) -> None:
         )
 
 
-def _require_full_batches(examples: Examples, config: Config) -> None:
-    smallest = min(examples.shard_sizes())
+def require_full_batches(smallest: int, config: Config) -> None:
+    """Refuse shards that do not fill a step: their pictures would come twice in it.
+
+    Args:
+        smallest: pictures in the smallest shard.
+        config: settings.
+
+    Raises:
+        UserError: it holds fewer than a step takes.
+    """
     images_a_step = config.train_batch_size * config.gradient_accumulation_steps
     if smallest < images_a_step:
         raise UserError(

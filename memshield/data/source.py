@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memshield.config import Config
 from memshield.errors import UserError
+from memshield.network import NO_ANSWER, Token, asking
 
 if TYPE_CHECKING:
     import datasets
@@ -88,14 +89,18 @@ class Source:
         return [-1 if value is None else names[str(value)] for value in values]
 
 
-def open_source(config: Config) -> Source:
+def open_source(config: Config, token: Token = None) -> Source:
     """Open the dataset that a config names; nothing is decoded.
+
+    Args:
+        config: names the dataset.
+        token: the Hub is asked with; see `memshield.network.Token`.
 
     Raises:
         UserError: it does not exist, is empty, needs a token, or lacks a column.
     """
-    revision = _pin(config)
-    rows = _open(config, revision)
+    revision = _pin(config, token)
+    rows = _open(config, revision, token)
     columns = find_columns(rows, config)
     there = tuple(rows.column_names)
     if len(rows) == 0:
@@ -129,7 +134,7 @@ def _field(config: Config) -> str:
     return "dataset_name" if config.dataset_name is not None else "train_data_dir"
 
 
-def _pin(config: Config) -> str | None:
+def _pin(config: Config, token: Token) -> str | None:
     """The commit that a dataset on the Hub stands at, so that a resumed run reads the same.
 
     What the Hub refuses is refused here: the datasets library would go on with what it finds in
@@ -138,18 +143,16 @@ def _pin(config: Config) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    from memshield.network import NO_ANSWER, asking
-
     name = config.dataset_name
     if name is None or name == BUILT_IN or Path(name).expanduser().exists():
         return None
     if not _is_repo_id(name):
         return config.dataset_revision
-    with asking("dataset_name", name, "dataset", config.dataset_revision):
+    with asking("dataset_name", name, "dataset", config.dataset_revision, token):
         try:
-            info = HfApi().dataset_info(name, revision=config.dataset_revision)
+            info = HfApi().dataset_info(name, revision=config.dataset_revision, token=token)
             if info.gated:
-                HfApi().auth_check(name, repo_type="dataset")
+                HfApi().auth_check(name, repo_type="dataset", token=token)
         except HfHubHTTPError:
             raise
         except NO_ANSWER:
@@ -179,7 +182,7 @@ def refuse_script(field: str, name: str, files: Collection[str]) -> None:
         )
 
 
-def _open(config: Config, revision: str | None) -> datasets.Dataset:
+def _open(config: Config, revision: str | None, token: Token) -> datasets.Dataset:
     if config.dataset_name == BUILT_IN:
         return _digits()
     import datasets
@@ -196,7 +199,7 @@ def _open(config: Config, revision: str | None) -> datasets.Dataset:
     if config.train_data_dir is not None and not path.is_dir():
         raise UserError(field, f"there is no folder {named}", "Check the path.")
     try:
-        opened = _load(path, named, config, revision)
+        opened = _load(path, named, config, revision, token)
     except UserError:
         raise
     except datasets.exceptions.DatasetNotFoundError as error:
@@ -236,7 +239,7 @@ _ACCESS = (
 )
 
 
-def _load(path: Path, named: str, config: Config, revision: str | None) -> Any:
+def _load(path: Path, named: str, config: Config, revision: str | None, token: Token) -> Any:
     import datasets
 
     split = config.dataset_split
@@ -251,7 +254,9 @@ def _load(path: Path, named: str, config: Config, revision: str | None) -> Any:
         has_parquet = any(path.rglob("*.parquet"))
         builder = "parquet" if has_parquet else "imagefolder"
         return datasets.load_dataset(builder, data_dir=str(path), split=split)
-    return datasets.load_dataset(named, config.dataset_config_name, split=split, revision=revision)
+    return datasets.load_dataset(
+        named, config.dataset_config_name, split=split, revision=revision, token=token
+    )
 
 
 def _builder_of(path: Path) -> str:

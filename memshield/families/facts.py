@@ -10,6 +10,7 @@ from typing import Any, Literal
 from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.repository import Repository
+from memshield.network import Token
 
 FamilyName = Literal["unconditional", "stable_diffusion", "stable_diffusion_xl"]
 
@@ -67,21 +68,22 @@ class Facts:
         return int(self.scheduler.get("num_train_timesteps", 1000))
 
 
-def read_facts(config: Config, repository: Repository | None = None) -> Facts:
+def read_facts(config: Config, repository: Repository | None = None, token: Token = None) -> Facts:
     """Find out which family trains the model of a config, and check that it can.
 
     Args:
         config: names the model.
         repository: of the pipeline that it names, where that has been looked up already.
+        token: the Hub is asked with, where it has not; see `memshield.network.Token`.
 
     Raises:
         UserError: unsupported class, missing files, pickled weights, a resolution that the
             model cannot take, settings that the family does not have.
     """
     if config.model_config_name_or_path:
-        facts = _from_scratch(config)
+        facts = _from_scratch(config, token)
     else:
-        facts = _from_pipeline(config, repository)
+        facts = _from_pipeline(config, repository, token)
     resolution = config.resolution or facts.resolution
     if resolution % facts.multiple_of:
         raise UserError(
@@ -92,7 +94,7 @@ def read_facts(config: Config, repository: Repository | None = None) -> Facts:
     return facts
 
 
-def _from_scratch(config: Config) -> Facts:
+def _from_scratch(config: Config, token: Token) -> Facts:
     field, name = "model_config_name_or_path", str(config.model_config_name_or_path)
     path = Path(name).expanduser()
     if path.suffix == ".json" or path.is_file():
@@ -107,7 +109,7 @@ def _from_scratch(config: Config) -> Facts:
                 field, f"{name} is not valid JSON", "Give a UNet2DModel config."
             ) from None
     else:
-        unet = Repository.open(field, name).json("config.json")
+        unet = Repository.open(field, name, token=token).json("config.json")
     if unet.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise UserError(
             field, f"{name} describes a {unet['_class_name']}", "Give a UNet2DModel config."
@@ -122,10 +124,10 @@ def _from_scratch(config: Config) -> Facts:
     return _unconditional(field, name, "DDPMPipeline", None, unet, scheduler, config)
 
 
-def _from_pipeline(config: Config, repository: Repository | None) -> Facts:
+def _from_pipeline(config: Config, repository: Repository | None, token: Token) -> Facts:
     field, name = "pretrained_model_name_or_path", str(config.pretrained_model_name_or_path)
     if repository is None:
-        repository = Repository.open(field, name, config.revision)
+        repository = Repository.open(field, name, config.revision, token=token)
     index = repository.json("model_index.json")
     class_name = index.get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:

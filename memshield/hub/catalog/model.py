@@ -8,10 +8,10 @@ from typing import Literal
 from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import SafetensorsParsingError
 
-from memshield.config import make_config
+from memshield.config import Config, make_config
 from memshield.data.source import BUILT_IN
 from memshield.errors import UserError
-from memshield.families import read_facts, resolve
+from memshield.families import Facts, read_facts, resolve
 from memshield.families.facts import PIPELINES, FamilyName
 from memshield.families.files import training_files
 from memshield.families.repository import Repository
@@ -95,16 +95,7 @@ def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
     repository = Repository.from_info(FIELDS["model"], info, token)
     # Only what the settings say of the model matters here, not the pictures.
     asked = make_config({FIELDS["model"]: info.id, "dataset_name": BUILT_IN})
-    try:
-        facts = read_facts(asked, repository)
-    except UserError:
-        raise
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(
-            FIELDS["model"],
-            f"the JSON files of {info.id} hold what no pipeline's hold ({error})",
-            "Choose another model.",
-        ) from None
+    facts = read_strangers_facts(asked, repository)
     config = resolve(asked, facts)
     assert config.training is not None
     files = {*training_files(config, facts), *_INDEX}
@@ -117,6 +108,28 @@ def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
         parameters=_parameters(repository, token),
         download_bytes=sum(repository.files.get(file, 0) for file in files),
     )
+
+
+def read_strangers_facts(
+    config: Config, repository: Repository | None = None, token: Token = None
+) -> Facts:
+    """`read_facts` of a repository whose files may hold anything.
+
+    Raises:
+        UserError: as `read_facts`; or they hold what no pipeline's files hold.
+    """
+    try:
+        return read_facts(config, repository, token)
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        named = config.model_config_name_or_path
+        raise UserError(
+            "model_config_name_or_path" if named else FIELDS["model"],
+            f"the JSON files of {named or config.pretrained_model_name_or_path} hold what no "
+            f"pipeline's hold ({error})",
+            "Choose another model.",
+        ) from None
 
 
 def _from_outside(info: ModelInfo) -> ModelDescription:

@@ -19,13 +19,14 @@ from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
 from memshield.hub.catalog.preview import preview
 from memshield.hub.catalog.search import search_datasets, search_models
+from memshield.network import Token
 
 
-def open_for_training(dataset: str, model: str, token: None) -> Columns:
-    """What a training looks up before anything else, with the host's own token."""
+def open_for_training(dataset: str, model: str, token: Token) -> Columns:
+    """What a training looks up before anything else; None for the host's own token."""
     config = make_config({"pretrained_model_name_or_path": model, "dataset_name": dataset})
-    read_facts(config)
-    return open_source(config).columns
+    read_facts(config, token=token)
+    return open_source(config, token).columns
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -41,3 +41,18 @@ def test_downloads_are_not_handed_to_others(seen: dict[str, dict[str, Any]], nam
 
 def test_a_loading_script_is_refused_before_training(seen: dict[str, dict[str, Any]]) -> None:
     assert "a program of its own (script.py), which is never run" in words(seen["ada"]["script"])
+
+
+@pytest.mark.parametrize("token", [EVE, False], ids=["another visitor", "signed out"])
+def test_who_brings_a_token_is_not_served_with_the_hosts(
+    hub: HubServer, tmp_path_factory: pytest.TempPathFactory, token: str | bool
+) -> None:
+    hub.set_gated_access("ada", [("model", "lab/gated-sd"), ("dataset", "lab/gated-folder")])
+    home = tmp_path_factory.mktemp("page")
+    asked = [names for name, names in NAMES.items() if name != "script"]
+    calls = [("open_for_training", {**names, "token": who}) for who in (None, token)
+             for names in asked]  # fmt: skip
+    visit = ask(hub, home, *calls, HF_TOKEN=ADA)
+    hosts, visitors = visit.answers[: len(asked)], visit.answers[len(asked) :]
+    assert all("error" not in answer for answer in hosts)
+    assert all("not readable" in words(one) or "is gated" in words(one) for one in visitors)
