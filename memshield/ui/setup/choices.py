@@ -1,0 +1,187 @@
+"""What a person has chosen on the page, and the config that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memshield.ui.setup.fitting import fitted
+from memshield.ui.setup.hardware import Machine
+from memshield.ui.setup.recipes import APP_ROOT, Recipe, RecipeName, recipes
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The form. What is None is left to the recipe, or else to the dataset or the model.
+
+    Strength is one number for the whole mitigation. At 0 training is plain: one shard, no sample
+    is skipped. Above, it is the method's lambda itself (`skip_threshold`): samples are skipped
+    whose loss lies under this share of what is usual at their noise level, so more strength never
+    skips less, and the number is the one of the paper. The authors' values, 0.5 for pixels and 0.8
+    for Stable Diffusion, are the recipes' (`Recipe.strength`).
+
+    Attributes:
+        recipe: where the settings start from.
+        model: Hub id of the pipeline to fine-tune, or of a UNet's config where the recipe trains
+            from scratch; None for the recipe's own.
+        dataset: Hub id of the pictures.
+        dataset_config, split: which part of the dataset.
+        folder: pictures on this machine in place of a dataset. On a server it comes from
+            `accept_upload` or `find_upload` and never from a visitor.
+        uploaded: whether `folder` is an upload, whose path means nothing elsewhere.
+        image_column, caption_column, label_column: None for those found by type and name.
+        epochs: passes over the pictures.
+        rounds: how often the proxies are averaged.
+        shards: parts that the pictures are split into; one at strength 0.
+        strength: of the mitigation, 0 to 1.
+        budget: stop when more than this share of generated pictures is given back beyond chance.
+        resolution: side of the pictures in pixels.
+        hub_model_id: publish there when training is done; None to keep the model here.
+        private: whether a new repository is.
+        confirm: warnings to publish in spite of; see `hub_confirm`.
+        advanced: other settings by name; they win over everything above.
+    """
+
+    recipe: RecipeName = "demo"
+    model: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    split: str | None = None
+    folder: Path | None = None
+    uploaded: bool = False
+    image_column: str | None = None
+    caption_column: str | None = None
+    label_column: str | None = None
+    epochs: int | None = None
+    rounds: int | None = None
+    shards: int | None = None
+    strength: float | None = None
+    budget: float | None = None
+    resolution: int | None = None
+    hub_model_id: str | None = None
+    private: bool = True
+    confirm: tuple[str, ...] = ()
+    advanced: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def starting_point(self) -> Recipe:
+        """The recipe by its name."""
+        return recipes()[self.recipe]
+
+
+INPUTS: Mapping[str, str] = {
+    "pretrained_model_name_or_path": "model",
+    "model_config_name_or_path": "model",
+    "dataset_name": "dataset",
+    "train_data_dir": "folder",
+    "dataset_config_name": "dataset_config",
+    "dataset_split": "split",
+    "image_column": "image_column",
+    "caption_column": "caption_column",
+    "label_column": "label_column",
+    "num_train_epochs": "epochs",
+    "num_rounds": "rounds",
+    "num_shards": "shards",
+    "skip_threshold": "strength",
+    "memorization_budget": "budget",
+    "resolution": "resolution",
+    "hub_model_id": "hub_model_id",
+    "push_to_hub": "hub_model_id",
+    "hub_private_repo": "private",
+    "hub_confirm": "confirm",
+    "HF_TOKEN": "sign_in",
+}
+"""The form's input of a setting; settings that are not named here are inputs of their own."""
+
+
+def input_of(setting: str, choices: Choices) -> str:
+    """The form's input that an error about a setting belongs to."""
+    if choices.folder is not None and setting == "dataset_name":
+        return "folder"
+    return INPUTS.get(setting, setting)
+
+
+def to_config(
+    choices: Choices, rows: int | None = None, machine: Machine | None = None
+) -> dict[str, Any]:
+    """The settings that follow from a form, for `make_config` or a YAML file.
+
+    Paths of the app's own files are relative to its checkout; see `on_this_machine`.
+
+    Args:
+        choices: the form.
+        rows: pictures of the split, where known: batch and warm-up follow from them.
+        machine: that will train; None for a GPU that knows bf16.
+
+    Returns:
+        Plain values by setting; `output_dir` is not among them.
+    """
+    values = dict(choices.starting_point.settings)
+    given: dict[str, Any] = {
+        "dataset_name": choices.dataset,
+        "dataset_config_name": choices.dataset_config,
+        "dataset_split": choices.split,
+        "train_data_dir": None if choices.folder is None else str(choices.folder),
+        "image_column": choices.image_column,
+        "caption_column": choices.caption_column,
+        "label_column": choices.label_column,
+        "num_train_epochs": choices.epochs,
+        "num_rounds": choices.rounds,
+        "num_shards": choices.shards,
+        "skip_threshold": choices.strength,
+        "memorization_budget": choices.budget,
+        "resolution": choices.resolution,
+    }
+    if choices.model is not None:
+        scratch = choices.starting_point.scratch
+        given["model_config_name_or_path" if scratch else "pretrained_model_name_or_path"] = (
+            choices.model
+        )
+    if choices.dataset is not None or choices.folder is not None:
+        values.pop("dataset_name", None)
+    values |= {name: value for name, value in given.items() if value is not None}
+    if values.get("skip_threshold") == 0:
+        values["num_shards"] = 1
+    if machine is not None and "mixed_precision" in values:
+        values["mixed_precision"] = machine.precision(choices.starting_point.family)
+    if choices.hub_model_id is not None:
+        values |= {
+            "push_to_hub": True,
+            "hub_model_id": choices.hub_model_id,
+            "hub_private_repo": choices.private,
+        }
+        if choices.confirm:
+            values["hub_confirm"] = list(choices.confirm)
+    if rows is not None:
+        values |= fitted({**values, **choices.advanced}, rows)
+    return {**values, **choices.advanced}
+
+
+def on_this_machine(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with the paths of the app's own files made absolute, for a job."""
+    own = values.get("model_config_name_or_path")
+    if isinstance(own, str) and own.startswith("configs/") and (APP_ROOT / own).is_file():
+        return {**values, "model_config_name_or_path": str(APP_ROOT / own)}
+    return dict(values)
+
+
+def to_yaml(choices: Choices, values: Mapping[str, Any]) -> str:
+    """A file to save in a checkout and train with.
+
+    Args:
+        choices: the form.
+        values: what `to_config` made of it.
+    """
+    lines = [
+        "# Save as FILE in a checkout of MemShield, and there:",
+        "#   accelerate launch -m memshield.train --config FILE",
+    ]
+    shown = dict(values)
+    if choices.uploaded and "train_data_dir" in shown:
+        shown["train_data_dir"] = "my-pictures"
+        lines.append("# The pictures were uploaded: put yours into my-pictures, or name a folder.")
+    return "\n".join(lines) + "\n" + yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,56 @@
+"""Settings that follow from the number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memshield.budget import steps_of_run
+from memshield.config import fields
+from memshield.data.split import default_held_out_fraction
+
+WARM_UP = 0.05
+"""Share of the steps over which the learning rate rises."""
+
+
+def split_of(rows: int, held_out_fraction: float | None) -> tuple[int, int]:
+    """How many of so many pictures are trained on and held out, if none is a duplicate."""
+    share = default_held_out_fraction(rows) if held_out_fraction is None else held_out_fraction
+    held_out = round(rows * share)
+    return rows - held_out, held_out
+
+
+def fitted(values: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """A batch that every shard can fill, and a warm-up in proportion to the steps.
+
+    Values that no config would take count as their defaults: saying so is `make_config`'s part.
+
+    Args:
+        values: settings so far.
+        rows: pictures of the split.
+    """
+    most = _whole(values, "max_train_samples")
+    share = values.get("held_out_fraction")
+    valid = isinstance(share, (int, float)) and 0 <= share <= 0.9
+    members, _ = split_of(min(rows, most or rows), share if valid else None)
+    accumulated = _whole(values, "gradient_accumulation_steps") or 1
+    room = members // (_whole(values, "num_shards") or 1) // accumulated
+    batch = _whole(values, "train_batch_size") or 1
+    while batch > max(1, room):
+        batch //= 2
+    steps = steps_of_run(
+        members,
+        _whole(values, "num_train_epochs") or 1,
+        batch * accumulated,
+        _whole(values, "max_train_steps"),
+    )
+    return {"train_batch_size": batch, "lr_warmup_steps": round(WARM_UP * steps)}
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int | None:
+    """A whole number above 0; its default where it is none."""
+    value = values.get(name)
+    if type(value) is int and value > 0:
+        return value
+    default = fields()[name].default
+    return default if isinstance(default, int) else None
