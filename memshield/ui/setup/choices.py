@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from memshield.errors import UserError
+from memshield.hub.catalog.access import require_id
+from memshield.network import RepoType
 from memshield.ui.setup.fitting import fitted
 from memshield.ui.setup.hardware import Machine
 from memshield.ui.setup.recipes import APP_ROOT, Recipe, RecipeName, recipes
@@ -106,7 +109,10 @@ def input_of(setting: str, choices: Choices) -> str:
 
 
 def to_config(
-    choices: Choices, rows: int | None = None, machine: Machine | None = None
+    choices: Choices,
+    rows: int | None = None,
+    machine: Machine | None = None,
+    resolution: int | None = None,
 ) -> dict[str, Any]:
     """The settings that follow from a form, for `make_config` or a YAML file.
 
@@ -116,13 +122,14 @@ def to_config(
         choices: the form.
         rows: pictures of the split, where known: batch and warm-up follow from them.
         machine: that will train; None for a GPU that knows bf16.
+        resolution: the model's own, where known: a pixel model's batch follows from it.
 
     Returns:
         Plain values by setting; `output_dir` is not among them.
     """
     values = dict(choices.starting_point.settings)
     given: dict[str, Any] = {
-        "dataset_name": choices.dataset,
+        "dataset_name": _id(choices.dataset, "dataset"),
         "dataset_config_name": choices.dataset_config,
         "dataset_split": choices.split,
         "train_data_dir": None if choices.folder is None else str(choices.folder),
@@ -138,8 +145,8 @@ def to_config(
     }
     if choices.model is not None:
         scratch = choices.starting_point.scratch
-        given["model_config_name_or_path" if scratch else "pretrained_model_name_or_path"] = (
-            choices.model
+        given["model_config_name_or_path" if scratch else "pretrained_model_name_or_path"] = _id(
+            choices.model, "model"
         )
     if choices.dataset is not None or choices.folder is not None:
         values.pop("dataset_name", None)
@@ -157,8 +164,23 @@ def to_config(
         if choices.confirm:
             values["hub_confirm"] = list(choices.confirm)
     if rows is not None:
-        values |= fitted({**values, **choices.advanced}, rows)
+        side = (
+            None
+            if choices.starting_point.family != "unconditional"
+            else (choices.resolution or resolution)
+        )
+        values |= fitted({**values, **choices.advanced}, rows, side)
     return {**values, **choices.advanced}
+
+
+def _id(text: str | None, repo_type: RepoType) -> str | None:
+    """The id where the address of a page was pasted; `problems_of` says what is wrong with it."""
+    if text is None:
+        return None
+    try:
+        return require_id(text, repo_type)
+    except UserError:
+        return text
 
 
 def on_this_machine(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from memshield.data.split import default_held_out_fraction
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises."""
 
+PIXELS_A_BATCH = 128 * 48**2
+"""Of a pixel model: the recipe's 128 pictures of 32 pixels, 4 of 256 (18 GB of activations)."""
+
 
 def split_of(rows: int, held_out_fraction: float | None) -> tuple[int, int]:
     """How many of so many pictures are trained on and held out, if none is a duplicate."""
@@ -20,23 +23,25 @@ def split_of(rows: int, held_out_fraction: float | None) -> tuple[int, int]:
     return rows - held_out, held_out
 
 
-def fitted(values: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """A batch that every shard can fill, and a warm-up in proportion to the steps.
+def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) -> dict[str, Any]:
+    """A batch that every shard can fill and a GPU can hold, and a warm-up by the steps.
 
     Values that no config would take count as their defaults: saying so is `make_config`'s part.
 
     Args:
         values: settings so far.
         rows: pictures of the split.
+        resolution: of a pixel model, in pixels; None for a text model or where it is not known.
     """
     most = _whole(values, "max_train_samples")
     share = values.get("held_out_fraction")
     valid = isinstance(share, (int, float)) and 0 <= share <= 0.9
     members, _ = split_of(min(rows, most or rows), share if valid else None)
     accumulated = _whole(values, "gradient_accumulation_steps") or 1
-    room = members // (_whole(values, "num_shards") or 1) // accumulated
+    room = most_at_once(resolution)
+    in_shard = members // (_whole(values, "num_shards") or 1) // accumulated
     batch = _whole(values, "train_batch_size") or 1
-    while batch > max(1, room):
+    while batch > max(1, min(room, in_shard)):
         batch //= 2
     steps = steps_of_run(
         members,
@@ -45,6 +50,11 @@ def fitted(values: Mapping[str, Any], rows: int) -> dict[str, Any]:
         _whole(values, "max_train_steps"),
     )
     return {"train_batch_size": batch, "lr_warmup_steps": round(WARM_UP * steps)}
+
+
+def most_at_once(resolution: int | None) -> int:
+    """Pictures of a pixel model that a GPU can hold in a batch."""
+    return 2**16 if not resolution else max(1, PIXELS_A_BATCH // resolution**2)
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:
