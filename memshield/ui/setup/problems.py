@@ -56,19 +56,22 @@ def problems_of(
     found.errors += wrong_ids(choices)
     with found.keeping():
         parse_advanced(choices.advanced, choices.starting_point)
-    if found.errors:
-        # Nothing is asked about names that may not be asked about; the rest can be said.
-        _settings(found, choices, rows, machine)
-        return found.by_input(choices)
-    facts = _model(found, choices, token)
-    pictures = None
-    with found.keeping():
-        pictures = look_at(choices, token, facts is not None and facts.needs_captions)
+    refused = {error.field for error in found.errors}
+    # Names that are refused are not asked about, and settings that are not offered not used.
+    facts, pictures = None, None
+    if not refused & set(choices.advanced):
+        if "pretrained_model_name_or_path" not in refused:
+            facts = _model(found, choices, token)
+        if not refused & {"dataset_name", "train_data_dir"}:
+            with found.keeping():
+                pictures = look_at(choices, token, facts is not None and facts.needs_captions)
     if rows is None and pictures is not None:
         rows = pictures.rows
     config = _settings(found, choices, rows, machine, None if facts is None else facts.resolution)
-    if config is not None:
-        _together(found, config, facts, pictures, rows, token)
+    if config is not None and rows is not None:
+        found.errors += numbers(config, rows).problems
+    if config is not None and not refused:
+        _together(found, config, facts, pictures, token)
     return found.by_input(choices)
 
 
@@ -165,15 +168,12 @@ def _together(
     config: Config,
     facts: Facts | None,
     pictures: Pictures | None,
-    rows: int | None,
     token: Token,
 ) -> None:
     """What only all of it together tells."""
     if facts is not None:
         with found.keeping():
             resolve(config, facts)
-    if rows is not None:
-        found.errors += numbers(config, rows).problems
     if pictures is not None and pictures.on_hub:
         found.errors += room_errors(config, token)
     if config.hub_model_id:
