@@ -65,10 +65,10 @@ def add_api(server: Server) -> None:
 
     for name, function in (("search", search), ("plan", plan_), ("submit", submit),
                            ("status", status), ("report", report)):  # fmt: skip
-        gr.api(function, api_name=name)
+        gr.api(function, api_name=name)  # type: ignore[attr-defined]
 
 
-class _said:  # noqa: N801
+class _said:
     """What a visitor can mend, as gradio's clients read it."""
 
     def __enter__(self) -> None:
@@ -86,5 +86,7 @@ def _choices(given: dict[str, Any]) -> Choices:
     if unknown:
         raise UserError(unknown[0], "is no choice", f"One of: {', '.join(names)}.")
     if given.get("recipe", "demo") not in recipes():
-        raise UserError("recipe", f"{given['recipe']!r} is none", f"One of: {', '.join(recipes())}.")
+        raise UserError(
+            "recipe", f"{given['recipe']!r} is none", f"One of: {', '.join(recipes())}."
+        )
     return Choices(**given)

@@ -20,6 +20,7 @@ HEAD = (
 
 def build(server: Server) -> gr.Blocks:
     """All of the page."""
+    page: gr.Blocks
     with gr.Blocks(title="MemShield", analytics_enabled=False) as page:
         gr.Markdown(HEAD, elem_id="head")
         if server.place.warning:
@@ -33,14 +34,13 @@ def build(server: Server) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("New training", id="train"):
                 started = train_tab(server)
-            with gr.Tab("Runs", id="runs") as runs:
-                show = runs_tab(server, page, runs)
+            with gr.Tab("Runs", id="runs"):
+                runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):
                 use_tab(server)
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
-        started.change(show, started, None, api_visibility="private") if show is None else None
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from memshield.config import Config, make_config
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.described import DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
@@ -18,6 +18,9 @@ from memshield.ui.setup.estimate import estimate
 from memshield.ui.setup.flavours import hardware_of
 from memshield.ui.setup.hardware import Machine
 from memshield.ui.setup.numbers import numbers
+from memshield.ui.setup.problems import problems_of
+
+FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True)
@@ -48,33 +51,20 @@ def plan(choices: Choices, machine: Machine, token: Token, rows: int | None = No
         token: of the visitor.
         rows: pictures of an upload, where there is one.
     """
-    errors: list[UserError] = []
-    recipe = choices.starting_point
-    model: ModelDescription | None = None
-    dataset: DatasetDescription | None = None
-    if choices.recipe != "demo":
-        if choices.model is None and not recipe.scratch:
-            errors.append(UserError("model", "no model is chosen", "Search for one, or name it."))
-        elif choices.model is not None:
-            model = _looked_up(lambda: describe_model(choices.model or "", token=token), errors)
-        if choices.dataset is None and choices.folder is None:
-            errors.append(
-                UserError("dataset", "no pictures are chosen", "Choose a dataset, or upload some.")
-            )
-        elif choices.dataset is not None:
-            dataset = _looked_up(
-                lambda: describe_dataset(
-                    choices.dataset or "", choices.dataset_config, token=token
-                ),
-                errors,
-            )
+    errors = problems_of(choices, token=token, rows=rows, machine=machine)
+    model = dataset = None
+    if choices.recipe != "demo" and choices.model is not None:
+        model = _looked_up(lambda: describe_model(choices.model or "", token=token))
+    if choices.recipe != "demo" and choices.dataset is not None:
+        dataset = _looked_up(
+            lambda: describe_dataset(choices.dataset or "", choices.dataset_config, token=token)
+        )
     rows = rows if rows is not None else _rows(choices, dataset)
     values = to_config(choices, rows, machine)
-    config = _checked(values, errors)
+    config = _checked(values)
     lines: list[str] = []
     if config is not None and rows is not None:
         counted = numbers(config, rows)
-        errors += counted.problems
         lines += counted.lines()
         size, hardware = _size(values, model), hardware_of(machine)
         if size is not None and hardware is not None:
@@ -86,19 +76,12 @@ def plan(choices: Choices, machine: Machine, token: Token, rows: int | None = No
     return Plan(values if config else {}, yaml, tuple(lines), tuple(errors), private)
 
 
-def _looked_up(ask: Any, errors: list[UserError]) -> Any:
+def _looked_up(ask: Callable[[], FoundT]) -> FoundT | None:
+    """What the Hub says; what is wrong is among the problems already."""
     try:
-        found = ask()
-    except UserErrors as error:
-        errors += error.errors
+        return ask()
+    except UserError:
         return None
-    except UserError as error:
-        errors.append(error)
-        return None
-    if not found.has_access:
-        where = f"Accept its conditions on {found.page}."
-        errors.append(UserError("model", f"{found.id} is gated and you have no access", where))
-    return found
 
 
 def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
@@ -110,19 +93,11 @@ def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
     return next((split.rows for split in dataset.splits if split.name == wanted), None)
 
 
-def _checked(values: Mapping[str, Any], errors: list[UserError]) -> Config | None:
-    if not values.get("dataset_name") and not values.get("train_data_dir"):
-        return None  # said already
-    named = ("pretrained_model_name_or_path", "model_config_name_or_path")
-    if not any(values.get(name) for name in named):
-        return None
+def _checked(values: Mapping[str, Any]) -> Config | None:
     try:
         return make_config(dict(values))
-    except UserErrors as error:
-        errors += error.errors
-    except UserError as error:
-        errors.append(error)
-    return None
+    except UserError:
+        return None  # among the problems already
 
 
 def _size(values: Mapping[str, Any], model: ModelDescription | None) -> ModelSize | None:

@@ -74,7 +74,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             view = server.jobs.view(owner, job)
         except UserError as error:
             now = f"error {error}"
-            return _skip(outputs) if now == before else [problems_view(error), *_blank(outputs), now]
+            return (
+                _skip(outputs) if now == before else [problems_view(error), *_blank(outputs), now]
+            )
         run = server.jobs.folders.run(server.jobs.get(owner, job))
         now = f"{job} {fingerprint(run)} {_states(view)}"
         if now == before:
@@ -101,9 +103,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         api_visibility="private",
     )  # fmt: skip
     for name, button in buttons.items():
-        button.click(
-            _action(server, name), chosen, None, api_visibility="private"
-        ).then(on_load, chosen, chosen, api_visibility="private")
+        button.click(_action(server, name), chosen, None, api_visibility="private").then(
+            on_load, chosen, chosen, api_visibility="private"
+        )
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:
@@ -124,10 +126,7 @@ def _skip(outputs: list[Any]) -> list[Any]:
 
 def _blank(outputs: list[Any]) -> list[Any]:
     """Nothing in all but the first and the last output."""
-    return [
-        gr.Button(visible=False) if isinstance(one, gr.Button) else ""
-        for one in outputs[1:-1]
-    ]
+    return [gr.Button(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
 
 
 def _states(view: JobView) -> str:
@@ -150,7 +149,10 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     died = view.publishing.state == "died"
     return [
         head,
-        *(gr.Button(visible=name in view.actions) for name in ("stop", "resume", "audit", "delete")),
+        *(
+            gr.Button(visible=name in view.actions)
+            for name in ("stop", "resume", "audit", "delete")
+        ),
         charts_view(progress, reports, budget),
         figures_view(progress, reports),
         samples_view(run),
@@ -191,9 +193,7 @@ class _Publishing:
         self._server = server
         name = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="repository")
         public = gr.Checkbox(label="Everybody may read it", value=False)
-        license = gr.Textbox(
-            label="License", placeholder="that of the base; or such as apache-2.0"
-        )
+        license = gr.Textbox(label="License", placeholder="that of the base; or such as apache-2.0")
         confirm = gr.CheckboxGroup(
             ["no_audit", "cannot_say", "memorization", "license"],
             label="Publish in spite of these warnings",

@@ -94,18 +94,14 @@ def train_tab(server: Server) -> gr.State:
             rows = sum(1 for path in folder.iterdir() if not path.name.startswith("metadata."))
         return plan(choices, server.machine, visitor.token, rows), choices
 
-    def on_check(
-        given: dict[Any, Any], token: gr.OAuthToken | None
-    ) -> tuple[str, str, str]:
+    def on_check(given: dict[Any, Any], token: gr.OAuthToken | None) -> tuple[str, str, str]:
         try:
             made, choices = planned([given[one] for one in everything], token)
         except UserError as error:
             return problems_view(error, LABELS), "", ""
         return _problems(made, choices), _lines(made.lines), made.yaml
 
-    def on_start(
-        given: dict[Any, Any], token: gr.OAuthToken | None
-    ) -> tuple[str, str, str, Any]:
+    def on_start(given: dict[Any, Any], token: gr.OAuthToken | None) -> tuple[str, str, str, Any]:
         try:
             owner = server.owner(token)
             made, choices = planned([given[one] for one in everything], token)
@@ -198,21 +194,23 @@ def _about(name: str) -> str:
 
 def _advanced(recipe: Recipe) -> tuple[list[Field], list[Any]]:
     """An input a setting; what is left empty is the recipe's or the model's own."""
-    fields, inputs = advanced_fields(recipe), []
+    fields = advanced_fields(recipe)
+    inputs: list[Any] = []
     groups = dict.fromkeys(field.group for field in fields)
     for group in groups:
         gr.Markdown(f"**{group}**")
         for field in (one for one in fields if one.group == group):
-            label = field.name.replace("_", " ")
-            options = {"label": label, "info": field.description}
-            if field.kind == "bool":
-                inputs.append(gr.Dropdown(["", "true", "false"], value="", **options))
-            elif field.kind == "choice":
-                inputs.append(gr.Dropdown(["", *field.options], value="", **options))
-            else:
-                inputs.append(gr.Textbox(value="", placeholder="as recommended", **options))
+            inputs.append(_input(field))
     ordered = [field for group in groups for field in fields if field.group == group]
     return ordered, inputs
+
+
+def _input(field: Field) -> Any:
+    label, info = field.name.replace("_", " "), field.description
+    if field.kind in ("bool", "choice"):
+        options = field.options or ("true", "false")
+        return gr.Dropdown(["", *options], value="", label=label, info=info)
+    return gr.Textbox(value="", placeholder="as recommended", label=label, info=info)
 
 
 def _choices(values: Sequence[Any], fields: Sequence[Field]) -> Choices:
