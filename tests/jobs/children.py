@@ -35,8 +35,8 @@ run.path.mkdir(exist_ok=True)
 run.config.write_text(open(sys.argv[1]).read())
 attempt = run.read_status().get("attempt", 0) + 1
 status, events = StatusFile(run, attempt), EventLog(run, attempt)
-status.set("running", total_steps=10)
 print("begun", flush=True)
+status.set("running", total_steps=10)
 {body}
 """
 
