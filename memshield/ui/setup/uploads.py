@@ -146,14 +146,14 @@ def _keep(incoming: Incoming, folder: Path, limits: Limits) -> None:
                 break
             try:
                 path = safe_name(name)
-                if not is_picture_name(name):
+                if not is_picture_name(name) or any(map(is_picture_name, path.parts[:-1])):
                     raise UserError(FIELD, f"{name} is no picture", "Leave it out.")
                 content = incoming.read(name, limits.file_bytes)
                 require_picture(content, name)
             except UserError as error:
                 errors.append(error)
                 continue
-            # A folder is a class of pictures; its own name cannot be that of a picture here.
+            # Folders stay: they are classes of pictures.
             path = path.with_name(f"{len(kept):06d}{path.suffix.lower()}")
             (folder / path.parent).mkdir(parents=True, exist_ok=True, mode=0o700)
             (folder / path).write_bytes(content)

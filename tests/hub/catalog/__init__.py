@@ -32,18 +32,25 @@ class Visit:
         return [request for request in self.requests if request.origin == "content"]
 
 
-def ask(hub: HubServer, home: Path, *calls: tuple[str, dict[str, Any]], **env: str) -> Visit:
-    """Call functions of memshield.hub in one child; see calls.py.
+def ask(
+    hub: HubServer,
+    home: Path,
+    *calls: tuple[str, dict[str, Any]],
+    module: str = "tests.hub.catalog.calls",
+    **env: str,
+) -> Visit:
+    """Call functions of MemShield in one child; see calls.py.
 
     Args:
         hub: the Hub.
         home: the child's caches.
         calls: names and arguments; `token` is False where it is not among these.
+        module: that answers them.
         env: changes to the child's environment, in which the host's own token is Ada's.
     """
     mark = len(hub.requests)
     child = subprocess.run(
-        [sys.executable, "-m", "tests.hub.catalog.calls"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         env={**hub.environ(home, ADA), "OMP_NUM_THREADS": "1", **env},
         input=json.dumps(calls),

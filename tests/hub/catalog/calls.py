@@ -38,9 +38,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    functions: dict[str, Callable[..., Any]], name: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
     try:
-        found = FUNCTIONS[name](**{"token": False, **arguments})
+        found = functions[name](**{"token": False, **arguments})
     except UserError as error:
         return {"error": {key: getattr(error, key) for key in ("field", "problem", "remedy")}}
     return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
@@ -54,7 +56,12 @@ def plain(value: Any) -> Any:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-if __name__ == "__main__":
+def serve(functions: dict[str, Callable[..., Any]]) -> None:
+    """Answer what stands on stdin, and say in the end whether torch was loaded."""
     for name, arguments in json.load(sys.stdin):
-        print(json.dumps(answer(name, arguments), default=plain))
+        print(json.dumps(answer(functions, name, arguments), default=plain))
     print(json.dumps({"torch": "torch" in sys.modules}))
+
+
+if __name__ == "__main__":
+    serve(FUNCTIONS)
