@@ -21,7 +21,7 @@ from memshield.ui.views.at_risk import at_risk_view
 from memshield.ui.views.audit import audit_view, rounds_view
 from memshield.ui.views.card import card_view
 from memshield.ui.views.charts import charts_view, figures_view
-from memshield.ui.views.following import fingerprint, read_progress
+from memshield.ui.views.following import Progress, fingerprint, read_progress
 from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import empty_view, problems_view
 from memshield.ui.views.progress import progress_view
@@ -30,6 +30,7 @@ from memshield.ui.views.samples import samples_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _TICK = 1.0
+_ACTIONS = ("stop", "resume", "audit", "delete")
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
@@ -140,7 +141,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     report = _report(model)
     budget = server.jobs.config(owner, view.id).memorization_budget
     beside = _report(run.path / "audit" / "base")
-    head = progress_view(progress, view.training.state, view.position)
+    head = _head(progress, view)
     for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
         if side.state not in ("none", "done"):
             head += f"<p role='status'>{name}: {_plain(side.words)}</p>"
@@ -163,6 +164,24 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         log_text_view(server.jobs.log(owner, view.id)),
         view.command,
     ]
+
+
+def _head(progress: Progress, view: JobView) -> str:
+    """How far it is, and what the page knows beyond what the run says of itself."""
+    state = view.training.state
+    if state == "needs_sign_in":
+        return problems_view(UserError("Sign in", view.training.words, view.training.reason or ""))
+    if state == "none":
+        return ""
+    head = progress_view(progress, state, view.position)
+    if state in ("died", "failed"):
+        # The run itself may have had no time to say why.
+        words = view.training.reason
+        if words and words != progress.reason:
+            head += problems_view(UserError("Training", words), title="What happened")
+        if view.training.last_lines:
+            head += log_text_view("\n".join(view.training.last_lines))
+    return head
 
 
 def _reports(run: RunDir) -> dict[int, Report]:

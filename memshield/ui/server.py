@@ -48,7 +48,10 @@ class Server:
         """
         visitor = self.visitors.of(token.token if token is not None else None)
         if visitor.owner and isinstance(visitor.token, str):
+            knew = self.jobs.tokens.of(visitor.owner) is not None
             self.jobs.tokens.keep(visitor.owner, visitor.token, time.time() + TOKEN_SECONDS)
+            if not knew:
+                self.jobs.scheduler.wake()  # what waits for it may start now
         return visitor
 
     def owner(self, token: gr.OAuthToken | None) -> str:

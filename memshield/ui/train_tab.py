@@ -48,13 +48,13 @@ def train_tab(server: Server) -> gr.State:
     started = gr.State("")
     upload = gr.State("")
     names = [(recipe.title, name) for name, recipe in recipes().items()]
-    gr.Markdown("## 1. What do you want to fine-tune?")
+    gr.Markdown("## What to train")
     recipe = gr.Radio(names, value="demo", label="Kind of training")
     about = gr.Markdown(_about("demo"))
     with gr.Column(visible=False) as choosing:
         model = _search_box("Model", "owner/name, or words to search for", "model")
         model_found, model_about = gr.Radio([], label="Models found", visible=False), gr.HTML()
-        gr.Markdown("## 2. Which pictures?")
+        gr.Markdown("## Pictures")
         with gr.Tabs():
             with gr.Tab("A dataset on the Hub"):
                 dataset = _search_box("Dataset", "owner/name, or words to search for", "dataset")
@@ -66,11 +66,11 @@ def train_tab(server: Server) -> gr.State:
                     file_count="multiple",
                 )
                 uploaded = gr.HTML()
-    gr.Markdown("## 3. How?")
+    gr.Markdown("## Settings")
     basic = _basic()
     with gr.Accordion("All other settings", open=False):
         fields, inputs = _advanced(recipes()["demo"])
-    gr.Markdown("## 4. What will happen")
+    gr.Markdown("## What will happen")
     problems, numbers = gr.HTML(elem_id="problems"), gr.Markdown(elem_id="plan")
     with gr.Accordion("The settings as a file, to run anywhere", open=False):
         yaml = gr.Code(language="yaml", label="config.yaml", interactive=False)
