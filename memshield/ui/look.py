@@ -13,6 +13,8 @@ COLUMN = """
 .gradio-container .cm-scroller { overflow-x: auto; }
 .gradio-container .cm-content { white-space: pre-wrap; word-break: break-word; }
 .gradio-container .block { min-width: 0 !important; }
+.gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
+.gradio-container .ms table { border-top: 0; border-bottom: 0; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.audit.report import REPORT, Report
+from memshield.audit.report import PRIVATE, REPORT, Report
 from memshield.errors import UserError
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
@@ -146,14 +146,12 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         if side.state not in ("none", "done"):
             head += f"<p role='status'>{name}: {_plain(side.words)}</p>"
     last = report.target.round if report is not None else None
-    private = next((one for one in (model, run.audit_of(last)) if one.is_dir()), model)
+    places = (model, run.audit_of(last))
+    private = next((one for one in places if (one / PRIVATE).is_file()), model)
     died = view.publishing.state == "died"
     return [
         head,
-        *(
-            gr.Button(visible=name in view.actions)
-            for name in ("stop", "resume", "audit", "delete")
-        ),
+        *(gr.Button(visible=name in view.actions) for name in _ACTIONS),
         charts_view(progress, reports, budget),
         figures_view(progress, reports),
         samples_view(run),
