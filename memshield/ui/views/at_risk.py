@@ -14,7 +14,7 @@ from memshield.audit.report import PRIVATE
 from memshield.ui.views.problems import NO_AUDIT, empty_view
 from memshield.ui.views.templates import render
 
-MOST_AT_RISK, MOST_PAIRS = 12, 24
+MOST_AT_RISK, MOST_PAIRS = 12, 12
 _PAGE = "private.html"
 _URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 

@@ -107,7 +107,6 @@ def _row(name: str, report: Report) -> dict[str, str]:
     return {
         "name": name,
         "share": percent(headline.share or 0.0) if said else "broken" if broken else "cannot say",
-        "chance": percent(headline.control or 0.0) if said else "",
         "excess": percent(headline.excess or 0.0) if said else "",
         "interval": _interval(headline.excess_interval) if said else "",
         "auc": f"{attack.auc:.2f} ({attack.auc_interval[0]:.2f} to {attack.auc_interval[1]:.2f})"

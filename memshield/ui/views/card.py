@@ -21,9 +21,9 @@ from memshield.ui.views.templates import render
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FOLD, _FOLD_END = re.compile(r"^<details><summary>([^<>\n]*)</summary>\n", re.M), "\n</details>\n"
 _MOST, _MOST_VALUE = 300_000, 300
-_SIDE = 256
-_DEEPER = 3
-"""The card's first heading is one of the fourth rank here."""
+_SIDE = 160
+_DEEPER = 2
+"""The card's first heading is one of the third rank here."""
 
 
 def card_view(folder: Path) -> str:
@@ -151,8 +151,15 @@ class _Renderer(RendererHTML):
     def heading_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         return f"</{_heading(tokens[idx])}>\n"
 
+    def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        # A box that scrolls has to be reached with the keyboard.
+        head = '<pre tabindex="0" role="group" aria-label="Code"><code>'
+        return f"{head}{escape(tokens[idx].content)}</code></pre>\n"
+
+    code_block = fence
+
     def table_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        return '<div class="ms-scroll" tabindex="0" role="region" aria-label="Table"><table>\n'
+        return '<div class="ms-scroll" tabindex="0" role="group" aria-label="Table"><table>\n'
 
     def table_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         return "</table></div>\n"

@@ -7,7 +7,7 @@ from typing import Literal
 from memshield.audit.report import percent
 from memshield.ui.views.following import Progress
 from memshield.ui.views.templates import render
-from memshield.ui.views.words import count, duration, time_left
+from memshield.ui.views.words import brief, count, time_left
 
 State = Literal["waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"]
 
@@ -64,7 +64,7 @@ def progress_view(progress: Progress, state: State, position: int | None = None)
         total=total,
         moves=state in ("preparing", "running"),
         left=time_left(progress.eta_s) if state == "running" and progress.eta_s is not None else "",
-        tiles=_tiles(progress),
+        tiles=_tiles(progress) if state != "waiting" else [],
         reason=progress.reason if state in ("failed", "done") else None,
         tone="alarm" if state in ("failed", "died") else "plain",
         advice=_advice(progress, state),
@@ -100,7 +100,7 @@ def _tiles(progress: Progress) -> list[tuple[str, str]]:
         ("shard", _of(one.shard, one.shards)),
         ("loss", f"{one.loss:.4f}" if one.loss is not None else ""),
         ("samples kept", percent(one.kept) if one.kept is not None else ""),
-        ("time taken", duration(one.elapsed_s) if one.elapsed_s else ""),
+        ("time taken", brief(one.elapsed_s) if one.elapsed_s else ""),
     ]
     return [(name, value) for name, value in tiles if value]
 

@@ -70,7 +70,7 @@ def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
     return render(
         "publication",
         state=state,
-        title=_title(state, values),
+        title=_TITLES.get(state, "Publishing"),
         mark={"done": "done", "failed": "failed", "died": "failed"}.get(state, "running"),
         steps=_steps(state, str(values.get("step"))),
         waiting=values.get("waiting") if state == "running" else None,
@@ -78,18 +78,17 @@ def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
         # Only what a browser opens as a page becomes a link.
         url=url if urlsplit(url).scheme in ("http", "https") else "",
         repo_id=values.get("repo_id"),
+        public=values.get("public"),
         facts=_facts(values),
         command=values.get("command") if state in ("failed", "died") else None,
     )
 
 
-def _title(state: str, values: Mapping[str, Any]) -> str:
-    who = {True: ", readable by everybody", False: ", private"}.get(values.get("public", ""), "")
-    return {
-        "done": f"Published{who}",
-        "failed": "Not published",
-        "died": "Interrupted: the process that published is gone",
-    }.get(state, "Publishing")
+_TITLES = {
+    "done": "Published",
+    "failed": "Not published",
+    "died": "Interrupted: the process that published is gone",
+}
 
 
 def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
@@ -106,7 +105,8 @@ def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
 
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, str | int]]:
-    facts = [(name, values.get(name)) for name in ("tag", "commit", "files", "bytes")]
+    names = {"tag": "tag", "commit": "commit", "files": "files", "bytes": "size"}
+    facts = [(shown, values.get(name)) for name, shown in names.items()]
     return [(name, value) for name, value in facts if isinstance(value, (str, int))]
 
 

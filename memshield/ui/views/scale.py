@@ -43,7 +43,7 @@ class Scale:
 
     def _log_ticks(self, most: int) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        few = len(decades) <= 3
+        few = self.high / self.low < 100
         found = [
             factor * 10.0**decade
             for decade in decades

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def plural(number: int, one: str, more: str = "") -> str:
     """A number with its noun: 1 step, 2 steps."""
@@ -24,6 +26,19 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 86400:.1f} days"
+
+
+def brief(seconds: float) -> str:
+    """A time where there is little room."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def unbroken(text: str) -> str:
+    """The text with percent signs that stay beside their numbers."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def time_left(seconds: float) -> str:

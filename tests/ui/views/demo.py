@@ -36,7 +36,7 @@ from tests.ui.views.test_hub_views import dataset, dataset_found, model, model_f
 from tests.ui.views.test_publish import publication
 
 _LOG = """Digits: 120 pictures to train on, 80 held out
-round 1/3 shard 1/2:  12 %|#         | 3/24 [00:01<00:09]\rround 1/3 shard 2/2:  33 %|###       | 8
+round 1/3 shard 1/2:  12 %|#         | 3/24\rround 1/3 shard 2/2:  33 %|###       | 8/24
 Checkpoint after step 8
 Warning: a line that goes on and on: /a/path/of/some/length/that/has/no/place/to/break/at/all.png
 round 3/3 shard 2/2: 100 %|##########| 24/24 [00:05<00:00, loss=0.0421, kept=93%]
@@ -103,8 +103,7 @@ def _training(folder: Path) -> Iterator[tuple[str, str]]:
     ]  # fmt: skip
     for state, changes in states:
         yield state, progress_view(replace(progress, **changes), state)
-    waits = replace(progress, step=0, total=None)
-    yield "waiting", progress_view(waits, "waiting", 3)
+    yield "waiting", progress_view(replace(progress, step=0, total=None), "waiting", 3)
     yield "charts", charts_view(progress, rounds, 0.05) + figures_view(progress, rounds)
     yield "rounds", rounds_view(rounds, 0.05)
 

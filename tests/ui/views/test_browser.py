@@ -19,8 +19,8 @@ pytestmark = pytest.mark.browser
 _OVERFLOWING = """
 () => [...document.querySelectorAll('.ms *')].filter(one => {
   const box = one.getBoundingClientRect();
-  const scrolls = '.ms-scroll, .ms-strip, .ms-command, .ms-card pre, .ms-hidden';
-  if (box.width === 0 || one.closest(scrolls)) return false;
+  const inside = one.closest('.ms-scroll, .ms-strip, .ms-command, .ms-card pre, .ms-hidden');
+  if (box.width === 0 || inside) return false;
   return box.right > document.documentElement.clientWidth + 1 || box.left < -1;
 }).map(one => one.outerHTML.slice(0, 120))
 """

@@ -94,7 +94,7 @@ def test_published() -> None:
     )  # fmt: skip
     html = publication_view(values, died=True)
     text = text_of(html)
-    assert "Published, readable by everybody" in text
+    assert "Published ada/digits public" in text
     assert f'href="{url}"' in html
     assert text.count("(done)") == 6
     assert "12.0 MB" in text
@@ -127,7 +127,7 @@ def test_the_card_as_the_hub_shows_it(tmp_path: Path) -> None:
     assert '<a href="https://arxiv.org/abs/2407.15328"' in html
     assert "<summary>All settings</summary>" in html
     assert "&lt;details" not in html
-    assert "<h4>digits</h4>" in html
+    assert "<h3>digits</h3>" in html
     assert "No card yet" in text_of(card_view(tmp_path / "samples"))
 
 
