@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.audit.report import PRIVATE, REPORT, Report
+from memshield.audit.report import PRIVATE
 from memshield.errors import UserError
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
@@ -26,6 +26,7 @@ from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import empty_view, problems_view
 from memshield.ui.views.progress import progress_view
 from memshield.ui.views.publish import plan_view, publication_view
+from memshield.ui.views.reports import read_audit, read_rounds, report_in
 from memshield.ui.views.samples import samples_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
@@ -73,16 +74,16 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
                 now = f"nothing {owner}"
                 return _skip(outputs) if now == before else [_NONE, *_blank(outputs), now]
             view = server.jobs.view(owner, job)
+            run = server.jobs.folders.run(server.jobs.get(owner, job))
+            now = f"{job} {fingerprint(run)} {_states(view)}"
+            if now == before:
+                return _skip(outputs)
+            return [*_shown(server, owner, view, run), now]
         except UserError as error:
             now = f"error {error}"
-            return (
-                _skip(outputs) if now == before else [problems_view(error), *_blank(outputs), now]
-            )
-        run = server.jobs.folders.run(server.jobs.get(owner, job))
-        now = f"{job} {fingerprint(run)} {_states(view)}"
-        if now == before:
-            return _skip(outputs)
-        return [*_shown(server, owner, view, run), now]
+            if now == before:
+                return _skip(outputs)
+            return [problems_view(error), *_blank(outputs), now]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
         try:
@@ -136,11 +137,11 @@ def _states(view: JobView) -> str:
 
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     progress = read_progress(run)
-    reports = _reports(run)
+    reports = read_rounds(run)
     model = run.audit_of(None)
-    report = _report(model)
+    report = read_audit(run)
     budget = server.jobs.config(owner, view.id).memorization_budget
-    beside = _report(run.path / "audit" / "base")
+    beside = report_in(run.path / "audit" / "base")
     head = _head(progress, view)
     for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
         if side.state not in ("none", "done"):
@@ -180,23 +181,6 @@ def _head(progress: Progress, view: JobView) -> str:
         if view.training.last_lines:
             head += log_text_view("\n".join(view.training.last_lines))
     return head
-
-
-def _reports(run: RunDir) -> dict[int, Report]:
-    found = {}
-    for folder in (run.path / "audit").glob("round-*"):
-        number = folder.name.removeprefix("round-")
-        report = _report(folder) if number.isdecimal() else None
-        if report is not None:
-            found[int(number)] = report
-    return dict(sorted(found.items()))
-
-
-def _report(folder: Path) -> Report | None:
-    try:
-        return Report.read(folder / REPORT) if (folder / REPORT).is_file() else None
-    except UserError:
-        return None  # half-written, or of another version
 
 
 def _plain(words: str) -> str:
