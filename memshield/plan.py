@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from memshield.audit.counts import audits_of_run, count_of_round, require_auditable
-from memshield.budget import Budget, steps_of_run
+from memshield.budget import Budget, largest_remainder, steps_of_run
 from memshield.config import Config
 from memshield.data.examples import Examples
 from memshield.data.prepare import Prepared, prepare
@@ -84,15 +84,15 @@ def budget_of_shards(config: Config, sizes: Sequence[int]) -> Budget:
     """
     batch = config.train_batch_size * config.gradient_accumulation_steps
     total = steps_of_run(sum(sizes), config.num_train_epochs, batch, config.max_train_steps)
-    budget = Budget.split(total, sizes, config.num_rounds)
-    if min(min(row) for row in budget.steps) < 1:
+    # A shard's steps are spread evenly over the rounds: none is without one from as many on.
+    if min(largest_remainder(total, sizes)) < config.num_rounds:
         raise UserError(
             "num_rounds",
             f"{total} steps do not give each of {config.num_shards} shards one in every of "
             f"{config.num_rounds} rounds",
             "Lower num_rounds or num_shards, or train for more epochs.",
         )
-    return budget
+    return Budget.split(total, sizes, config.num_rounds)
 
 
 def can_cache(config: Config, facts: Facts, examples: Examples) -> bool:

@@ -12,6 +12,9 @@ from memshield.errors import UserError
 from memshield.plan import budget_of_shards
 from memshield.ui.setup.fitting import split_of
 
+MOST_TURNS = 1_000_000
+"""Rounds times shards."""
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -63,6 +66,18 @@ class Numbers:
         return lines
 
 
+def _require_few_turns(config: Config) -> None:
+    # A list of these is made, here and in training.
+    turns = config.num_rounds * config.num_shards
+    if turns > MOST_TURNS:
+        raise UserError(
+            "num_rounds",
+            f"{config.num_rounds:,} rounds of {config.num_shards:,} shards are {turns:,} turns, "
+            f"{MOST_TURNS:,} are the most on a page",
+            "Lower num_rounds or num_shards.",
+        )
+
+
 def numbers(config: Config, rows: int) -> Numbers:
     """Count what a training of so many pictures would do.
 
@@ -77,6 +92,7 @@ def numbers(config: Config, rows: int) -> Numbers:
     budget: Budget | None = None
     try:
         require_a_picture_a_shard(members, usable, config)
+        _require_few_turns(config)
         budget = budget_of_shards(config, shards)
     except UserError as error:
         problems.append(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,8 @@ from memshield.ui.setup.ids import require_on_hub, wrong_ids
 from memshield.ui.setup.numbers import numbers
 from memshield.ui.setup.pictures import Pictures, look_at
 from memshield.ui.setup.recipes import recipe_for, recipes
+
+_LONGEST = 500
 
 
 def problems_of(
@@ -47,8 +49,9 @@ def problems_of(
         Errors whose `field` is the name of a form's input; [] if it can be started.
     """
     found = _Found()
-    if choices.recipe not in recipes():
-        return [UserError("recipe", f"there is no {choices.recipe!r}", "Choose one of the list.")]
+    odd = _odd_types(choices)
+    if odd:
+        return odd
     with found.keeping():
         require_token(token)
     if found.errors:
@@ -73,6 +76,23 @@ def problems_of(
     if config is not None and not refused:
         _together(found, config, facts, pictures, token)
     return found.by_input(choices)
+
+
+def _odd_types(choices: Choices) -> list[UserError]:
+    """What no form sends, but a program may."""
+    if not isinstance(choices.recipe, str) or choices.recipe not in recipes():
+        return [UserError("recipe", "there is no such recipe", "Choose one of the list.")]
+    texts = ("model", "dataset", "dataset_config", "split", "image_column", "caption_column",
+             "label_column", "hub_model_id")  # fmt: skip
+    errors = []
+    for name in texts:
+        value = getattr(choices, name)
+        if value is not None and (not isinstance(value, str) or len(value) > _LONGEST):
+            errors.append(UserError(name, "is no short text", "Type it again."))
+    advanced: object = choices.advanced
+    if not isinstance(advanced, Mapping):
+        errors.append(UserError("advanced", "is no mapping of settings", "Name each setting."))
+    return errors
 
 
 class _Found:

@@ -170,6 +170,11 @@ def test_the_demo_asks_nobody() -> None:
         (Choices(advanced={"train_data_dir": "/"}), "folder"),
         (Choices(advanced={"rank": "many"}), "rank"),
         (Choices(recipe="none"), "recipe"),  # type: ignore[arg-type]
+        (Choices(recipe=["demo"]), "recipe"),  # type: ignore[arg-type]
+        (Choices(dataset=7), "dataset"),  # type: ignore[arg-type]
+        (Choices(hub_model_id="x" * 10_000), "hub_model_id"),
+        (Choices(advanced="seed"), "advanced"),  # type: ignore[arg-type]
+        (Choices(rounds=100_000, shards=1500, advanced={"max_train_steps": 10**12}), "rounds"),
         (Choices(folder=Path("/nowhere")), "folder"),
         (Choices(strength=1.5), "strength"),
         (Choices(budget=-1), "budget"),

@@ -250,8 +250,11 @@ def test_captions_that_are_wrong(
 
 
 def test_only_one_of_each_kind(tmp_path: Path) -> None:
-    both: dict[str, bytes | str]
-    both = {"a.png": png(), "metadata.csv": "file_name\na.png\n", "metadata.jsonl": "{}"}
+    both: dict[str, bytes | str] = {
+        "a.png": png(),
+        "metadata.csv": "file_name\na.png\n",
+        "metadata.jsonl": "{}",
+    }
     assert "are both there" in refused(tmp_path, loose(tmp_path / "in", both))
     archive = packed(tmp_path / "in" / "a.zip", {"a.png": png()})
     mixed = [*archive, *loose(tmp_path / "in", {"b.png": png()})]
