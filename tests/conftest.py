@@ -16,7 +16,10 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Before any library is imported: tests never reach for the network or the user's own files.
+# Before any library is imported. Tests run side by side and start processes: one thread each, or
+# they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests never reach for the network or the user's own files.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ["HF_HUB_OFFLINE"] = "1"

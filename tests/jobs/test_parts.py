@@ -166,7 +166,7 @@ from pathlib import Path
 from memshield.rundir import RunDir
 from memshield.hub.publication import Publication
 run = RunDir(sys.argv[1])
-publication = Publication(run, "ada/x")
+publication = Publication(run, "ada/x", "the command")
 publication.at("uploading")
 while not (run.path / "go").exists():
     time.sleep(0.01)
