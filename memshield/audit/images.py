@@ -13,6 +13,7 @@ from PIL import Image
 
 from memshield.data.batches import IN_MEMORY_BYTES, PictureReader
 from memshield.data.images import (
+    FORMATS,
     BadImage,
     Mode,
     centre,
@@ -151,7 +152,7 @@ def _files(folder: Path) -> list[Path]:
 def _header(file: Path) -> tuple[tuple[int, int], bool]:
     """Width and height of the upright picture, and whether it is grey."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             size = image.size
             if image.getexif().get(_ORIENTATION) in _TURNED:
                 size = size[::-1]

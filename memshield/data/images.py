@@ -21,6 +21,13 @@ BadImage = (
     Image.DecompressionBombError,
 )
 """What Pillow raises for pictures that it cannot decode (truncated, unknown, hostile size)."""
+Image.init()  # so that Pillow knows which of them it was built with
+FORMATS = tuple(
+    name
+    for name in ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+    if name in Image.OPEN
+)
+"""Formats that are decoded. Others start programs (EPS Ghostscript), or nobody trains on them."""
 
 
 def open_image(stored: Any) -> Image.Image:
@@ -44,7 +51,7 @@ def open_image(stored: Any) -> Image.Image:
         image = stored
     else:
         source = io.BytesIO(stored) if isinstance(stored, bytes) else Path(stored)
-        image = Image.open(source)
+        image = Image.open(source, formats=FORMATS)
         # Pillow only warns up to twice its limit, and warnings cannot be caught by thread.
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
             raise ValueError(

@@ -259,3 +259,9 @@ def test_a_crop_is_a_part_of_the_picture(mode: Mode, colour: Pixels) -> None:
 def test_the_centre() -> None:
     assert centre(Image.new("L", (20, 10)), 10) == (5, 0)
     assert centre(Image.new("L", (10, 21)), 10) == (0, 5)
+
+
+def test_pictures_that_are_programs_are_never_run() -> None:
+    # Pillow hands EPS to Ghostscript.
+    with pytest.raises(BadImage):
+        open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
