@@ -156,13 +156,15 @@ def _basic() -> list[Any]:
     ]  # fmt: skip
     with gr.Row():
         made += [
-            gr.Number(epochs, label=LABELS["epochs"], precision=0, minimum=1),
-            gr.Number(rounds, label=LABELS["rounds"], precision=0, minimum=1),
-            gr.Number(shards, label=LABELS["shards"], precision=0, minimum=1),
+            # No bounds here: gradio answers what lies beyond with a bare "Error"; the settings'
+            # own bounds are told in words.
+            gr.Number(epochs, label=LABELS["epochs"], precision=0),
+            gr.Number(rounds, label=LABELS["rounds"], precision=0),
+            gr.Number(shards, label=LABELS["shards"], precision=0),
         ]
     made.append(
         gr.Number(
-            budget, label=LABELS["budget"], minimum=0, maximum=1,
+            budget, label=LABELS["budget"],
             info="Audit as it goes, and stop when more than this share of generated pictures is "
             "given back beyond chance; 0.02 is 2 %. Empty: no stop.",
         )
@@ -230,6 +232,7 @@ def _choices(values: Sequence[Any], fields: Sequence[Field]) -> Choices:
         rounds=None if rounds is None else int(rounds),
         shards=None if shards is None else int(shards),
         budget=budget,
+        never_stop=budget is None,
         hub_model_id=(publish or "").strip() or None,
         advanced=parse_advanced(given, chosen),
     )

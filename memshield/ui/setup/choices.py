@@ -42,6 +42,7 @@ class Choices:
         shards: parts that the pictures are split into; one at strength 0.
         strength: of the mitigation, 0 to 1.
         budget: stop when more than this share of generated pictures is given back beyond chance.
+        never_stop: no budget at all, in place of the recipe's own.
         resolution: side of the pictures in pixels.
         hub_model_id: publish there when training is done; None to keep the model here.
         private: whether a new repository is.
@@ -64,6 +65,7 @@ class Choices:
     shards: int | None = None
     strength: float | None = None
     budget: float | None = None
+    never_stop: bool = False
     resolution: int | None = None
     hub_model_id: str | None = None
     private: bool = True
@@ -151,6 +153,8 @@ def to_config(
     if choices.dataset is not None or choices.folder is not None:
         values.pop("dataset_name", None)
     values |= {name: value for name, value in given.items() if value is not None}
+    if choices.never_stop and choices.budget is None:
+        values.pop("memorization_budget", None)
     if values.get("skip_threshold") == 0:
         values["num_shards"] = 1
     if machine is not None and "mixed_precision" in values:

@@ -1,0 +1,216 @@
+"""The page as a person meets it: `python app.py` in a process of its own, and what Chromium shows.
+
+Nothing is scripted in the server: the trainings that it starts are real.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import psutil
+
+from memshield.jobs.processes import MARK
+from tests.hub_server.environment import child_environment
+from tests.runs import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+PATIENCE = 60.0
+"""Seconds that a busy machine may take for anything; nothing here is a timing."""
+
+
+class Running:
+    """A page's server, and what it keeps.
+
+    Attributes:
+        url: of the page.
+        data: folder of jobs, runs and uploads.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, data: Path, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.data = data
+        self._log = log
+
+    @property
+    def said(self) -> str:
+        """Everything that the server printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def runs(self) -> list[Path]:
+        """Run directories of all jobs."""
+        return sorted(path.parent for path in self.data.glob("jobs/*/*/status.json"))
+
+    def state(self) -> str | None:
+        """What the only run says of itself; None before it says anything."""
+        found = self.runs()
+        return None if not found else str(read_status(found[0]).get("state"))
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that is out of memory does it."""
+        self.process.kill()
+        self.process.wait()
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """A run's status.json."""
+    return dict(json.loads((run / "status.json").read_text()))
+
+
+def home_environment(folder: Path, endpoint: str = "http://127.0.0.1:9") -> dict[str, str]:
+    """Of a server at home; by default nothing answers where the Hub should be."""
+    values = child_environment(os.environ, endpoint, folder / "hf", None)
+    return values | {"OMP_NUM_THREADS": "1", "MEMSHIELD_CACHE": str(folder / "cache")}
+
+
+@contextlib.contextmanager
+def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
+    """Start the page, wait until it answers, and stop it; trainings go on as they would."""
+    running = start(folder, environment)
+    try:
+        yield running
+    finally:
+        running.process.terminate()
+        try:
+            running.process.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+
+
+def start(folder: Path, environment: Mapping[str, str]) -> Running:
+    """Start the page and wait until it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, data, log = free_port(), folder / "data", folder / f"server-{time.time_ns()}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={
+                **environment,
+                "MEMSHIELD_DATA": str(data),
+                "GRADIO_SERVER_NAME": "127.0.0.1",
+                "GRADIO_SERVER_PORT": str(port),
+            },
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    # Not 127.0.0.1: sign-in's cookie is for secure origins, and Chromium takes this name for one.
+    running = Running(process, f"http://localhost:{port}", data, log)
+
+    def answers() -> bool:
+        assert process.poll() is None, running.said
+        with contextlib.suppress(httpx2.TransportError):
+            return httpx2.get(f"http://127.0.0.1:{port}/", timeout=5).status_code == 200
+        return False
+
+    try:
+        until(answers)
+    except BaseException:
+        running.kill()
+        raise
+    return running
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Wait for something to be true; what it was."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+    return found
+
+
+def end_tasks(data: Path) -> None:
+    """Kill what the jobs below a folder left running, and nothing else."""
+    ids = {path.name for path in (data / "jobs").glob("*")}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK, "").rpartition(":")[0] in ids:
+                process.kill()
+
+
+class Visit:
+    """One visitor's browser window, and what went wrong in it.
+
+    Attributes:
+        page: the window.
+        problems: errors on the console and requests to anywhere but the server.
+    """
+
+    def __init__(self, browser: Browser, url: str, hub: str = "") -> None:
+        self._context = browser.new_context(
+            viewport={"width": 1200, "height": 900}, reduced_motion="reduce"
+        )
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(PATIENCE * 1000)
+        self.problems: list[str] = []
+        self._own = tuple(one for one in (url, hub, "data:", "blob:") if one)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.page.goto(url)
+        self.page.get_by_role("heading", name="MemShield").wait_for()
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith(self._own):
+            self.problems.append(url)
+
+    def close(self) -> None:
+        """Close the window, as a person does who has other things to do."""
+        self._context.close()
+
+    def tab(self, name: str) -> None:
+        """Go to a tab."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def press(self, name: str) -> None:
+        """Press the button that can be seen."""
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def fill(self, label: str, value: str) -> None:
+        """Type into an input, and leave it."""
+        # What explains an input is part of its label.
+        name = re.compile(rf"^\s*{re.escape(label)}\b")
+        box = self.page.get_by_label(name).locator("visible=true").first
+        box.fill(value)
+        box.press("Tab")
+
+    def sees(self, text: str, within: str = "body", seconds: float = PATIENCE) -> Locator:
+        """Wait until a part of the page shows words."""
+        found = self.page.locator(within).get_by_text(text).locator("visible=true").first
+        found.wait_for(timeout=seconds * 1000)
+        return found
+
+    def text(self, within: str) -> str:
+        """What a part of the page says."""
+        return self.page.locator(within).inner_text()
+
+    def shoot(self, name: str) -> None:
+        """Keep a screenshot where MEMSHIELD_SCREENSHOTS names a folder."""
+        folder = os.environ.get("MEMSHIELD_SCREENSHOTS")
+        if folder:
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
