@@ -214,3 +214,13 @@ class Visit:
         folder = os.environ.get("MEMSHIELD_SCREENSHOTS")
         if folder:
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    def value(self, label: str) -> str:
+        """What is in an input."""
+        name = re.compile(rf"^\s*{re.escape(label)}\b")
+        return self.page.get_by_label(name).locator("visible=true").first.input_value()
+
+    def open_advanced(self) -> None:
+        """Show all other settings."""
+        self.page.get_by_role("button", name="All other settings").click()
+        self.page.get_by_label("max train steps").wait_for()

@@ -1,0 +1,208 @@
+"""The page at home, in a real browser, with real trainings."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.ui.pages import (
+    Running,
+    Visit,
+    end_tasks,
+    home_environment,
+    read_status,
+    serving,
+    start,
+    until,
+)
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+LONG = "100000"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Of one server, none of whose trainings is left."""
+    yield tmp_path
+    end_tasks(tmp_path / "data")
+
+
+@pytest.fixture
+def home(folder: Path) -> Iterator[Running]:
+    """The page at home, where no Hub answers."""
+    with serving(folder, home_environment(folder)) as running:
+        yield running
+
+
+def tiny(visit: Visit, steps: str = "12") -> None:
+    """Make the demo a matter of seconds, by the inputs that a person has."""
+    visit.fill("Rounds", "1")
+    visit.fill("Shards", "1")
+    visit.fill("Memorization budget", "")
+    visit.open_advanced()
+    visit.fill("max train samples", "60")
+    visit.fill("max train steps", steps)
+    visit.fill("num validation images", "0")
+
+
+@pytest.mark.browser
+def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Running) -> None:
+    maps = Path(f"/proc/{home.process.pid}/maps").read_text()
+    assert "libtorch" not in maps  # seconds, and a gigabyte, for a page that computes nothing
+    visit = Visit(browser, home.url)
+    assert visit.page.get_by_label("Demo: handwritten digits").is_checked()
+    visit.press("See what will happen")
+    visit.sees("pictures to train on", "#plan")
+    tiny(visit, LONG)
+    visit.press("Start training")
+    visit.sees("Training", "#state")
+    until(lambda: home.state() == "running")
+    assert visit.page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
+
+    # The training is the server's: a new window shows it, and no window ends it.
+    visit.page.reload()
+    visit.tab("Runs")
+    visit.sees("Training", "#state")
+    assert visit.problems == []
+    visit.close()
+    assert home.state() == "running"
+
+    visit = Visit(browser, home.url)
+    visit.tab("Runs")
+    visit.press("Stop")
+    visit.sees("Stopped", "#state")
+    until(lambda: home.state() == "stopped")
+    visit.tab("Log")
+    visit.sees("accelerate launch")
+    visit.press("Resume")
+    visit.sees("Training", "#state")
+    assert read_status(home.runs()[0])["attempt"] == 2
+    visit.press("Stop")
+    until(lambda: home.state() == "stopped")
+    assert visit.problems == []
+    visit.close()
+
+
+@pytest.mark.browser
+def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url)
+    for label, bad, words in (
+        ("Epochs", "0", "Epochs: input should be greater"),
+        ("Epochs", "-3", "Epochs: input should be greater"),
+        ("Shards", "9999", "Shards: "),
+        ("Memorization budget", "5", "Memorization budget: input should be less"),
+        ("Publish as", "../x", "Sign in: "),
+    ):
+        before = visit.value(label)
+        visit.fill(label, bad)
+        visit.press("Start training")
+        visit.sees(words, "#problems")
+        visit.fill(label, before)
+    visit.open_advanced()
+    visit.fill("learning rate", "a lot")
+    visit.press("Start training")
+    visit.sees("learning_rate", "#problems")
+    visit.fill("learning rate", "")
+    visit.page.get_by_label("Stable Diffusion, LoRA").check()
+    visit.fill("Model", "../etc/passwd")
+    visit.press("Start training")
+    visit.sees("Model: ", "#problems")
+    visit.shoot("page-problems")
+    assert list(home.data.glob("jobs/*")) == []
+    assert visit.problems == []
+    visit.close()
+
+
+@pytest.mark.browser
+def test_a_killed_training_can_be_resumed(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url)
+    tiny(visit, LONG)
+    visit.press("Start training")
+    until(lambda: home.state() == "running")
+    for process in read_status(home.runs()[0])["processes"]:
+        os.kill(process["pid"], signal.SIGKILL)
+    visit.sees("Its process was killed", "#state")
+    visit.page.get_by_role("button", name="Resume", exact=True).wait_for()
+    visit.shoot("page-died")
+    visit.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_demo_is_trained_and_audited(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url)
+    tiny(visit)
+    visit.press("Start training")
+    visit.sees("The model is ready", "#state")
+    assert home.state() == "done"
+    visit.press("Audit")
+    audit = home.runs()[0] / "audit" / "model" / "report.json"
+    until(audit.is_file, 240)
+    visit.page.get_by_role("tab", name="Audit", exact=True).click()
+    visit.sees("generated pictures")
+    visit.shoot("page-audited")
+    assert visit.problems == []
+    visit.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_killed_server_leaves_the_training_and_finds_it_again(
+    browser: Browser, folder: Path
+) -> None:
+    first = start(folder, home_environment(folder))
+    try:
+        visit = Visit(browser, first.url)
+        tiny(visit, LONG)
+        visit.press("Start training")
+        until(lambda: first.state() == "running")
+    finally:
+        first.kill()
+    visit.close()
+    with serving(folder, home_environment(folder)) as second:
+        step = read_status(second.runs()[0])
+        visit = Visit(browser, second.url)
+        visit.tab("Runs")
+        visit.sees("Training", "#state")
+        assert read_status(second.runs()[0])["processes"] == step["processes"]
+        visit.press("Stop")
+        until(lambda: second.state() == "stopped")
+        visit.sees("Stopped", "#state")
+        visit.close()
+
+
+def test_a_script_asks_by_name(home: Running) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(home.url, verbose=False)
+    described: Any = client.view_api(return_format="dict", print_info=False)
+    names = {"/search", "/plan", "/submit", "/status", "/report"}
+    assert set(described["named_endpoints"]) == names
+    assert described["unnamed_endpoints"] == {}
+    with pytest.raises(AppError, match="cannot be reached|answer|Hub"):
+        client.predict("tiny", api_name="/search")
+    choices = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}
+    planned = client.predict(choices, api_name="/plan")
+    assert planned["problems"] == [] and "num_train_epochs: 1" in planned["yaml"]
+    with pytest.raises(AppError, match="num_train_epochs|epochs"):
+        client.predict({**choices, "epochs": 0}, api_name="/submit")
+    with pytest.raises(AppError, match="is no choice"):
+        client.predict({"output_dir": "/"}, api_name="/submit")
+    assert list(home.data.glob("jobs/*")) == []
+    job = client.predict(choices, api_name="/submit")
+    until(
+        lambda: client.predict(job, api_name="/status")["training"]["state"] in ("running", "done")
+    )
+    for wrong in ("x" * 22, "../../etc", ""):
+        with pytest.raises(AppError, match="no such job"):
+            client.predict(wrong, api_name="/status")
+        with pytest.raises(AppError, match="no such job"):
+            client.predict(wrong, api_name="/report")
