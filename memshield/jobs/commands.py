@@ -74,8 +74,13 @@ class Commands:
 
 
 def as_typed(command: Sequence[str]) -> str:
-    """A command as a person would type it."""
-    return shlex.join(command)
+    """A command as a person would type it, where packages are on the path."""
+    words = list(command)
+    if words[1:3] == ["-m", "accelerate.commands.launch"]:
+        words = ["accelerate", "launch", *words[3:]]
+    elif words and words[0] == sys.executable:
+        words[0] = "python"
+    return shlex.join(words)
 
 
 def _word(value: Any) -> str:
