@@ -60,6 +60,11 @@ class StopRequest:
         """From here on signals are only noted."""
         self._deferred = True
 
+    def heed(self) -> None:
+        """From here on signals are answered again; one that came meanwhile, now."""
+        self._deferred = False
+        self.obey()
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Signals inside are only noted; after an error too, whose report they would cut short."""

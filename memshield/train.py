@@ -138,9 +138,11 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
     """Rank 0: run the training and see to it that status.json says how it ended."""
     before = run.read_status()
     attempt = int(before.get("attempt", 0)) + 1
+    stop.defer()  # until the state that is written here has somebody who sees to its end
     events = EventLog(run, attempt)
     status = StatusFile(run, attempt)
     try:
+        stop.heed()
         ranks.connect()
         processes = ranks.gather(this_process(ranks.rank))
         status.set("preparing", processes=processes)
