@@ -73,7 +73,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     # imported: this module is read before torch is.
     if type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # oneDNN, which convolves on CPUs, has only these words for an allocation that failed.
+    words = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 
 
 def _savings(config: Config) -> list[str]:
