@@ -25,6 +25,23 @@ from memshield.errors import UserError
 NO_ANSWER = (TransportError, OSError)
 """Refused or broken connections, unknown hosts, timeouts; catch the Hub's own refusals first."""
 
+
+class TryAgainError(Exception):
+    """The Hub could not answer now; the same request may succeed later.
+
+    Within `memshield.hub.session.steady_session` all requests of the process raise it.
+
+    Args:
+        reason: in words.
+        retry_after: the value of that header, if there was one.
+    """
+
+    def __init__(self, reason: str, retry_after: str | None = None) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
 Token = str | bool | None
 """A token, None for that of HF_TOKEN or of `hf auth login`, False to ask signed out."""
 
@@ -75,6 +92,8 @@ def asking(
         ) from None
     except LocalTokenNotFoundError:
         raise UserError("HF_TOKEN", "it is not set", "Set it, or run `hf auth login`.") from None
+    except TryAgainError as error:
+        raise UserError(field, error.reason, "Try again in a while.") from None
     except NO_ANSWER as error:
         raise UserError(
             field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."

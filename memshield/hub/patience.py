@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Protocol, TypeVar
 
+from memshield.network import TryAgainError
+
 ResultT = TypeVar("ResultT")
 
 
@@ -33,20 +35,6 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)
-
-
-class TryAgainError(Exception):
-    """The Hub could not answer now; the same request may succeed later.
-
-    Args:
-        reason: in words.
-        retry_after: the value of that header, if there was one.
-    """
-
-    def __init__(self, reason: str, retry_after: str | None = None) -> None:
-        self.reason = reason
-        self.retry_after = retry_after
-        super().__init__(reason)
 
 
 class OutOfRetriesError(Exception):

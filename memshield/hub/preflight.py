@@ -15,7 +15,8 @@ from memshield.data.source import BUILT_IN
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import account_of, api_for
 from memshield.hub.card import require_valid, write_card
-from memshield.hub.destination import find_destination
+from memshield.hub.catalog.access import require_id
+from memshield.hub.destination import FIELD, find_destination
 from memshield.hub.gate import require_confirmed, warnings_of
 from memshield.hub.manifest import Manifest, Training
 from memshield.hub.origins import Origins, look_up_origins
@@ -57,10 +58,22 @@ def publishing_errors(
 
 
 def _errors(api: HfApi, config: Config) -> list[UserError]:
-    account, origins = account_of(api), look_up_origins(api, config)
-    errors = require_confirmed(
+    errors: list[UserError] = []
+    if "/" in (config.hub_model_id or ""):
+        try:
+            require_id(str(config.hub_model_id), "model", FIELD)
+        except UserError as error:
+            errors.append(error)  # said whoever asks, and signed out too
+    try:
+        account = account_of(api)
+    except UserError as error:
+        return [*errors, error]
+    origins = look_up_origins(api, config)
+    errors += require_confirmed(
         warnings_of(None, None, None, public=False, origins=origins), config.hub_confirm or ()
     )
+    if errors and errors[0].field == FIELD:
+        return errors
     try:
         wants_public = config.hub_private_repo is False
         find_destination(api, account, config.hub_model_id, wants_public, origins.private)

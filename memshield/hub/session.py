@@ -20,7 +20,7 @@ from huggingface_hub.utils._http import (
     parse_ratelimit_headers,
 )
 
-from memshield.hub.patience import TryAgainError
+from memshield.network import TryAgainError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = httpx2.Timeout(connect=10.0, read=120.0, write=120.0, pool=None)

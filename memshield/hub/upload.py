@@ -15,7 +15,7 @@ from memshield.errors import UserError
 from memshield.hub.contents import CARD, REPOSITORY_FILES
 from memshield.hub.destination import files_of, require_ours
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.patience import TryAgainError
+from memshield.network import TryAgainError
 from memshield.redaction import redact
 
 _CONFLICT = 412

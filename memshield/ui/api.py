@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -10,25 +12,35 @@ import gradio as gr
 
 from memshield.audit.report import REPORT, Report
 from memshield.errors import UserError
-from memshield.hub.catalog.search import search_models
+from memshield.hub.catalog.found import Page
+from memshield.hub.catalog.search import search_datasets, search_models
 from memshield.ui.planning import plan
 from memshield.ui.server import Server
 from memshield.ui.setup.choices import Choices, on_this_machine
 from memshield.ui.setup.recipes import recipes
 
+_SEARCHES: Mapping[str, Callable[..., Page[Any]]] = {
+    "models": search_models,
+    "datasets": search_datasets,
+}
+
 
 def add_api(server: Server) -> None:
     """Add the named endpoints; everything else is private."""
 
-    def search(text: str, token: gr.OAuthToken | None) -> list[dict[str, Any]]:
-        """Models on the Hub that can be fine-tuned: id, family, license, whether gated."""
+    def search(
+        text: str, kind: str = "models", token: gr.OAuthToken | None = None
+    ) -> list[dict[str, Any]]:
+        """What can be trained with on the Hub: id, license, whether gated, and more.
+
+        kind: models that can be fine-tuned, or datasets with pictures.
+        """
         with _said():
-            found = search_models(text, token=server.visitor(token).token)
-            return [
-                {"id": one.id, "family": one.family, "license": str(one.license or ""),
-                 "gated": one.gated, "downloads": one.downloads}
-                for one in found.items
-            ]  # fmt: skip
+            if kind not in _SEARCHES:
+                raise UserError("kind", f"{kind!r} is none", f"One of: {', '.join(_SEARCHES)}.")
+            found = _SEARCHES[kind](text, token=server.visitor(token).token)
+            return [_plain({**asdict(one), "license": str(one.license or "")})
+                    for one in found.items]  # fmt: skip
 
     def plan_(choices: dict[str, Any], token: gr.OAuthToken | None) -> dict[str, Any]:
         """What a training would do: lines, problems, and its settings as YAML.
@@ -54,8 +66,7 @@ def add_api(server: Server) -> None:
     def status(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
         """How a job of yours goes: training, auditing, publishing, figures."""
         with _said():
-            found: dict[str, Any] = asdict(server.jobs.view(server.owner(token), job))
-            return dict(json.loads(json.dumps(found, default=str)))
+            return _plain(asdict(server.jobs.view(server.owner(token), job)))
 
     def report(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
         """The audit of a job's model: report.json."""
@@ -68,15 +79,18 @@ def add_api(server: Server) -> None:
         gr.api(function, api_name=name)  # type: ignore[attr-defined]
 
 
-class _said:
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON holds them; times as text."""
+    return dict(json.loads(json.dumps(values, default=str)))
+
+
+@contextmanager
+def _said() -> Iterator[None]:
     """What a visitor can mend, as gradio's clients read it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, UserError):
-            raise gr.Error(str(error), print_exception=False) from None
+    try:
+        yield
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from None
 
 
 def _choices(given: dict[str, Any]) -> Choices:

@@ -52,15 +52,16 @@ def plan(choices: Choices, machine: Machine, token: Token, rows: int | None = No
         rows: pictures of an upload, where there is one.
     """
     errors = problems_of(choices, token=token, rows=rows, machine=machine)
+    wrong = {error.field for error in errors}
     model = dataset = None
-    if choices.recipe != "demo" and choices.model is not None:
+    if choices.model and not wrong & {"model", "recipe", "sign_in"}:
         model = _looked_up(lambda: describe_model(choices.model or "", token=token))
-    if choices.recipe != "demo" and choices.dataset is not None:
+    if choices.dataset and not wrong & {"dataset", "recipe", "sign_in"}:
         dataset = _looked_up(
             lambda: describe_dataset(choices.dataset or "", choices.dataset_config, token=token)
         )
     rows = rows if rows is not None else _rows(choices, dataset)
-    values = to_config(choices, rows, machine)
+    values = to_config(choices, rows, machine, model.resolution if model else None)
     config = _checked(values)
     lines: list[str] = []
     if config is not None and rows is not None:

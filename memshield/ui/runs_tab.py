@@ -23,7 +23,7 @@ from memshield.ui.views.card import card_view
 from memshield.ui.views.charts import charts_view, figures_view
 from memshield.ui.views.following import Progress, fingerprint, read_progress
 from memshield.ui.views.log import log_text_view
-from memshield.ui.views.problems import empty_view, problems_view
+from memshield.ui.views.problems import empty_view, problems_view, status_view
 from memshield.ui.views.progress import progress_view
 from memshield.ui.views.publish import plan_view, publication_view
 from memshield.ui.views.reports import read_audit, read_rounds, report_in
@@ -42,7 +42,11 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         page: whose loading fills the list.
         started: id of the job that this visitor has started last.
     """
-    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True)
+    # A page that was open while the server started anew names a run that the new server has not
+    # listed for it; whose it is, is looked up in any case.
+    chosen = gr.Dropdown(
+        [], label="Run", elem_id="run", interactive=True, allow_custom_value=True, filterable=False
+    )
     seen = gr.State("")
     head = gr.HTML(_NONE, elem_id="state")
     with gr.Row():
@@ -52,6 +56,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             "audit": gr.Button("Audit", visible=False),
             "delete": gr.Button("Delete", variant="stop", visible=False),
         }
+    with gr.Row(visible=False) as asking:
+        surely = gr.Button("Delete this run with all its files", variant="stop")
+        keep = gr.Button("Keep it")
     with gr.Tabs():
         with gr.Tab("Progress"):
             charts, figures, samples = gr.HTML(), gr.HTML(), gr.HTML()
@@ -94,9 +101,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         jobs = server.jobs.list(owner) if owner is not None else []
         named = [(f"{one.name} · {server.jobs.view_of(one).training.words}", one.id)
                  for one in jobs]  # fmt: skip
-        known = {one.id for one in jobs}
-        value = job if job in known else next(iter(known & {jobs[0].id}), None) if jobs else None
-        return gr.Dropdown(named, value=value)
+        newest = jobs[0].id if jobs else None
+        return gr.Dropdown(named, value=job if job in {one.id for one in jobs} else newest)
 
     page.load(on_load, chosen, chosen, api_visibility="private")
     started.change(on_load, started, chosen, api_visibility="private")
@@ -104,10 +110,15 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         on_tick, [chosen, seen], outputs, show_progress="hidden", queue=False,
         api_visibility="private",
     )  # fmt: skip
-    for name, button in buttons.items():
+    for name, button in {**buttons, "delete": surely}.items():
         button.click(_action(server, name), chosen, None, api_visibility="private").then(
             on_load, chosen, chosen, api_visibility="private"
         )
+    buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")
+    gr.on(
+        [surely.click, keep.click, chosen.change], lambda: gr.Row(visible=False), None, asking,
+        api_visibility="private",
+    )  # fmt: skip
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:
@@ -145,7 +156,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     head = _head(progress, view)
     for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
         if side.state not in ("none", "done"):
-            head += f"<p role='status'>{name}: {_plain(side.words)}</p>"
+            head += status_view(f"{name}: {side.words}")
     last = report.target.round if report is not None else None
     places = (model, run.audit_of(last))
     private = next((one for one in places if (one / PRIVATE).is_file()), model)
@@ -181,10 +192,6 @@ def _head(progress: Progress, view: JobView) -> str:
         if view.training.last_lines:
             head += log_text_view("\n".join(view.training.last_lines))
     return head
-
-
-def _plain(words: str) -> str:
-    return words.replace("<", "&lt;")
 
 
 class _Publishing:
@@ -235,7 +242,7 @@ class _Publishing:
             self._server.jobs.publish(owner, job or "", changes)
         except UserError as error:
             return problems_view(error)
-        return "<p role='status'>Publishing: how far it is stands above.</p>"
+        return status_view("Publishing: how far it is stands above.")
 
 
 def _settings(name: str, public: bool, license: str, confirm: list[str]) -> dict[str, Any]:

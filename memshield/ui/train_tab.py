@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import gradio as gr
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.dataset import describe_dataset
+from memshield.hub.catalog.found import DatasetFound, ModelFound, Page
+from memshield.hub.catalog.license import License
 from memshield.hub.catalog.model import describe_model
 from memshield.hub.catalog.preview import preview
 from memshield.hub.catalog.search import search_datasets, search_models
+from memshield.network import Token
 from memshield.ui.planning import Plan, plan
 from memshield.ui.server import Server
 from memshield.ui.setup.advanced import Field, advanced_fields, parse_advanced
@@ -22,7 +25,7 @@ from memshield.ui.setup.recipes import Recipe, recipes
 from memshield.ui.setup.uploads import accept_upload, find_upload
 from memshield.ui.views.described import dataset_view, model_view, preview_view
 from memshield.ui.views.found import FAMILIES
-from memshield.ui.views.problems import problems_view
+from memshield.ui.views.problems import empty_view, problems_view, status_view
 
 LABELS = {
     "model": "Model",
@@ -81,12 +84,9 @@ def train_tab(server: Server) -> gr.State:
 
     everything = [recipe, model[0], dataset[0], upload, *basic, *inputs]
 
-    def choices_of(values: Sequence[Any]) -> Choices:
-        return _choices(values, fields)
-
     def planned(values: Sequence[Any], token: gr.OAuthToken | None) -> tuple[Plan, Choices]:
         visitor = server.visitor(token)
-        choices = choices_of(values)
+        choices = _choices(values, fields)
         rows = None
         if values[3]:
             folder = find_upload(server.place.root, visitor.require_owner(), values[3])
@@ -118,8 +118,11 @@ def train_tab(server: Server) -> gr.State:
         lambda name: (_about(name), gr.Column(visible=name != "demo"), *_defaults(name)),
         recipe, [about, choosing, *basic[:5]], api_visibility="private",
     )  # fmt: skip
-    _wire_models(server, model, model_found, model_about)
-    _wire_datasets(server, dataset, found, dataset_about)
+    _wire(
+        server, model, model_found, model_about, search_models, _model_line,
+        lambda name, token: model_view(describe_model(name, token=token)),
+    )  # fmt: skip
+    _wire(server, dataset, found, dataset_about, search_datasets, _dataset_line, _dataset_about)
 
     def on_upload(paths: list[str] | None, token: gr.OAuthToken | None) -> tuple[str, str]:
         if not paths:
@@ -129,7 +132,7 @@ def train_tab(server: Server) -> gr.State:
                                    server.owner(token))  # fmt: skip
         except UserError as error:
             return "", problems_view(error, LABELS)
-        return folder.name, f"<p role='status'>{len(list(folder.iterdir()))} files taken.</p>"
+        return folder.name, status_view(f"{len(list(folder.iterdir()))} files taken.")
 
     files.change(on_upload, files, [upload, uploaded], api_visibility="private")
     shown = [problems, numbers, yaml]
@@ -256,64 +259,57 @@ def _lines(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _wire_models(server: Server, box: Any, found: gr.Radio, about: gr.HTML) -> None:
+def _model_line(one: ModelFound) -> str:
+    return _line(one.id, FAMILIES[one.family], one.license, one.gated)
+
+
+def _dataset_line(one: DatasetFound) -> str:
+    rows = f"{one.rows:,} rows" if one.rows else one.size_category
+    return _line(one.id, rows, one.license, one.gated)
+
+
+def _line(id: str, size: str | None, license: License | None, gated: bool) -> str:
+    """What a list says of a repository."""
+    parts = (id, size, str(license) if license else "license not said", gated and "gated")
+    return " \u00b7 ".join(part for part in parts if part)
+
+
+def _dataset_about(name: str, token: Token) -> str:
+    shown = dataset_view(describe_dataset(name, token=token))
+    try:
+        return shown + preview_view(preview(name, token=token))
+    except UserError as error:
+        return shown + problems_view(error, LABELS)
+
+
+def _wire(
+    server: Server,
+    box: tuple[gr.Textbox, gr.Button],
+    found: gr.Radio,
+    about: gr.HTML,
+    search: Callable[..., Page[Any]],
+    line: Callable[[Any], str],
+    describe: Callable[[str, Token], str],
+) -> None:
+    """Let a box search, its list choose, and what was chosen be described."""
     text, button = box
 
     def on_search(words: str, token: gr.OAuthToken | None) -> tuple[Any, str]:
         try:
-            page = search_models(words or "", token=server.visitor(token).token, limit=_FOUND)
+            page = search(words or "", token=server.visitor(token).token, limit=_FOUND)
         except UserError as error:
             return gr.Radio(visible=False), problems_view(error, LABELS)
-        named = [
-            (f"{one.id} · {FAMILIES[one.family]} · {one.license or 'license not said'}"
-             f"{' · gated' if one.gated else ''}", one.id)
-            for one in page.items
-        ]  # fmt: skip
-        hint = "" if named else "<p role='status'>Nothing found: try fewer words.</p>"
+        named = [(line(one), one.id) for one in page.items]
+        hint = "" if named else empty_view("Nothing found", "Try fewer words.")
         return gr.Radio(named, value=None, visible=bool(named)), hint
 
     def on_choose(name: str | None, token: gr.OAuthToken | None) -> tuple[Any, str]:
         if not name:
             return gr.skip(), ""
         try:
-            return name, model_view(describe_model(name, token=server.visitor(token).token))
+            return name, describe(name, server.visitor(token).token)
         except UserError as error:
             return name, problems_view(error, LABELS)
-
-    button.click(on_search, text, [found, about], api_visibility="private")
-    text.submit(on_search, text, [found, about], api_visibility="private")
-    found.input(on_choose, found, [text, about], api_visibility="private")
-
-
-def _wire_datasets(server: Server, box: Any, found: gr.Radio, about: gr.HTML) -> None:
-    text, button = box
-
-    def on_search(words: str, token: gr.OAuthToken | None) -> tuple[Any, str]:
-        try:
-            page = search_datasets(words or "", token=server.visitor(token).token, limit=_FOUND)
-        except UserError as error:
-            return gr.Radio(visible=False), problems_view(error, LABELS)
-        named = [
-            (f"{one.id} · {f'{one.rows:,} rows' if one.rows else one.size_category or ''}"
-             f" · {one.license or 'license not said'}{' · gated' if one.gated else ''}", one.id)
-            for one in page.items
-        ]  # fmt: skip
-        hint = "" if named else "<p role='status'>Nothing found: try fewer words.</p>"
-        return gr.Radio(named, value=None, visible=bool(named)), hint
-
-    def on_choose(name: str | None, token: gr.OAuthToken | None) -> tuple[Any, str]:
-        if not name:
-            return gr.skip(), ""
-        asking = server.visitor(token).token
-        try:
-            shown = dataset_view(describe_dataset(name, token=asking))
-        except UserError as error:
-            return name, problems_view(error, LABELS)
-        try:
-            shown += preview_view(preview(name, token=asking))
-        except UserError as error:
-            shown += problems_view(error, LABELS)
-        return name, shown
 
     button.click(on_search, text, [found, about], api_visibility="private")
     text.submit(on_search, text, [found, about], api_visibility="private")

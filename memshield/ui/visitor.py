@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from memshield.errors import UserError
 from memshield.hub.account import api_for
-from memshield.network import NO_ANSWER, Token
+from memshield.network import NO_ANSWER, Token, TryAgainError
 
 LOCAL = ""
 """The one user at home."""
@@ -100,7 +100,7 @@ class Visitors:
             raise UserError(
                 "sign in", "the Hub does not accept your sign-in any more", "Sign in again."
             ) from None
-        except NO_ANSWER as error:
+        except (TryAgainError, *NO_ANSWER) as error:
             raise UserError(
                 "sign in",
                 f"the Hub cannot be asked who you are ({type(error).__name__})",

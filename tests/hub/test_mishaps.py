@@ -20,11 +20,11 @@ from huggingface_hub.utils._http import default_client_factory
 from memshield.audit.report import REPORT, Missing, Report
 from memshield.errors import UserError
 from memshield.hub import assemble, upload
-from memshield.hub.patience import TryAgainError
 from memshield.hub.preflight import publishing_errors
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import open_to_publish
 from memshield.hub.session import steady_session
+from memshield.network import TryAgainError
 from memshield.rundir import RunDir, remove_leftovers
 from tests.hub.conftest import TOKEN, FakeClock
 from tests.hub.publishing import publish, require_complete

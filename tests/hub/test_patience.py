@@ -8,7 +8,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from memshield.hub.patience import OutOfRetriesError, Patience, TryAgainError
+from memshield.hub.patience import OutOfRetriesError, Patience
+from memshield.network import TryAgainError
 from tests.hub.conftest import FakeClock
 
 

@@ -87,6 +87,15 @@ def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Runni
     assert read_status(home.runs()[0])["attempt"] == 2
     visit.press("Stop")
     until(lambda: home.state() == "stopped")
+
+    # Deleting asks once more.
+    visit.press("Delete")
+    visit.press("Keep it")
+    assert home.state() == "stopped"
+    visit.press("Delete")
+    visit.press("Delete this run with all its files")
+    visit.sees("No runs yet", "#state")
+    until(lambda: home.runs() == [])
     assert visit.problems == []
     visit.close()
 

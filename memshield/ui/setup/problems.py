@@ -48,7 +48,7 @@ def problems_of(
     Returns:
         Errors whose `field` is the name of a form's input; [] if it can be started.
     """
-    found = _Found()
+    found = _Found(at_home=token is None)
     odd = _odd_types(choices)
     if odd:
         return odd
@@ -98,8 +98,9 @@ def _odd_types(choices: Choices) -> list[UserError]:
 class _Found:
     """Problems so far; fields are names of settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_home: bool) -> None:
         self.errors: list[UserError] = []
+        self.at_home = at_home
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -116,7 +117,9 @@ class _Found:
         named: dict[tuple[str, str], UserError] = {}
         for error in self.errors:
             field = input_of(error.field, choices)
-            remedy = "Sign in with Hugging Face." if field == "sign_in" else error.remedy
+            # At home there is no sign-in: the token is the machine's.
+            asks = field == "sign_in" and not self.at_home
+            remedy = "Sign in with Hugging Face." if asks else error.remedy
             named.setdefault((field, error.problem), UserError(field, error.problem, remedy))
         return list(named.values())
 

@@ -52,3 +52,8 @@ def empty_view(title: str, hint: str) -> str:
 
 def _parts(error: UserError) -> Sequence[UserError]:
     return error.errors if isinstance(error, UserErrors) else [error]
+
+
+def status_view(words: str) -> str:
+    """A line that says how something goes; read out where it changes."""
+    return render("status", words=words)

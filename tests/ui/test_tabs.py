@@ -1,0 +1,53 @@
+"""What the tabs show, without a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from memshield.jobs.records import LOCAL
+from memshield.jobs.service import Jobs
+from memshield.jobs.view import Progress
+from memshield.network import TryAgainError, asking
+from memshield.ui.place import Place
+from memshield.ui.planning import plan
+from memshield.ui.runs_tab import _shown
+from memshield.ui.server import Server
+from memshield.ui.setup.choices import Choices
+from memshield.ui.setup.hardware import Machine
+from memshield.ui.visitor import Visitors
+from tests.runs import digits
+from tests.tiny import unet_config
+
+MACHINE = Machine((), 2, 8 * 10**9)
+
+
+def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "data", devices=["cpu"])
+    server = Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
+    unet = unet_config(tmp_path)
+    values = digits(tmp_path / "run", unet) | {"model_config_name_or_path": str(unet)}
+    job = jobs.submit(LOCAL, values)
+    view = replace(jobs.view(LOCAL, job.id), auditing=Progress("failed", "Failed <b>badly</b>"))
+    head = str(_shown(server, LOCAL, view, jobs.folders.run(job))[0])
+    assert '<p class="ms" role="status">Audit: Failed &lt;b&gt;badly&lt;/b&gt;</p>' in head
+    assert "&lt;p" not in head
+    jobs.close()
+
+
+def test_a_busy_hub_is_said_in_words() -> None:
+    try:
+        with asking("search", "the search"):
+            raise TryAgainError("the Hub answered 503")
+    except ValueError as error:
+        assert "Try again in a while" in str(error)
+
+
+def test_a_form_at_home_is_told_of_its_id_and_its_token() -> None:
+    made = plan(Choices(hub_model_id="../x"), MACHINE, None)
+    said = "\n".join(str(error) for error in made.errors)
+    assert "'../x' is no id on the Hub" in said
+    assert "Set HF_TOKEN" in said
+    assert "Sign in with" not in said
+    signed_out = plan(Choices(hub_model_id="ada/x"), MACHINE, False)
+    assert "Sign in with Hugging Face" in "\n".join(str(error) for error in signed_out.errors)
