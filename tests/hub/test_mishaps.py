@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory, snapshot_download
 from huggingface_hub.utils._http import default_client_factory
 
 from memshield.audit.report import REPORT, Missing, Report
 from memshield.errors import UserError
-from memshield.hub import assemble, upload
+from memshield.hub import assemble, pull, upload
 from memshield.hub.preflight import publishing_errors
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import open_to_publish
@@ -284,3 +284,47 @@ def test_preflight_of_folders_that_are_gone(hub: HubServer, lora_run: RunDir) ->
     found = [str(error) for error in publishing_errors(config.model_copy(update=gone))]
     assert any("ada cannot create bob/x" in error for error in found)
     assert any("license of the base is not known" in error for error in found)
+
+
+def test_what_somebody_else_commits_meanwhile_is_not_overwritten(
+    hub: HubServer, digits_run: RunDir, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = HfApi.create_commit
+    others = [CommitOperationAdd(path_in_repo="notes.txt", path_or_fileobj=b"mine")]
+
+    def after_others(self: HfApi, *words: Any, **more: Any) -> Any:
+        if others:
+            commit(self, "ada/digits", [others.pop()], commit_message="Notes")
+        return commit(self, *words, **more)
+
+    monkeypatch.setattr(HfApi, "create_commit", after_others)
+    with pytest.raises(UserError, match=r"holds other files: notes\.txt"):
+        publish(digits_run, clock)
+    assert hub.repo_files("model", "ada/digits").keys() == {".gitattributes", "notes.txt"}
+    assert hub.tags("model", "ada/digits") == {}
+    assert clock.slept == [1.0]
+
+
+def test_a_commit_that_does_not_hold_what_was_sent_is_not_tagged(
+    hub: HubServer, digits_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "commit", lambda *words: hub.head("model", "ada/digits"))
+    with pytest.raises(UserError, match=r"does not hold at .* what was sent"):
+        publish(digits_run)
+    assert hub.tags("model", "ada/digits") == {}
+
+
+def test_a_file_that_was_changed_on_its_way_is_not_loaded(
+    hub: HubServer, digits_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(digits_run)
+    download = snapshot_download
+
+    def tampered(*words: Any, **more: Any) -> str:
+        folder = download(*words, **more)
+        change_byte(Path(folder) / WEIGHTS)
+        return str(folder)
+
+    monkeypatch.setattr(pull, "snapshot_download", tampered)
+    with pytest.raises(UserError, match=f"{WEIGHTS} is another file"):
+        pull.fetch("ada/digits", folder=tmp_path / "here")
