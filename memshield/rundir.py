@@ -67,6 +67,11 @@ class RunDir:
         names = (p.name.removeprefix("checkpoint-") for p in self.path.glob("checkpoint-*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
+    def round_numbers(self) -> list[int]:
+        """Rounds that have ended, oldest first."""
+        names = (path.name for path in self.rounds.glob("*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def is_run(self) -> bool:
         """Whether a run was ever started here."""
         return self.config.exists()
@@ -181,7 +186,7 @@ class StatusFile:
         self._write()
 
     @staticmethod
-    def amend(run: RunDir, state: State, reason: str, error: str) -> None:
+    def amend(run: RunDir, state: State, reason: str, error: str | None) -> None:
         """Write the state of a run whose own process is gone."""
         status = {**run.read_status(), "state": state, "reason": reason, "error": error}
         write_text(run.status, redact(json.dumps(status, indent=1)))
@@ -271,3 +276,8 @@ def remove_leftovers(folder: Path) -> None:
 def lock_path(run: RunDir) -> Path:
     """The file whose lock says that a process is training in this run directory."""
     return run.path / ".lock"
+
+
+def publish_lock_path(run: RunDir) -> Path:
+    """The file whose lock says that a process is publishing this run."""
+    return run.path / ".publish.lock"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from memshield.audit.auditing import Options, audit_model
 from memshield.audit.choose import Choice, choose, excess_of
@@ -23,11 +22,11 @@ from memshield.audit.command import (
 )
 from memshield.audit.page import name_of, write_comparison
 from memshield.audit.report import Report, percent
-from memshield.audit.subject import Subject, open_run, rounds_of
+from memshield.audit.subject import Subject, open_run
 from memshield.errors import UserError
 from memshield.flags import config_parser, given
-from memshield.promote import promote
-from memshield.rundir import RunDir, lock_path, write_text
+from memshield.promote import promote_alone
+from memshield.rundir import RunDir, write_text
 
 OWN_PAGE, OWN_JSON = "compare.html", "compare.json"
 
@@ -109,7 +108,7 @@ def _audit_all(
     for run in runs:
         if not RunDir(run).is_run():
             raise UserError("runs", f"{run} holds no run", "Give the output_dir of a training.")
-        numbers: list[int | None] = [*rounds_of(RunDir(run))] if whole else [None]
+        numbers: list[int | None] = [*RunDir(run).round_numbers()] if whole else [None]
         if not numbers:
             raise UserError("runs", f"{run} has no round yet", "Wait for its first one.")
         wanted += [(run, number) for number in numbers]
@@ -189,11 +188,5 @@ def _promote(path: Path, number: int | None, choice: Choice) -> None:
     if not choice.within:
         raise UserError("--promote", choice.reason, "Nothing was promoted.")
     run = RunDir(path)
-    try:
-        with FileLock(lock_path(run), timeout=0):
-            promote(run, number)
-    except Timeout:
-        raise UserError(
-            "--promote", f"{path} is being trained", "Promote a round when it is through."
-        ) from None
+    promote_alone(run, number, choice.reason)
     print(f"Round {number} is now {run.model}")

@@ -94,7 +94,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
         raise UserError(
             "round",
             f"{path} has no {weights.relative_to(run.path)} yet",
-            f"It has the rounds: {', '.join(map(str, rounds_of(run))) or 'none'}.",
+            f"It has the rounds: {', '.join(map(str, run.round_numbers())) or 'none'}.",
         )
     facts = read_facts(config)
     config = resolve(config, facts)
@@ -111,11 +111,6 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
     )
     reference = Reference.of_run(config, facts.channels, source, examples, run)
     return Subject(target, config, facts, reference, weights)
-
-
-def rounds_of(run: RunDir) -> list[int]:
-    """Rounds of a run that have ended."""
-    return sorted(int(path.name) for path in run.rounds.glob("*") if path.name.isdecimal())
 
 
 def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) -> Subject:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memshield.config import Config
+from memshield.digests import weights_sha256
 from memshield.redaction import redact
 from memshield.rundir import RunDir, this_process, write_text
 from memshield.settings import HubSettings
@@ -25,7 +26,8 @@ class Publication:
 
     Its values: state; step; repo_id; public; reason, in words, where it failed; command, to go
     on with; waiting_until, where the Hub is busy; files and bytes; and when it is done tag,
-    commit and url. Like status.json it names the process, so that a reader sees that it died.
+    commit, url, the digest of the weights, and outdated, where the run's model became another
+    one since. Like status.json it names the process, so that a reader sees that it died.
     """
 
     def __init__(self, run: RunDir, repo_id: str, command: str) -> None:
@@ -77,6 +79,14 @@ def read_publication(run: RunDir) -> dict[str, Any]:
         return dict(json.loads(path_of(run).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
+
+
+def note_model(run: RunDir) -> None:
+    """Note that the run's model is another one now, and whether it is what was published."""
+    told = read_publication(run)
+    if told.get("state") == "done":
+        values = {**told, "outdated": told.get("weights") != weights_sha256(run.model)}
+        write_text(path_of(run), redact(json.dumps(values, indent=1)) + "\n")
 
 
 def command(run: RunDir, config: Config, beside: Sequence[str] = ()) -> str:

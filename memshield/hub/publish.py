@@ -37,7 +37,7 @@ from memshield.hub.session import steady_session
 from memshield.hub.upload import Parcel
 from memshield.hub.verify import on_hub, verify
 from memshield.network import Token
-from memshield.rundir import RunDir
+from memshield.rundir import RunDir, publish_lock_path
 
 log = logging.getLogger("memshield")
 ResultT = TypeVar("ResultT")
@@ -53,6 +53,7 @@ class Published:
         repo_id, tag, commit, url: where.
         public: whether everybody can read it.
         changed: whether anything was; not where this very model is there already.
+        weights: digest of the model's; see `memshield.digests.weights_sha256`.
     """
 
     repo_id: str
@@ -61,6 +62,7 @@ class Published:
     url: str
     public: bool
     changed: bool
+    weights: str = ""
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Publisher:
                 state.broke_off()
             state.ended(
                 "done", step="done", tag=published.tag, commit=published.commit, url=published.url,
-                repo_id=published.repo_id, public=published.public,
+                repo_id=published.repo_id, public=published.public, weights=published.weights,
             )  # fmt: skip
             return published
 
@@ -143,7 +145,7 @@ class Publisher:
         if destination.exists:
             there = self._try(lambda: self._is_there(api, repo_id, tag, parcel))
             if there is not None:
-                return self._published(destination, tag, there, changed=False)
+                return self._published(destination, manifest, there, changed=False)
         card = (self._folder / CARD).read_text(encoding="utf-8")
         self._try(lambda: require_valid(card))
         self._at("creating")
@@ -155,7 +157,7 @@ class Publisher:
         self._try(lambda: upload.require_whole(api, repo_id, commit, parcel))
         self._at("tagging")
         self._try(lambda: upload.tag_commit(api, repo_id, tag, commit))
-        return self._published(destination, tag, commit, changed=True)
+        return self._published(destination, manifest, commit, changed=True)
 
     def _is_there(self, api: HfApi, repo_id: str, tag: str, parcel: Parcel) -> str | None:
         """The commit at the tag, if this model is there and is the newest; a person may have
@@ -208,11 +210,13 @@ class Publisher:
         return destination, Claims(config, origins, report, beside, names)
 
     def _published(
-        self, destination: Destination, tag: str, commit: str, changed: bool
+        self, destination: Destination, manifest: Manifest, commit: str, changed: bool
     ) -> Published:
         repo_id = destination.repo_id
         url = f"{api_for(False).endpoint}/{repo_id}"
-        return Published(repo_id, tag, commit, url, destination.public, changed)
+        return Published(
+            repo_id, manifest.tag, commit, url, destination.public, changed, manifest.weights
+        )
 
     @property
     def _command(self) -> str:
@@ -267,7 +271,7 @@ def require_model(run: RunDir) -> None:
 @contextmanager
 def _alone(run: RunDir) -> Iterator[None]:
     try:
-        with FileLock(run.path / ".publish.lock", timeout=0):
+        with FileLock(publish_lock_path(run), timeout=0):
             yield
     except Timeout:
         raise UserError("run", f"{run.path} is being published already", "Wait for it.") from None

@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from memshield.audit.report import REPORT, Report
+from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.hub.publication import read_publication
 from memshield.rundir import RunDir
@@ -46,6 +47,7 @@ def test_a_run_is_published_and_again_changes_nothing(hub: HubServer, digits_run
     require_complete(hub, published)
     state = read_publication(digits_run)
     assert (state["state"], state["tag"], state["url"]) == ("done", published.tag, published.url)
+    assert state["weights"] == weights_sha256(digits_run.model)
     assert published.url == f"{hub.endpoint}/ada/digits"
     assert digits_run.read_status() == before
 
