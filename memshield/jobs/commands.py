@@ -54,6 +54,16 @@ class Commands:
             words += ["--beside", other]
         return words
 
+    def compare(self, run: Path, num_images: int | None) -> list[str]:
+        """Audit every round of a run.
+
+        Args:
+            run: the run directory.
+            num_images: to generate of each; None for the default.
+        """
+        words = [sys.executable, "-m", "memshield", "compare", str(run), "--rounds"]
+        return words if num_images is None else [*words, "--num_images", str(num_images)]
+
     def publish(
         self, run: Path, settings: Mapping[str, Any], beside: Mapping[str, Path]
     ) -> list[str]:

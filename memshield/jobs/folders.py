@@ -109,6 +109,11 @@ class Folders:
         return _OF_LOCAL if owner == LOCAL else _checked(_OWNER, owner)
 
 
+def is_id(id: object) -> bool:
+    """Whether a job could have this id; whoever calls the page's API may send anything."""
+    return isinstance(id, str) and _ID.fullmatch(id) is not None
+
+
 def require_owner(owner: str) -> None:
     """Refuse an owner whose name could not be that of a folder.
 

@@ -14,6 +14,9 @@ from memshield.rundir import HEARTBEAT_SECONDS, RunDir, is_alive
 _EARLIER = 1.0
 """Seconds by which a start time may seem too early: clocks are read to different places."""
 _SILENT = 10 * HEARTBEAT_SECONDS
+_HANGS = 60 * HEARTBEAT_SECONDS
+"""A thread beats through all that a training does, however long: encodes, audits, waits for ranks.
+This long without a beat is no pause of a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,11 @@ def runs_elsewhere(status: dict[str, Any], now: float) -> bool:
     if status.get("state") not in ("preparing", "running"):
         return False
     return now - status["heartbeat"] < _SILENT and any(map(is_alive, status["processes"]))
+
+
+def silence_of(status: dict[str, Any], now: float) -> float | None:
+    """Seconds since a training last gave a sign of life, where that is too long."""
+    beat = status.get("heartbeat")
+    if not isinstance(beat, (int, float)) or now - beat < _HANGS:
+        return None
+    return now - beat

@@ -8,25 +8,29 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from memshield.config import Config, make_config, read_yaml, to_yaml
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.admission import require_allowed, settle_paths
+from memshield.jobs.auditing import AuditAsked
 from memshield.jobs.commands import Commands
 from memshield.jobs.devices import CPU, find_devices
-from memshield.jobs.folders import Folders, name_from, require_owner
+from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.plain import plain_name, plain_values, require_new
 from memshield.jobs.reading import runs_elsewhere
 from memshield.jobs.records import LOCAL, Job, Task, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import JobView, view_of
+from memshield.promote import promote_alone
 from memshield.rundir import RunDir, write_text
 from memshield.settings import HubSettings
 
@@ -83,6 +87,8 @@ class Jobs:
         self._commands = commands or Commands(on_gpu=CPU not in devices)
         self._limits = limits
         self._now = now
+        self._turn = threading.Lock()
+        self._promoting: set[str] = set()
         self.scheduler = Scheduler(
             self._store, self.folders, self.tokens, devices,
             limits.without_device, limits.grace, environment, now,
@@ -167,7 +173,7 @@ class Jobs:
         self,
         owner: str,
         id: str,
-        round: int | None = None,
+        round: int | Literal["all"] | None = None,
         num_images: int | None = None,
         beside: Sequence[str] = (),
     ) -> Job:
@@ -175,7 +181,7 @@ class Jobs:
 
         Args:
             owner, id: of the job.
-            round: to audit instead of the model.
+            round: to audit instead of the model; "all" for every one, to choose from.
             num_images: to generate; None for the default.
             beside: ids of other audited jobs to show beside it, or base.
 
@@ -183,15 +189,36 @@ class Jobs:
             UserError: there is no such job, model or round, or the job is busy.
         """
         job = self._idle(owner, id)
-        run = self.folders.run(job)
-        model = run.model if round is None else run.rounds / str(int(round))
-        if not model.is_dir():
-            raise UserError("round", "there is no such model yet", "Wait for it to be trained.")
-        others = [
-            other if other == "base" else str(self._run(owner, other).path) for other in beside
-        ]
-        command = self._commands.audit(run.path, round, num_images, others)
+        others = [one if one == "base" else str(self._run(owner, one).path) for one in beside]
+        asked = AuditAsked(round, num_images, others)
+        command = asked.command(self._commands, self.folders.run(job), self.config(owner, id))
         return self._queue(job, Work("audit", tuple(command), True, job.tasks[0].work.needs_token))
+
+    def promote(self, owner: str, id: str, round: int, reason: str = "chosen by hand") -> None:
+        """Make a round of a job its model, at once, whether it was audited or not.
+
+        Raises:
+            UserError: there is no such job or round, the job is busy, or the disk is full.
+        """
+        with self._turn:
+            run = self.folders.run(self._idle(owner, id))
+            self._promoting.add(id)
+        try:
+            promote_alone(run, round, reason)
+        finally:
+            self._promoting.discard(id)
+
+    def submit_plain(self, owner: str, id: str) -> Job:
+        """Queue the same training without mitigation, as a job of its own, to compare with.
+
+        Raises:
+            UserError: there is no such job, it is plain itself, or its plain one is there.
+        """
+        job = self.get(owner, id)
+        values = plain_values(self.folders.run(job), self.folders.settings(id))
+        others = [(one.name, self.config(owner, one.id)) for one in self.list(owner)]
+        require_new(self._accepted(owner, values), others)
+        return self.submit(owner, values, plain_name(job.name), job.tasks[0].work.needs_token)
 
     def publish(
         self,
@@ -238,7 +265,9 @@ class Jobs:
         job = self.get(owner, id)
         if runs_elsewhere(self.folders.run(job).read_status(), self._now()) and not job.current:
             raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
-        self._store.hide(job)
+        with self._turn:
+            self._require_settled(id)
+            self._store.hide(job)
         self.scheduler.wake()
 
     def delete_cache(self, owner: str) -> None:
@@ -260,7 +289,7 @@ class Jobs:
         Raises:
             UserError: the owner has no such job.
         """
-        job = self._store.job(id)
+        job = self._store.job(id) if is_id(id) else None
         if job is None or job.owner != owner:
             raise no_such_job(id)
         return job
@@ -331,6 +360,7 @@ class Jobs:
 
     def _idle(self, owner: str, id: str) -> Job:
         job = self.get(owner, id)
+        self._require_settled(id)
         if job.current is not None:
             words = "is waiting already" if job.current.state == "queued" else "is running"
             raise UserError("job", f"it {words}", "Stop it first, or wait until it has ended.")
@@ -338,12 +368,18 @@ class Jobs:
             raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
         return job
 
+    def _require_settled(self, id: str) -> None:
+        if id in self._promoting:
+            raise UserError("job", "a round is just being made its model", "Try again in a moment.")
+
     def _training(self, job: Job, needs_token: bool) -> Work:
         command = self._commands.train(self.folders.settings(job.id))
         return Work("train", tuple(command), True, needs_token and job.owner != LOCAL)
 
     def _queue(self, job: Job, work: Work) -> Job:
-        self._store.queue(job, work, self._limits.queued)
+        with self._turn:
+            self._require_settled(job.id)
+            self._store.queue(job, work, self._limits.queued)
         self.scheduler.wake()
         return self.get(job.owner, job.id)
 

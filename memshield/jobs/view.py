@@ -10,7 +10,7 @@ from memshield.hub.publication import read_publication
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
-from memshield.jobs.reading import Figures, figures_of, is_of, runs_elsewhere
+from memshield.jobs.reading import Figures, figures_of, is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
 from memshield.rundir import RunDir, is_alive
 
@@ -206,10 +206,25 @@ def _training(
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
     told = _told(status, figures)
+    if task.state == "running" and told.state in ("preparing", "running"):
+        return _with_silence(told, silence_of(status, now))
     if task.state == "ended" and task.stop_asked is None and told.state in ("failed", "stopped"):
         # A start that was refused leaves the state before it; the lines say why.
         return Progress(told.state, told.words, told.reason, place.lines(task))
     return told
+
+
+def _with_silence(told: Progress, silence: float | None) -> Progress:
+    """The same, with how long a process that is there has given no sign of life."""
+    if silence is None:
+        return told
+    return replace(
+        told,
+        words=f"{told.words}; no sign of life for {silence / 60:.0f} minutes",
+        reason="Its process is there, but it writes nothing any more, not even that it lives. It "
+        "hangs, it was put to sleep, or the disk is full. If it does not go on by itself, stop "
+        "it: it is ended after a while, and Resume goes on from the last checkpoint.",
+    )
 
 
 def _told(status: dict[str, Any], figures: Figures) -> Progress:
@@ -306,7 +321,8 @@ def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
     if told["state"] == "failed":
         return Progress("failed", "Not published", told["reason"])
     if told["state"] == "done":
-        return Progress("done", "Published")
+        outdated = bool(told.get("outdated"))
+        return Progress("done", "Published, but not this model" if outdated else "Published")
     if is_alive(told["process"]):
         if current is not None and current.stop_asked is not None:
             return Progress("stopping", "Stopping")

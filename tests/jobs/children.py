@@ -78,6 +78,9 @@ class Scripted(Commands):
     def audit(self, *words: Any) -> list[str]:
         return [sys.executable, "-c", self._other, *super().audit(*words)[4:]]
 
+    def compare(self, *words: Any) -> list[str]:
+        return [sys.executable, "-c", self._other, *super().compare(*words)[4:]]
+
     def publish(self, *words: Any) -> list[str]:
         return [sys.executable, "-c", self._other, *super().publish(*words)[4:]]
 
