@@ -19,6 +19,9 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#888888",
+    "figure.facecolor": "none",  # what lies below shows its own paper
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
     "axes.grid": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,

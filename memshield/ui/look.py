@@ -7,14 +7,16 @@ import gradio as gr
 from memshield.ui.views.style import CSS as VIEWS
 
 COLUMN = """
-.gradio-container { max-width: 56rem !important; margin: 0 auto !important; }
+.gradio-container { max-width: 56rem !important; margin: 0 auto !important; width: 100%; }
 .gradio-container .prose p, .gradio-container .prose li { max-width: 42rem; }
 .gradio-container .cm-editor { max-width: 100%; }
 .gradio-container .cm-scroller { overflow-x: auto; }
 .gradio-container .cm-content { white-space: pre-wrap; word-break: break-word; }
-.gradio-container .block { min-width: 0 !important; }
+.gradio-container :is(.block, .column) { min-width: 0 !important; }
+.gradio-container .block:has(> .html-container > .prose:empty) { display: none; }
 .gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
 .gradio-container .ms table { border-top: 0; border-bottom: 0; }
+@media (max-width: 480px) { .row > .form { flex-direction: column; } }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }

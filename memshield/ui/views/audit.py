@@ -62,16 +62,20 @@ def audit_view(
     )
 
 
-def rounds_view(reports: Mapping[int, Report], budget: float | None) -> str:
+def rounds_view(
+    reports: Mapping[int, Report], budget: float | None, model: int | None = None
+) -> str:
     """The rounds that were audited, and which of them the budget would choose.
 
     Args:
         reports: by round.
         budget: largest excess; None for no choice.
+        model: the round that the run's model is; None where not known.
     """
     if not reports:
         return empty_view(
-            "No round was audited", "Rounds are audited while a run with a budget trains."
+            "No round was audited",
+            "Rounds are audited while a run with a budget trains, or all at once by Audit.",
         )
     numbers = sorted(reports)
     ordered = [reports[number] for number in numbers]
@@ -85,6 +89,8 @@ def rounds_view(reports: Mapping[int, Report], budget: float | None) -> str:
         "rounds",
         rows=[(number, _row(name_of(reports[number]), reports[number])) for number in numbers],
         chosen=numbers[choice.place] if choice else None,
+        model=model,
+        alike=len({(one.generated.count, one.generated.seed) for one in ordered}) == 1,
         within=choice.within if choice else None,
         reason=choice.reason if choice else "",
         quality=ordered[-1].headline_quality,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memshield.audit.report import PRIVATE, REPORT
 from memshield.config import read_yaml
 from memshield.errors import UserError
 from memshield.rundir import RunDir
@@ -295,6 +296,14 @@ def fingerprint(run: RunDir) -> str:
     parts += _stamps(run.samples)
     for folder in _entries(run.path / "audit"):
         parts += _stamps(Path(folder.path))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def audits_fingerprint(run: RunDir) -> str:
+    """Another text where a run's audits, its rounds or its model changed."""
+    parts: list[object] = [_stamp(run.config), _stamp(run.model), _stamp(run.rounds)]
+    for folder in _entries(run.path / "audit"):
+        parts += [folder.name, *(_stamp(Path(folder.path) / name) for name in (REPORT, PRIVATE))]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

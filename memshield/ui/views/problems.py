@@ -54,6 +54,11 @@ def _parts(error: UserError) -> Sequence[UserError]:
     return error.errors if isinstance(error, UserErrors) else [error]
 
 
+def heading_view(title: str, words: str = "") -> str:
+    """What the inputs below it are for."""
+    return render("heading", title=title, words=words)
+
+
 def status_view(words: str) -> str:
     """A line that says how something goes; read out where it changes."""
     return render("status", words=words)

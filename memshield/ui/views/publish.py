@@ -22,6 +22,7 @@ _STEPS: dict[Step, str] = {
     "verifying": "Verify what arrived",
     "tagging": "Tag the commit",
 }
+_STATES = {"done": "done", "outdated": "stopped", "failed": "failed", "died": "failed"}
 _MARKS = {"done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"), "": ("·", "to do")}
 
 
@@ -66,12 +67,14 @@ def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
     if not values:
         return empty_view(*NOT_PUBLISHED)
     state = "died" if died and values.get("state") == "running" else str(values.get("state"))
+    if state == "done" and values.get("outdated") is True:
+        state = "outdated"
     url = str(values.get("url") or "")
     return render(
         "publication",
         state=state,
         title=_TITLES.get(state, "Publishing"),
-        mark={"done": "done", "failed": "failed", "died": "failed"}.get(state, "running"),
+        mark=_STATES.get(state, "running"),
         steps=_steps(state, str(values.get("step"))),
         waiting=values.get("waiting") if state == "running" else None,
         reason=values.get("reason") if state == "failed" else None,
@@ -86,6 +89,7 @@ def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
 
 _TITLES = {
     "done": "Published",
+    "outdated": "Published, but not this model",
     "failed": "Not published",
     "died": "Interrupted: the process that published is gone",
 }
@@ -94,7 +98,7 @@ _TITLES = {
 def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
     """Mark, its meaning, words, and whether it is the current one."""
     names = [name for name in get_args(Step) if name in _STEPS]
-    at = names.index(step) if step in names else len(names) if state == "done" else 0
+    at = names.index(step) if step in names else len(names) if state in ("done", "outdated") else 0
     rows = []
     for place, name in enumerate(names):
         kind = "done" if place < at else ""

@@ -34,18 +34,21 @@ def report_in(folder: Path) -> Report | None:
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
+def readable_in(folder: Path) -> Report | None:
+    """The report in an audit's folder, if it can be read."""
+    try:
+        return report_in(folder)
+    except UserError:  # of another version: the audit's own view says so
+        return None
+
+
 def read_rounds(run: RunDir) -> dict[int, Report]:
     """The audits of rounds that can be read, by round."""
     found = {}
     for folder in (run.path / "audit").glob("round-*"):
         match = re.fullmatch(r"round-(\d{1,9})", folder.name)
-        if match is None:
-            continue
-        try:
-            report = report_in(folder)
-        except UserError:  # of another version: the audit's own view says so
-            continue
-        if report is not None:
+        report = readable_in(folder) if match is not None else None
+        if match is not None and report is not None:
             found[int(match[1])] = report
     return dict(sorted(found.items()))
 
