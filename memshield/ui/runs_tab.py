@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from memshield.audit.report import PRIVATE
 from memshield.errors import UserError
-from memshield.hub.publication import read_publication
-from memshield.hub.publish import Publisher, open_to_publish
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
+from memshield.ui.audit_part import AuditPart
+from memshield.ui.publish_part import PublishPart, publishing_view
 from memshield.ui.server import Server, told
-from memshield.ui.views.at_risk import at_risk_view
-from memshield.ui.views.audit import audit_view, rounds_view
-from memshield.ui.views.card import card_view
 from memshield.ui.views.charts import charts_view, figures_view
 from memshield.ui.views.following import Progress, fingerprint, read_progress
 from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import empty_view, problems_view, status_view
 from memshield.ui.views.progress import progress_view
-from memshield.ui.views.publish import plan_view, publication_view
-from memshield.ui.views.reports import read_audit, read_rounds, report_in
+from memshield.ui.views.reports import read_rounds
 from memshield.ui.views.samples import samples_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _TICK = 1.0
-_ACTIONS = ("stop", "resume", "audit", "delete")
+_ACTIONS = ("stop", "resume", "delete")
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
@@ -44,16 +36,13 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     """
     # A page that was open while the server started anew names a run that the new server has not
     # listed for it; whose it is, is looked up in any case.
-    chosen = gr.Dropdown(
-        [], label="Run", elem_id="run", interactive=True, allow_custom_value=True, filterable=False
-    )
+    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
     seen = gr.State("")
     head = gr.HTML(_NONE, elem_id="state")
     with gr.Row():
         buttons = {
             "stop": gr.Button("Stop", visible=False),
             "resume": gr.Button("Resume", variant="primary", visible=False),
-            "audit": gr.Button("Audit", visible=False),
             "delete": gr.Button("Delete", variant="stop", visible=False),
         }
     with gr.Row(visible=False) as asking:
@@ -63,34 +52,37 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         with gr.Tab("Progress"):
             charts, figures, samples = gr.HTML(), gr.HTML(), gr.HTML()
         with gr.Tab("Audit"):
-            audit, rounds, risk = gr.HTML(), gr.HTML(), gr.HTML()
+            audit = AuditPart(server, chosen)
         with gr.Tab("Publish"):
-            publishing = _Publishing(server, chosen)
+            publishing = PublishPart(server, chosen)
         with gr.Tab("Log"):
             log = gr.HTML()
             command = gr.Code(label="The command, as you would type it", language="shell",
                               interactive=False)  # fmt: skip
-    outputs = [head, *buttons.values(), charts, figures, samples, audit, rounds, risk,
-               publishing.state, log, command, seen]  # fmt: skip
+    outputs = [head, *buttons.values(), charts, figures, samples, publishing.state, log, command,
+               seen]  # fmt: skip
     timer = gr.Timer(_TICK)
 
-    def on_tick(job: str | None, before: str, token: gr.OAuthToken | None) -> list[Any]:
+    def on_tick(
+        job: str | None, before: str, what: Any, budget: Any, beside: Any, offered: Any,
+        audited: str, token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        asked = [what, budget, beside, offered, audited]
         try:
             owner = server.visitor(token).owner
             if not job or owner is None:
                 now = f"nothing {owner}"
-                return _skip(outputs) if now == before else [_NONE, *_blank(outputs), now]
+                return [*_blank(outputs, _NONE, now, before), *audit.blank(now, asked)]
             view = server.jobs.view(owner, job)
             run = server.jobs.folders.run(server.jobs.get(owner, job))
             now = f"{job} {fingerprint(run)} {_states(view)}"
-            if now == before:
-                return _skip(outputs)
-            return [*_shown(server, owner, view, run), now]
+            shown = _skip(outputs)
+            if now != before:
+                shown = [*_shown(server, owner, view, run), now]
+            return [*shown, *audit.update(owner, view, asked)]
         except UserError as error:
             now = f"error {error}"
-            if now == before:
-                return _skip(outputs)
-            return [problems_view(error), *_blank(outputs), now]
+            return [*_blank(outputs, problems_view(error), now, before), *audit.blank(now, asked)]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
         try:
@@ -102,23 +94,26 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         named = [(f"{one.name} · {server.jobs.view_of(one).training.words}", one.id)
                  for one in jobs]  # fmt: skip
         newest = jobs[0].id if jobs else None
-        return gr.Dropdown(named, value=job if job in {one.id for one in jobs} else newest)
+        return gr.Dropdown(named, value=job if job in [one.id for one in jobs] else newest)
 
     page.load(on_load, chosen, chosen, api_visibility="private")
     started.change(on_load, started, chosen, api_visibility="private")
     timer.tick(
-        on_tick, [chosen, seen], outputs, show_progress="hidden", queue=False,
-        api_visibility="private",
+        on_tick, [chosen, seen, *audit.inputs], [*outputs, *audit.outputs],
+        show_progress="hidden", queue=False, api_visibility="private",
     )  # fmt: skip
-    for name, button in {**buttons, "delete": surely}.items():
-        button.click(_action(server, name), chosen, None, api_visibility="private").then(
-            on_load, chosen, chosen, api_visibility="private"
-        )
+    acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
+             for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
+    for one in (*acted, *audit.acted):
+        one.then(on_load, chosen, chosen, api_visibility="private")
     buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")
     gr.on(
         [surely.click, keep.click, chosen.change], lambda: gr.Row(visible=False), None, asking,
         api_visibility="private",
     )  # fmt: skip
+    # What was to be published was another model.
+    chosen.change(lambda: "", None, publishing.preview, api_visibility="private")
+    audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:
@@ -137,9 +132,12 @@ def _skip(outputs: list[Any]) -> list[Any]:
     return [gr.skip()] * len(outputs)
 
 
-def _blank(outputs: list[Any]) -> list[Any]:
-    """Nothing in all but the first and the last output."""
-    return [gr.Button(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
+def _blank(outputs: list[Any], head: str, now: str, before: str) -> list[Any]:
+    """Nothing but a head, where it is not there already."""
+    if now == before:
+        return _skip(outputs)
+    rest = [gr.Button(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
+    return [head, *rest, now]
 
 
 def _states(view: JobView) -> str:
@@ -147,30 +145,18 @@ def _states(view: JobView) -> str:
 
 
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
-    progress = read_progress(run)
-    reports = read_rounds(run)
-    model = run.audit_of(None)
-    report = read_audit(run)
-    budget = server.jobs.config(owner, view.id).memorization_budget
-    beside = report_in(run.path / "audit" / "base")
+    progress, reports = read_progress(run), read_rounds(run)
     head = _head(progress, view)
     for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
         if side.state not in ("none", "done"):
             head += status_view(f"{name}: {side.words}")
-    last = report.target.round if report is not None else None
-    places = (model, run.audit_of(last))
-    private = next((one for one in places if (one / PRIVATE).is_file()), model)
-    died = view.publishing.state == "died"
     return [
         head,
         *(gr.Button(visible=name in view.actions) for name in _ACTIONS),
-        charts_view(progress, reports, budget),
+        charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
         figures_view(progress, reports),
         samples_view(run),
-        audit_view(report, {"base": beside} if beside else None, budget=budget),
-        rounds_view(reports, budget),
-        at_risk_view(private) if report is not None else "",
-        publication_view(read_publication(run), died),
+        publishing_view(run, view),
         log_text_view(server.jobs.log(owner, view.id)),
         view.command,
     ]
@@ -178,77 +164,20 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
 
 def _head(progress: Progress, view: JobView) -> str:
     """How far it is, and what the page knows beyond what the run says of itself."""
-    state = view.training.state
-    if state == "needs_sign_in":
-        return problems_view(UserError("Sign in", view.training.words, view.training.reason or ""))
-    if state == "none":
+    training = view.training
+    if training.state == "needs_sign_in":
+        return problems_view(UserError("Sign in", training.words, training.reason or ""))
+    if training.state == "none":
         return ""
-    head = progress_view(progress, state, view.position)
-    if state in ("died", "failed"):
+    head = progress_view(progress, training.state, view.position)
+    if training.state in ("died", "failed"):
         # The run itself may have had no time to say why.
-        words = view.training.reason
+        words = training.reason
         if words and words != progress.reason:
             head += problems_view(UserError("Training", words), title="What happened")
-        if view.training.last_lines:
-            head += log_text_view("\n".join(view.training.last_lines))
+        if training.last_lines:
+            head += log_text_view("\n".join(training.last_lines))
+    elif training.state in ("preparing", "running") and training.reason:
+        problem = UserError("Training", training.words, training.reason)
+        head += problems_view(problem, title="It may hang")
     return head
-
-
-class _Publishing:
-    """What would be published, and publishing it."""
-
-    def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
-        self._server = server
-        name = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="repository")
-        public = gr.Checkbox(label="Everybody may read it", value=False)
-        license = gr.Textbox(label="License", placeholder="that of the base; or such as apache-2.0")
-        confirm = gr.CheckboxGroup(
-            ["no_audit", "cannot_say", "memorization", "license"],
-            label="Publish in spite of these warnings",
-        )
-        with gr.Row():
-            preview = gr.Button("Preview")
-            publish = gr.Button("Publish", variant="primary")
-        self.state = gr.HTML(elem_id="publication")
-        shown = gr.HTML(elem_id="preview")
-        inputs = [chosen, name, public, license, confirm]
-        preview.click(self._preview, inputs, shown, api_visibility="private")
-        publish.click(self._publish, inputs, shown, api_visibility="private")
-
-    def _preview(
-        self, job: str | None, name: str, public: bool, license: str, confirm: list[str],
-        token: gr.OAuthToken | None,
-    ) -> str:  # fmt: skip
-        place = Path(tempfile.mkdtemp(prefix="memshield-preview-"))
-        try:
-            visitor = self._server.visitor(token)
-            folder = self._server.run_folder(visitor.require_owner(), job or "")
-            run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
-            publisher = Publisher(run, config, token=visitor.token)
-            destination, _ = publisher.preview(place / "published")
-            return plan_view(destination, (), place / "published") + card_view(place / "published")
-        except UserError as error:
-            return plan_view(None, error)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-
-    def _publish(
-        self, job: str | None, name: str, public: bool, license: str, confirm: list[str],
-        token: gr.OAuthToken | None,
-    ) -> str:  # fmt: skip
-        try:
-            owner = self._server.owner(token)
-            changes = _settings(name, public, license, confirm)
-            self._server.jobs.publish(owner, job or "", changes)
-        except UserError as error:
-            return problems_view(error)
-        return status_view("Publishing: how far it is stands above.")
-
-
-def _settings(name: str, public: bool, license: str, confirm: list[str]) -> dict[str, Any]:
-    return {
-        "hub_model_id": name.strip() or None,
-        "hub_private_repo": not public,
-        "hub_license": license.strip() or None,
-        "hub_confirm": confirm or None,
-    }

@@ -166,7 +166,7 @@ class Visit:
         self.problems: list[str] = []
         self._own = tuple(one for one in (url, hub, "data:", "blob:") if one)
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("pageerror", lambda error: self.problems.append(error.stack or str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
         self.page.goto(url)
         self.page.get_by_role("heading", name="MemShield").wait_for()

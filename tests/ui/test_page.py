@@ -152,10 +152,11 @@ def test_a_demo_is_trained_and_audited(browser: Browser, home: Running) -> None:
     visit.press("Start training")
     visit.sees("The model is ready", "#state")
     assert home.state() == "done"
+    visit.tab("Audit")
+    visit.fill("Pictures to generate", "40")
     visit.press("Audit")
     audit = home.runs()[0] / "audit" / "model" / "report.json"
     until(audit.is_file, 240)
-    visit.page.get_by_role("tab", name="Audit", exact=True).click()
     visit.sees("generated pictures")
     visit.shoot("page-audited")
     assert visit.problems == []

@@ -76,7 +76,10 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
         """Words of ada's job that any handler tells who has this token."""
         found = set()
         for number in range(count):
-            for data in ([job, ""], [job], [job, "", True, "", []]):
+            for data in (
+                [job, ""], [job], [job, "", True, "", []], [job, "", ""],
+                [job, "", "model", "", [job], [], ""], [job, "model", "", True, [job]],
+            ):  # fmt: skip
                 asked = {"fn_index": number, "data": data, "oauth_token": token}
                 answer = httpx2.post(
                     f"{space.url}/gradio_api/run/predict", json={**asked, "session_hash": "x"}

@@ -1,0 +1,64 @@
+"""What is typed beside a run, read in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memshield.errors import UserError
+from memshield.ui.typed import share_of, texts_of, whole_of
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("0.02", 0.02), (" 2 % ", 0.02), ("2%", 0.02), ("0,5", 0.5), ("0", 0), ("1", 1), ("100 %", 1),
+     ("", None), ("  ", None), (None, None), (0.25, 0.25), ("1e-3", 0.001)],
+)  # fmt: skip
+def test_a_share(text: Any, share: float | None) -> None:
+    found = share_of(text, "Budget")
+    assert found == (None if share is None else pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a lot", "'a lot' is no number"),
+        ("-0.1", "must be from 0 to 1, is '-0.1'"),
+        ("1.01", "must be from 0 to 1"),
+        ("101 %", "must be from 0 to 1"),
+        ("nan", "must be from 0 to 1"),
+        ("inf", "must be from 0 to 1"),
+        ("%", "is no number"),
+        ([1], "is no number"),
+        ({}, "is no number"),
+        (True, "is no number"),
+        ("9" * 10_000, "must be from 0 to 1, is '9999"),
+    ],
+)
+def test_what_is_no_share(text: Any, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        share_of(text, "Budget")
+    assert words in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_whole_number() -> None:
+    typed: list[tuple[Any, int | None]] = [
+        ("40", 40), (" 40 ", 40), (40, 40), ("-1", -1), ("", None), (None, None)
+    ]  # fmt: skip
+    assert [whole_of(text, "Pictures") for text, _ in typed] == [number for _, number in typed]
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5", "4e2", "four", "\u0664", "--1", "9" * 5000, [], {}, 1.5, True]
+)
+def test_what_is_no_whole_number(text: Any) -> None:
+    with pytest.raises(UserError, match="is no whole number"):
+        whole_of(text, "Pictures")
+
+
+def test_texts() -> None:
+    assert texts_of(["a", "b", "a", 1, None, {}]) == ["a", "b"]
+    odd: list[Any] = [None, "abc", 5, {"a": 1}]
+    assert [texts_of(one) for one in odd] == [[]] * 4
