@@ -36,6 +36,18 @@ class Commands:
             *("-m", "memshield.train", "--config", str(settings)),
         ]
 
+    def measure(self, settings: Path, output: Path) -> list[str]:
+        """Take a few steps of a training, and tell its time and memory.
+
+        Args:
+            settings: the config file.
+            output: JSON file of what was found.
+        """
+        return [
+            *(sys.executable, "-m", "memshield", "plan", "--config", str(settings)),
+            *("--measure", "--output", str(output)),
+        ]
+
     def audit(
         self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]
     ) -> list[str]:
