@@ -89,7 +89,8 @@ def train_tab(server: Server) -> gr.State:
         choices = _choices(values, fields)
         rows = None
         if values[3]:
-            folder = find_upload(server.place.root, visitor.require_owner(), values[3])
+            home = server.jobs.folders.uploads(visitor.require_owner())
+            folder = find_upload(home, values[3])
             choices = _with_upload(choices, folder)
             rows = sum(1 for path in folder.iterdir() if not path.name.startswith("metadata."))
         return plan(choices, server.machine, visitor.token, rows), choices
@@ -128,8 +129,8 @@ def train_tab(server: Server) -> gr.State:
         if not paths:
             return "", ""
         try:
-            folder = accept_upload([Path(path) for path in paths], server.place.root,
-                                   server.owner(token))  # fmt: skip
+            home = server.jobs.folders.uploads(server.owner(token))
+            folder = accept_upload([Path(path) for path in paths], home)
         except UserError as error:
             return "", problems_view(error, LABELS)
         return folder.name, status_view(f"{len(list(folder.iterdir()))} files taken.")
