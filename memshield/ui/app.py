@@ -20,7 +20,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         place = find_place()
-        from memshield.ui.look import CSS, theme
+        from memshield.ui.look import CSS, HEAD, theme
         from memshield.ui.page import build
         from memshield.ui.server import Server
 
@@ -38,6 +38,7 @@ def main() -> None:
             server_port=int(os.environ.get("GRADIO_SERVER_PORT") or PORT),
             theme=theme(),
             css=CSS,
+            head=HEAD,
             footer_links=["api"],
             run_history=False,
             show_error=False,

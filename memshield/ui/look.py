@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from memshield.ui.views.style import CSS as VIEWS
+from memshield.ui.views.style import SCRIPT
 
 COLUMN = """
 .gradio-container { max-width: 56rem !important; margin: 0 auto !important; }
@@ -15,11 +16,18 @@ COLUMN = """
 .gradio-container .block { min-width: 0 !important; }
 .gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
 .gradio-container .ms table { border-top: 0; border-bottom: 0; }
+.gradio-container .ms-slot:not(:has(.ms)):not(:has(.wrap:not(.hide))) { display: none; }
+.gradio-container .ms-field:not(:has(input, textarea, button)):not(:has(.ms)) { display: none; }
+.gradio-container .ms-search { align-self: center; }
+.gradio-container .ms-field { gap: 0.25rem; }
+.gradio-container .ms-list .wrap { flex-direction: column; gap: 0.25rem; max-height: 18rem;
+  overflow-y: auto; flex-wrap: nowrap; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }
 """
 CSS = VIEWS + COLUMN
+HEAD = f"<script>{SCRIPT}</script>"
 
 
 def theme() -> gr.themes.Base:

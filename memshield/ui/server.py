@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
@@ -11,6 +12,8 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
+from memshield.ui.setup.asked_prices import AskedPrices
+from memshield.ui.setup.flavours import flavour_of
 from memshield.ui.setup.hardware import Machine, this_machine
 from memshield.ui.visitor import Visitor, Visitors
 
@@ -27,18 +30,25 @@ class Server:
         jobs: of everybody.
         visitors: tells who is asking.
         machine: that trains.
+        flavour: the Hub's name of its hardware; None at home, or where it is not known.
+        prices: of such hardware.
     """
 
     place: Place
     jobs: Jobs
     visitors: Visitors
     machine: Machine
+    flavour: str | None = None
+    prices: AskedPrices = field(default_factory=AskedPrices)
 
     @classmethod
     def open(cls, place: Place) -> Server:
         """Open the store and find out what the machine has."""
         place.root.mkdir(parents=True, exist_ok=True)
-        return cls(place, Jobs(place.root), Visitors(place.on_space), this_machine())
+        machine = this_machine()
+        said = os.environ.get("CPU_CORES", "")
+        flavour = flavour_of(machine, said) if place.on_space else None
+        return cls(place, Jobs(place.root), Visitors(place.on_space), machine, flavour)
 
     def visitor(self, token: gr.OAuthToken | None) -> Visitor:
         """Who is asking; the token of an owner is kept for what the owner's jobs need.

@@ -103,27 +103,27 @@ def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Runni
 @pytest.mark.browser
 def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> None:
     visit = Visit(browser, home.url)
-    for label, bad, words in (
-        ("Epochs", "0", "Epochs: input should be greater"),
-        ("Epochs", "-3", "Epochs: input should be greater"),
-        ("Shards", "9999", "Shards: "),
-        ("Memorization budget", "5", "Memorization budget: input should be less"),
-        ("Publish as", "../x", "Sign in: "),
+    for label, bad, words, place in (
+        ("Epochs", "0", "input should be greater", "#problem-epochs"),
+        ("Epochs", "-3", "input should be greater", "#problem-epochs"),
+        ("Shards", "9999", "pictures", "#problem-shards"),
+        ("Memorization budget", "5", "input should be less", "#problem-budget"),
+        ("Publish as", "../x", "Set HF_TOKEN", "#problems"),
     ):
         before = visit.value(label)
         visit.fill(label, bad)
         visit.press("Start training")
-        visit.sees(words, "#problems")
+        visit.sees(words, place)
         visit.fill(label, before)
     visit.open_advanced()
     visit.fill("learning rate", "a lot")
     visit.press("Start training")
-    visit.sees("learning_rate", "#problems")
+    visit.sees("got 'a lot'", "#problem-learning_rate")
     visit.fill("learning rate", "")
-    visit.page.get_by_label("Stable Diffusion, LoRA").check()
+    visit.page.get_by_label("A model from the Hub").check()
     visit.fill("Model", "../etc/passwd")
     visit.press("Start training")
-    visit.sees("Model: ", "#problems")
+    visit.sees("is no id on the Hub", "#problem-model")
     visit.shoot("page-problems")
     assert list(home.data.glob("jobs/*")) == []
     assert visit.problems == []
@@ -206,12 +206,20 @@ def test_a_script_asks_by_name(home: Running) -> None:
         client.predict({**choices, "epochs": 0}, api_name="/submit")
     with pytest.raises(AppError, match="is no choice"):
         client.predict({"output_dir": "/"}, api_name="/submit")
+    for name in ("epochs", "strength", "model", "hub_model_id", "recipe"):
+        with pytest.raises(AppError, match=name):
+            client.predict({**choices, name: {"a": [1]}}, api_name="/submit")
+    with pytest.raises(AppError, match="no mapping"):
+        client.predict(["demo"], api_name="/plan")
+    with pytest.raises(AppError, match="no text"):
+        client.predict({"a": 1}, api_name="/search")
+    assert "Traceback" not in home.said
     assert list(home.data.glob("jobs/*")) == []
     job = client.predict(choices, api_name="/submit")
     until(
         lambda: client.predict(job, api_name="/status")["training"]["state"] in ("running", "done")
     )
-    for wrong in ("x" * 22, "../../etc", ""):
+    for wrong in ("x" * 22, "../../etc", "", {"a": 1}):
         with pytest.raises(AppError, match="there is no job"):
             client.predict(wrong, api_name="/status")
         with pytest.raises(AppError, match="there is no job"):

@@ -75,7 +75,7 @@ def test_loose_pictures_with_captions(tmp_path: Path) -> None:
     assert len(source) == 2
     assert sorted(source.captions() or ()) == ["a, b", "größer"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert folder.parent.parent == tmp_path / "uploads"
+    assert folder.parent == tmp_path / "ada"
     assert all(file.exists() for file in files), "the page deletes its own temporary files"
 
 
