@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
 from memshield.ui.server import Server
 from memshield.ui.setup.advanced import advanced_fields
+from memshield.ui.setup.asked_prices import AskedPrices
 from memshield.ui.setup.hardware import Machine
 from memshield.ui.setup.recipes import recipes
+from memshield.ui.train import measuring
+from memshield.ui.train.choose_model import look_at
 from memshield.ui.train.fields import Fields
 from memshield.ui.train.kinds import BASIC, about, defaults, moved, recipe_of, strength_info
 from memshield.ui.train.outcome import Checked, check
 from memshield.ui.train.settings import advanced_settings, basic_settings
 from memshield.ui.views.forecast import forecast_view
 from memshield.ui.visitor import Visitors
-from tests.ui.setup.repos import pictures
+from tests.hub_server import HubServer
+from tests.hub_server.in_process import connect
+from tests.ui.setup.repos import PIXELS, TEXT, model, pictures
 from tests.ui.views.markup import text_of
 
 MACHINE = Machine((), 2, 8 * 10**9)
@@ -135,6 +142,10 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
     refused = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
     assert "there is no 'folder'" in wrong(refused)["where"]
     assert refused.plan is not None and "train_data_dir" not in refused.plan.values
+    # Nor is it told whether there is such a folder.
+    sent["folder"] = str(tmp_path / "none")
+    missing = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
+    assert wrong(missing) == wrong(refused)
     space.jobs.close()
 
 
@@ -167,3 +178,60 @@ def test_every_input_has_a_place_for_its_problems() -> None:
         advanced_settings(fields, "demo")
     assert set(fields.slots) == set(fields.inputs) == set(fields.labels)
     assert set(fields.inputs) > {field.name for field in advanced_fields(recipes()["demo"])}
+
+
+def test_a_model_that_nobody_looked_at_brings_its_settings(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HubServer() as hub:
+        hub.add_repo("model", "ada/ddpm", model(tmp_path / "ddpm", PIXELS))
+        hub.add_repo("model", "ada/sd", model(tmp_path / "sd", TEXT))
+        connect(monkeypatch, hub.endpoint)
+        sent = values(kind="hub", model="ada/ddpm")
+        found = check(server, sent, "sd_lora", "", None)
+        assert "press again" in wrong(found)["model"]
+        again = check(server, sent, found.recipe, "", None)
+        assert found.recipe == "pixels" and set(wrong(again)) == {"dataset"}
+        about, problem, seen, recipe = look_at("ada/sd", "scratch", None)
+        assert "StableDiffusionPipeline" in about and (seen, recipe) == ("", "pixels_from_scratch")
+        assert "without prompts" in problem
+        assert look_at("ada/sd", "hub", None)[1:] == ["", "ada/sd", "sd_lora"]
+
+
+def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
+    asked = []
+
+    def ask() -> dict[str, float]:
+        asked.append(1)
+        return {"t4-small": 0.4}
+
+    at_home = replace(server, prices=AskedPrices(ask))
+    found = demo(at_home)
+    assert found.plan is not None and found.plan.here is not None
+    assert (found.plan.here.dollars, asked) == (None, [])
+    on_space = replace(at_home, flavour="t4-small")
+    found = demo(on_space)
+    assert found.plan is not None and found.plan.here is not None
+    assert found.plan.here.dollars is not None and asked == [1]
+    assert "price" in text_of(forecast_view(found.plan))
+
+
+def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
+    made = demo(server).plan
+    assert made is not None and made.here is not None
+    assert not measuring.look(server, made, None).busy
+    measuring.begin(server, made, None)
+    how = measuring.look(server, made, None)
+    assert how.busy and "Measuring: waiting" in text_of(how.said)
+    with pytest.raises(UserError, match="one of yours waits already"):
+        measuring.begin(server, made, None)
+    measuring.stop(server, None)
+    how = measuring.look(server, made, None)
+    assert not how.busy and how.plan is None and "taken out" in text_of(how.said)
+    assert server.jobs.list("") == []
+    said = '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}}'
+    measured = made.measured(said, 10**10)
+    assert measured.here is not None and measured.here.measured
+    assert "were measured on this machine" in text_of(forecast_view(measured))
+    with pytest.raises(UserError, match="Measure again"):
+        made.measured("", None)

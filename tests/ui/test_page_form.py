@@ -167,6 +167,7 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     page.get_by_role("button", name="All other settings").click()
     visit.press("See what will happen")
     visit.sees("a lot", "#problem-learning_rate")
+    visit.shoot("form-advanced")
 
 
 def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: Path) -> None:
@@ -207,6 +208,7 @@ def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
     visit.sees("1 pair of training pictures", "#folder-pairs")
 
 
+@pytest.mark.slow
 def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running) -> None:
     visit.fill("Memorization budget", "")
     visit.press("See what will happen")

@@ -70,12 +70,13 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
     """The handlers of the page by their number, and files by their path."""
     ada = client(space, TOKEN)
     job = ada.predict(TINY, api_name="/submit")
-    count = len(httpx2.get(f"{space.url}/config").json()["dependencies"])
+    handlers = httpx2.get(f"{space.url}/config").json()["dependencies"]
+    numbers = [one["id"] for one in handlers if one["backend_fn"]]
 
     def told(token: str) -> set[str]:
         """Words of ada's job that any handler tells who has this token."""
         found = set()
-        for number in range(count):
+        for number in numbers:
             for data in ([job, ""], [job], [job, "", True, "", []]):
                 asked = {"fn_index": number, "data": data, "oauth_token": token}
                 answer = httpx2.post(
@@ -120,3 +121,9 @@ def test_it_does_not_start_where_sign_in_would_be_mocked(tmp_path: Path) -> None
     assert child.returncode == 1
     assert "sign-in would be mocked" in child.stderr
     assert "Traceback" not in child.stderr
+
+
+def test_no_folder_of_the_server_can_be_named(space: Running, hub: HubServer) -> None:
+    config = httpx2.get(f"{space.url}/config").text
+    assert "Pictures that you upload" in config
+    assert "A folder on this computer" not in config and "folder-path" not in config
