@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import huggingface_hub
 import pytest
 
+from memshield.hub.pull import pull
 from tests.hub.conftest import BOBS, CARD, TOKEN, fill
 from tests.hub_server import HubServer
+from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, sd_pipeline
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
 from tests.ui.test_page import LONG, tiny
@@ -24,8 +27,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     base = sd_pipeline(folder / "sd")
     (base / "README.md").write_text(CARD.format(licence="mit"))
     captions = [f"a very secret caption number {i}" for i in range(200)]
+    pictures = image_folder(folder / "set", 200, captions=captions)
+    # The Hub itself says so of every set in which it finds pictures.
+    (pictures / "README.md").write_text("---\nlicense: mit\ntags: [modality:image]\n---\n")
     with HubServer() as server:
-        fill(server, base, image_folder(folder / "set", 200, captions=captions))
+        fill(server, base, pictures)
         server.add_user("operator", OPERATORS)
         server.add_oauth_client("app", "of-the-app")
         yield server
@@ -76,3 +82,96 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     assert len(cookies) == 3
     for token in (TOKEN, BOBS, OPERATORS):
         assert token not in space.said
+
+
+def small(visit: Visit) -> None:
+    """Make a LoRA of the tiny model a matter of seconds."""
+    for label, value in (("Epochs", "1"), ("Rounds", "2"), ("Shards", "2")):
+        visit.fill(label, value)
+    visit.fill("Memorization budget", "")
+    visit.open_advanced()
+    for label, value in (
+        ("max train samples", "160"),
+        ("held out fraction", "0.4"),
+        ("max train steps", "8"),
+        ("train batch size", "4"),
+        ("num validation images", "0"),
+        ("audit num images", "20"),
+    ):
+        visit.fill(label, value)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_from_sign_in_to_a_published_model(
+    browser: Browser, space: Running, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = Visit(browser, space.url, hub.endpoint)
+    visit.sign_in("ada")
+    visit.page.get_by_label("Stable Diffusion, LoRA").check()
+    visit.fill("Model", "tiny-sd")
+    visit.press("Search models")
+    visit.page.get_by_label("lab/tiny-sd").check()
+    visit.sees("StableDiffusionPipeline")
+    visit.fill("Dataset", "pictures")
+    visit.press("Search datasets")
+    visit.page.get_by_label("ada/pictures").check()
+    visit.sees("a very secret caption")
+    small(visit)
+    visit.shoot("space-new-training")
+    visit.press("Start training")
+
+    # Closed in the middle, opened again: nothing depends on the window.
+    visit.sees("Preparing", "#state")
+    visit.page.reload()
+    visit.tab("Runs")
+    visit.sees("The model is ready", "#state", 240)
+    visit.press("Audit")
+    (run,) = space.runs()
+    until((run / "audit" / "model" / "report.json").is_file, 240)
+    visit.close()
+    visit = Visit(browser, space.url, hub.endpoint)
+    visit.sign_in("ada")
+    visit.tab("Runs")
+    visit.tab("Audit")
+    visit.sees("generated pictures")
+    visit.shoot("space-audit")
+
+    visit.tab("Publish")
+    visit.fill("Repository", "bob/mine")
+    visit.press("Preview")
+    visit.sees("bob", "#preview")
+    assert not hub.exists("model", "bob/mine")
+    visit.fill("Repository", "ada/mine")
+    visit.press("Preview")
+    visit.sees("memshield.json", "#preview")
+    visit.shoot("space-preview")
+    for warning in ("no_audit", "cannot_say", "memorization"):
+        visit.page.get_by_role("checkbox", name=warning, exact=True).check()
+    visit.press("Publish")
+    until(lambda: hub.exists("model", "ada/mine") and hub.tags("model", "ada/mine"), 120)
+    visit.sees("ada/mine", "#publication")
+    visit.shoot("space-published")
+    assert hub.is_private("model", "ada/mine")
+
+    visit.tab("Use a model")
+    visit.fill("Published model", "ada/mine")
+    visit.press("Verify")
+    visit.sees("This model is what it claims to be", "#checks")
+    visit.shoot("space-verified")
+    assert visit.problems == []
+    visit.close()
+
+    other = Visit(browser, space.url, hub.endpoint)
+    other.sign_in("bob")
+    other.tab("Use a model")
+    other.fill("Published model", "ada/mine")
+    other.press("Verify")
+    other.sees("Published model: ", "#checks")
+    other.close()
+
+    connect(monkeypatch, hub.endpoint)
+    # A client of diffusers' own keeps the endpoint of its import.
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.endpoint)
+    pipeline = pull("ada/mine", token=TOKEN)
+    assert len(pipeline("a cat", num_inference_steps=2).images) == 1
