@@ -72,8 +72,10 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             publishing = _Publishing(server, chosen)
         with gr.Tab("Log"):
             log = gr.HTML()
-            command = gr.Code(label="The command, as you would type it", language="shell",
-                              interactive=False)  # fmt: skip
+            # No language: gradio's colours for it cannot be read on white.
+            command = gr.Code(
+                label="The command, as you would type it", language=None, interactive=False
+            )
     outputs = [head, *buttons.values(), charts, figures, samples, audit, rounds, risk,
                publishing.state, log, command, seen]  # fmt: skip
     timer = gr.Timer(_TICK)

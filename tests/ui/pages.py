@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 import psutil
@@ -187,9 +187,16 @@ class Visit:
         problems: errors on the console and requests to anywhere but the server.
     """
 
-    def __init__(self, browser: Browser, url: str, hub: str = "") -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        hub: str = "",
+        colours: Literal["light", "dark"] = "light",
+        width: int = 1200,
+    ) -> None:
         self._context = browser.new_context(
-            viewport={"width": 1200, "height": 900}, reduced_motion="reduce"
+            viewport={"width": width, "height": 900}, reduced_motion="reduce", color_scheme=colours
         )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE * 1000)
@@ -261,5 +268,6 @@ class Visit:
 
     def open_advanced(self) -> None:
         """Show all other settings."""
-        self.page.get_by_role("button", name="All other settings").click()
+        if not self.page.get_by_label("max train steps").is_visible():
+            self.page.get_by_role("button", name="All other settings").click()
         self.page.get_by_label("max train steps").wait_for()
