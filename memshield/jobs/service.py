@@ -311,12 +311,16 @@ class Jobs:
         Raises:
             UserError: the owner has no such job.
         """
-        job = self.get(owner, id)
-        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
-        if not begun:
-            return ""
-        found = logs.tail(self.folders.log(id, begun[-1].number), lines)
-        return self.tokens.hide("\n".join(found))
+        path = self._printed(self.get(owner, id))
+        return "" if path is None else self.tokens.hide("\n".join(logs.tail(path, lines)))
+
+    def log_size(self, job: Job) -> int:
+        """Bytes that the newest task of a job printed: whether `log` has more to say."""
+        path = self._printed(job)
+        try:
+            return 0 if path is None else path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def file(self, owner: str, id: str, name: str) -> Path:
         """A file of a job's run directory, by its name there.
@@ -327,6 +331,10 @@ class Jobs:
         return self.folders.file(self.get(owner, id), name)
 
     # Parts
+
+    def _printed(self, job: Job) -> Path | None:
+        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
+        return self.folders.log(job.id, begun[-1].number) if begun else None
 
     def _run(self, owner: str, id: str) -> RunDir:
         return self.folders.run(self.get(owner, id))

@@ -30,6 +30,8 @@ def main() -> None:
     guard_logging()
     server.jobs.scheduler.run()
     page = build(server)
+    # On a Space, gradio's front end would fetch Google's fonts and ask the Hub for a header.
+    page.space_id = None
     # Of every interface only in a container, whose address nobody else can know.
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if place.on_space else "127.0.0.1")
     try:

@@ -16,6 +16,7 @@ from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
+from memshield.ui.sending import MadeOnce, only_new
 from memshield.ui.server import Server, told
 from memshield.ui.views.at_risk import at_risk_view
 from memshield.ui.views.audit import audit_view, rounds_view
@@ -32,6 +33,9 @@ from memshield.ui.views.samples import samples_view
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _TICK = 1.0
 _ACTIONS = ("stop", "resume", "audit", "delete")
+Seen = tuple[str, list[str]]
+"""What all that a tab shows follows from, and a digest of every output."""
+_NOTHING: Seen = ("", [])
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
@@ -47,7 +51,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     chosen = gr.Dropdown(
         [], label="Run", elem_id="run", interactive=True, allow_custom_value=True, filterable=False
     )
-    seen = gr.State("")
+    seen = gr.State(_NOTHING)
     head = gr.HTML(_NONE, elem_id="state")
     with gr.Row():
         buttons = {
@@ -68,29 +72,27 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             publishing = _Publishing(server, chosen)
         with gr.Tab("Log"):
             log = gr.HTML()
-            command = gr.Code(label="The command, as you would type it", language="shell",
-                              interactive=False)  # fmt: skip
+            # No language: gradio's colours for it cannot be read on white.
+            command = gr.Code(
+                label="The command, as you would type it", language=None, interactive=False
+            )
     outputs = [head, *buttons.values(), charts, figures, samples, audit, rounds, risk,
                publishing.state, log, command, seen]  # fmt: skip
     timer = gr.Timer(_TICK)
 
-    def on_tick(job: str | None, before: str, token: gr.OAuthToken | None) -> list[Any]:
+    made = MadeOnce()
+
+    def on_tick(job: str | None, before: Seen | None, token: gr.OAuthToken | None) -> list[Any]:
+        before = before or _NOTHING
         try:
-            owner = server.visitor(token).owner
-            if not job or owner is None:
-                now = f"nothing {owner}"
-                return _skip(outputs) if now == before else [_NONE, *_blank(outputs), now]
-            view = server.jobs.view(owner, job)
-            run = server.jobs.folders.run(server.jobs.get(owner, job))
-            now = f"{job} {fingerprint(run)} {_states(view)}"
-            if now == before:
-                return _skip(outputs)
-            return [*_shown(server, owner, view, run), now]
+            now, make = _looked(server, server.visitor(token).owner, job, outputs)
         except UserError as error:
-            now = f"error {error}"
-            if now == before:
-                return _skip(outputs)
-            return [problems_view(error), *_blank(outputs), now]
+            words = problems_view(error)
+            now, make = f"error {words}", lambda: [words, *_blank(outputs)]
+        if now == before[0]:
+            return [gr.skip()] * len(outputs)
+        new, sent = only_new(made.get(now, make), before[1])
+        return [*new, (now, sent)]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
         try:
@@ -133,13 +135,26 @@ def _action(server: Server, name: str) -> Callable[..., None]:
     return act
 
 
-def _skip(outputs: list[Any]) -> list[Any]:
-    return [gr.skip()] * len(outputs)
+def _looked(
+    server: Server, owner: str | None, job: str | None, outputs: list[Any]
+) -> tuple[str, Callable[[], list[Any]]]:
+    """What all that is shown follows from, and how it is made.
+
+    Raises:
+        UserError: the owner has no such job, or something of it cannot be read.
+    """
+    if not job or owner is None:
+        return "nothing", lambda: [_NONE, *_blank(outputs)]
+    found = server.jobs.get(owner, job)
+    view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
+    # The id is nobody else's: what is made for its owner is never another's to see.
+    now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
+    return now, lambda: _shown(server, owner, view, run)
 
 
 def _blank(outputs: list[Any]) -> list[Any]:
     """Nothing in all but the first and the last output."""
-    return [gr.Button(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
+    return [gr.update(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
 
 
 def _states(view: JobView) -> str:
@@ -163,7 +178,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     died = view.publishing.state == "died"
     return [
         head,
-        *(gr.Button(visible=name in view.actions) for name in _ACTIONS),
+        *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         charts_view(progress, reports, budget),
         figures_view(progress, reports),
         samples_view(run),

@@ -17,8 +17,10 @@ from memshield.ui.setup.flavours import flavour_of
 from memshield.ui.setup.hardware import Machine, this_machine
 from memshield.ui.visitor import Visitor, Visitors
 
-TOKEN_SECONDS = 3600.0
-"""A token is kept for jobs that wait for this long after its owner was last seen."""
+KEPT_SECONDS = 3600.0
+"""A token is kept for jobs that wait at least this long after its owner was last seen."""
+LONGEST_SECONDS = 86_400.0
+"""And while the sign-in is good, but not longer than this."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Server:
         visitor = self.visitors.of(token.token if token is not None else None)
         if visitor.owner and isinstance(visitor.token, str):
             knew = self.jobs.tokens.of(visitor.owner) is not None
-            self.jobs.tokens.keep(visitor.owner, visitor.token, time.time() + TOKEN_SECONDS)
+            # Whoever waits in the queue behind a long training may have closed the page.
+            now, good_until = time.time(), (token.expires_at or 0) if token is not None else 0
+            until = min(max(good_until, now + KEPT_SECONDS), now + LONGEST_SECONDS)
+            self.jobs.tokens.keep(visitor.owner, visitor.token, until)
             if not knew:
                 self.jobs.scheduler.wake()  # what waits for it may start now
         return visitor

@@ -29,6 +29,7 @@ PLACES = {
     "upload": "Pictures that you upload",
     "folder": "A folder on this computer",
 }
+NO_FILE = "# It stands here once the form has been looked at and can be read."
 _TICK = 1.0
 
 
@@ -131,7 +132,8 @@ class _Outcome:
         state = gr.HTML(elem_id="measuring", elem_classes=["ms-slot"])
         numbers = gr.HTML(elem_id="plan", elem_classes=["ms-slot"])
         with gr.Accordion("The settings as a file, to run anywhere", open=False):
-            yaml = gr.Code(language="yaml", label="config.yaml", interactive=False)
+            # No language: gradio's colours for it cannot be read on white.
+            yaml = gr.Code(NO_FILE, language=None, label="config.yaml", interactive=False)
             gr.Markdown("`accelerate launch -m memshield.train --config config.yaml`")
         timer = gr.Timer(_TICK, active=False)
         shown = [summary, numbers, yaml, self._made, recipe, more, fields.inputs["confirm"],
@@ -163,15 +165,15 @@ class _Outcome:
     def _told(self, found: Checked | UserError, *more: UserError) -> list[Any]:
         """What all outputs of a check show."""
         if isinstance(found, UserError):
-            return [self._fields.summary([found]), "", "", None, gr.skip(), gr.skip(), gr.skip(),
-                    *self._fields.shown([])]  # fmt: skip
+            nothing = ["", NO_FILE, None, *[gr.skip()] * 3]
+            return [self._fields.summary([found]), *nothing, *self._fields.shown([])]
         errors = [*found.errors, *UserErrors(list(more)).errors]
         made = found.plan
         wrong = {error.field for error in errors}
         return [
             self._fields.summary(errors),
             forecast_view(made) if made is not None else "",
-            made.yaml if made is not None else "",
+            (made.yaml if made is not None else "") or NO_FILE,
             made,
             found.recipe,
             gr.Accordion(open=True) if wrong & self._advanced else gr.skip(),

@@ -34,10 +34,14 @@ class Fields:
 
     @contextmanager
     def place(self, name: str, label: str, **look: Any) -> Iterator[None]:
-        """Lay a field out: what is made inside, and its problems below it."""
-        with gr.Column(
-            elem_id=f"field-{name}", elem_classes=["ms-field"], min_width=140, **look
-        ):  # fmt: skip
+        """Lay a field out: what is made inside, and its problems below it.
+
+        Args:
+            name, label: of the field.
+            look: of the column that it stands in.
+        """
+        look = {"min_width": 140, **look}
+        with gr.Column(elem_id=f"field-{name}", elem_classes=["ms-field"], **look):
             yield
             self.slots[name] = gr.HTML("", elem_id=f"problem-{name}", elem_classes=["ms-slot"])
         self.labels[name] = label

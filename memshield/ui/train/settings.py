@@ -14,6 +14,8 @@ from memshield.ui.train.fields import Fields
 from memshield.ui.train.kinds import BASIC, defaults, strength_info
 from memshield.ui.views.strength import strength_view
 
+RECOMMENDED = "as recommended"
+
 
 def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     """Lay the simple settings out.
@@ -66,9 +68,10 @@ def advanced_settings(fields: Fields, recipe: RecipeName) -> list[str]:
     listed = advanced_fields(recipes()[recipe])
     for group in dict.fromkeys(field.group for field in listed):
         gr.Markdown(f"**{group}**")
-        for field in (one for one in listed if one.group == group):
-            label = field.name.replace("_", " ")
-            fields.add(field.name, label, partial(_input, field, label))
+        with gr.Row():
+            for field in (one for one in listed if one.group == group):
+                label = field.name.replace("_", " ")
+                fields.add(field.name, label, partial(_input, field, label), min_width=300)
     return [field.name for field in listed]
 
 
@@ -76,8 +79,9 @@ def _input(field: Field, label: str) -> Any:
     info = field.description
     if field.kind in ("bool", "choice"):
         options = field.options or ("true", "false")
-        return gr.Dropdown(["", *options], value="", label=label, info=info)
+        choices = [(RECOMMENDED, ""), *((one, one) for one in options)]
+        return gr.Dropdown(choices, value="", label=label, info=info)
     return gr.Textbox(
-        value="", placeholder="as recommended", label=label, info=info,
+        value="", placeholder=RECOMMENDED, label=label, info=info,
         lines=3 if field.kind == "list" else 1, max_length=None if field.kind == "list" else 2000,
     )  # fmt: skip
