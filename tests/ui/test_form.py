@@ -19,10 +19,10 @@ from memshield.ui.setup.asked_prices import AskedPrices
 from memshield.ui.setup.hardware import Machine
 from memshield.ui.setup.recipes import recipes
 from memshield.ui.train import measuring
+from memshield.ui.train.checked import Checked, check
 from memshield.ui.train.choose_model import look_at
 from memshield.ui.train.fields import Fields
 from memshield.ui.train.kinds import BASIC, about, defaults, moved, recipe_of, strength_info
-from memshield.ui.train.outcome import Checked, check
 from memshield.ui.train.settings import advanced_settings, basic_settings
 from memshield.ui.views.forecast import forecast_view
 from memshield.ui.visitor import Visitors
@@ -219,14 +219,14 @@ def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
 def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     made = demo(server).plan
     assert made is not None and made.here is not None
-    assert not measuring.look(server, made, None).busy
+    assert not measuring.look(server, made, made, None).busy
     measuring.begin(server, made, None)
-    how = measuring.look(server, made, None)
+    how = measuring.look(server, made, made, None)
     assert how.busy and "Measuring: waiting" in text_of(how.said)
     with pytest.raises(UserError, match="one of yours waits already"):
         measuring.begin(server, made, None)
     measuring.stop(server, None)
-    how = measuring.look(server, made, None)
+    how = measuring.look(server, made, made, None)
     assert not how.busy and how.plan is None and "taken out" in text_of(how.said)
     assert server.jobs.list("") == []
     said = '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}}'

@@ -222,6 +222,13 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
     assert not visit.text("#measuring").strip()
     assert home.runs() == []
     visit.shoot("form-measured")
+    # What was measured is not taken for what the form has become.
+    visit.press("Measure on this machine")
+    visit.sees("Measuring:", "#measuring")
+    visit.fill("Epochs", "20")
+    visit.press("See what will happen")
+    visit.sees("the form has changed since", "#measuring")
+    visit.sees("a rough estimate", "#plan")
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -10,7 +10,7 @@ import pytest
 from memshield.errors import UserError
 from memshield.ui.server import Server
 from memshield.ui.setup.uploads import accept_upload
-from memshield.ui.train.outcome import check, submit
+from memshield.ui.train.checked import check, submit
 from memshield.ui.train.own_pictures import uploaded
 from tests.ui.pages import end_tasks, until
 from tests.ui.setup.repos import pictures

@@ -18,6 +18,7 @@ from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import problems_view, status_view
 
 KIND: Final = "measure"
+_CHANGED = "It was measured, but the form has changed since. Measure again."
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ def begin(server: Server, made: Plan, token: gr.OAuthToken | None) -> None:
     server.jobs.errands.measure(server.owner(token), values, needs_token=made.needs_token)
 
 
-def look(server: Server, made: Plan | None, token: gr.OAuthToken | None) -> Measurement:
+def look(
+    server: Server, under: Plan | None, shown: Plan | None, token: gr.OAuthToken | None
+) -> Measurement:
     """How a visitor's measuring goes.
 
     Args:
         server: see there.
-        made: what is measured; None where that is not known any more.
+        under: what is measured; None where that is not known any more.
+        shown: what the form was the last time that it was looked at.
         token: of the visitor.
 
     Raises:
@@ -62,10 +66,12 @@ def look(server: Server, made: Plan | None, token: gr.OAuthToken | None) -> Meas
     how = errand.progress
     if errand.busy:
         return Measurement(status_view(f"Measuring: {how.words.lower()}"), True)
-    if how.state == "done" and made is not None:
+    if how.state == "done" and under is not None:
+        if shown is None or shown.values != under.values:
+            return Measurement(status_view(_CHANGED), False)
         hardware = hardware_of(server.machine)
         there = hardware.memory_bytes if hardware is not None else None
-        return Measurement("", False, made.measured(_written(errand.results / PLAN), there))
+        return Measurement("", False, under.measured(_written(errand.results / PLAN), there))
     if how.state in ("stopped", "done"):
         return Measurement(status_view(f"Measuring: {how.words.lower()}"), False)
     reason = how.reason or "it ended without a word"
