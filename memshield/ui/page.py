@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from memshield import __version__
+from memshield.errors import UserError
 from memshield.ui.api import add_api
 from memshield.ui.runs_tab import runs_tab
 from memshield.ui.server import Server
@@ -38,6 +41,17 @@ def build(server: Server) -> gr.Blocks:
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):
                 use_tab(server)
+
+        def where(token: gr.OAuthToken | None) -> Any:
+            """Whoever has something under way sees it first; gradio reloads tabs of an old server."""
+            try:
+                owner = server.visitor(token).owner
+            except UserError:  # the runs say so
+                return gr.skip()
+            busy = owner is not None and any(job.current for job in server.jobs.list(owner))
+            return gr.Tabs(selected="runs") if busy else gr.skip()
+
+        page.load(where, None, tabs, api_visibility="private")
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )

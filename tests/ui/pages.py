@@ -255,6 +255,11 @@ class Visit:
         """What a part of the page says."""
         return self.page.locator(within).inner_text()
 
+    def progress(self) -> int:
+        """The step that is shown of the chosen run; 0 where none is."""
+        bars = self.page.locator("#state [role=progressbar]").all()
+        return int(bars[0].get_attribute("aria-valuenow") or 0) if bars else 0
+
     def shoot(self, name: str) -> None:
         """Keep a screenshot where MEMSHIELD_SCREENSHOTS names a folder."""
         folder = os.environ.get("MEMSHIELD_SCREENSHOTS")

@@ -173,19 +173,26 @@ def test_a_killed_server_leaves_the_training_and_finds_it_again(
         tiny(visit, LONG)
         visit.press("Start training")
         until(lambda: first.state() == "running")
+        shown = until(visit.progress)
     finally:
         first.kill()
-    visit.close()
-    with serving(folder, home_environment(folder)) as second:
-        step = read_status(second.runs()[0])
-        visit = Visit(browser, second.url)
-        visit.tab("Runs")
-        visit.sees("Training", "#state")
-        assert read_status(second.runs()[0])["processes"] == step["processes"]
+    before = read_status(first.runs()[0])["processes"]
+    second = start(folder, home_environment(folder), first.port)
+    try:
+        assert read_status(second.runs()[0])["processes"] == before
+        # The tab that was open all the time goes on by itself,
+        until(lambda: visit.progress() > shown)
         visit.press("Stop")
         until(lambda: second.state() == "stopped")
         visit.sees("Stopped", "#state")
         visit.close()
+        # and so does a new one.
+        visit = Visit(browser, second.url)
+        visit.tab("Runs")
+        visit.sees("Stopped", "#state")
+        visit.close()
+    finally:
+        second.kill()
 
 
 def test_a_script_asks_by_name(home: Running) -> None:
