@@ -43,7 +43,7 @@ def build(server: Server) -> gr.Blocks:
                 use_tab(server)
 
         def where(token: gr.OAuthToken | None) -> Any:
-            """Whoever has something under way sees it first; gradio reloads tabs of an old server."""
+            """What is under way is seen first, also when gradio reloads tabs of an old server."""
             try:
                 owner = server.visitor(token).owner
             except UserError:  # the runs say so

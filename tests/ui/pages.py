@@ -119,15 +119,24 @@ def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
             running.kill()
 
 
-def start(folder: Path, environment: Mapping[str, str], port: int | None = None) -> Running:
-    """Start the page, on a free port unless one is given, and wait until it answers."""
+def start(
+    folder: Path, environment: Mapping[str, str], port: int | None = None, app: Path = ROOT
+) -> Running:
+    """Start the page and wait until it answers.
+
+    Args:
+        folder: its data goes there.
+        environment: all of it but for its data, address and port.
+        port: to listen on; a free one without.
+        app: folder of the app.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, data = port or free_port(), folder / "data"
     log = folder / f"server-{time.time_ns()}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"],
-            cwd=ROOT,
+            cwd=app,
             env={
                 **environment,
                 "MEMSHIELD_DATA": str(data),
