@@ -40,7 +40,8 @@ class Server:
     def open(cls, place: Place) -> Server:
         """Open the store and find out what the machine has."""
         place.root.mkdir(parents=True, exist_ok=True)
-        return cls(place, Jobs(place.root), Visitors(place.on_space), this_machine())
+        jobs = Jobs(place.root, store=place.store)
+        return cls(place, jobs, Visitors(place.on_space), this_machine())
 
     def visitor(self, token: gr.OAuthToken | None) -> Visitor:
         """Who is asking; the token of an owner is kept for what the owner's jobs need.
