@@ -8,7 +8,7 @@ import gradio as gr
 
 from memshield import __version__
 from memshield.errors import UserError
-from memshield.ui.api import add_api
+from memshield.ui.api import NAMES, add_api
 from memshield.ui.runs_tab import runs_tab
 from memshield.ui.server import Server
 from memshield.ui.train_tab import train_tab
@@ -58,4 +58,8 @@ def build(server: Server) -> gr.Blocks:
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)
+    # Also those that gradio adds by itself, such as the sign-in button's.
+    for handler in page.fns.values():
+        if handler.api_name not in NAMES:
+            handler.api_visibility = "private"
     return page

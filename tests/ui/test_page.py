@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memshield.ui.api import NAMES
 from tests.ui.pages import (
     Running,
     Visit,
@@ -201,9 +202,11 @@ def test_a_script_asks_by_name(home: Running) -> None:
 
     client = Client(home.url, verbose=False)
     described: Any = client.view_api(return_format="dict", print_info=False)
-    names = {"/search", "/plan", "/submit", "/status", "/report"}
-    assert set(described["named_endpoints"]) == names
+    assert set(described["named_endpoints"]) == {f"/{name}" for name in NAMES}
     assert described["unnamed_endpoints"] == {}
+    for name, endpoint in described["named_endpoints"].items():
+        assert endpoint["description"], name
+        assert [one for one in endpoint["parameters"] if one["type"]], name
     with pytest.raises(AppError, match=r"cannot be reached|answer|Hub"):
         client.predict("tiny", api_name="/search")
     choices = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}
