@@ -110,6 +110,10 @@ class Scheduler:
                 self._delete(id)
             while (claimed := self._claim()) is not None:
                 self._start(claimed)
+            try:
+                self._store.keep()
+            except OSError as error:
+                log.warning("the copy of the job store cannot be written: %s", error.strerror)
 
     def _loop(self) -> None:
         while not self._closed.is_set():

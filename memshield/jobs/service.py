@@ -57,6 +57,7 @@ class Jobs:
         limits: see `Limits`.
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
+        store: file of the store, where SQLite cannot work below the root; a copy is kept there.
 
     Attributes:
         folders: where everything lies.
@@ -76,12 +77,17 @@ class Jobs:
         limits: Limits | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
+        store: Path | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
         limits = limits or Limits()
         self.folders = Folders(root)
         self.tokens = Tokens(now)
-        self._store = Store(self.folders.store)
+        if store is None:
+            self._store = Store(self.folders.store)
+        else:
+            store.parent.mkdir(parents=True, exist_ok=True)
+            self._store = Store(store, copy=self.folders.store)
         self._commands = commands or Commands(on_gpu=CPU not in devices)
         self._limits = limits
         self._now = now

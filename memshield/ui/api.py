@@ -19,6 +19,8 @@ from memshield.ui.server import Server
 from memshield.ui.setup.choices import Choices, on_this_machine
 from memshield.ui.setup.recipes import recipes
 
+NAMES = ("search", "plan", "submit", "status", "report")
+"""Of all endpoints that are listed and may be called by name."""
 _SEARCHES: Mapping[str, Callable[..., Page[Any]]] = {
     "models": search_models,
     "datasets": search_datasets,
@@ -77,8 +79,7 @@ def add_api(server: Server) -> None:
             path = server.run_folder(server.owner(token), _id(job)) / "audit" / "model" / REPORT
             return dict(Report.read(path).model_dump(mode="json"))
 
-    for name, function in (("search", search), ("plan", plan_), ("submit", submit),
-                           ("status", status), ("report", report)):  # fmt: skip
+    for name, function in zip(NAMES, (search, plan_, submit, status, report), strict=True):
         gr.api(function, api_name=name)  # type: ignore[attr-defined]
 
 

@@ -48,11 +48,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     """
     # A page that was open while the server started anew names a run that the new server has not
     # listed for it; whose it is, is looked up in any case.
-    chosen = gr.Dropdown(
-        [], label="Run", elem_id="run", interactive=True, allow_custom_value=True, filterable=False
-    )
+    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
     seen = gr.State(_NOTHING)
-    head = gr.HTML(_NONE, elem_id="state")
+    head = gr.HTML(elem_id="state")
     with gr.Row():
         buttons = {
             "stop": gr.Button("Stop", visible=False),

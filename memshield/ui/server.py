@@ -47,10 +47,10 @@ class Server:
     def open(cls, place: Place) -> Server:
         """Open the store and find out what the machine has."""
         place.root.mkdir(parents=True, exist_ok=True)
-        machine = this_machine()
+        jobs, machine = Jobs(place.root, store=place.store), this_machine()
         said = os.environ.get("CPU_CORES", "")
         flavour = flavour_of(machine, said) if place.on_space else None
-        return cls(place, Jobs(place.root), Visitors(place.on_space), machine, flavour)
+        return cls(place, jobs, Visitors(place.on_space), machine, flavour)
 
     def visitor(self, token: gr.OAuthToken | None) -> Visitor:
         """Who is asking; the token of an owner is kept for what the owner's jobs need.

@@ -119,15 +119,24 @@ def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
             running.kill()
 
 
-def start(folder: Path, environment: Mapping[str, str], port: int | None = None) -> Running:
-    """Start the page, on a free port unless one is given, and wait until it answers."""
+def start(
+    folder: Path, environment: Mapping[str, str], port: int | None = None, app: Path = ROOT
+) -> Running:
+    """Start the page and wait until it answers.
+
+    Args:
+        folder: its data goes there.
+        environment: all of it but for its data, address and port.
+        port: to listen on; a free one without.
+        app: folder of the app.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, data = port or free_port(), folder / "data"
     log = folder / f"server-{time.time_ns()}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"],
-            cwd=ROOT,
+            cwd=app,
             env={
                 **environment,
                 "MEMSHIELD_DATA": str(data),
@@ -254,6 +263,11 @@ class Visit:
     def text(self, within: str) -> str:
         """What a part of the page says."""
         return self.page.locator(within).inner_text()
+
+    def progress(self) -> int:
+        """The step that is shown of the chosen run; 0 where none is."""
+        bars = self.page.locator("#state [role=progressbar]").all()
+        return int(bars[0].get_attribute("aria-valuenow") or 0) if bars else 0
 
     def shoot(self, name: str) -> None:
         """Keep a screenshot where MEMSHIELD_SCREENSHOTS names a folder."""

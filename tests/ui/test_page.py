@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memshield.ui.api import NAMES
 from tests.ui.pages import (
     Running,
     Visit,
@@ -173,19 +174,26 @@ def test_a_killed_server_leaves_the_training_and_finds_it_again(
         tiny(visit, LONG)
         visit.press("Start training")
         until(lambda: first.state() == "running")
+        shown = until(visit.progress)
     finally:
         first.kill()
-    visit.close()
-    with serving(folder, home_environment(folder)) as second:
-        step = read_status(second.runs()[0])
-        visit = Visit(browser, second.url)
-        visit.tab("Runs")
-        visit.sees("Training", "#state")
-        assert read_status(second.runs()[0])["processes"] == step["processes"]
+    before = read_status(first.runs()[0])["processes"]
+    second = start(folder, home_environment(folder), first.port)
+    try:
+        assert read_status(second.runs()[0])["processes"] == before
+        # The tab that was open all the time goes on by itself,
+        until(lambda: visit.progress() > shown)
         visit.press("Stop")
         until(lambda: second.state() == "stopped")
         visit.sees("Stopped", "#state")
         visit.close()
+        # and so does a new one.
+        visit = Visit(browser, second.url)
+        visit.tab("Runs")
+        visit.sees("Stopped", "#state")
+        visit.close()
+    finally:
+        second.kill()
 
 
 def test_a_script_asks_by_name(home: Running) -> None:
@@ -194,9 +202,11 @@ def test_a_script_asks_by_name(home: Running) -> None:
 
     client = Client(home.url, verbose=False)
     described: Any = client.view_api(return_format="dict", print_info=False)
-    names = {"/search", "/plan", "/submit", "/status", "/report"}
-    assert set(described["named_endpoints"]) == names
+    assert set(described["named_endpoints"]) == {f"/{name}" for name in NAMES}
     assert described["unnamed_endpoints"] == {}
+    for name, endpoint in described["named_endpoints"].items():
+        assert endpoint["description"], name
+        assert [one for one in endpoint["parameters"] if one["type"]], name
     with pytest.raises(AppError, match=r"cannot be reached|answer|Hub"):
         client.predict("tiny", api_name="/search")
     choices = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}

@@ -108,6 +108,7 @@ def test_from_sign_in_to_a_published_model(
 ) -> None:
     visit = Visit(browser, space.url, hub.endpoint)
     visit.sign_in("ada")
+    visit.tab("New training")  # a run of hers may still be saving
     visit.page.get_by_label("A model from the Hub").check()
     visit.fill("Model", "tiny-sd")
     visit.press("Search models")

@@ -13,6 +13,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from memshield.ui.api import NAMES
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.runs import ROOT
@@ -46,6 +47,8 @@ def client(space: Running, token: str | None) -> Any:
 
 def test_a_job_is_its_owners_alone(space: Running, hub: HubServer) -> None:
     ada, bob, nobody = (client(space, token) for token in (TOKEN, BOBS, None))
+    listed = ada.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(listed) == {f"/{name}" for name in NAMES}
     job = ada.predict(TINY, api_name="/submit")
     until(lambda: ada.predict(job, api_name="/status")["training"]["state"] != "waiting")
     for stranger, words in ((bob, "there is no job"), (nobody, "Sign in above")):
