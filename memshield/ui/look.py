@@ -20,6 +20,7 @@ COLUMN = """
 .gradio-container .ms table { border-top: 0; border-bottom: 0; }
 .gradio-container .ms-slot:not(:has(.ms)):not(:has(.wrap:not(.hide))) { display: none; }
 .gradio-container .ms-field:not(:has(input, textarea, button)):not(:has(.ms)) { display: none; }
+.gradio-container .progress-text { color: var(--body-text-color); }
 .gradio-container #about-kind { overflow: visible !important; }
 .gradio-container .ms-search { align-self: center; }
 .gradio-container .ms-field { gap: 0.25rem; }

@@ -10,7 +10,7 @@ from memshield.ui.server import Server
 from memshield.ui.setup.recipes import RecipeName, recipes
 from memshield.ui.train.choose_dataset import choose_dataset
 from memshield.ui.train.choose_model import choose_model
-from memshield.ui.train.fields import RAW, Fields
+from memshield.ui.train.fields import QUIET, Fields
 from memshield.ui.train.form import WHERE
 from memshield.ui.train.kinds import BASIC, TITLES, about, moved, strength_info
 from memshield.ui.train.outcome import Outcome
@@ -65,11 +65,11 @@ def train_tab(server: Server) -> gr.State:
 
     kind.change(
         lambda one: (gr.Column(visible=one != "demo"), gr.Textbox(placeholder=_asks_for(one))),
-        kind, [choosing, model.text], **RAW,
+        kind, [choosing, model.text], **QUIET,
     )  # fmt: skip
     where.change(
         lambda one: [gr.Column(visible=one == name) for name in columns], where,
-        list(columns.values()), **RAW,
+        list(columns.values()), **QUIET,
     )  # fmt: skip
 
     def on_recipe(after: RecipeName, before: RecipeName, *values: Any) -> list[Any]:
@@ -80,12 +80,12 @@ def train_tab(server: Server) -> gr.State:
     # On this alone: a second call would take the inputs as they were before the first.
     recipe.change(
         on_recipe, [recipe, settled, *basic[: len(BASIC)]], [settled, *basic],
-        **RAW,
+        **QUIET,
     )  # fmt: skip
     gr.on(
         [recipe.change, kind.change, model.seen.change],
         lambda kind, recipe, seen: about(kind, recipe, bool(seen)),
-        [kind, recipe, model.seen], recipe_about, **RAW,
+        [kind, recipe, model.seen], recipe_about, **QUIET,
     )  # fmt: skip
     Outcome(server, fields, recipe, upload, more, advanced, started)
     return started

@@ -16,6 +16,8 @@ EMPTIED = "() => ''"
 RAW: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 """For handlers, which are given what a browser or a script sent, as it was sent: gradio's inputs
 answer what is out of bounds, no choice or of an odd type with a bare "Error", or fail on it."""
+QUIET: dict[str, Any] = {**RAW, "show_progress": "hidden"}
+"""The same for what is done at once."""
 
 
 class Fields:
