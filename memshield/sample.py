@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _require_empty(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) or folder.is_file():
+    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
         raise UserError("output_dir", f"{folder} is not empty", "Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
 

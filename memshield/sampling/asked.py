@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against", metavar="RUN",
-        help="run directory that the published model came from: its training pictures are looked at",
+        help="run directory that the published model came from, with whose pictures to compare",
     )  # fmt: skip
     parser.add_argument(
         "--base", metavar="NAME", help="base of a published LoRA, where its publisher withheld it"

@@ -17,7 +17,7 @@ from memshield.audit.images import Pixels
 from memshield.families.pixels import to_bytes
 from memshield.samples import as_picture, save_picture
 from memshield.sampling.nearness import Watch
-from memshield.sampling.record import Made, Recorder, Nearness
+from memshield.sampling.record import Made, Nearness, Recorder
 from memshield.sampling.wish import Wish
 
 _AT_ONCE = {"cuda": 16 * 512**2, "cpu": 4 * 64**2}
@@ -104,6 +104,7 @@ def _sample(
     else:
         asked["batch_size"] = len(part)
     if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+
         def told(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
             recorder.at_step(step + 1)
             return values
@@ -150,7 +151,7 @@ def _with_picture(watch: Watch, warning: Nearness, file: str, folder: Path | Non
 
 
 def _size(shape: Sequence[int]) -> str:
-    return f"{shape[2]} x {shape[1]} pixels in {shape[0]} {'channel' if shape[0] == 1 else 'channels'}"
+    return f"{shape[2]} x {shape[1]} pixels in {'grey' if shape[0] == 1 else 'colour'}"
 
 
 def columns_of(wish: Wish) -> int:

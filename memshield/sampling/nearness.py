@@ -1,4 +1,4 @@
-"""How near generated pictures are to training pictures, by the statistic and threshold of audits."""
+"""How near generated pictures are to training pictures, as audits measure it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memshield.audit.neighbours import nearest
 from memshield.audit.reference import Reference
 from memshield.audit.report import CurvePoint, Report
 from memshield.data.batches import IN_MEMORY_BYTES
-from memshield.sampling.record import Rule, Nearness
+from memshield.sampling.record import Nearness, Rule
 
 USUAL = 0.1
 """What at most this share of fresh real pictures come as near as is closer than usual."""
@@ -75,7 +75,8 @@ class Watch:
     def training_picture(self, index: int) -> Pixels:
         """A training picture [C, H, W] by its index among the run's examples."""
         place = int(np.flatnonzero(self.reference.members == index)[0])
-        return self.reference.training[place : place + 1][0]
+        pixels: Pixels = self.reference.training[place : place + 1][0]
+        return pixels
 
     def _level(self, value: float) -> Any:
         if value < self.rule.threshold:

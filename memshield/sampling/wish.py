@@ -95,11 +95,11 @@ def make_wish(
     errors: list[UserError] = []
 
     def number(field: str, value: object, least: int, most: int) -> int:
-        whole = isinstance(value, float) and value.is_integer()
-        if isinstance(value, bool) or not (isinstance(value, int) or whole):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not whole:
             errors.append(UserError(field, f"must be a whole number, is {_shown(value)}", ""))
             return least
-        found = int(value)  # type: ignore[call-overload]
+        found = int(value)
         if not least <= found <= most:
             bounds = f"must be {least:,} to {most:,}, is {_shown(value)}"
             errors.append(UserError(field, bounds, ""))
