@@ -8,7 +8,6 @@ import gradio as gr
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.card import loading_code
-from memshield.hub.manifest import Manifest
 from memshield.sampling.wish import ON_PAGE
 from memshield.ui.server import Server, told
 from memshield.ui.using import (
@@ -18,22 +17,24 @@ from memshield.ui.using import (
     published_by,
     wish_on_page,
 )
-from memshield.ui.views.audit import audit_view, verdict_view
+from memshield.ui.views.audit import audit_view
 from memshield.ui.views.card import card_text_view
 from memshield.ui.views.checks import checks_view
 from memshield.ui.views.generated import generated_view, generating_view, nothing_view
+from memshield.ui.views.known import known_view
 from memshield.ui.views.problems import empty_view, problems_view, status_view
 
 LABELS = {
     "repo_id": "Published model",
     "prompt": "Prompts",
-    "num_images": "Pictures of each prompt",
+    "num_images": "Pictures",
     "num_inference_steps": "Steps",
     "seed": "Seed",
     "sign in": "Sign in",
     "job": "Pictures",
 }
 _EMPTY = empty_view("No model yet", "Give the id of a model that was published with MemShield.")
+_SIGN_IN = status_view("Sign in above to let it draw: the pictures are yours alone.")
 _TICK = 1.0
 
 
@@ -55,26 +56,30 @@ class Handlers:
             told(error)
             owner = None
         own = published_by(self._server.jobs, owner) if owner is not None else []
-        hint = "" if owner is not None else status_view("Sign in above to let the model draw.")
-        return [gr.Dropdown(own, value=None, visible=bool(own)), hint, *self._now(owner, ("", ""))]
+        return [
+            gr.Dropdown(own, value=None, visible=bool(own)),
+            gr.HTML(_SIGN_IN, visible=owner is None),
+            *self._now(owner, ("", "")),
+        ]
 
     def verify(self, name: str | None, token: gr.OAuthToken | None) -> list[Any]:
         """Checks, whether the rest is shown, and what is known of the model."""
         try:
             found = look_up(name, self._server.visitor(token).token)
         except UserError as error:
-            return [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 5]
+            return [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 6]
         manifest = found.manifest
         if manifest is None:
-            return [checks_view(found.checks), gr.Column(visible=False), *[gr.skip()] * 5]
+            return [checks_view(found.checks), gr.Column(visible=False), *[gr.skip()] * 6]
         return [
             checks_view(found.checks),
             gr.Column(visible=True),
-            _figures(manifest),
+            known_view(manifest),
+            audit_view(manifest.audit, manifest.beside),
             loading_code(manifest, found.repo_id),
             card_text_view(found.card),
             gr.Textbox(visible=manifest.text),
-            "",
+            gr.HTML("", visible=False),
         ]
 
     def generate(
@@ -91,8 +96,8 @@ class Handlers:
             wish = wish_on_page(prompts, number, steps, seed, found.manifest.text)
             generate(self._server.jobs, visitor, found, wish)
         except UserError as error:
-            return [problems_view(error, LABELS), *[gr.skip()] * 5]
-        return ["", *self._now(owner, ("", ""))]
+            return [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5]
+        return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
 
     def stop(self, token: gr.OAuthToken | None) -> None:
         """Stop what is being drawn for this visitor."""
@@ -132,12 +137,6 @@ class Handlers:
         return [said, shown, gr.Button(visible=stops), gr.Timer(active=busy), marks]
 
 
-def _figures(manifest: Manifest) -> str:
-    if manifest.audit is None:
-        return verdict_view(None)
-    return audit_view(manifest.audit, manifest.beside)
-
-
 def use_tab(server: Server, page: gr.Blocks) -> None:
     """Lay the tab out.
 
@@ -148,7 +147,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
     act = Handlers(server)
     own = gr.Dropdown(
         [], label="One of your published models", visible=False, interactive=True,
-        allow_custom_value=True, filterable=False, elem_id="own",
+        allow_custom_value=True, elem_id="own",
     )  # fmt: skip
     with gr.Row(equal_height=True):
         name = gr.Textbox(
@@ -157,21 +156,26 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
         button = gr.Button("Verify", variant="primary", scale=1)
     checks = gr.HTML(_EMPTY, elem_id="checks")
     with gr.Column(visible=False) as known:
-        with gr.Accordion("What the audit found", open=True):
-            figures = gr.HTML(elem_id="figures")
-        with gr.Accordion("Use it with stock diffusers", open=True):
-            code = gr.Code(language="python", label="Python", interactive=False, elem_id="code")
+        glance = gr.HTML(elem_id="known")
+        code = gr.Code(
+            language="python", label="Use it with stock diffusers", interactive=False,
+            wrap_lines=True, lines=4, elem_id="code",
+        )  # fmt: skip
+        with gr.Accordion("The whole audit", open=False):
+            audit = gr.HTML(elem_id="audit")
         with gr.Accordion("The whole card", open=False):
             card = gr.HTML(elem_id="card")
         gr.Markdown("## Let it draw")
-        hint = gr.HTML()
+        hint = gr.HTML(_SIGN_IN, visible=False, elem_id="sign-in")
         prompts = gr.Textbox(
             label=LABELS["prompt"], lines=2, max_lines=ON_PAGE.prompts, elem_id="prompts",
             placeholder="what to draw; one prompt a line",
         )  # fmt: skip
         # No bounds, and no rounding: what is wrong is told in words.
         number = gr.Number(
-            4, label="Pictures", info=f"Of every prompt; {ON_PAGE.pictures} in all at most."
+            4,
+            label="Pictures",
+            info=f"Of each prompt, where there are prompts; {ON_PAGE.pictures} in all at most.",
         )
         with gr.Accordion("Steps and seed", open=False), gr.Row():
             steps = gr.Number(50, label=LABELS["num_inference_steps"], info="Of denoising.")
@@ -179,7 +183,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
                 0, label=LABELS["seed"], info="The same seed draws the same picture again."
             )
         draw = gr.Button("Generate", variant="primary", elem_id="draw")
-        problems = gr.HTML(elem_id="wrong")
+        problems = gr.HTML(visible=False, elem_id="wrong")
     gr.Markdown("## Your pictures")
     status = gr.HTML(elem_id="drawing")
     stop = gr.Button("Stop", visible=False, elem_id="stop-drawing")
@@ -190,7 +194,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
 
     quiet: dict[str, Any] = {"api_visibility": "private"}
     page.load(act.load, None, [own, hint, *now], **quiet)
-    looked = [checks, known, figures, code, card, prompts, problems]
+    looked = [checks, known, glance, audit, code, card, prompts, problems]
     for event in (button.click, name.submit):
         event(act.verify, name, looked, **quiet)
     own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-
 from memshield.config import read_yaml
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs

@@ -182,7 +182,9 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     if close:
         be = "is" if close == 1 else "are"
         return "", f"{words[2:]} {close} {be} closer than usual."
-    return "ms-calm", words
+    # A rule that knows nothing of this set gives no calm.
+    calm = samples.rule is not None and samples.rule.source == "audit"
+    return "ms-calm" if calm else "ms-plain", words
 
 
 def _rule(samples: Samples) -> str:
