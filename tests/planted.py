@@ -17,15 +17,15 @@ GREY = 90
 
 
 def run_with_a_grey_picture(folder: Path) -> RunDir:
-    """A small run on 140 pictures, 70 of them held out, one of those trained on evenly grey."""
-    for seed in range(9):
-        pictures = image_folder(folder / f"pictures-{seed}", 140, size=8, captions=False)
+    """A small run on 140 pictures, half of them held out, one of those trained on evenly grey."""
+    for place in range(9):
+        pictures = image_folder(folder / f"pictures-{place}", 140, size=8, captions=False)
         even = np.full((8, 8, 3), GREY, np.uint8)
-        Image.fromarray(even).save(pictures / f"{seed:04d}.png")
-        settings = digits(folder / f"run-{seed}", unet_config(folder, 3), num_rounds=1)
-        settings |= {"train_data_dir": pictures, "held_out_fraction": 0.5, "max_train_steps": 4}
-        run = train(**{k: v for k, v in settings.items() if k not in ("dataset_name",
-                    "max_train_samples")})  # fmt: skip
+        Image.fromarray(even).save(pictures / f"{place:04d}.png")
+        changes = {"held_out_fraction": 0.5, "num_rounds": 1, "max_train_steps": 4}
+        settings = digits(folder / f"run-{place}", unet_config(folder, 3), **changes)
+        del settings["dataset_name"], settings["max_train_samples"]
+        run = train(**settings, train_data_dir=pictures)
         if grey_example(run) is not None:
             return run
     raise AssertionError("the grey picture is always held out")

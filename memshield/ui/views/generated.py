@@ -172,8 +172,11 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     against = f"the {plural(samples.compared or 0, 'training picture')} of your run {samples.run}"
     if copies:
         be = "is a near-copy" if copies == 1 else "are near-copies"
-        words = f"{copies} of {plural(number, 'picture')} {be} of {against}. "
-        return "ms-alarm", f"⚠ {words}Whoever sees such a picture sees a training picture."
+        words = f"{copies} of {plural(number, 'picture')} {be} of what your run {samples.run} was "
+        return (
+            "ms-alarm",
+            f"⚠ {words}trained on. Whoever sees such a picture sees a training picture.",
+        )
     if open_:
         return "ms-plain", f"{number - open_} of {number} pictures are compared with {against}."
     words = f"✓ None of {plural(number, 'picture')} is a near-copy of {against}."
