@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from memshield.config import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.hub.account import api_for
 from memshield.hub.catalog.access import require_id
@@ -15,9 +16,11 @@ from memshield.hub.contents import CARD
 from memshield.hub.manifest import Manifest
 from memshield.hub.publication import read_publication
 from memshield.hub.verify import Check, on_hub, read_manifest, verify
+from memshield.jobs.admission import require_allowed
 from memshield.jobs.errands import Errand
 from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
+from memshield.rundir import RunDir
 from memshield.sampling.asked import Asked, asked_of
 from memshield.sampling.kin import is_from
 from memshield.sampling.record import Samples, read_samples
@@ -114,9 +117,19 @@ def generate(jobs: Jobs, visitor: Visitor, published: Published, wish: Wish) -> 
 def own_run(jobs: Jobs, owner: str, manifest: Manifest) -> str | None:
     """Id of the owner's newest run that a model came from; None where there is none."""
     for job in jobs.list(owner):
-        if is_from(manifest, jobs.folders.run(job), thorough=False):
+        run = jobs.folders.run(job)
+        if is_from(manifest, run, thorough=False) and _is_allowed(jobs, owner, run):
             return job.id
     return None
+
+
+def _is_allowed(jobs: Jobs, owner: str, run: RunDir) -> bool:
+    """Whether the pictures of a run may be looked at: an upload may be gone since."""
+    try:
+        require_allowed(make_config(read_yaml(run.config)), owner, jobs.folders)
+    except UserError:
+        return False
+    return True
 
 
 def published_by(jobs: Jobs, owner: str) -> list[str]:

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from memshield.config import read_yaml
+from memshield.config import make_config, read_yaml, to_yaml
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
 from tests.hub.publishing import publish
+
+DIGITS = "configs/models/digits-unet.json"
 
 
 def own_run(data: Path, trained: Path, owner: str = LOCAL, name: str = "digits") -> RunDir:
@@ -22,17 +24,19 @@ def own_run(data: Path, trained: Path, owner: str = LOCAL, name: str = "digits")
         owner, name: of the job.
     """
     jobs = Jobs(data, ["cpu"])
-    values = {**read_yaml(trained / "config.yaml"), "push_to_hub": False}
-    if owner != LOCAL:
-        values |= {"model_config_name_or_path": "configs/models/digits-unet.json"}
+    changed = {} if owner == LOCAL else {"model_config_name_or_path": DIGITS}
+    values = {**read_yaml(trained / "config.yaml"), **changed}
     job = jobs.submit(owner, values, name)
     jobs.stop(owner, job.id)
     run = jobs.folders.run(job)
     shutil.copytree(trained, run.path)
+    # What an owner's run may be made of; its pictures are the same.
+    settings = {**read_yaml(run.config), **changed}
+    run.config.write_text(to_yaml(make_config(settings)))
     jobs.close()
     return run
 
 
 def publish_run(run: RunDir, repo_id: str, **changes: Any) -> str:
-    """Publish a run for everybody to read; the repository."""
-    return publish(run, hub_model_id=repo_id, hub_private_repo=False, **changes).repo_id
+    """Publish a run, for everybody to read unless told otherwise; the repository."""
+    return publish(run, **{"hub_model_id": repo_id, "hub_private_repo": False, **changes}).repo_id
