@@ -18,6 +18,7 @@ from memshield.hub.publication import read_publication
 from memshield.hub.verify import Check, on_hub, read_manifest, verify
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.errands import Errand
+from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
 from memshield.rundir import RunDir
@@ -110,7 +111,8 @@ def generate(jobs: Jobs, visitor: Visitor, published: Published, wish: Wish) -> 
         published.commit,
         wish,
         against=own_run(jobs, owner, manifest),
-        needs_token=not all(map(_is_open, _repositories(published.repo_id, manifest))),
+        needs_token=owner != LOCAL
+        and not all(map(_is_open, _repositories(published.repo_id, manifest))),
     )
 
 
