@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import memshield
+from memshield.sampling.asked import Asked
 
 ROOT = Path(memshield.__file__).resolve().parent.parent
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""
@@ -47,6 +48,14 @@ class Commands:
             *(sys.executable, "-m", "memshield", "plan", "--config", str(settings)),
             *("--measure", "--output", str(output)),
         ]
+
+    def sample(self, asked: Asked) -> list[str]:
+        """Make pictures with a published model.
+
+        Args:
+            asked: which, and where to.
+        """
+        return [sys.executable, "-m", "memshield", "sample", *asked.words()]
 
     def audit(
         self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]

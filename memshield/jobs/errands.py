@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memshield.config import make_config, read_yaml
 from memshield.errors import UserError
+from memshield.hub.catalog.access import require_id
+from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import Commands, as_typed
 from memshield.jobs.folders import Folders, require_owner
 from memshield.jobs.job_settings import accepted, write_settings
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
-from memshield.jobs.store import Store
+from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import Progress, errand_of
+from memshield.sampling.asked import Asked
+from memshield.sampling.wish import Wish
 
 PLAN = "plan.json"
 
@@ -36,6 +41,7 @@ class Errand:
         position: in the queue, from 1; None where it does not wait.
         command: to copy.
         results: folder of what it made; it may not be there yet.
+        words: the very argument list.
     """
 
     id: str
@@ -43,6 +49,7 @@ class Errand:
     position: int | None
     command: str
     results: Path
+    words: tuple[str, ...]
 
     @property
     def busy(self) -> bool:
@@ -100,6 +107,42 @@ class Errands:
         )
         return self._add(job, Work("measure", tuple(command), True, needs_token and owner != LOCAL))
 
+    def sample(
+        self,
+        owner: str,
+        repo_id: str,
+        revision: str,
+        wish: Wish,
+        against: str | None = None,
+        needs_token: bool = False,
+    ) -> str:
+        """Queue pictures of a published model.
+
+        They come among the results, with samples.json; see `sampling.record.read_samples`.
+
+        Args:
+            owner: who is signed in, or `LOCAL`.
+            repo_id, revision: of the model, which is a commit.
+            wish: which pictures.
+            against: id of the owner's run that the model came from.
+            needs_token: whether something of it can only be read with the owner's token.
+
+        Returns:
+            The errand's id.
+
+        Raises:
+            UserError: the owner has no such run, or pictures are being made.
+        """
+        job = self._new(owner, "sample")
+        run = None if against is None else self._run_of(owner, against)
+        asked = Asked(
+            require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
+            output_dir=self._folders.results(job.id),
+        )  # fmt: skip
+        self._make_folder(job)
+        command = self._commands.sample(asked)
+        return self._add(job, Work("sample", tuple(command), True, needs_token and owner != LOCAL))
+
     def view(self, owner: str, kind: Kind) -> Errand | None:
         """An owner's errand of a kind; None where there is none."""
         job = self._newest(owner, kind)
@@ -115,6 +158,7 @@ class Errands:
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
+            job.tasks[-1].work.command,
         )
 
     def stop(self, owner: str, kind: Kind) -> None:
@@ -144,6 +188,24 @@ class Errands:
             words = "waits" if before.current.state == "queued" else "is running"
             raise UserError("job", f"one of yours {words} already", "Stop it, or wait for it.")
         return Job(secrets.token_urlsafe(16), owner, kind, self._now(), ())
+
+    def _run_of(self, owner: str, id: str) -> Path:
+        """The run directory of an owner's job, whose settings this owner may have."""
+        job = self._store.job(id)
+        if job is None or job.owner != owner or job.kind in ERRANDS:
+            raise no_such_job(id)
+        run = self._folders.run(job)
+        require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
+        return run.path
+
+    def _make_folder(self, job: Job) -> None:
+        try:
+            self._folders.make(job.id)
+        except OSError as error:
+            raise UserError(
+                "job", f"its folder cannot be made: {error.strerror}",
+                "Make room on the server's disk.",
+            ) from None  # fmt: skip
 
     def _add(self, job: Job, work: Work) -> str:
         before = self._newest(job.owner, work.kind)

@@ -16,6 +16,7 @@ COLUMN = """
 .gradio-container .cm-scroller { overflow: hidden; }
 .gradio-container .cm-content { white-space: pre-wrap; word-break: break-word; }
 .gradio-container .block { min-width: 0 !important; }
+.gradio-container .column > .column { min-width: 0 !important; }
 .gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
 .gradio-container .ms table { border-top: 0; border-bottom: 0; }
 .gradio-container .ms-slot:not(:has(.ms)):not(:has(.wrap:not(.hide))) { display: none; }

@@ -40,7 +40,7 @@ def build(server: Server) -> gr.Blocks:
             with gr.Tab("Runs", id="runs"):
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):
-                use_tab(server)
+                use_tab(server, page)
 
         def where(token: gr.OAuthToken | None) -> Any:
             """What is under way is seen first, also when gradio reloads tabs of an old server."""

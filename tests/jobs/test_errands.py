@@ -12,6 +12,8 @@ from memshield.errors import UserError
 from memshield.jobs.errands import PLAN
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
+from memshield.sampling.asked import asked_of
+from memshield.sampling.wish import Wish
 from tests.jobs.children import DEMO
 from tests.ui.pages import until
 
@@ -72,3 +74,57 @@ def test_what_a_run_may_not_have_an_errand_may_not_either(jobs: Jobs, tmp_path: 
         jobs.errands.measure("ada", {**DEMO, "num_train_epochs": -1})
     assert jobs.errands.view("ada", "measure") is None
     assert list((jobs.folders.root / "jobs").glob("*")) == []
+
+
+COMMIT = "0" * 40
+
+
+def test_pictures_are_asked_for_in_the_words_of_the_command(jobs: Jobs) -> None:
+    wish = Wish(("--output_dir=/etc", "a cat; rm -rf /"), 2, 30, 7)
+    jobs.errands.sample(LOCAL, "ada/digits", COMMIT, wish)
+    errand = jobs.errands.view(LOCAL, "sample")
+    assert errand is not None and errand.busy
+    assert errand.words[1:5] == ("-m", "memshield", "sample", "ada/digits")
+    asked = asked_of(errand.words[4:])
+    assert (asked.target, asked.revision, asked.wish) == ("ada/digits", COMMIT, wish)
+    assert asked.output_dir == errand.results
+    assert asked.against is None
+    # It is no run, and one at a time.
+    assert jobs.list(LOCAL) == []
+    with pytest.raises(UserError, match="one of yours waits already"):
+        jobs.errands.sample(LOCAL, "ada/digits", COMMIT, wish)
+    # Beside it another kind may wait.
+    jobs.errands.measure(LOCAL, DEMO)
+
+
+def test_pictures_are_compared_with_runs_of_their_owner_only(jobs: Jobs) -> None:
+    job = jobs.submit("ada", DEMO)
+    run = jobs.folders.run(job)
+    run.path.mkdir()
+    run.config.write_text(jobs.folders.settings(job.id).read_text())
+    for id in (job.id, "x" * 22, "../../etc"):
+        with pytest.raises(UserError, match="there is no job"):
+            jobs.errands.sample("bob", "ada/digits", COMMIT, Wish(), against=id)
+    assert jobs.errands.view("bob", "sample") is None
+    jobs.errands.sample("ada", "ada/digits", COMMIT, Wish(), against=job.id)
+    errand = jobs.errands.view("ada", "sample")
+    assert errand is not None
+    assert asked_of(errand.words[4:]).against == run.path
+    # Nor with one whose settings reach for what is not the owner's.
+    jobs.errands.stop("ada", "sample")
+    run.config.write_text(run.config.read_text().replace("sklearn:digits", str(run.path)))
+    with pytest.raises(UserError, match="neither on the Hub nor among what you uploaded"):
+        jobs.errands.sample("ada", "ada/digits", COMMIT, Wish(), against=job.id)
+
+
+def test_pictures_are_their_owners(jobs: Jobs) -> None:
+    jobs.errands.sample("ada", "ada/digits", COMMIT, Wish(), needs_token=True)
+    assert jobs.errands.view("bob", "sample") is None
+    with pytest.raises(UserError, match="nothing of it runs"):
+        jobs.errands.stop("bob", "sample")
+    waiting = jobs.errands.view("ada", "sample")
+    assert waiting is not None and waiting.progress.state == "needs_sign_in"
+    for name in ("../x", "/etc/passwd", "", "--help"):
+        with pytest.raises(UserError, match="is no id on the Hub"):
+            jobs.errands.sample("bob", name, COMMIT, Wish())
+    assert jobs.errands.view("bob", "sample") is None

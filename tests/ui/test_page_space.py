@@ -159,7 +159,15 @@ def test_from_sign_in_to_a_published_model(
     visit.fill("Published model", "ada/mine")
     visit.press("Verify")
     visit.sees("This model is what it claims to be", "#checks")
-    visit.shoot("space-verified")
+    visit.fill("Prompts", "a cat")
+    visit.fill("Pictures", "2")
+    visit.page.get_by_role("button", name="Steps and seed").click()
+    visit.fill("Steps", "2")
+    visit.press("Generate")
+    visit.sees("2 pictures of ada/mine", "#drawing", 120)
+    until(lambda: visit.page.locator("#pictures img").count() >= 2)
+    visit.sees("compared", "#pictures")  # her own training pictures are at hand
+    visit.shoot("space-drawn")
     assert visit.problems == []
     visit.close()
 
