@@ -24,7 +24,7 @@ COMMANDS = {
         "memshield.hub.catalog.describe_command", "say what a model or dataset there is"
     ),
     "plan": Command("memshield.plan", "say what a training would do, without training"),
-    "sample": Command("memshield.sample", "make pictures with a run's model"),
+    "sample": Command("memshield.sample", "make pictures with a run's or a published model"),
     "audit": Command(
         "memshield.audit.command", "measure what a model gives back of its training images"
     ),

@@ -43,7 +43,7 @@ def explain(error: BaseException, config: Config) -> Failure:
             "  Make room, or set checkpoints_total_limit, and start the same command again."
         )
         return Failure("disk_full", reason, 1)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         remedies = "".join(f"\n  {i}. {line}" for i, line in enumerate(_savings(config), 1))
         where = "the GPU" if "cuda" in str(error).lower() else "the machine"
         reason = (
@@ -64,7 +64,8 @@ def _is_disk_full(error: BaseException) -> bool:
     )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of the machine or of a device."""
     if isinstance(error, MemoryError) or (
         isinstance(error, OSError) and error.errno == errno.ENOMEM
     ):

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from memshield.audit.counts import audits_of_run, count_of_round, require_auditable
 from memshield.budget import Budget, largest_remainder, steps_of_run
@@ -18,6 +19,7 @@ from memshield.families import Facts, read_facts, resolve
 from memshield.flags import parse_config
 from memshield.launch import require_hardware, resolve_launch
 from memshield.prices import dollars_an_hour
+from memshield.rundir import write_text
 
 FLOAT = 4
 
@@ -149,13 +151,15 @@ def main(argv: Sequence[str]) -> int:
     own.add_argument("--json", action="store_true")
     own.add_argument("--measure", action="store_true")
     own.add_argument("--hardware")
+    own.add_argument("--output", type=Path)
     mine, rest = own.parse_known_args(argv)
     config = parse_config(
         "python -m memshield plan",
         rest,
         "Say what a training would do, without training. Takes the settings of memshield.train, "
         "and: --measure to run a few steps and tell time and memory, --hardware NAME (of a Hub "
-        "Space or Job, such as a10g-small) to tell the cost as well, --json.",
+        "Space or Job, such as a10g-small) to tell the cost as well, --json, --output FILE to "
+        "write that JSON to.",
     )
     config = resolve_launch(config)
     facts = read_facts(config)
@@ -178,12 +182,15 @@ def main(argv: Sequence[str]) -> int:
 
         require_hardware(config)
         measured = measure(Job(config, facts, source, examples, budget))
+    plan = _as_json(prepared, budget, disk)
+    if measured is not None:
+        plan["measured"] = asdict(measured)
+        if price is not None:
+            plan["cost_usd"] = round(price[1] * measured.total_s / 3600, 4)
+    if mine.output is not None:
+        mine.output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(mine.output, json.dumps(plan, indent=1) + "\n")
     if mine.json:
-        plan = _as_json(prepared, budget, disk)
-        if measured is not None:
-            plan["measured"] = asdict(measured)
-            if price is not None:
-                plan["cost_usd"] = round(price[1] * measured.total_s / 3600, 4)
         print(json.dumps(plan, indent=1))
         return 0
     a_round = [sum(row) for row in budget.steps]

@@ -1,75 +1,133 @@
-"""`python -m memshield sample RUN`: pictures from a run's model, as stock diffusers makes them."""
+"""`python -m memshield sample TARGET`: pictures of a run's or a published model.
+
+They are made as stock diffusers makes them; where the training pictures are at hand, each is held
+against these.
+"""
 
 from __future__ import annotations
 
-import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memshield.config import Config, make_config, read_yaml
 from memshield.errors import UserError
-from memshield.rundir import RunDir
+from memshield.failures import is_out_of_memory
+from memshield.sampling.asked import Asked, asked_of
+from memshield.sampling.record import Recorder, Samples
+from memshield.sampling.target import Target, is_hub_id, open_target
+
+if TYPE_CHECKING:
+    import torch
+
+    from memshield.sampling.nearness import Watch
 
 
 def main(argv: Sequence[str]) -> int:
-    """Sample a grid and save it."""
-    parser = argparse.ArgumentParser(prog="python -m memshield sample")
-    parser.add_argument("run", help="run directory")
-    parser.add_argument("--round", type=int, help="round to sample from; the chosen model without")
-    parser.add_argument("--prompt", help="for text models")
-    parser.add_argument("--num_images", type=int, default=16)
-    parser.add_argument("--num_inference_steps", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", default="samples.png", help="PNG of the grid")
-    options = parser.parse_args(argv)
-    run = RunDir(options.run)
-    if not run.is_run():
-        raise UserError("run", f"{options.run} holds no run", "Give the output_dir of a training.")
-    if options.num_images < 1 or options.num_inference_steps < 1:
-        raise UserError("num_images", "at least one picture and one step are needed", "")
-    config = make_config(read_yaml(run.config))
-    folder = run.rounds / str(options.round) if options.round else run.model
-    if not folder.is_dir():
-        raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
+    """Draw the pictures, write them down, and say which are near-copies."""
+    asked = asked_of(argv)
+    if asked.output_dir is not None:
+        _require_empty(asked.output_dir)
+    recorder = Recorder(
+        asked.output_dir,
+        Samples(
+            model=asked.target if is_hub_id(asked) else Path(asked.target).resolve().name,
+            revision=asked.revision,
+            total=asked.wish.total,
+            steps=asked.wish.steps,
+        ),
+    )
+    try:
+        _draw(asked, recorder)
+    except UserError as error:
+        recorder.note(stage="failed", problem=str(error))
+        raise
+    recorder.note(stage="done")
+    _tell(recorder.samples)
+    for made in (asked.output, asked.output_dir):
+        if made is not None:
+            print(made)
+    return 0
+
+
+def _require_empty(folder: Path) -> None:
+    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
+        raise UserError("output_dir", f"{folder} is not empty", "Name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _draw(asked: Asked, recorder: Recorder) -> None:
+    target = open_target(asked)
+    recorder.note(model=target.name, stage="loading", not_compared=target.not_compared)
+    asked.wish.require_fits(target.text)
 
     import torch
 
     from memshield.samples import grid, save_picture
+    from memshield.sampling.drawing import columns_of, draw
 
-    pipeline = load_pipeline(config, folder)
-    images = []
-    # Sixteen pictures of 512 px at once, fewer of larger ones.
-    at_once = min(16, max(1, 16 * 512**2 // int(config.resolution or 512) ** 2))
-    for start in range(0, options.num_images, at_once):
-        end = min(start + at_once, options.num_images)
-        seeds = range(options.seed + start, options.seed + end)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        kwargs: dict[str, Any] = {"num_inference_steps": options.num_inference_steps}
-        if config.training == "lora" or hasattr(pipeline, "tokenizer"):
-            kwargs["prompt"] = [options.prompt or ""] * len(seeds)
-        else:
-            kwargs["batch_size"] = len(seeds)
-        images += pipeline(generator=generators, **kwargs).images
-    save_picture(grid(images, math.ceil(math.sqrt(len(images)))), Path(options.output).absolute())
-    print(options.output)
-    return 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    watch = _watch(target, device, recorder)
+    try:
+        pipeline = _on_device(target, device)
+        pictures = draw(
+            pipeline, asked.wish, target.resolution, target.text, watch, recorder, asked.output_dir
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "the GPU" if device.type == "cuda" else "the machine"
+        raise UserError(
+            "num_images", f"{where} is out of memory", "Ask for fewer, or free it of other work."
+        ) from None
+    if asked.output is not None:
+        save_picture(grid(pictures, columns_of(asked.wish)), asked.output)
 
 
-def load_pipeline(config: Config, folder: Path) -> Any:
-    """A saved round as a ready pipeline: a whole one, or the base with the LoRA on it."""
+def _on_device(target: Target, device: torch.device) -> Any:
+    """The pipeline, in half precision where it is large and the device has it."""
     import torch
 
-    from memshield.pipelines import open_pipeline
+    half = target.text and device.type == "cuda"
+    pipeline = target.open(**({"torch_dtype": torch.float16} if half else {})).to(device)
+    if hasattr(pipeline, "vae"):
+        pipeline.vae.enable_slicing()  # decoders take much memory
+    return pipeline
 
-    if config.training == "lora":
-        pipeline = open_pipeline(
-            folder,
-            config.pretrained_model_name_or_path,
-            revision=config.revision,
-            variant=config.variant,
-        )
-    else:
-        pipeline = open_pipeline(folder, None)
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | None:
+    """What compares the pictures; where that cannot be done, the reason is noted."""
+    if target.run is None:
+        return None
+    from memshield.audit.subject import pictures_of
+    from memshield.sampling.nearness import Watch
+
+    try:
+        reference = pictures_of(target.run)
+    except UserError as error:
+        why = f"The training pictures cannot be looked at: {error.problem}."
+        recorder.note(not_compared=why)
+        return None
+    watch = Watch(reference, target.reports, device)
+    recorder.note(
+        compared=len(reference.members), run=target.run.path.resolve().name, rule=watch.rule
+    )
+    return watch
+
+
+def _tell(samples: Samples) -> None:
+    """What a person at a terminal should know of the pictures."""
+    if samples.not_compared is not None:
+        print(samples.not_compared)
+        return
+    if samples.rule is not None and samples.rule.source == "fixed":
+        print("No audit tells what is usual among these pictures: a fixed rule is used.")
+    words = {"near_copy": "a near-copy of a training picture", "close": "closer than usual"}
+    for one in samples.pictures:
+        if one.broken:
+            print(f"{one.file} (seed {one.seed}) is broken: it has values that are no numbers")
+        elif one.warning is not None and one.warning.level in words:
+            said = words[one.warning.level]
+            print(f"{one.file} (seed {one.seed}) is {said}: {one.warning.value:.3f}")
+    copies = sum(one.warning is not None and one.warning.level == "near_copy"
+                 for one in samples.pictures)  # fmt: skip
+    print(f"{copies} of {samples.total} pictures are near-copies of training pictures.")

@@ -182,16 +182,6 @@ def test_an_unknown_command() -> None:
     assert "plan" in child.stderr
 
 
-def test_sample_makes_a_grid(tmp_path: Path) -> None:
-    run = train(**digits(tmp_path / "run", unet_config(tmp_path)))
-    output = tmp_path / "grid.png"
-    words = ["sample", str(run.path), "--num_images", "5", "--num_inference_steps", "2"]
-    assert main([*words, "--output", str(output)]) == 0
-    assert output.is_file()
-    assert main(["sample", str(tmp_path / "nothing")]) == 2
-    assert main([*words, "--round", "9"]) == 2
-
-
 # Recipes
 
 

@@ -96,10 +96,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
             f"{path} has no {weights.relative_to(run.path)} yet",
             f"It has the rounds: {', '.join(map(str, run.round_numbers())) or 'none'}.",
         )
-    facts = read_facts(config)
-    config = resolve(config, facts)
-    source, examples = open_source(config), Examples.read(run.examples)
-    require_same_dataset(examples, source)
+    config, facts, reference = _of_run(run, config)
     target = Target(
         name=run.path.resolve().name,
         kind="run",
@@ -109,8 +106,24 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
         mitigation=mitigation_of(config),
         weights=weights_sha256(weights),
     )
-    reference = Reference.of_run(config, facts.channels, source, examples, run)
     return Subject(target, config, facts, reference, weights)
+
+
+def pictures_of(run: RunDir) -> Reference:
+    """The very pictures that a run was trained on, whatever became of its model.
+
+    Raises:
+        UserError: they cannot be read, are not the run's any more, or are too few.
+    """
+    return _of_run(run, make_config(read_yaml(run.config)))[2]
+
+
+def _of_run(run: RunDir, config: Config) -> tuple[Config, Facts, Reference]:
+    facts = read_facts(config)
+    config = resolve(config, facts)
+    source, examples = open_source(config), Examples.read(run.examples)
+    require_same_dataset(examples, source)
+    return config, facts, Reference.of_run(config, facts.channels, source, examples, run)
 
 
 def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) -> Subject:

@@ -80,6 +80,12 @@ def evidence_of(manifest: Manifest) -> str:
     return body[start : body.index("\n## How it was trained")]
 
 
+def loading_code(manifest: Manifest, repo_id: str) -> str:
+    """The Python of the card that loads the model with stock diffusers and draws a picture."""
+    code: str = re.split(r"^```(?:python)?\n", write_card(manifest, repo_id), flags=re.M)[1]
+    return code.rstrip()
+
+
 def require_valid(text: str) -> None:
     """Ask the Hub whether it takes a card's metadata.
 

@@ -37,23 +37,61 @@ def pull(
         UserErrors: a check failed, naming what is wrong; nothing was loaded.
         UserError: it cannot be read.
     """
+    folder, manifest = fetch(repo_id, revision, token=token)
+    return open_fetched(repo_id, folder, manifest, token=token, base=base, **options)
+
+
+def open_fetched(
+    repo_id: str,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    token: Token = None,
+    base: str | None = None,
+    **options: Any,
+) -> Any:
+    """What `fetch` has fetched as a ready pipeline of stock diffusers.
+
+    Args:
+        repo_id: for messages.
+        folder, manifest: as `fetch` gave them.
+        token, base, options: as of `pull`.
+
+    Raises:
+        UserError: the base of a LoRA was withheld, or cannot be read.
+    """
     from memshield.pipelines import open_pipeline
 
-    folder, manifest = fetch(repo_id, revision, token=token)
     if manifest.training.kind == "full":
         return open_pipeline(folder, None, **options)
-    named = base or (manifest.base.name if manifest.base else None)
-    if named is None:
+    if base is not None:
+        api_token = api_for(token).token or False
+        with asking("base", base, "model", None, api_token):
+            return open_pipeline(folder, base, **{"token": api_token, **options})
+    recorded = manifest.base
+    if recorded is None or recorded.name is None:
         raise UserError(
             "base", f"{repo_id} is a LoRA, and its base was withheld", "Say where the base is."
         )
-    recorded = manifest.base if base is None else None
+    fetched = _fetch_base(recorded.name, recorded.revision, recorded.variant, token)
+    return open_pipeline(folder, fetched, **{"variant": recorded.variant, **options})
+
+
+def _fetch_base(name: str, revision: str | None, variant: str | None, token: Token) -> str:
+    """The local folder of a base that a manifest names.
+
+    It was asked for by whoever published the LoRA, so it is one of the Hub: a folder of that name
+    that lies here is never opened.
+    """
+    from diffusers import DiffusionPipeline
+
     api_token = api_for(token).token or False
-    where: dict[str, Any] = {"token": api_token}
-    if recorded is not None:
-        where |= {"revision": recorded.revision, "variant": recorded.variant}
-    with asking("base", named, "model", where.get("revision"), api_token):
-        return open_pipeline(folder, named, **{**where, **options})
+    with asking("base", name, "model", revision, api_token):
+        return str(
+            DiffusionPipeline.download(
+                name, revision=revision, variant=variant, token=api_token, use_safetensors=True
+            )
+        )
 
 
 def fetch(

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from memshield import __version__
 from memshield.audit.report import REPORT, Report, verdict
@@ -172,6 +174,12 @@ def _model(holding: Holding, manifest: Manifest) -> Iterator[str]:
             yield f"{index_of.NAME} says {kind}, {NAME} {manifest.pipeline_class}"
     if (parts is None) != (manifest.training.kind == "lora"):
         yield f"{NAME} says {manifest.training.kind}, and the files are not those of one"
+    if manifest.base is not None and manifest.base.name is not None:
+        try:
+            validate_repo_id(manifest.base.name)
+        except HFValidationError:
+            # It is put into the code that people copy, and is what they will fetch.
+            yield f"{NAME} names a base that is no id on the Hub"
     lacks = index_of.is_whole(manifest.files.keys(), parts)
     if lacks is not None:
         yield lacks

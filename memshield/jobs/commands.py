@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import memshield
+from memshield.sampling.asked import Asked
 
 ROOT = Path(memshield.__file__).resolve().parent.parent
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""
@@ -35,6 +36,26 @@ class Commands:
             *("--config_file", f"configs/accelerate/{self._launcher}.yaml"),
             *("-m", "memshield.train", "--config", str(settings)),
         ]
+
+    def measure(self, settings: Path, output: Path) -> list[str]:
+        """Take a few steps of a training, and tell its time and memory.
+
+        Args:
+            settings: the config file.
+            output: JSON file of what was found.
+        """
+        return [
+            *(sys.executable, "-m", "memshield", "plan", "--config", str(settings)),
+            *("--measure", "--output", str(output)),
+        ]
+
+    def sample(self, asked: Asked) -> list[str]:
+        """Make pictures with a published model.
+
+        Args:
+            asked: which, and where to.
+        """
+        return [sys.executable, "-m", "memshield", "sample", *asked.words()]
 
     def audit(
         self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]

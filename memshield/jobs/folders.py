@@ -1,7 +1,8 @@
 """Where everything of the server lies: one folder a job, and what belongs to an owner.
 
 jobs.sqlite3          the store
-jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name
+jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name;
+                      results/ of an errand
 uploads/<owner>/      folders of pictures that the owner brought
 cache/<owner>/        what the owner's jobs fetched from the Hub, and encoded pictures
 """
@@ -62,6 +63,10 @@ class Folders:
     def log(self, id: str, number: int) -> Path:
         """What a task printed."""
         return self.job(id) / f"task-{number}.log"
+
+    def results(self, id: str) -> Path:
+        """Folder of what an errand made."""
+        return self.job(id) / "results"
 
     def uploads(self, owner: str) -> Path:
         """Folder of what an owner brought."""

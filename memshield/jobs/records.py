@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["train", "audit", "publish"]
+Kind = Literal["train", "audit", "publish", "measure", "sample"]
+ERRANDS: tuple[Kind, ...] = ("measure", "sample")
+"""Kinds of tasks that stand alone, without a run."""
 State = Literal["queued", "running", "ended"]
 LOCAL = ""
 """Owner of everything where nobody signs in."""
@@ -67,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """A run, as the store knows it.
+    """A run or an errand, as the store knows it.
 
     Attributes:
         id: unguessable.
@@ -82,6 +84,11 @@ class Job:
     name: str
     created: float
     tasks: tuple[Task, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """What it began with: train for a run, or the kind of an errand."""
+        return self.tasks[0].work.kind
 
     @property
     def current(self) -> Task | None:

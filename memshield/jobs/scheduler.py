@@ -110,6 +110,10 @@ class Scheduler:
                 self._delete(id)
             while (claimed := self._claim()) is not None:
                 self._start(claimed)
+            try:
+                self._store.keep()
+            except OSError as error:
+                log.warning("the copy of the job store cannot be written: %s", error.strerror)
 
     def _loop(self) -> None:
         while not self._closed.is_set():
@@ -206,9 +210,10 @@ class Scheduler:
         job = self._store.job(task.job)
         assert job is not None  # a job with a running task cannot be deleted
         try:
-            # Folders may have appeared, or links in them, since the settings were accepted.
-            config = make_config(read_yaml(self._folders.settings(job.id)))
-            require_allowed(config, job.owner, self._folders)
+            if task.work.kind != "sample":  # which has no settings
+                # Folders may have appeared, or links in them, since the settings were accepted.
+                config = make_config(read_yaml(self._folders.settings(job.id)))
+                require_allowed(config, job.owner, self._folders)
             token = self._tokens.of(job.owner)
             if task.work.needs_token and token is None:
                 self._store.put_back(task)  # it ran out since the task was taken

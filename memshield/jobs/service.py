@@ -15,23 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from memshield.config import Config, make_config, read_yaml, to_yaml
+from memshield.config import Config, make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs import logs
-from memshield.jobs.admission import require_allowed, settle_paths
 from memshield.jobs.auditing import AuditAsked
 from memshield.jobs.commands import Commands
 from memshield.jobs.devices import CPU, find_devices
+from memshield.jobs.errands import Errands
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.job_settings import accepted, write_settings
 from memshield.jobs.plain import plain_name, plain_values, require_new
 from memshield.jobs.reading import runs_elsewhere
-from memshield.jobs.records import LOCAL, Job, Task, Work
+from memshield.jobs.records import ERRANDS, LOCAL, Job, Task, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import JobView, view_of
 from memshield.promote import promote_alone
-from memshield.rundir import RunDir, write_text
+from memshield.rundir import RunDir
 from memshield.settings import HubSettings
 
 
@@ -60,11 +61,13 @@ class Jobs:
         limits: see `Limits`.
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
+        store: file of the store, where SQLite cannot work below the root; a copy is kept there.
 
     Attributes:
         folders: where everything lies.
         tokens: of who is signed in; the page gives and forgets them.
         scheduler: starts what was submitted once it runs.
+        errands: what belongs to no run.
 
     Raises:
         UserError: the store cannot be opened.
@@ -78,12 +81,17 @@ class Jobs:
         limits: Limits | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
+        store: Path | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
         limits = limits or Limits()
         self.folders = Folders(root)
         self.tokens = Tokens(now)
-        self._store = Store(self.folders.store)
+        if store is None:
+            self._store = Store(self.folders.store)
+        else:
+            store.parent.mkdir(parents=True, exist_ok=True)
+            self._store = Store(store, copy=self.folders.store)
         self._commands = commands or Commands(on_gpu=CPU not in devices)
         self._limits = limits
         self._now = now
@@ -92,6 +100,10 @@ class Jobs:
         self.scheduler = Scheduler(
             self._store, self.folders, self.tokens, devices,
             limits.without_device, limits.grace, environment, now,
+        )  # fmt: skip
+        self.errands = Errands(
+            self._store, self.folders, self._commands, self.scheduler, self.tokens, limits.queued,
+            now,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -121,10 +133,10 @@ class Jobs:
         """
         require_owner(owner)
         id = secrets.token_urlsafe(16)
-        config = self._accepted(owner, values)
+        config = accepted(owner, values, self.folders)
         shown = name or Path(config.dataset_name or config.train_data_dir or "").name
         job = Job(id, owner, name_from(shown), self._now(), ())
-        self._write_settings(job, config, new=True)
+        write_settings(self.folders, job, config, new=True)
         work = self._training(job, needs_token or config.push_to_hub)
         try:
             self._store.add(job, work, self._limits.queued)
@@ -164,7 +176,7 @@ class Jobs:
             raise UserError("job", "its training is done", "Audit or publish it.")
         if changes:
             before = read_yaml(self.folders.settings(id))
-            self._write_settings(job, self._accepted(owner, {**before, **changes}))
+            write_settings(self.folders, job, accepted(owner, {**before, **changes}, self.folders))
         config = self.config(owner, id)
         first = job.tasks[0].work
         return self._queue(job, self._training(job, first.needs_token or config.push_to_hub))
@@ -217,7 +229,7 @@ class Jobs:
         job = self.get(owner, id)
         values = plain_values(self.folders.run(job), self.folders.settings(id))
         others = [(one.name, self.config(owner, one.id)) for one in self.list(owner)]
-        require_new(self._accepted(owner, values), others)
+        require_new(accepted(owner, values, self.folders), others)
         return self.submit(owner, values, plain_name(job.name), job.tasks[0].work.needs_token)
 
     def publish(
@@ -277,7 +289,8 @@ class Jobs:
             UserError: a job of the owner is running.
         """
         require_owner(owner)
-        if any(job.current and job.current.state == "running" for job in self.list(owner)):
+        everything = self._store.jobs_of(owner)
+        if any(job.current and job.current.state == "running" for job in everything):
             raise UserError("job", "one of your jobs is running", "Stop it, or wait for its end.")
         shutil.rmtree(self.folders.cache(owner), ignore_errors=True)
 
@@ -290,13 +303,13 @@ class Jobs:
             UserError: the owner has no such job.
         """
         job = self._store.job(id) if is_id(id) else None
-        if job is None or job.owner != owner:
+        if job is None or job.owner != owner or job.kind in ERRANDS:
             raise no_such_job(id)
         return job
 
     def list(self, owner: str) -> list[Job]:
-        """The jobs of an owner, newest first."""
-        return self._store.jobs_of(owner)
+        """The runs of an owner, newest first."""
+        return [job for job in self._store.jobs_of(owner) if job.kind not in ERRANDS]
 
     def position(self, job: Job) -> int | None:
         """Place of its task in the queue, from 1; None where nothing waits."""
@@ -333,12 +346,16 @@ class Jobs:
         Raises:
             UserError: the owner has no such job.
         """
-        job = self.get(owner, id)
-        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
-        if not begun:
-            return ""
-        found = logs.tail(self.folders.log(id, begun[-1].number), lines)
-        return self.tokens.hide("\n".join(found))
+        path = self._printed(self.get(owner, id))
+        return "" if path is None else self.tokens.hide("\n".join(logs.tail(path, lines)))
+
+    def log_size(self, job: Job) -> int:
+        """Bytes that the newest task of a job printed: whether `log` has more to say."""
+        path = self._printed(job)
+        try:
+            return 0 if path is None else path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def file(self, owner: str, id: str, name: str) -> Path:
         """A file of a job's run directory, by its name there.
@@ -350,13 +367,12 @@ class Jobs:
 
     # Parts
 
+    def _printed(self, job: Job) -> Path | None:
+        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
+        return self.folders.log(job.id, begun[-1].number) if begun else None
+
     def _run(self, owner: str, id: str) -> RunDir:
         return self.folders.run(self.get(owner, id))
-
-    def _accepted(self, owner: str, values: Mapping[str, Any]) -> Config:
-        config = make_config({**values, "output_dir": "run"})
-        require_allowed(config, owner, self.folders)
-        return settle_paths(config) if owner == LOCAL else config
 
     def _idle(self, owner: str, id: str) -> Job:
         job = self.get(owner, id)
@@ -382,18 +398,3 @@ class Jobs:
             self._store.queue(job, work, self._limits.queued)
         self.scheduler.wake()
         return self.get(job.owner, job.id)
-
-    def _write_settings(self, job: Job, config: Config, new: bool = False) -> None:
-        try:
-            if new:
-                self.folders.make(job.id)
-            path = str(self.folders.run(job).path)
-            text = to_yaml(config.model_copy(update={"output_dir": path}))
-            write_text(self.folders.settings(job.id), text)
-        except OSError as error:
-            if new:
-                shutil.rmtree(self.folders.job(job.id), ignore_errors=True)
-            raise UserError(
-                "job", f"its settings cannot be written: {error.strerror}",
-                "Make room on the server's disk.",
-            ) from None  # fmt: skip

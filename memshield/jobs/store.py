@@ -6,6 +6,7 @@ Its constraints hold what must never be otherwise: one task of a job at a time, 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -71,15 +72,22 @@ class Store:
 
     Args:
         path: of the file; its folder must be there.
+        copy: where to keep a copy for the next machine, on a disk that SQLite cannot work on: a
+            mounted bucket has neither its locks nor its shared memory. What lies there is where
+            a store that is not there yet begins.
 
     Raises:
         UserError: it cannot be opened, or belongs to another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, copy: Path | None = None) -> None:
         self._path = path
+        self._copy = copy
+        self._copied = -1
         self._lock = threading.RLock()
         with self._refusals():
+            if copy is not None and copy.is_file() and not path.exists():
+                shutil.copyfile(copy, path)
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -101,6 +109,29 @@ class Store:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    def keep(self) -> None:
+        """Bring the copy up to date, if there is one.
+
+        Raises:
+            OSError: it cannot be written; the one before is still there.
+        """
+        if self._copy is None:
+            return
+        with self._lock, self._refusals():
+            changes = self._db.total_changes
+            if changes == self._copied:
+                return
+            aside = self._path.with_suffix(".copy")
+            whole = sqlite3.connect(aside)
+            try:
+                self._db.backup(whole)
+                whole.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                whole.close()
+        shutil.copyfile(aside, part := self._copy.with_suffix(".part"))
+        part.replace(self._copy)
+        self._copied = changes
 
     # Queueing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self
 
 from memshield.hub.publication import read_publication
 from memshield.jobs.commands import as_typed
@@ -45,6 +45,11 @@ class Progress:
     words: str
     reason: str | None = None
     last_lines: tuple[str, ...] = ()
+
+    def without_tokens(self, hide: Callable[[str], str]) -> Self:
+        """The same with everything that a process told put through `hide`."""
+        reason = self.reason and hide(self.reason)
+        return replace(self, reason=reason, last_lines=tuple(map(hide, self.last_lines)))
 
 
 @dataclass(frozen=True)
@@ -93,18 +98,10 @@ class JobView:
         """The same with everything that a process told put through `hide`."""
         return replace(
             self,
-            training=_hidden(self.training, hide),
-            auditing=_hidden(self.auditing, hide),
-            publishing=_hidden(self.publishing, hide),
+            training=self.training.without_tokens(hide),
+            auditing=self.auditing.without_tokens(hide),
+            publishing=self.publishing.without_tokens(hide),
         )
-
-
-ProgressT = TypeVar("ProgressT", bound=Progress)
-
-
-def _hidden(progress: ProgressT, hide: Callable[[str], str]) -> ProgressT:
-    reason = progress.reason and hide(progress.reason)
-    return replace(progress, reason=reason, last_lines=tuple(map(hide, progress.last_lines)))
 
 
 def view_of(
@@ -139,6 +136,11 @@ def view_of(
         folders.files(job),
         as_typed(command),
     )
+
+
+def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> Progress:
+    """How an errand goes; the arguments are those of `view_of`."""
+    return _plain(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
 
 @dataclass(frozen=True)

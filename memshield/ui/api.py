@@ -19,6 +19,8 @@ from memshield.ui.server import Server
 from memshield.ui.setup.choices import Choices, on_this_machine
 from memshield.ui.setup.recipes import recipes
 
+NAMES = ("search", "plan", "submit", "status", "report")
+"""Of all endpoints that are listed and may be called by name."""
 _SEARCHES: Mapping[str, Callable[..., Page[Any]]] = {
     "models": search_models,
     "datasets": search_datasets,
@@ -36,7 +38,9 @@ def add_api(server: Server) -> None:
         kind: models that can be fine-tuned, or datasets with pictures.
         """
         with _said():
-            if kind not in _SEARCHES:
+            if not isinstance(text, str):
+                raise UserError("text", "is no text", "Give a part of the id, such as ddpm.")
+            if not isinstance(kind, str) or kind not in _SEARCHES:
                 raise UserError("kind", f"{kind!r} is none", f"One of: {', '.join(_SEARCHES)}.")
             found = _SEARCHES[kind](text, token=server.visitor(token).token)
             return [_plain({**asdict(one), "license": str(one.license or "")})
@@ -49,7 +53,8 @@ def add_api(server: Server) -> None:
         epochs, rounds, shards, strength, budget, hub_model_id.
         """
         with _said():
-            made = plan(_choices(choices), server.machine, server.visitor(token).token)
+            made = plan(_choices(choices), server.machine, server.visitor(token).token, None,
+                        server.flavour, server.prices.get)  # fmt: skip
             problems = [str(error) for error in made.errors]
             return {"lines": list(made.lines), "problems": problems, "yaml": made.yaml}
 
@@ -66,17 +71,21 @@ def add_api(server: Server) -> None:
     def status(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
         """How a job of yours goes: training, auditing, publishing, figures."""
         with _said():
-            return _plain(asdict(server.jobs.view(server.owner(token), job)))
+            return _plain(asdict(server.jobs.view(server.owner(token), _id(job))))
 
     def report(job: str, token: gr.OAuthToken | None) -> dict[str, Any]:
         """The audit of a job's model: report.json."""
         with _said():
-            path = server.run_folder(server.owner(token), job) / "audit" / "model" / REPORT
+            path = server.run_folder(server.owner(token), _id(job)) / "audit" / "model" / REPORT
             return dict(Report.read(path).model_dump(mode="json"))
 
-    for name, function in (("search", search), ("plan", plan_), ("submit", submit),
-                           ("status", status), ("report", report)):  # fmt: skip
+    for name, function in zip(NAMES, (search, plan_, submit, status, report), strict=True):
         gr.api(function, api_name=name)  # type: ignore[attr-defined]
+
+
+def _id(job: object) -> str:
+    """The id, or one of no job where something else was sent."""
+    return job if isinstance(job, str) else ""
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -96,11 +105,12 @@ def _said() -> Iterator[None]:
 def _choices(given: dict[str, Any]) -> Choices:
     names = ("recipe", "model", "dataset", "epochs", "rounds", "shards", "strength", "budget",
              "hub_model_id")  # fmt: skip
+    if not isinstance(given, dict):
+        raise UserError("choices", "are no mapping", f"Name each choice: {', '.join(names)}.")
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise UserError(unknown[0], "is no choice", f"One of: {', '.join(names)}.")
-    if given.get("recipe", "demo") not in recipes():
-        raise UserError(
-            "recipe", f"{given['recipe']!r} is none", f"One of: {', '.join(recipes())}."
-        )
+    recipe = given.get("recipe", "demo")
+    if not isinstance(recipe, str) or recipe not in recipes():
+        raise UserError("recipe", f"{recipe!r} is none", f"One of: {', '.join(recipes())}.")
     return Choices(**given)

@@ -20,7 +20,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         place = find_place()
-        from memshield.ui.look import CSS, theme
+        from memshield.ui.look import CSS, HEAD, theme
         from memshield.ui.page import build
         from memshield.ui.server import Server
 
@@ -30,6 +30,8 @@ def main() -> None:
     guard_logging()
     server.jobs.scheduler.run()
     page = build(server)
+    # On a Space, gradio's front end would fetch Google's fonts and ask the Hub for a header.
+    page.space_id = None
     # Of every interface only in a container, whose address nobody else can know.
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if place.on_space else "127.0.0.1")
     try:
@@ -38,6 +40,7 @@ def main() -> None:
             server_port=int(os.environ.get("GRADIO_SERVER_PORT") or PORT),
             theme=theme(),
             css=CSS,
+            head=HEAD,
             footer_links=["api"],
             run_history=False,
             show_error=False,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from memshield import __version__
-from memshield.ui.api import add_api
+from memshield.errors import UserError
+from memshield.ui.api import NAMES, add_api
 from memshield.ui.runs_tab import runs_tab
 from memshield.ui.server import Server
 from memshield.ui.train_tab import train_tab
@@ -37,11 +40,26 @@ def build(server: Server) -> gr.Blocks:
             with gr.Tab("Runs", id="runs"):
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):
-                use_tab(server)
+                use_tab(server, page)
+
+        def where(token: gr.OAuthToken | None) -> Any:
+            """What is under way is seen first, also when gradio reloads tabs of an old server."""
+            try:
+                owner = server.visitor(token).owner
+            except UserError:  # the runs say so
+                return gr.skip()
+            busy = owner is not None and any(job.current for job in server.jobs.list(owner))
+            return gr.Tabs(selected="runs") if busy else gr.skip()
+
+        page.load(where, None, tabs, api_visibility="private")
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)
+    # Also those that gradio adds by itself, such as the sign-in button's.
+    for handler in page.fns.values():
+        if handler.api_name not in NAMES:
+            handler.api_visibility = "private"
     return page

@@ -22,11 +22,13 @@ class Place:
         on_space: whether visitors are strangers who sign in.
         root: folder of jobs, runs and uploads.
         warning: what a visitor has to know of the disk; None for nothing.
+        store: file of the job store, where the root is a bucket; see `Jobs`.
     """
 
     on_space: bool
     root: Path
     warning: str | None
+    store: Path | None = None
 
 
 def find_place(environment: Mapping[str, str] = os.environ, bucket: Path = BUCKET) -> Place:
@@ -47,7 +49,8 @@ def find_place(environment: Mapping[str, str] = os.environ, bucket: Path = BUCKE
     if not on_space:
         return Place(False, Path("memshield-data").resolve(), None)
     if bucket.is_dir() and os.access(bucket, os.W_OK):
-        return Place(True, bucket / "memshield", None)
+        store = Path.home() / "memshield-store" / "jobs.sqlite3"
+        return Place(True, bucket / "memshield", None, store)
     return Place(
         True,
         Path.home() / "memshield-data",

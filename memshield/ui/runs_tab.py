@@ -12,6 +12,7 @@ from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
 from memshield.ui.audit_part import AuditPart
 from memshield.ui.publish_part import PublishPart, publishing_view
+from memshield.ui.sending import MadeOnce, only_new
 from memshield.ui.server import Server, told
 from memshield.ui.views.charts import charts_view, figures_view
 from memshield.ui.views.following import Progress, fingerprint, read_progress
@@ -24,6 +25,9 @@ from memshield.ui.views.samples import samples_view
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _TICK = 1.0
 _ACTIONS = ("stop", "resume", "delete")
+Seen = tuple[str, list[str]]
+"""What all that a tab shows follows from, and a digest of every output."""
+_NOTHING: Seen = ("", [])
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
@@ -37,8 +41,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     # A page that was open while the server started anew names a run that the new server has not
     # listed for it; whose it is, is looked up in any case.
     chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
-    seen = gr.State("")
-    head = gr.HTML(_NONE, elem_id="state")
+    seen = gr.State(_NOTHING)
+    head = gr.HTML(elem_id="state")
     with gr.Row():
         buttons = {
             "stop": gr.Button("Stop", visible=False),
@@ -57,32 +61,36 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             publishing = PublishPart(server, chosen)
         with gr.Tab("Log"):
             log = gr.HTML()
-            command = gr.Code(label="The command, as you would type it", language="shell",
-                              interactive=False)  # fmt: skip
+            # No language: gradio's colours for it cannot be read on white.
+            command = gr.Code(
+                label="The command, as you would type it", language=None, interactive=False
+            )
     outputs = [head, *buttons.values(), charts, figures, samples, publishing.state, log, command,
                seen]  # fmt: skip
     timer = gr.Timer(_TICK)
+    made = MadeOnce()
 
     def on_tick(
-        job: str | None, before: str, what: Any, budget: Any, beside: Any, offered: Any,
+        job: str | None, before: Seen | None, what: Any, budget: Any, beside: Any, offered: Any,
         audited: str, token: gr.OAuthToken | None,
     ) -> list[Any]:  # fmt: skip
         asked = [what, budget, beside, offered, audited]
         try:
             owner = server.visitor(token).owner
-            if not job or owner is None:
-                now = f"nothing {owner}"
-                return [*_blank(outputs, _NONE, now, before), *audit.blank(now, asked)]
-            view = server.jobs.view(owner, job)
-            run = server.jobs.folders.run(server.jobs.get(owner, job))
-            now = f"{job} {fingerprint(run)} {_states(view)}"
-            shown = _skip(outputs)
-            if now != before:
-                shown = [*_shown(server, owner, view, run), now]
-            return [*shown, *audit.update(owner, view, asked)]
+            now, view, make = _looked(server, owner, job, outputs)
+            if owner is None or view is None:
+                rest = audit.blank(f"{now} {owner}", asked)
+            else:
+                rest = audit.update(owner, view, asked)
         except UserError as error:
-            now = f"error {error}"
-            return [*_blank(outputs, problems_view(error), now, before), *audit.blank(now, asked)]
+            words = problems_view(error)
+            now, make = f"error {words}", lambda: [words, *_blank(outputs)]
+            rest = audit.blank(now, asked)
+        before = before or _NOTHING
+        if now == before[0]:
+            return [*_skip(outputs), *rest]
+        new, sent = only_new(made.get(now, make), before[1])
+        return [*new, (now, sent), *rest]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
         try:
@@ -128,16 +136,30 @@ def _action(server: Server, name: str) -> Callable[..., None]:
     return act
 
 
+def _looked(
+    server: Server, owner: str | None, job: str | None, outputs: list[Any]
+) -> tuple[str, JobView | None, Callable[[], list[Any]]]:
+    """What all that is shown follows from, the job if there is one, and how it is made.
+
+    Raises:
+        UserError: the owner has no such job, or something of it cannot be read.
+    """
+    if not job or owner is None:
+        return "nothing", None, lambda: [_NONE, *_blank(outputs)]
+    found = server.jobs.get(owner, job)
+    view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
+    # The id is nobody else's: what is made for its owner is never another's to see.
+    now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
+    return now, view, lambda: _shown(server, owner, view, run)
+
+
 def _skip(outputs: list[Any]) -> list[Any]:
     return [gr.skip()] * len(outputs)
 
 
-def _blank(outputs: list[Any], head: str, now: str, before: str) -> list[Any]:
-    """Nothing but a head, where it is not there already."""
-    if now == before:
-        return _skip(outputs)
-    rest = [gr.Button(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
-    return [head, *rest, now]
+def _blank(outputs: list[Any]) -> list[Any]:
+    """Nothing in all but the first and the last output."""
+    return [gr.update(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
 
 
 def _states(view: JobView) -> str:
@@ -152,7 +174,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
             head += status_view(f"{name}: {side.words}")
     return [
         head,
-        *(gr.Button(visible=name in view.actions) for name in _ACTIONS),
+        *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
         figures_view(progress, reports),
         samples_view(run),

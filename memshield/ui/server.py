@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
@@ -11,11 +12,15 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
+from memshield.ui.setup.asked_prices import AskedPrices
+from memshield.ui.setup.flavours import flavour_of
 from memshield.ui.setup.hardware import Machine, this_machine
 from memshield.ui.visitor import Visitor, Visitors
 
-TOKEN_SECONDS = 3600.0
-"""A token is kept for jobs that wait for this long after its owner was last seen."""
+KEPT_SECONDS = 3600.0
+"""A token is kept for jobs that wait at least this long after its owner was last seen."""
+LONGEST_SECONDS = 86_400.0
+"""And while the sign-in is good, but not longer than this."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,25 @@ class Server:
         jobs: of everybody.
         visitors: tells who is asking.
         machine: that trains.
+        flavour: the Hub's name of its hardware; None at home, or where it is not known.
+        prices: of such hardware.
     """
 
     place: Place
     jobs: Jobs
     visitors: Visitors
     machine: Machine
+    flavour: str | None = None
+    prices: AskedPrices = field(default_factory=AskedPrices)
 
     @classmethod
     def open(cls, place: Place) -> Server:
         """Open the store and find out what the machine has."""
         place.root.mkdir(parents=True, exist_ok=True)
-        return cls(place, Jobs(place.root), Visitors(place.on_space), this_machine())
+        jobs, machine = Jobs(place.root, store=place.store), this_machine()
+        said = os.environ.get("CPU_CORES", "")
+        flavour = flavour_of(machine, said) if place.on_space else None
+        return cls(place, jobs, Visitors(place.on_space), machine, flavour)
 
     def visitor(self, token: gr.OAuthToken | None) -> Visitor:
         """Who is asking; the token of an owner is kept for what the owner's jobs need.
@@ -49,7 +61,10 @@ class Server:
         visitor = self.visitors.of(token.token if token is not None else None)
         if visitor.owner and isinstance(visitor.token, str):
             knew = self.jobs.tokens.of(visitor.owner) is not None
-            self.jobs.tokens.keep(visitor.owner, visitor.token, time.time() + TOKEN_SECONDS)
+            # Whoever waits in the queue behind a long training may have closed the page.
+            now, good_until = time.time(), (token.expires_at or 0) if token is not None else 0
+            until = min(max(good_until, now + KEPT_SECONDS), now + LONGEST_SECONDS)
+            self.jobs.tokens.keep(visitor.owner, visitor.token, until)
             if not knew:
                 self.jobs.scheduler.wake()  # what waits for it may start now
         return visitor

@@ -44,7 +44,7 @@ def test_another_owners_job_is_as_good_as_none(root: Path) -> None:
         jobs.publish, jobs.delete, lambda owner, id: jobs.file(owner, id, "config.yaml"),
     ]  # fmt: skip
     for ask in asks:
-        for id in (job.id, "x" * 22, "", "../../etc", "a\0b"):
+        for id in (job.id, "x" * 22, "", "../../etc", "a\0b", 7, None, ["a"], {"a": 1}):
             with pytest.raises(UserError) as refused:
                 ask("bob", id)
             assert str(refused.value).startswith(f"job: there is no job {id!r}")

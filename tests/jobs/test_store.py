@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.jobs.commands import ROOT
-from memshield.jobs.records import Job, Work
+from memshield.jobs.records import LOCAL, Job, Work
+from memshield.jobs.service import Jobs
 from memshield.jobs.store import Store
 from tests.jobs.children import DEMO, NOTES_ITSELF, ended, local, open_jobs, until
 
@@ -202,4 +204,43 @@ def test_the_store_says_nothing_of_how_a_run_goes(root: Path) -> None:
         "token",
         "owner_token",
     }
+    jobs.close()
+
+
+def test_a_copy_outlives_the_machine(tmp_path: Path) -> None:
+    """As on a bucket: the copy is whole after every change, and the next machine begins with it."""
+    bucket, disk = tmp_path / "bucket", tmp_path / "disk"
+    bucket.mkdir()
+    disk.mkdir()
+    copy = bucket / "jobs.sqlite3"
+    store = Store(disk / "jobs.sqlite3", copy)
+    store.keep()
+    written = copy.stat().st_mtime_ns
+    store.keep()
+    assert copy.stat().st_mtime_ns == written, "nothing changed, nothing is written"
+    store.add(job("a" * 8), WORK, 1)
+    store.keep()
+    assert [path.name for path in bucket.iterdir()] == ["jobs.sqlite3"]
+    # The machine is gone, with a change that was not kept.
+    store.add(job("b" * 8, "bob"), WORK, 1)
+    shutil.rmtree(disk)
+    disk.mkdir()
+    again = Store(disk / "jobs.sqlite3", copy)
+    assert [one.id for one in again.jobs_of("ada")] == ["a" * 8]
+    assert again.jobs_of("bob") == []
+    # A disk that is there goes before the copy.
+    again.add(job("c" * 8, "bob"), WORK, 1)
+    again.close()
+    assert len(Store(disk / "jobs.sqlite3", copy).jobs_of("bob")) == 1
+
+
+def test_a_copy_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = Jobs(tmp_path / "bucket", ["cpu"], store=tmp_path / "disk" / "jobs.sqlite3")
+    jobs.folders.store.mkdir()  # in the way, as a full or a read-only bucket would be
+    jobs.delete(LOCAL, jobs.submit(LOCAL, DEMO).id)
+    jobs.scheduler.step()
+    assert "the copy of the job store cannot be written" in caplog.text
+    assert jobs.list(LOCAL) == []
     jobs.close()

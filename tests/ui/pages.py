@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 import psutil
@@ -26,6 +26,8 @@ from tests.runs import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
+
+    from tests.hub_server import HubServer
 
 PATIENCE = 60.0
 """Seconds that a busy machine may take for anything; nothing here is a timing."""
@@ -44,6 +46,11 @@ class Running:
         self.url = url
         self.data = data
         self._log = log
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
 
     @property
     def said(self) -> str:
@@ -76,6 +83,28 @@ def home_environment(folder: Path, endpoint: str = "http://127.0.0.1:9") -> dict
     return values | {"OMP_NUM_THREADS": "1", "MEMSHIELD_CACHE": str(folder / "cache")}
 
 
+def space_environment(
+    folder: Path, hub: HubServer, operators_token: str, scopes: str = "contribute-repos"
+) -> dict[str, str]:
+    """Of a server on a Space, whose Hub and sign-in are on loopback.
+
+    Args:
+        folder: of the server.
+        hub: knows the app `app` with the secret `of-the-app`.
+        operators_token: that the Space was given as a secret.
+        scopes: that visitors are asked for.
+    """
+    return home_environment(folder, hub.endpoint) | {
+        "SYSTEM": "spaces",
+        "SPACE_ID": "operator/memshield",
+        "OAUTH_CLIENT_ID": "app",
+        "OAUTH_CLIENT_SECRET": "of-the-app",
+        "OAUTH_SCOPES": f"openid profile {scopes}",
+        "OPENID_PROVIDER_URL": hub.endpoint,
+        "HF_TOKEN": operators_token,
+    }
+
+
 @contextlib.contextmanager
 def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
     """Start the page, wait until it answers, and stop it; trainings go on as they would."""
@@ -90,14 +119,24 @@ def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
             running.kill()
 
 
-def start(folder: Path, environment: Mapping[str, str]) -> Running:
-    """Start the page and wait until it answers."""
+def start(
+    folder: Path, environment: Mapping[str, str], port: int | None = None, app: Path = ROOT
+) -> Running:
+    """Start the page and wait until it answers.
+
+    Args:
+        folder: its data goes there.
+        environment: all of it but for its data, address and port.
+        port: to listen on; a free one without.
+        app: folder of the app.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    port, data, log = free_port(), folder / "data", folder / f"server-{time.time_ns()}.log"
+    port, data = port or free_port(), folder / "data"
+    log = folder / f"server-{time.time_ns()}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"],
-            cwd=ROOT,
+            cwd=app,
             env={
                 **environment,
                 "MEMSHIELD_DATA": str(data),
@@ -157,13 +196,21 @@ class Visit:
         problems: errors on the console and requests to anywhere but the server.
     """
 
-    def __init__(self, browser: Browser, url: str, hub: str = "") -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        hub: str = "",
+        colours: Literal["light", "dark"] = "light",
+        width: int = 1200,
+    ) -> None:
         self._context = browser.new_context(
-            viewport={"width": 1200, "height": 900}, reduced_motion="reduce"
+            viewport={"width": width, "height": 900}, reduced_motion="reduce", color_scheme=colours
         )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE * 1000)
         self.problems: list[str] = []
+        self._hub = hub
         self._own = tuple(one for one in (url, hub, "data:", "blob:") if one)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(error.stack or str(error)))
@@ -172,12 +219,20 @@ class Visit:
         self.page.get_by_role("heading", name="MemShield").wait_for()
 
     def _console(self, message: Any) -> None:
-        if message.type == "error":
-            self.problems.append(message.text)
+        where = message.location.get("url", "")
+        # The Hub's own page is not ours: it has no icon here.
+        if message.type == "error" and not (self._hub and where.startswith(self._hub)):
+            self.problems.append(f"{message.text} {where}")
 
     def _asked(self, url: str) -> None:
         if not url.startswith(self._own):
             self.problems.append(url)
+
+    def sign_in(self, name: str) -> None:
+        """Sign in, on the Hub's own page, as a user that it knows."""
+        self.page.get_by_role("button", name="Sign in with Hugging Face").click()
+        self.page.get_by_role("button", name=name, exact=True).click()
+        self.page.get_by_role("button", name=f"Logout ({name})").wait_for()
 
     def close(self) -> None:
         """Close the window, as a person does who has other things to do."""
@@ -209,6 +264,11 @@ class Visit:
         """What a part of the page says."""
         return self.page.locator(within).inner_text()
 
+    def progress(self) -> int:
+        """The step that is shown of the chosen run; 0 where none is."""
+        bars = self.page.locator("#state [role=progressbar]").all()
+        return int(bars[0].get_attribute("aria-valuenow") or 0) if bars else 0
+
     def shoot(self, name: str) -> None:
         """Keep a screenshot where MEMSHIELD_SCREENSHOTS names a folder."""
         folder = os.environ.get("MEMSHIELD_SCREENSHOTS")
@@ -222,5 +282,6 @@ class Visit:
 
     def open_advanced(self) -> None:
         """Show all other settings."""
-        self.page.get_by_role("button", name="All other settings").click()
+        if not self.page.get_by_label("max train steps").is_visible():
+            self.page.get_by_role("button", name="All other settings").click()
         self.page.get_by_label("max train steps").wait_for()

@@ -33,6 +33,7 @@ def test_at_home(tmp_path: Path) -> None:
 def test_on_a_space(tmp_path: Path) -> None:
     place = find_place(SPACE, bucket=tmp_path)
     assert (place.on_space, place.root, place.warning) == (True, tmp_path / "memshield", None)
+    assert place.store is not None and not place.store.is_relative_to(tmp_path)
     lost = find_place(SPACE, bucket=tmp_path / "none")
     assert "lost when it restarts" in str(lost.warning)
 

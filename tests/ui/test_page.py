@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memshield.ui.api import NAMES
 from tests.ui.pages import (
     Running,
     Visit,
@@ -103,27 +104,27 @@ def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Runni
 @pytest.mark.browser
 def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> None:
     visit = Visit(browser, home.url)
-    for label, bad, words in (
-        ("Epochs", "0", "Epochs: input should be greater"),
-        ("Epochs", "-3", "Epochs: input should be greater"),
-        ("Shards", "9999", "Shards: "),
-        ("Memorization budget", "5", "Memorization budget: input should be less"),
-        ("Publish as", "../x", "Sign in: "),
+    for label, bad, words, place in (
+        ("Epochs", "0", "input should be greater", "#problem-epochs"),
+        ("Epochs", "-3", "input should be greater", "#problem-epochs"),
+        ("Shards", "9999", "pictures", "#problem-shards"),
+        ("Memorization budget", "5", "input should be less", "#problem-budget"),
+        ("Publish as", "../x", "Set HF_TOKEN", "#problems"),
     ):
         before = visit.value(label)
         visit.fill(label, bad)
         visit.press("Start training")
-        visit.sees(words, "#problems")
+        visit.sees(words, place)
         visit.fill(label, before)
     visit.open_advanced()
     visit.fill("learning rate", "a lot")
     visit.press("Start training")
-    visit.sees("learning_rate", "#problems")
+    visit.sees("got 'a lot'", "#problem-learning_rate")
     visit.fill("learning rate", "")
-    visit.page.get_by_label("Stable Diffusion, LoRA").check()
+    visit.page.get_by_label("A model from the Hub").check()
     visit.fill("Model", "../etc/passwd")
     visit.press("Start training")
-    visit.sees("Model: ", "#problems")
+    visit.sees("is no id on the Hub", "#problem-model")
     visit.shoot("page-problems")
     assert list(home.data.glob("jobs/*")) == []
     assert visit.problems == []
@@ -174,19 +175,26 @@ def test_a_killed_server_leaves_the_training_and_finds_it_again(
         tiny(visit, LONG)
         visit.press("Start training")
         until(lambda: first.state() == "running")
+        shown = until(visit.progress)
     finally:
         first.kill()
-    visit.close()
-    with serving(folder, home_environment(folder)) as second:
-        step = read_status(second.runs()[0])
-        visit = Visit(browser, second.url)
-        visit.tab("Runs")
-        visit.sees("Training", "#state")
-        assert read_status(second.runs()[0])["processes"] == step["processes"]
+    before = read_status(first.runs()[0])["processes"]
+    second = start(folder, home_environment(folder), first.port)
+    try:
+        assert read_status(second.runs()[0])["processes"] == before
+        # The tab that was open all the time goes on by itself,
+        until(lambda: visit.progress() > shown)
         visit.press("Stop")
         until(lambda: second.state() == "stopped")
         visit.sees("Stopped", "#state")
         visit.close()
+        # and so does a new one.
+        visit = Visit(browser, second.url)
+        visit.tab("Runs")
+        visit.sees("Stopped", "#state")
+        visit.close()
+    finally:
+        second.kill()
 
 
 def test_a_script_asks_by_name(home: Running) -> None:
@@ -195,9 +203,11 @@ def test_a_script_asks_by_name(home: Running) -> None:
 
     client = Client(home.url, verbose=False)
     described: Any = client.view_api(return_format="dict", print_info=False)
-    names = {"/search", "/plan", "/submit", "/status", "/report"}
-    assert set(described["named_endpoints"]) == names
+    assert set(described["named_endpoints"]) == {f"/{name}" for name in NAMES}
     assert described["unnamed_endpoints"] == {}
+    for name, endpoint in described["named_endpoints"].items():
+        assert endpoint["description"], name
+        assert [one for one in endpoint["parameters"] if one["type"]], name
     with pytest.raises(AppError, match=r"cannot be reached|answer|Hub"):
         client.predict("tiny", api_name="/search")
     choices = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}
@@ -207,12 +217,20 @@ def test_a_script_asks_by_name(home: Running) -> None:
         client.predict({**choices, "epochs": 0}, api_name="/submit")
     with pytest.raises(AppError, match="is no choice"):
         client.predict({"output_dir": "/"}, api_name="/submit")
+    for name in ("epochs", "strength", "model", "hub_model_id", "recipe"):
+        with pytest.raises(AppError, match=name):
+            client.predict({**choices, name: {"a": [1]}}, api_name="/submit")
+    with pytest.raises(AppError, match="no mapping"):
+        client.predict(["demo"], api_name="/plan")
+    with pytest.raises(AppError, match="no text"):
+        client.predict({"a": 1}, api_name="/search")
+    assert "Traceback" not in home.said
     assert list(home.data.glob("jobs/*")) == []
     job = client.predict(choices, api_name="/submit")
     until(
         lambda: client.predict(job, api_name="/status")["training"]["state"] in ("running", "done")
     )
-    for wrong in ("x" * 22, "../../etc", ""):
+    for wrong in ("x" * 22, "../../etc", "", {"a": 1}):
         with pytest.raises(AppError, match="there is no job"):
             client.predict(wrong, api_name="/status")
         with pytest.raises(AppError, match="there is no job"):

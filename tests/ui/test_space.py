@@ -13,10 +13,11 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from memshield.ui.api import NAMES
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.runs import ROOT
-from tests.ui.pages import Running, end_tasks, home_environment, serving, until
+from tests.ui.pages import Running, end_tasks, home_environment, serving, space_environment, until
 
 OPERATORS = "hf_" + "theoperatorsowntokenofthespace"
 TINY = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}
@@ -34,15 +35,7 @@ def hub() -> Iterator[HubServer]:
 @pytest.fixture(scope="module")
 def space(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("space")
-    environment = home_environment(folder, hub.endpoint) | {
-        "SYSTEM": "spaces",
-        "SPACE_ID": "operator/memshield",
-        "OAUTH_CLIENT_ID": "app",
-        "OAUTH_CLIENT_SECRET": "of-the-app",
-        "OAUTH_SCOPES": "openid profile contribute-repos",
-        "OPENID_PROVIDER_URL": hub.endpoint,
-        "HF_TOKEN": OPERATORS,
-    }
+    environment = space_environment(folder, hub, OPERATORS)
     with serving(folder, environment) as running:
         yield running
         end_tasks(running.data)
@@ -54,6 +47,8 @@ def client(space: Running, token: str | None) -> Any:
 
 def test_a_job_is_its_owners_alone(space: Running, hub: HubServer) -> None:
     ada, bob, nobody = (client(space, token) for token in (TOKEN, BOBS, None))
+    listed = ada.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(listed) == {f"/{name}" for name in NAMES}
     job = ada.predict(TINY, api_name="/submit")
     until(lambda: ada.predict(job, api_name="/status")["training"]["state"] != "waiting")
     for stranger, words in ((bob, "there is no job"), (nobody, "Sign in above")):
@@ -66,30 +61,67 @@ def test_a_job_is_its_owners_alone(space: Running, hub: HubServer) -> None:
         client(space, "hf_" + "nobodysnobodysnobodysnobodys").predict(TINY, api_name="/submit")
 
 
+def handlers(space: Running, job: str) -> list[tuple[int, list[Any]]]:
+    """Every handler of the page by its number, with inputs of which every choice of a run is job's.
+
+    gradio keeps private handlers from being listed, not from being called.
+    """
+    config = httpx2.get(f"{space.url}/config").json()
+    parts = {one["id"]: one for one in config["components"]}
+
+    def value(id: int) -> Any:
+        props = parts[id]["props"]
+        return job if props.get("elem_id") == "run" else props.get("value")
+
+    return [
+        (one["id"], [value(id) for id in one["inputs"]])
+        for one in config["dependencies"]
+        if one["backend_fn"]  # others are the browser's alone
+    ]
+
+
+def called(space: Running, number: int, data: list[Any], token: str | None) -> str:
+    """What a handler answers to a request by hand: at once, or through the queue."""
+    body = {"fn_index": number, "data": data, "session_hash": f"of{number}"}
+    body |= {"oauth_token": token} if token else {}
+    api = f"{space.url}/gradio_api"
+    said = httpx2.post(f"{api}/run/predict", json=body, timeout=60).text
+    if httpx2.post(f"{api}/queue/join", json=body).status_code == 200:
+        with httpx2.stream(
+            "GET", f"{api}/queue/data", params={"session_hash": f"of{number}"}, timeout=60
+        ) as answer:
+            for line in answer.iter_lines():
+                said += line
+                if "process_completed" in line:
+                    break
+    return said
+
+
 def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
     """The handlers of the page by their number, and files by their path."""
     ada = client(space, TOKEN)
     job = ada.predict(TINY, api_name="/submit")
-    count = len(httpx2.get(f"{space.url}/config").json()["dependencies"])
 
-    def told(token: str) -> set[str]:
-        """Words of ada's job that any handler tells who has this token."""
-        found = set()
-        for number in range(count):
-            for data in (
-                [job, ""], [job], [job, "", True, "", []], [job, "", ""],
-                [job, "", "model", "", [job], [], ""], [job, "model", "", True, [job]],
-            ):  # fmt: skip
-                asked = {"fn_index": number, "data": data, "oauth_token": token}
-                answer = httpx2.post(
-                    f"{space.url}/gradio_api/run/predict", json={**asked, "session_hash": "x"}
-                )
-                found |= {one for one in ("sklearn-digits", "accelerate launch")
-                          if one in answer.text}  # fmt: skip
-        return found
+    def told(token: str | None) -> dict[int, str]:
+        """Handlers that tell the command of ada's job to whoever has this token."""
+        answers = {
+            number: called(space, number, data, token) for number, data in handlers(space, job)
+        }
+        return {number: said for number, said in answers.items() if f"{job}/settings" in said}
 
-    assert told(BOBS) == set()
-    assert "accelerate launch" in told(TOKEN), "the very same requests tell their owner"
+    for stranger in (BOBS, None):
+        assert told(stranger) == {}
+    # Not stopped, not deleted, not audited: none of it did anything either.
+    view = ada.predict(job, api_name="/status")
+    assert view["training"]["state"] in ("waiting", "preparing", "running", "done")
+    assert view["auditing"]["state"] == view["publishing"]["state"] == "none"
+    mine = told(TOKEN)
+    assert mine, "the very same requests tell their owner"
+    ids = [number for number, _ in handlers(space, job)]
+    assert len(ids) > 20
+    with pytest.raises(AppError, match="there is no job"):
+        ada.predict(job, api_name="/status")  # one of them was to delete it
+    job = ada.predict(TINY, api_name="/submit")
     (folder,) = (space.data / "jobs").glob(f"{job}")
     for path in (folder / "settings.yaml", space.data / "jobs.sqlite3"):
         assert path.is_file()
@@ -123,3 +155,9 @@ def test_it_does_not_start_where_sign_in_would_be_mocked(tmp_path: Path) -> None
     assert child.returncode == 1
     assert "sign-in would be mocked" in child.stderr
     assert "Traceback" not in child.stderr
+
+
+def test_no_folder_of_the_server_can_be_named(space: Running, hub: HubServer) -> None:
+    config = httpx2.get(f"{space.url}/config").text
+    assert "Pictures that you upload" in config
+    assert "A folder on this computer" not in config and "folder-path" not in config

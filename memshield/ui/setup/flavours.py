@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memshield.ui.setup.hardware import Machine
+from memshield.ui.setup.hardware import Gpu, Machine
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,26 @@ _GPUS = {
     "H100": (80, 989.0, 67.0),
     "H200": (141, 989.0, 67.0),
 }
-# Names as the Hub lists them, with the GPU of each; a training process takes one.
+# Names as the Hub lists them, with the GPU of each, how many, and the CPU cores; a training process
+# takes one GPU.
 _FLAVOURS = {
-    "t4-small": "T4",
-    "t4-medium": "T4",
-    "l4x1": "L4",
-    "l4x4": "L4",
-    "a10g-small": "A10G",
-    "a10g-large": "A10G",
-    "a10g-largex2": "A10G",
-    "a10g-largex4": "A10G",
-    "l40sx1": "L40S",
-    "l40sx4": "L40S",
-    "l40sx8": "L40S",
-    "a100-large": "A100",
-    "a100x4": "A100",
-    "a100x8": "A100",
-    "h100": "H100",
-    "h100x8": "H100",
-    "h200": "H200",
+    "t4-small": ("T4", 1, 4),
+    "t4-medium": ("T4", 1, 8),
+    "l4x1": ("L4", 1, 8),
+    "l4x4": ("L4", 4, 48),
+    "a10g-small": ("A10G", 1, 4),
+    "a10g-large": ("A10G", 1, 12),
+    "a10g-largex2": ("A10G", 2, 24),
+    "a10g-largex4": ("A10G", 4, 48),
+    "l40sx1": ("L40S", 1, 8),
+    "l40sx4": ("L40S", 4, 48),
+    "l40sx8": ("L40S", 8, 192),
+    "a100-large": ("A100", 1, 12),
+    "a100x4": ("A100", 4, 48),
+    "a100x8": ("A100", 8, 96),
+    "h100": ("H100", 1, 23),
+    "h100x8": ("H100", 8, 184),
+    "h200": ("H200", 1, 23),
 }
 _CPUS = {"cpu-basic": (2, 16), "cpu-upgrade": (8, 32)}
 
@@ -90,7 +91,7 @@ def _cpu(name: str, cores: int, memory_bytes: int) -> Hardware:
 
 FLAVOURS: dict[str, Hardware] = {
     **{name: _cpu(name, cores, memory * 10**9) for name, (cores, memory) in _CPUS.items()},
-    **{name: _gpu(name, kind) for name, kind in _FLAVOURS.items()},
+    **{name: _gpu(name, kind) for name, (kind, _, _) in _FLAVOURS.items()},
 }
 """By the Hub's names."""
 
@@ -100,7 +101,38 @@ def hardware_of(machine: Machine) -> Hardware | None:
     if not machine.gpus:
         return _cpu("this machine", machine.cores, machine.memory_bytes)
     first = machine.gpus[0]
-    # As drivers write it: "Tesla T4", "NVIDIA A100-SXM4-80GB".
-    words = first.name.upper().replace("-", " ").split()
-    kind = next((word for word in words if word in _GPUS), None)
+    kind = _kind_of(first.name)
     return None if kind is None else _gpu(first.name, kind, first.memory_bytes)
+
+
+def _kind_of(name: str) -> str | None:
+    # As drivers write it: "Tesla T4", "NVIDIA A100-SXM4-80GB".
+    words = name.upper().replace("-", " ").split()
+    return next((word for word in words if word in _GPUS), None)
+
+
+def flavour_of(machine: Machine, said: str = "") -> str | None:
+    """The Hub's name of a Space's hardware; None where it is none that is known.
+
+    Args:
+        machine: on which this runs.
+        said: the CPU_CORES of a Space's environment, which does not name the hardware.
+    """
+    there = int(said) if said.isdecimal() else machine.cores
+    if not machine.gpus:
+        return next((name for name, (cores, _) in _CPUS.items() if there <= cores), None)
+    kind, count = _kind_of(machine.gpus[0].name), len(machine.gpus)
+    fitting = [
+        (cores, name) for name, (gpu, gpus, cores) in _FLAVOURS.items()
+        if (gpu, gpus) == (kind, count)
+    ]  # fmt: skip
+    large = [name for cores, name in sorted(fitting) if there <= cores]
+    return large[0] if large else (max(fitting)[1] if fitting else None)
+
+
+def machine_with(hardware: Hardware) -> Machine:
+    """A machine with one process's share of a hardware, for what follows from a machine."""
+    if not hardware.has_gpu:
+        return Machine((), max(1, round(hardware.tflops / CORE_TFLOPS)), hardware.memory_bytes)
+    gpu = Gpu(hardware.device.partition(",")[0], hardware.memory_bytes, hardware.bf16)
+    return Machine((gpu,), 4, hardware.memory_bytes)

@@ -24,6 +24,7 @@ from memshield.ui.setup.pictures import Pictures, look_at
 from memshield.ui.setup.recipes import recipe_for, recipes
 
 _LONGEST = 500
+_LARGEST = 1e15
 
 
 def problems_of(
@@ -49,7 +50,7 @@ def problems_of(
         Errors whose `field` is the name of a form's input; [] if it can be started.
     """
     found = _Found(at_home=token is None)
-    odd = _odd_types(choices)
+    odd = odd_types(choices)
     if odd:
         return odd
     with found.keeping():
@@ -78,8 +79,8 @@ def problems_of(
     return found.by_input(choices)
 
 
-def _odd_types(choices: Choices) -> list[UserError]:
-    """What no form sends, but a program may."""
+def odd_types(choices: Choices) -> list[UserError]:
+    """What no form sends, but a program may; fields are the form's inputs."""
     if not isinstance(choices.recipe, str) or choices.recipe not in recipes():
         return [UserError("recipe", "there is no such recipe", "Choose one of the list.")]
     texts = ("model", "dataset", "dataset_config", "split", "image_column", "caption_column",
@@ -89,6 +90,11 @@ def _odd_types(choices: Choices) -> list[UserError]:
         value = getattr(choices, name)
         if value is not None and (not isinstance(value, str) or len(value) > _LONGEST):
             errors.append(UserError(name, "is no short text", "Type it again."))
+    for name in ("epochs", "rounds", "shards", "strength", "budget", "resolution"):
+        value = getattr(choices, name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and abs(value) < _LARGEST):
+            errors.append(UserError(name, "is no number", "Give a number."))
     advanced: object = choices.advanced
     if not isinstance(advanced, Mapping):
         errors.append(UserError("advanced", "is no mapping of settings", "Name each setting."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import shutil
@@ -42,20 +41,17 @@ class Limits:
     seconds: float = 300.0
 
 
-def accept_upload(
-    files: Sequence[Path], root: Path, owner: str, limits: Limits | None = None
-) -> Path:
+def accept_upload(files: Sequence[Path], home: Path, limits: Limits | None = None) -> Path:
     """Check uploaded files and copy them to where trainings may read them.
 
     Args:
         files: pictures, with a metadata.csv or metadata.jsonl for captions if there is one; or one
             zip of these. Their own names count.
-        root: data folder of the app.
-        owner: whose they are; any text.
+        home: `Folders.uploads` of whose they are.
         limits: by default those of `Limits`.
 
     Returns:
-        root/uploads/<digest of the owner>/<random>: a folder for `train_data_dir`.
+        A folder of a random name in `home`, for `train_data_dir`.
 
     Raises:
         UserErrors: naming every file that is not taken, up to twenty; nothing is kept then.
@@ -68,7 +64,6 @@ def accept_upload(
         raise UserError(
             FIELD, f"{zipped[0].name} is not the only file", "Upload one zip, or loose pictures."
         )
-    home = _of_owner(root, owner)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     _sweep(home)
     target = home / secrets.token_hex(16)
@@ -87,29 +82,29 @@ def accept_upload(
     return target
 
 
-def find_upload(root: Path, owner: str, name: str) -> Path:
+def find_upload(home: Path, name: str) -> Path:
     """An upload by the last part of its path.
+
+    Args:
+        home: `Folders.uploads` of whose it is.
+        name: of its folder.
 
     Raises:
         UserError: this owner has none of that name.
     """
-    folder = _of_owner(root, owner) / name
+    folder = home / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
         raise UserError(FIELD, "these pictures are not here any more", "Upload them again.")
     return folder
 
 
-def delete_upload(root: Path, owner: str, name: str) -> None:
-    """Delete an upload.
+def delete_upload(home: Path, name: str) -> None:
+    """Delete an upload; the arguments are those of `find_upload`.
 
     Raises:
         UserError: this owner has none of that name.
     """
-    shutil.rmtree(find_upload(root, owner, name))
-
-
-def _of_owner(root: Path, owner: str) -> Path:
-    return root / "uploads" / hashlib.sha256(owner.encode()).hexdigest()[:32]
+    shutil.rmtree(find_upload(home, name))
 
 
 def _size(folder: Path) -> int:

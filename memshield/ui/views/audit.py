@@ -46,7 +46,7 @@ def audit_view(
         "audit",
         report=report,
         tone=_tone(report),
-        rows=[_row(shown, one) for shown, one in everything.items()],
+        rows=[row_of(shown, one) for shown, one in everything.items()],
         quality=report.headline_quality,
         level=percent(report.headline.level or 0.0),
         curve=curve_of(everything),
@@ -87,7 +87,7 @@ def rounds_view(
     ]
     return render(
         "rounds",
-        rows=[(number, _row(name_of(reports[number]), reports[number])) for number in numbers],
+        rows=[(number, row_of(name_of(reports[number]), reports[number])) for number in numbers],
         chosen=numbers[choice.place] if choice else None,
         model=model,
         alike=len({(one.generated.count, one.generated.seed) for one in ordered}) == 1,
@@ -104,7 +104,7 @@ def _tone(report: Report) -> str:
     return f"ms-{found}" if found else ""
 
 
-def _row(name: str, report: Report) -> dict[str, str]:
+def row_of(name: str, report: Report) -> dict[str, str]:
     """A line of a table of models."""
     headline, quality = report.headline, report.headline_quality
     broken = is_broken(report)

@@ -45,6 +45,16 @@ def problem_view(errors: UserError | Sequence[UserError], *fields: str) -> str:
     return render("problem", problems=found) if found else ""
 
 
+def summary_view(fields: Sequence[tuple[str, str]], others: Sequence[UserError] = ()) -> str:
+    """How many problems there are, and where; nothing where there are none.
+
+    Args:
+        fields: names and labels of the fields that have some.
+        others: problems of no field, in full.
+    """
+    return render("summary", fields=fields, others=others) if fields or others else ""
+
+
 def empty_view(title: str, hint: str) -> str:
     """A place where something will be, and how to get it there."""
     return render("empty", title=title, hint=hint)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from memshield.audit.page import interval
 from memshield.audit.report import percent
-from memshield.ui.views.words import count, duration, plural, size, unbroken
+from memshield.ui.views.words import count, duration, linked, plural, size, unbroken
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +22,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters = (percent, interval, count, duration, plural, size, unbroken)
+    filters = (percent, interval, count, duration, linked, plural, size, unbroken)
     made.filters.update({one.__name__: one for one in filters})
     return made
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+from huggingface_hub.constants import ENDPOINT
+from markupsafe import Markup, escape
+
+# Pages of repositories, as `memshield.network.page_of` names them; nothing else becomes a link.
+_PAGE = re.compile(re.escape(ENDPOINT) + r"(/[A-Za-z0-9][\w.-]*){2,3}(?<!\.)")
+
 
 def plural(number: int, one: str, more: str = "") -> str:
     """A number with its noun: 1 step, 2 steps."""
@@ -75,3 +81,15 @@ def short(number: int) -> str:
 def figure(value: float | None) -> str:
     """A measured value, to four figures; nothing where there is none."""
     return "" if value is None else f"{value:.4g}"
+
+
+def linked(text: str) -> Markup:
+    """The text as HTML, in which pages of the Hub can be opened."""
+    made, end = Markup(), 0
+    for found in _PAGE.finditer(text):
+        made += escape(text[end : found.start()])
+        made += Markup('<a href="{0}" target="_blank" rel="noopener noreferrer">{0}</a>').format(
+            found[0]
+        )
+        end = found.end()
+    return made + escape(text[end:])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memshield.ui.setup import hardware
+from memshield.ui.setup.flavours import FLAVOURS, flavour_of, hardware_of, machine_with
 from memshield.ui.setup.hardware import Gpu, Machine, storage_warning, this_machine
 
 
@@ -89,3 +90,25 @@ def test_a_disk_that_does_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
     assert storage_warning(tmp_path / "runs") is None
     assert "emptied" in str(storage_warning(tmp_path / ".." / "elsewhere"))
+
+
+def test_a_spaces_hardware_is_told_by_its_parts() -> None:
+    def with_gpus(name: str, count: int = 1, cores: int = 4) -> Machine:
+        return Machine((Gpu(name, 16 * 10**9, True),) * count, cores, 10**10)
+
+    assert flavour_of(Machine((), 2, 10**10)) == "cpu-basic"
+    assert flavour_of(Machine((), 8, 10**10)) == "cpu-upgrade"
+    assert flavour_of(Machine((), 64, 10**10)) is None
+    assert flavour_of(with_gpus("Tesla T4")) == "t4-small"
+    assert flavour_of(with_gpus("Tesla T4", cores=8)) == "t4-medium"
+    assert flavour_of(with_gpus("NVIDIA A10G", cores=96), said="12") == "a10g-large"
+    assert flavour_of(with_gpus("NVIDIA A10G", 4, cores=48)) == "a10g-largex4"
+    assert flavour_of(with_gpus("NVIDIA A100-SXM4-80GB", cores=12)) == "a100-large"
+    assert flavour_of(with_gpus("NVIDIA GeForce RTX 3060")) is None
+    for name, one in FLAVOURS.items():
+        there = machine_with(one)
+        made = hardware_of(there)
+        assert made is not None
+        assert (made.half_tflops, round(made.tflops, 2)) == (
+            one.half_tflops, round(one.tflops, 2)
+        ), name  # fmt: skip

@@ -54,7 +54,7 @@ def opened(folder: Path) -> Source:
 def refused(root: Path, files: list[Path], limits: Limits | None = None) -> str:
     """Why it is; nothing of it may be left."""
     with pytest.raises(UserError) as caught:
-        accept_upload(files, root / "data", "ada", limits)
+        accept_upload(files, root / "data" / "ada", limits)
     errors = getattr(caught.value, "errors", [caught.value])
     assert all(error.field == "folder" for error in errors)
     assert [file for file in (root / "data").rglob("*") if file.is_file()] == []
@@ -70,26 +70,26 @@ def test_loose_pictures_with_captions(tmp_path: Path) -> None:
             "metadata.csv": 'file_name,text\r\ntest-2.jpg,"a, b"\r\n./my cat.PNG,größer\r\n',
         },
     )
-    folder = accept_upload(files, tmp_path, "ada")
+    folder = accept_upload(files, tmp_path / "ada")
     source = opened(folder)
     assert len(source) == 2
     assert sorted(source.captions() or ()) == ["a, b", "größer"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert folder.parent.parent == tmp_path / "uploads"
+    assert folder.parent == tmp_path / "ada"
     assert all(file.exists() for file in files), "the page deletes its own temporary files"
 
 
 def test_names_that_look_like_splits_lose_no_picture(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {f"{name}_1.png": png(i) for i, name in enumerate(
         ("train", "test", "validation", "dev", "other"))})  # fmt: skip
-    assert len(opened(accept_upload(files, tmp_path, "ada"))) == 5
+    assert len(opened(accept_upload(files, tmp_path / "ada"))) == 5
 
 
 def test_a_zip_with_classes_and_clutter(tmp_path: Path) -> None:
     names = {f"set/{kind}/{i}.png": png(i) for kind in ("cat", "dog") for i in range(2)}
     clutter = {"__MACOSX/set/._1.png": b"x", "set/.DS_Store": b"x", "set/cat/Thumbs.db": b"x"}
     file = packed(tmp_path / "a.zip", {"set/": b"", **names, **clutter})
-    source = opened(accept_upload(file, tmp_path, "ada"))
+    source = opened(accept_upload(file, tmp_path / "ada"))
     assert (len(source), source.columns.label) == (4, "label")
     assert source.labels() == [0, 0, 1, 1]
 
@@ -98,25 +98,23 @@ def test_a_zip_with_captions(tmp_path: Path) -> None:
     lines = [json.dumps({"file_name": f"{i}.png", "text": f"t{i}", "n": i}) for i in range(3)]
     entries = {f"x/{i}.png": png(i) for i in range(3)}
     file = packed(tmp_path / "a.zip", {**entries, "x/metadata.jsonl": "\n".join(lines)})
-    assert opened(accept_upload(file, tmp_path, "ada")).captions() == ["t0", "t1", "t2"]
+    assert opened(accept_upload(file, tmp_path / "ada")).captions() == ["t0", "t1", "t2"]
 
 
 def test_uploads_are_their_owners(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {"a.png": png()})
-    folder = accept_upload(files, tmp_path, "ada")
-    assert find_upload(tmp_path, "ada", folder.name) == folder
+    folder = accept_upload(files, tmp_path / "ada")
+    assert find_upload(tmp_path / "ada", folder.name) == folder
     for owner, name in (
         ("eve", folder.name), ("ada", "../" + folder.name), ("ada", "."), ("ada", ""),
         ("ada", f"../{folder.parent.name}/{folder.name}"), ("ada", folder.name + "\n"),
-        ("../ada", folder.name),
     ):  # fmt: skip
         with pytest.raises(UserError, match="not here any more"):
-            find_upload(tmp_path, owner, name)
+            find_upload(tmp_path / owner, name)
         with pytest.raises(UserError, match="not here any more"):
-            delete_upload(tmp_path, owner, name)
-    other = accept_upload(files, tmp_path, "../../eve")
-    assert other.parent.parent == folder.parent.parent
-    delete_upload(tmp_path, "ada", folder.name)
+            delete_upload(tmp_path / owner, name)
+    other = accept_upload(files, tmp_path / "eve")
+    delete_upload(tmp_path / "ada", folder.name)
     assert not folder.exists() and other.exists()
 
 
@@ -272,18 +270,18 @@ def test_limits(tmp_path: Path) -> None:
     assert "takes too long" in refused(tmp_path, files, Limits(seconds=-1))
     total = sum(file.stat().st_size for file in files)
     room = Limits(owner_bytes=total + 10)
-    accept_upload(files, tmp_path, "ada", room)
+    accept_upload(files, tmp_path / "ada", room)
     with pytest.raises(UserError, match="room for"):
-        accept_upload(files, tmp_path, "ada", room)
-    accept_upload(files, tmp_path, "eve", room)
+        accept_upload(files, tmp_path / "ada", room)
+    accept_upload(files, tmp_path / "eve", room)
 
 
 def test_what_a_killed_server_left_goes(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {"a.png": png()})
-    home = accept_upload(files, tmp_path, "ada").parent
+    home = accept_upload(files, tmp_path / "ada").parent
     old, new = home / ".old.tmp", home / ".new.tmp"
     for left in (old, new):
         left.mkdir()
     os.utime(old, (time.time() - 7200,) * 2)
-    accept_upload(files, tmp_path, "ada")
+    accept_upload(files, tmp_path / "ada")
     assert (old.exists(), new.exists()) == (False, True)

@@ -1,0 +1,1 @@
+"""Pictures from a trained or published model, each compared with the training pictures."""

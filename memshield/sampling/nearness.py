@@ -1,0 +1,117 @@
+"""How near generated pictures are to training pictures, as audits measure it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from memshield.audit.examine import SECOND, SQUARED
+from memshield.audit.images import Pixels
+from memshield.audit.memorization import COPY, NEAREST, distance_ratio, second_ratio
+from memshield.audit.neighbours import nearest
+from memshield.audit.reference import Reference
+from memshield.audit.report import CurvePoint, Report
+from memshield.data.batches import IN_MEMORY_BYTES
+from memshield.sampling.record import Nearness, Rule
+
+USUAL = 0.1
+"""What at most this share of fresh real pictures come as near as is closer than usual."""
+
+
+class Watch:
+    """Compares pictures with those that a model was trained on.
+
+    Args:
+        reference: the real pictures.
+        reports: audits, of which one on the same pictures gives the threshold.
+        device: to search on.
+
+    Attributes:
+        reference: the real pictures.
+        rule: when a picture is warned about.
+        at_hand: whether the training pictures fit in memory, so that looking again costs little.
+    """
+
+    def __init__(
+        self, reference: Reference, reports: Iterable[Report], device: torch.device
+    ) -> None:
+        self.reference = reference
+        self._device = device
+        report = next((one for one in reports if _tells(one, reference)), None)
+        self._curve = report.headline.curve if report is not None else ()
+        self.rule = _fixed() if report is None else _calibrated(report, self._curve)
+        self.at_hand = math.prod(reference.training.shape) <= IN_MEMORY_BYTES
+
+    def look(self, pictures: Pixels) -> list[Nearness]:
+        """What is to be said of each picture [n, C, H, W] of the training pictures' size."""
+        reference = self.reference
+        found = nearest(
+            pictures,
+            reference.training,
+            NEAREST,
+            mirrored=reference.mirrored,
+            groups=reference.groups,
+            device=self._device,
+        )
+        ratio = distance_ratio if self.rule.source == "audit" else second_ratio
+        values = ratio(found.distance)
+        size = math.prod(pictures.shape[1:])
+        return [
+            Nearness(
+                level=self._level(float(value)),
+                value=float(value),
+                distance=math.sqrt(found.distance[i, 0] / size),
+                as_near=self._as_near(float(value)),
+                training=int(reference.members[found.index[i, 0]]),
+                mirrored=bool(found.mirrored[i]),
+            )
+            for i, value in enumerate(values)
+        ]
+
+    def training_picture(self, index: int) -> Pixels:
+        """A training picture [C, H, W] by its index among the run's examples."""
+        place = int(np.flatnonzero(self.reference.members == index)[0])
+        pixels: Pixels = self.reference.training[place : place + 1][0]
+        return pixels
+
+    def _level(self, value: float) -> Any:
+        if value < self.rule.threshold:
+            return "near_copy"
+        return "close" if self.rule.close is not None and value < self.rule.close else "none"
+
+    def _as_near(self, value: float) -> float | None:
+        above = (point.control for point in self._curve if point.alpha >= value)
+        return next(above, None)
+
+
+def _tells(report: Report, reference: Reference) -> bool:
+    """Whether the threshold of an audit is one for these training pictures."""
+    headline, data = report.headline, report.data
+    return (
+        headline.statistic == SQUARED
+        and headline.threshold is not None
+        and data.fingerprint == reference.fingerprint
+        and data.resolution == reference.training.shape[2]
+    )
+
+
+def _calibrated(report: Report, curve: tuple[CurvePoint, ...]) -> Rule:
+    headline = report.headline
+    assert headline.threshold is not None
+    usual = [point.alpha for point in curve if point.control <= USUAL]
+    close = max(usual, default=0.0)
+    return Rule(
+        source="audit",
+        statistic=SQUARED,
+        threshold=headline.threshold,
+        chance=headline.control,
+        close=close if close > headline.threshold else None,
+    )
+
+
+def _fixed() -> Rule:
+    return Rule(source="fixed", statistic=SECOND, threshold=COPY)

@@ -1,0 +1,158 @@
+"""What pictures are made with: a run's model, or a published one that was fetched and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memshield.audit.report import Report
+from memshield.config import Config, make_config, read_yaml
+from memshield.errors import UserError
+from memshield.families.facts import PIPELINES
+from memshield.hub.catalog.access import is_address, require_id
+from memshield.hub.manifest import Manifest
+from memshield.hub.pull import fetch, open_fetched
+from memshield.network import asking
+from memshield.rundir import RunDir
+from memshield.sampling.asked import Asked
+from memshield.sampling.kin import is_from, reports_of
+
+NOT_HERE = (
+    "The training pictures are not here: nobody can tell from the model alone whether a picture is "
+    "a near-copy of one of them."
+)
+NOT_ASKED = "The pictures were not compared with the training pictures: that was not asked for."
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model.
+
+    Attributes:
+        name: Hub id, or the run's name.
+        text: whether it is prompted.
+        resolution: of its pictures; None for its pipeline's own.
+        run: whose training pictures are at hand; None where they are not.
+        reports: audits that may tell the threshold.
+        not_compared: why pictures are not compared, where they are not.
+        open: makes the pipeline of stock diffusers.
+    """
+
+    name: str
+    text: bool
+    resolution: int | None
+    run: RunDir | None
+    reports: Sequence[Report]
+    not_compared: str | None
+    open: Callable[..., Any]
+
+
+def is_hub_id(asked: Asked) -> bool:
+    """Whether the target is meant to be on the Hub.
+
+    A run directory goes before an id; with a revision nothing that lies here is looked at.
+    """
+    return asked.revision is not None or not RunDir(asked.target).is_run()
+
+
+def open_target(asked: Asked) -> Target:
+    """The model of a command line.
+
+    Raises:
+        UserError: there is none, it is not what it claims to be, or `against` is not its run.
+    """
+    return _of_hub(asked) if is_hub_id(asked) else _of_run(asked)
+
+
+def _of_run(asked: Asked) -> Target:
+    for flag, value in (("against", asked.against), ("base", asked.base)):
+        if value is not None:
+            raise UserError(flag, f"{asked.target} is a run, which knows its own", "Leave it out.")
+    run = RunDir(asked.target)
+    config = make_config(read_yaml(run.config))
+    folder = run.model if asked.round is None else run.rounds / str(asked.round)
+    if not folder.is_dir():
+        raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
+    return Target(
+        name=run.path.resolve().name,
+        text=config.training == "lora" or _is_text(folder),
+        resolution=config.resolution,
+        run=run if asked.compare else None,
+        reports=tuple(reports_of(run)),
+        not_compared=None if asked.compare else NOT_ASKED,
+        open=lambda **options: _open_of_run(config, folder, options),
+    )
+
+
+def _is_text(folder: Path) -> bool:
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return PIPELINES.get(index.get("_class_name")) != "unconditional"
+
+
+def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:
+    from memshield.pipelines import open_pipeline
+
+    base = config.pretrained_model_name_or_path
+    if config.training != "lora" or base is None:
+        return open_pipeline(folder, None, **options)
+    where: dict[str, Any] = {"revision": config.revision, "variant": config.variant}
+    with asking("pretrained_model_name_or_path", base, "model", config.revision):
+        return open_pipeline(folder, base, **where, **options)
+
+
+def _of_hub(asked: Asked) -> Target:
+    if asked.round is not None:
+        raise UserError("round", "a published model has one only", "Leave it out.")
+    repo_id = _id_of(asked.target)
+    folder, manifest = fetch(repo_id, asked.revision)
+    run = _own_run(asked.against, repo_id, manifest)
+    base = asked.base or _base_of(run, manifest)
+    reports = [*([manifest.audit] if manifest.audit else []), *(reports_of(run) if run else ())]
+    compared = run is not None and asked.compare
+    return Target(
+        name=repo_id,
+        text=manifest.text,
+        resolution=manifest.training.resolution,
+        run=run if compared else None,
+        reports=reports,
+        not_compared=None if compared else NOT_HERE if run is None else NOT_ASKED,
+        open=lambda **options: open_fetched(repo_id, folder, manifest, base=base, **options),
+    )
+
+
+def _id_of(target: str) -> str:
+    try:
+        return require_id(target, "model", "target")
+    except UserError:
+        if is_address(target):
+            raise
+        raise UserError(
+            "target", f"{target} holds no run, and is no id on the Hub",
+            "Give the output_dir of a training, or owner/name.",
+        ) from None  # fmt: skip
+
+
+def _own_run(path: Path | None, repo_id: str, manifest: Manifest) -> RunDir | None:
+    if path is None:
+        return None
+    run = RunDir(path)
+    if not run.is_run():
+        raise UserError("against", f"{path} holds no run", "Give the output_dir of its training.")
+    if not is_from(manifest, run):
+        raise UserError(
+            "against",
+            f"{repo_id} did not come from {path}: no model in it has the published weights",
+            "Give the run that was published; without one, no picture is compared.",
+        )
+    return run
+
+
+def _base_of(run: RunDir | None, manifest: Manifest) -> str | None:
+    """The base of a LoRA whose publisher withheld it, as far as the run is at hand."""
+    withheld = manifest.base is not None and manifest.base.name is None
+    if run is None or not withheld or manifest.training.kind != "lora":
+        return None
+    return make_config(read_yaml(run.config)).pretrained_model_name_or_path

@@ -1,0 +1,50 @@
+"""A published model at a glance: what it is, and the figures of its card."""
+
+from __future__ import annotations
+
+from memshield.audit.page import tone
+from memshield.hub.manifest import Manifest
+from memshield.ui.views.audit import row_of
+from memshield.ui.views.templates import render
+from memshield.ui.views.words import count, plural
+
+
+def known_view(manifest: Manifest) -> str:
+    """What a published model claims of itself, once its checks hold.
+
+    Args:
+        manifest: of it.
+    """
+    audit = manifest.audit
+    everything = {} if audit is None else {"this model": audit, **manifest.beside}
+    quality = audit.headline_quality if audit is not None else None
+    return render(
+        "known",
+        facts=_facts(manifest),
+        audit=audit,
+        tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
+        rows=[row_of(name, report) for name, report in everything.items()],
+        quality=quality,
+        confirmed=manifest.confirmed,
+    )
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    training, data, base = manifest.training, manifest.dataset, manifest.base
+    kind = "draws what a prompt says" if manifest.text else "draws without a prompt"
+    if training.kind == "lora":
+        kind += "; a LoRA"
+    pictures = f"{plural(training.pictures, 'picture')} of {data.name or 'a withheld dataset'}"
+    shards = training.settings.get("num_shards", 1)
+    skips = training.settings.get("skip_threshold", 0)
+    mitigated = shards != 1 or bool(skips)
+    how = f"{shards} shards, skip threshold {skips}" if mitigated else "plain, without mitigation"
+    if training.steps:
+        how += f", {count(training.steps)} steps"
+    return [
+        ("model", kind),
+        ("base", "none: trained from scratch" if base is None else base.name or "withheld"),
+        ("license", str(manifest.license or "not stated")),
+        ("trained on", f"{pictures}, {training.resolution} px"),
+        ("how", how),
+    ]

@@ -1,0 +1,73 @@
+"""Nothing grave that axe-core knows of, on any tab of the page, in light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.ui.axe import violations
+from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.test_page import tiny
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("home")
+    with serving(folder, home_environment(folder)) as running:
+        yield running
+        end_tasks(running.data)
+
+
+def audited(visit: Visit, home: Running) -> None:
+    """Train and audit, unless that was done before."""
+    if home.runs():
+        return
+    tiny(visit)
+    visit.press("Start training")
+    visit.sees("The model is ready", "#state")
+    visit.press("Audit")
+    until((home.runs()[0] / "audit" / "model" / "report.json").is_file, 240)
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_no_tab_shuts_anybody_out(
+    browser: Browser, home: Running, colours: Literal["light", "dark"]
+) -> None:
+    visit = Visit(browser, home.url, colours=colours)
+    audited(visit, home)
+    found: list[str] = []
+
+    def look(place: str) -> None:
+        visit.page.wait_for_timeout(300)  # until colours have changed
+        found.extend(f"{place}: {said}" for said in violations(visit.page, grave=True))
+
+    visit.tab("New training")
+    visit.press("See what will happen")
+    visit.sees("pictures to train on", "#plan")
+    visit.page.get_by_role("button", name="The settings as a file").click()
+    look("new training")
+    visit.open_advanced()
+    visit.fill("Epochs", "-1")
+    visit.press("Start training")
+    visit.sees("thing to mend", "#problems")
+    look("problems")
+    visit.page.get_by_label("A model from the Hub").check()
+    look("choosing")
+    visit.tab("Runs")
+    for tab in ("Progress", "Audit", "Publish", "Log"):
+        visit.tab(tab)
+        look(tab)
+    visit.tab("Use a model")
+    visit.fill("Published model", "../x")
+    visit.press("Verify")
+    visit.sees("Published model: ")
+    look("use")
+    assert not found, "\n".join(found)
+    visit.close()

@@ -1,0 +1,297 @@
+"""The form in a real browser, beside a Hub: choosing, problems beside fields, uploads, plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import httpx2
+import pytest
+
+from tests.hub_server import HubServer
+from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.setup.repos import PIXELS, TEXT, model, picture, pictures
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    root = tmp_path_factory.mktemp("repos")
+    with HubServer() as server:
+        text = model(root / "sd", TEXT)
+        server.add_repo("model", "ada/tiny-sd", text, downloads=50)
+        server.add_repo("model", "ada/tiny-ddpm", model(root / "ddpm", PIXELS), downloads=20)
+        server.add_repo("model", "lab/gated-sd", text, gated=True, downloads=10)
+        flux = {**PIXELS, "model_index.json": {"_class_name": "FluxPipeline"}}
+        server.add_repo("model", "ada/flux", model(root / "flux", flux))
+        server.add_repo("dataset", "ada/table", table(root / "table"), downloads=9)
+        captioned = pictures(root / "captioned", range(40), captions=True, size=64)
+        server.add_repo("dataset", "ada/captioned", captioned, downloads=5)
+        server.add_repo("dataset", "lab/gated", captioned, gated=True)
+        words = root / "words"
+        words.mkdir()
+        rows = datasets.Dataset.from_dict({"text": ["no pictures"], "number": [1]})
+        rows.to_parquet(words / "train.parquet")
+        server.add_repo("dataset", "ada/words", words)
+        yield server
+
+
+def table(folder: Path) -> Path:
+    """A parquet file of two columns of pictures and two of captions, in two splits."""
+    features = datasets.Features(
+        {
+            "photo": datasets.Image(),
+            "mask": datasets.Image(),
+            "text": datasets.Value("string"),
+            "title": datasets.Value("string"),
+        }
+    )
+    for split, count in (("train", 40), ("test", 6)):
+        rows = {
+            "photo": [picture(i, 64) for i in range(count)],
+            "mask": [picture(100 + i, 64) for i in range(count)],
+            "text": [f"a picture, number {i}" for i in range(count)],
+            "title": [f"title {i}" for i in range(count)],
+        }
+        place = folder / "data" / f"{split}-00000-of-00001.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(place)
+    card = "---\nlicense: mit\ntags: [modality:image]\nsize_categories: n<1K\n---\n"
+    (folder / "README.md").write_text(card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("home")
+    with serving(folder, home_environment(folder, hub.endpoint)) as running:
+        yield running
+    end_tasks(folder / "data")
+
+
+@pytest.fixture
+def visit(browser: Browser, home: Running) -> Iterator[Visit]:
+    made = Visit(browser, home.url)
+    yield made
+    assert made.problems == []
+    made.close()
+
+
+def choose(visit: Visit, what: str) -> None:
+    visit.page.get_by_label(what, exact=True).check()
+
+
+def test_a_model_and_a_dataset_are_found_and_looked_at(visit: Visit) -> None:
+    page = visit.page
+    choose(visit, "A model from the Hub")
+    visit.sees("Search for a model below")
+    page.locator("#model").get_by_role("textbox").fill("tiny")
+    visit.press("Search models")
+    page.get_by_label("ada/tiny-ddpm").check()
+    visit.sees("DDPMPipeline", "#about-model")
+    # The settings follow from the model.
+    visit.sees("Pixel model, fine-tuned", "#about-kind")
+    until(lambda: visit.value("Epochs") == "20")
+    visit.sees("0.5: recommended", "#strength-scale")
+    page.get_by_label("ada/tiny-sd").check()
+    visit.sees("StableDiffusionPipeline", "#about-model")
+    until(lambda: visit.value("Epochs") == "30")
+    visit.sees("0.8: recommended", "#strength-scale")
+
+    page.locator("#dataset").get_by_role("textbox").fill("table")
+    visit.press("Search datasets")
+    page.get_by_label("ada/table").check()
+    visit.sees("40 rows", "#about-dataset")
+    visit.sees("a picture, number 3", "#first-pictures")
+    assert visit.value("Split") == "train"
+    assert visit.value("Column of captions") == "text"
+    assert not page.get_by_label("Configuration", exact=True).is_visible()
+    page.get_by_label("Column of captions", exact=True).click()
+    page.get_by_role("option", name="title").click()
+    visit.sees("title 3", "#first-pictures")
+    visit.shoot("form-chosen")
+    visit.press("See what will happen")
+    visit.sees("pictures to train on", "#plan")
+    visit.sees("a10g-small", "#plan")
+    visit.shoot("form-estimate")
+
+
+def test_problems_stand_beside_their_fields(visit: Visit) -> None:
+    page = visit.page
+    choose(visit, "A model from the Hub")
+    # Early: what is typed is looked at when the box is left.
+    for bad, words in (
+        ("ada/none", "is not on the Hub or not readable"),
+        ("lab/gated-sd", "Accept its conditions on"),
+        ("ada/flux", "FluxPipeline, which is not supported"),
+        ("ada/table", "is a dataset, not a model"),
+    ):
+        visit.fill("Model", bad)
+        visit.sees(words, "#problem-model")
+    link = page.locator("#problem-model a")
+    visit.fill("Model", "lab/gated-sd")
+    until(lambda: link.count() == 1)
+    assert str(link.get_attribute("href")).endswith("/lab/gated-sd")
+    for bad, words in (
+        ("ada/none", "is not on the Hub or not readable"),
+        ("ada/words", "holds no pictures"),
+        ("lab/gated", "Accept its conditions on"),
+    ):
+        visit.fill("Dataset", bad)
+        visit.sees(words, "#problem-dataset")
+    visit.fill("Epochs", "0")
+    visit.fill("Rounds", "")
+    visit.press("Start training")
+    visit.sees("4 things to mend", "#problems")
+    visit.sees("greater than", "#problem-epochs")
+    visit.sees("is empty", "#problem-rounds")
+    epochs = page.locator("#field-epochs input")
+    assert epochs.get_attribute("aria-invalid") == "true"
+    assert epochs.get_attribute("aria-describedby") == "problem-epochs"
+    visit.shoot("form-problems")
+    page.locator("#problems").get_by_role("link", name="Epochs").click()
+    assert page.evaluate("document.activeElement.closest('#field-epochs') !== null")
+    # It goes when its field is changed.
+    epochs.fill("3")
+    page.locator("#problem-epochs .ms-alarm").wait_for(state="hidden")
+    until(lambda: epochs.get_attribute("aria-invalid") is None)
+    # Those of other settings open their place.
+    visit.open_advanced()
+    visit.fill("learning rate", "a lot")
+    page.get_by_role("button", name="All other settings").click()
+    visit.press("See what will happen")
+    visit.sees("a lot", "#problem-learning_rate")
+    visit.shoot("form-advanced")
+
+
+def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: Path) -> None:
+    choose(visit, "A new small model, from scratch")
+    choose(visit, "Pictures that you upload")
+    folder = pictures(tmp_path / "set", [*range(40), 1, 2], size=64)
+    files = sorted(str(file) for file in folder.iterdir())
+    (tmp_path / "notes.txt").write_text("no picture")
+    chooser = visit.page.locator("#field-upload input[type=file]")
+    chooser.set_input_files([str(tmp_path / "notes.txt")])
+    visit.sees("notes.txt is no picture", "#problem-upload")
+    visit.page.get_by_role("button", name="Clear").click()
+    visit.page.locator("#problem-upload .ms-alarm").wait_for(state="hidden")
+    visit.page.locator("#field-upload input[type=file]").set_input_files(files)
+    visit.sees("42 pictures", "#uploaded")
+    visit.sees("2 pairs of training pictures", "#upload-pairs")
+    visit.sees("in one shard", "#upload-pairs")
+    visit.shoot("form-upload")
+    visit.press("See what will happen")
+    visit.sees("pictures to train on", "#plan")
+
+
+def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
+    choose(visit, "A new small model, from scratch")
+    choose(visit, "A folder on this computer")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.txt").write_text("no picture")
+    for bad, words in (
+        (tmp_path / "none", "there is no"),
+        (tmp_path / "words" / "a.txt", "is a file"),
+        (tmp_path / "words", "there are no pictures"),
+    ):
+        visit.fill("Folder on this computer", str(bad))
+        visit.sees(words, "#problem-folder")
+    folder = pictures(tmp_path / "set", [*range(20), 3], captions=True, size=64)
+    visit.fill("Folder on this computer", str(folder))
+    visit.sees("21 pictures, captions from 'text'", "#foldered")
+    visit.sees("1 pair of training pictures", "#folder-pairs")
+
+
+@pytest.mark.slow
+def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running) -> None:
+    visit.fill("Memorization budget", "")
+    visit.press("See what will happen")
+    visit.sees("a rough estimate", "#plan")
+    visit.press("Measure on this machine")
+    visit.sees("Measuring:", "#measuring")
+    visit.page.get_by_role("button", name="Stop measuring").wait_for()
+    visit.shoot("form-measuring")
+    visit.sees("were measured on this machine", "#plan")
+    visit.page.get_by_role("button", name="Stop measuring").wait_for(state="hidden")
+    assert not visit.text("#measuring").strip()
+    assert home.runs() == []
+    visit.shoot("form-measured")
+    # What was measured is not taken for what the form has become.
+    visit.press("Measure on this machine")
+    visit.sees("Measuring:", "#measuring")
+    visit.fill("Epochs", "20")
+    visit.press("See what will happen")
+    visit.sees("the form has changed since", "#measuring")
+    visit.sees("a rough estimate", "#plan")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_form_fits_a_phone(visit: Visit, home: Running, colours: str) -> None:
+    page = visit.page
+    page.goto(f"{home.url}/?__theme={colours}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    choose(visit, "A model from the Hub")
+    visit.fill("Model", "ada/tiny-sd")
+    visit.sees("StableDiffusionPipeline", "#about-model")
+    visit.fill("Dataset", "ada/table")
+    visit.sees("a picture, number 3", "#first-pictures")
+    visit.press("See what will happen")
+    visit.sees("a10g-small", "#plan")
+    visit.fill("Epochs", "0")
+    visit.press("See what will happen")
+    visit.sees("greater than", "#problem-epochs")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.shoot(f"form-phone-{colours}")
+    page.set_viewport_size({"width": 1200, "height": 900})
+    visit.fill("Epochs", "30")
+    visit.press("See what will happen")
+    visit.sees("a10g-small", "#plan")
+    visit.shoot(f"form-{colours}")
+
+
+def of_tab(config: dict[str, Any], name: str) -> set[int]:
+    """Ids of everything that is laid out in a tab."""
+    props = {one["id"]: one["props"] for one in config["components"]}
+
+    def ids(node: dict[str, Any]) -> set[int]:
+        return {node["id"]}.union(*map(ids, node.get("children") or []))
+
+    def found(node: dict[str, Any]) -> set[int]:
+        if props.get(node["id"], {}).get("id") == name:
+            return ids(node)
+        return set().union(*map(found, node.get("children") or []))
+
+    return found(config["layout"])
+
+
+def test_no_handler_fails_on_what_a_script_sends(home: Running) -> None:
+    config = httpx2.get(f"{home.url}/config").json()
+    tab = of_tab(config, "train")
+    states = {one["id"] for one in config["components"] if one["type"] == "state"}
+    # Files are gradio's own to refuse, before any handler is asked.
+    tab -= {one["id"] for one in config["components"] if one["type"] == "file"}
+    before, asked = len(home.said), 0
+    for handler in config["dependencies"]:
+        inputs = handler["inputs"]
+        if not handler["backend_fn"] or not set(inputs) - states or not set(inputs) <= tab | states:
+            continue
+        for odd in (None, {"a": [1]}, ["x", 2], "\0", -1, True):
+            answer = httpx2.post(
+                f"{home.url}/gradio_api/run/predict",
+                json={
+                    "fn_index": handler["id"],
+                    "data": [None if one in states else odd for one in inputs],
+                    "session_hash": "odd",
+                },
+                timeout=60,
+            )
+            assert answer.status_code in (200, 422, 500)
+            asked += 1
+    assert asked > 80
+    assert "Traceback" not in home.said[before:], home.said[before:][-3000:]
