@@ -15,7 +15,7 @@ COLUMN = """
 .gradio-container .cm-editor { max-width: 100%; }
 .gradio-container .cm-scroller { overflow: hidden; }
 .gradio-container .cm-content { white-space: pre-wrap; word-break: break-word; }
-.gradio-container :is(.block, .column) { min-width: 0 !important; }
+.gradio-container :is(.block, .column > .column, .tabitem > .column) { min-width: 0 !important; }
 .gradio-container .block:has(> .html-container > .prose:empty) { display: none; }
 .gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
 .gradio-container .ms table { border-top: 0; border-bottom: 0; }
