@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +14,13 @@ from memshield.hub.origins import Origins, is_known
 
 WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
 NAMES: tuple[str, ...] = get_args(WarningName)
+WORDS: Mapping[WarningName, str] = {
+    "no_audit": "it was not audited",
+    "cannot_say": "its audit cannot say what it gives back",
+    "memorization": "it gives training pictures back",
+    "license": "the license of its base",
+}
+"""What is confirmed, for people."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,18 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.hub.gate import WORDS
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
+from memshield.jobs.plain import is_plain
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
+from memshield.ui.comparable import comparable
 from memshield.ui.server import Server
 from memshield.ui.views.card import card_view
 from memshield.ui.views.problems import problems_view, status_view
 from memshield.ui.views.publish import plan_view, publication_view
+from memshield.ui.views.reports import readable_in
 
 
 class PublishPart:
@@ -38,7 +42,7 @@ class PublishPart:
         public = gr.Checkbox(label="Everybody may read it", value=False)
         license = gr.Textbox(label="License", placeholder="that of the base; or such as apache-2.0")
         confirm = gr.CheckboxGroup(
-            ["no_audit", "cannot_say", "memorization", "license"],
+            [(f"{name}: {words}", name) for name, words in WORDS.items()],
             label="Publish in spite of these warnings",
         )
         with gr.Row():
@@ -47,8 +51,17 @@ class PublishPart:
         self.state = gr.HTML(elem_id="publication")
         self.preview = gr.HTML(elem_id="preview")
         inputs = [chosen, name, public, license, confirm]
+        chosen.change(self._on_change, chosen, inputs[1:], api_visibility="private")
         preview.click(self._preview, inputs, self.preview, api_visibility="private")
         publish.click(self._publish, inputs, self.preview, api_visibility="private")
+
+    def _on_change(self, job: str | None, token: gr.OAuthToken | None) -> list[Any]:
+        """The name that the run was to be published by; the rest as at first."""
+        try:
+            config = self._server.jobs.config(self._server.owner(token), job or "")
+        except UserError:  # the list of runs says so
+            return ["", False, "", []]
+        return [config.hub_model_id or "", False, config.hub_license or "", []]
 
     def _preview(
         self, job: str | None, name: str | None, public: bool, license: str | None,
@@ -57,9 +70,12 @@ class PublishPart:
         place = Path(tempfile.mkdtemp(prefix="memshield-preview-"))
         try:
             visitor = self._server.visitor(token)
-            folder = self._server.run_folder(visitor.require_owner(), job or "")
+            owner = visitor.require_owner()
+            folder = self._server.run_folder(owner, job or "")
             run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
-            publisher = Publisher(run, config, token=visitor.token)
+            beside = [f"{shown}={self._server.run_folder(owner, id)}"
+                      for shown, id in self._beside(owner, job or "").items()]  # fmt: skip
+            publisher = Publisher(run, config, beside, visitor.token)
             destination, _ = publisher.preview(place / "published")
             return plan_view(destination, (), place / "published") + card_view(place / "published")
         except UserError as error:
@@ -74,10 +90,20 @@ class PublishPart:
         try:
             owner = self._server.owner(token)
             changes = _settings(name, public, license, confirm)
-            self._server.jobs.publish(owner, job or "", changes)
+            self._server.jobs.publish(owner, job or "", changes, self._beside(owner, job or ""))
         except UserError as error:
             return problems_view(error)
         return status_view("Publishing: how far it is stands above.")
+
+    def _beside(self, owner: str, id: str) -> dict[str, str]:
+        """The plain training of the same pictures, for the card to show what was gained by."""
+        job = self._server.jobs.get(owner, id)
+        audited = readable_in(self._server.jobs.folders.run(job).audit_of(None))
+        if audited is None or is_plain(self._server.jobs.config(owner, id)):
+            return {}
+        others = comparable(self._server.jobs, owner, job, audited)
+        newest = next((one.id for one in others if one.plain), None)
+        return {} if newest is None else {"plain": newest}
 
 
 def publishing_view(run: RunDir, view: JobView) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,12 @@ from memshield.ui.place import Place
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
 from tests.audit.reports import report_of
-from tests.jobs.children import DEMO, DONE, Scripted, ended, open_jobs, task_of, until
+from tests.jobs.children import DEMO, DONE, Scripted, ended, task_of, until
 from tests.ui.test_audits import audited, with_rounds
 from tests.ui.test_tabs import MACHINE
 
 ODD: list[Any] = [None, "", "../x", "a lot", "-1", 5, 1e308, True, [], ["x"], {"a": 1}, "9" * 5000,
                   "\ud800", "a\0b"]  # fmt: skip
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = open_jobs(tmp_path / "data", DONE)
-    yield made
-    made.close()
 
 
 @pytest.fixture

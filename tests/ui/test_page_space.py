@@ -148,7 +148,7 @@ def test_from_sign_in_to_a_published_model(
     visit.sees("memshield.json", "#preview")
     visit.shoot("space-preview")
     for warning in ("no_audit", "cannot_say", "memorization"):
-        visit.page.get_by_role("checkbox", name=warning, exact=True).check()
+        visit.page.get_by_role("checkbox", name=f"{warning}: ").check()
     visit.press("Publish")
     until(lambda: hub.exists("model", "ada/mine") and hub.tags("model", "ada/mine"), 120)
     visit.sees("ada/mine", "#publication")

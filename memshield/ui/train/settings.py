@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.hub.gate import NAMES
+from memshield.hub.gate import WORDS
 from memshield.ui.setup.advanced import Field, advanced_fields
 from memshield.ui.setup.recipes import RecipeName, recipes
 from memshield.ui.train.fields import Fields
@@ -51,7 +51,8 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
         label="Publish as", placeholder="owner/name; empty: not yet", max_length=500,
         info="To a private repository, when training is done."))  # fmt: skip
     fields.add("confirm", "Publish in spite of", lambda: gr.CheckboxGroup(
-        list(NAMES), label="Publish in spite of these warnings", visible=False))  # fmt: skip
+        [(f"{name}: {words}", name) for name, words in WORDS.items()],
+        label="Publish in spite of these warnings", visible=False))  # fmt: skip
     return [*(fields.inputs[name] for name in BASIC), scale]
 
 

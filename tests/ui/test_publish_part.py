@@ -1,0 +1,52 @@
+"""What the page answers about publishing, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from memshield.jobs.records import LOCAL
+from memshield.jobs.service import Jobs
+from memshield.ui.place import Place
+from memshield.ui.publish_part import PublishPart
+from memshield.ui.server import Server
+from memshield.ui.visitor import Visitors
+from tests.jobs.children import ended, until
+from tests.ui.test_audit_part import done
+from tests.ui.test_audits import PLAIN, audited
+from tests.ui.test_tabs import MACHINE
+
+
+def part_of(jobs: Jobs, folder: Path) -> PublishPart:
+    server = Server(Place(False, folder / "data", None), jobs, Visitors(False), MACHINE)
+    with gr.Blocks():
+        return PublishPart(server, gr.Dropdown())
+
+
+def test_the_plain_training_of_the_same_pictures_stands_on_the_card(
+    jobs: Jobs,
+    tmp_path: Path,
+) -> None:
+    part = part_of(jobs, tmp_path)
+    job, run = done(jobs)
+    audited(run)
+    assert part._beside(LOCAL, job.id) == {}
+    twin = jobs.submit_plain(LOCAL, job.id)
+    until(lambda: ended(jobs, twin), jobs=jobs)
+    assert part._beside(LOCAL, job.id) == {}, "it is not audited yet"
+    audited(jobs.folders.run(twin), mitigation=PLAIN)
+    assert part._beside(LOCAL, job.id) == {"plain": twin.id}
+    assert part._beside(LOCAL, twin.id) == {}, "a plain one is not compared with itself"
+    part._publish(job.id, "ada/mine", False, "mit", ["no_audit"], None)
+    command = jobs.view(LOCAL, job.id).command
+    assert f"--beside plain={jobs.folders.run(twin).path}" in command
+    assert "--hub_confirm no_audit" in command
+
+
+def test_the_inputs_are_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
+    part = part_of(jobs, tmp_path)
+    job, _ = done(jobs, hub_model_id="ada/mine", hub_license="mit")
+    assert part._on_change(job.id, None) == ["ada/mine", False, "mit", []]
+    for odd in (None, "", "x" * 22):
+        assert part._on_change(odd, None) == ["", False, "", []]
