@@ -19,6 +19,7 @@ from memshield.config import Config, make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.auditing import AuditAsked
+from memshield.jobs.belongings import Belongings
 from memshield.jobs.commands import Commands
 from memshield.jobs.devices import CPU, find_devices
 from memshield.jobs.errands import Errands
@@ -68,6 +69,7 @@ class Jobs:
         tokens: of who is signed in; the page gives and forgets them.
         scheduler: starts what was submitted once it runs.
         errands: what belongs to no run.
+        belongings: what is kept of owners beside their runs.
 
     Raises:
         UserError: the store cannot be opened.
@@ -101,6 +103,7 @@ class Jobs:
             self._store, self.folders, self.tokens, devices,
             limits.without_device, limits.grace, environment, now,
         )  # fmt: skip
+        self.belongings = Belongings(self._store, self.folders)
         self.errands = Errands(
             self._store, self.folders, self._commands, self.scheduler, self.tokens, limits.queued,
             now,
@@ -281,18 +284,6 @@ class Jobs:
             self._require_settled(id)
             self._store.hide(job)
         self.scheduler.wake()
-
-    def delete_cache(self, owner: str) -> None:
-        """Delete what an owner's jobs fetched and encoded, training pictures among it.
-
-        Raises:
-            UserError: a job of the owner is running.
-        """
-        require_owner(owner)
-        everything = self._store.jobs_of(owner)
-        if any(job.current and job.current.state == "running" for job in everything):
-            raise UserError("job", "one of your jobs is running", "Stop it, or wait for its end.")
-        shutil.rmtree(self.folders.cache(owner), ignore_errors=True)
 
     # Looking
 

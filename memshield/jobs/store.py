@@ -6,7 +6,6 @@ Its constraints hold what must never be otherwise: one task of a job at a time, 
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.errors import UserError
+from memshield.jobs.keeping import Copy
 from memshield.jobs.records import Job, Kind, Task, Work
 
 VERSION = 1
@@ -72,9 +72,7 @@ class Store:
 
     Args:
         path: of the file; its folder must be there.
-        copy: where to keep a copy for the next machine, on a disk that SQLite cannot work on: a
-            mounted bucket has neither its locks nor its shared memory. What lies there is where
-            a store that is not there yet begins.
+        copy: where to keep a copy; see `keeping`.
 
     Raises:
         UserError: it cannot be opened, or belongs to another version.
@@ -82,12 +80,11 @@ class Store:
 
     def __init__(self, path: Path, copy: Path | None = None) -> None:
         self._path = path
-        self._copy = copy
-        self._copied = -1
+        self._copy = None if copy is None else Copy(path, copy)
         self._lock = threading.RLock()
         with self._refusals():
-            if copy is not None and copy.is_file() and not path.exists():
-                shutil.copyfile(copy, path)
+            if self._copy is not None:
+                self._copy.restore()
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -120,18 +117,9 @@ class Store:
             return
         with self._lock, self._refusals():
             changes = self._db.total_changes
-            if changes == self._copied:
-                return
-            aside = self._path.with_suffix(".copy")
-            whole = sqlite3.connect(aside)
-            try:
-                self._db.backup(whole)
-                whole.execute("PRAGMA journal_mode = DELETE")
-            finally:
-                whole.close()
-        shutil.copyfile(aside, part := self._copy.with_suffix(".part"))
-        part.replace(self._copy)
-        self._copied = changes
+            taken = self._copy.take(self._db)
+        if taken:
+            self._copy.send(changes)
 
     # Queueing
 

@@ -11,6 +11,7 @@ from memshield.errors import UserError
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
 from memshield.ui.audit_part import AuditPart
+from memshield.ui.kept_part import KeptPart
 from memshield.ui.publish_part import PublishPart, publishing_view
 from memshield.ui.sending import MadeOnce, only_new
 from memshield.ui.server import Server, told
@@ -43,11 +44,12 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
     seen = gr.State(_NOTHING)
     head = gr.HTML(elem_id="state")
+    small: dict[str, Any] = {"visible": False, "size": "sm", "scale": 0, "min_width": 140}
     with gr.Row():
         buttons = {
-            "stop": gr.Button("Stop", visible=False),
-            "resume": gr.Button("Resume", variant="primary", visible=False),
-            "delete": gr.Button("Delete", variant="stop", visible=False),
+            "stop": gr.Button("Stop", **small),
+            "resume": gr.Button("Resume", variant="primary", **small),
+            "delete": gr.Button("Delete", **small),
         }
     with gr.Row(visible=False) as asking:
         surely = gr.Button("Delete this run with all its files", variant="stop")
@@ -65,6 +67,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             command = gr.Code(
                 label="The command, as you would type it", language=None, interactive=False
             )
+    with gr.Accordion("What is kept of you here", open=False):
+        KeptPart(server)
     outputs = [head, *buttons.values(), charts, figures, samples, publishing.state, log, command,
                seen]  # fmt: skip
     timer = gr.Timer(_TICK)

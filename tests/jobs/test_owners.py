@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from memshield.errors import UserError
+from memshield.jobs.belongings import Kept
 from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
@@ -243,13 +244,28 @@ def test_files_are_those_of_the_run_only(root: Path) -> None:
     jobs.close()
 
 
-def test_a_cache_belongs_to_its_owner_and_can_be_deleted(root: Path) -> None:
+def test_what_is_kept_belongs_to_its_owner_and_can_be_deleted(root: Path) -> None:
     jobs = open_jobs(root)
+    elsewhere = root / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "large").write_bytes(b"x" * 1000)
     for owner in ("ada", "bob"):
-        jobs.folders.cache(owner).mkdir(parents=True)
-    jobs.delete_cache("ada")
-    assert not jobs.folders.cache("ada").exists()
-    assert jobs.folders.cache("bob").exists()
+        for folder in (jobs.folders.uploads(owner), jobs.folders.cache(owner)):
+            folder.mkdir(parents=True)
+            (folder / "a").write_bytes(b"x" * 7)
+    (jobs.folders.cache("ada") / "link").symlink_to(elsewhere)
+    assert jobs.belongings.of("ada").uploads == 7
+    assert jobs.belongings.of("ada").cache < 1000
+    job = jobs.submit("ada", DEMO)
+    with pytest.raises(UserError, match="runs or waits"):
+        jobs.belongings.delete("ada")
+    assert jobs.belongings.of("ada").uploads == 7
+    jobs.stop("ada", job.id)
+    jobs.belongings.delete("ada")
+    assert jobs.belongings.of("ada") == Kept(0, 0)
+    assert jobs.belongings.of("bob") == Kept(7, 7)
+    assert (elsewhere / "large").exists()
+    assert [one.id for one in jobs.list("ada")] == [job.id]
     jobs.close()
 
 

@@ -32,6 +32,7 @@ def audited(visit: Visit, home: Running) -> None:
     tiny(visit)
     visit.press("Start training")
     visit.sees("The model is ready", "#state")
+    visit.tab("Audit")
     visit.press("Audit")
     until((home.runs()[0] / "audit" / "model" / "report.json").is_file, 240)
 

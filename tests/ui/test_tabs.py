@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
+
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.jobs.view import Progress
 from memshield.network import TryAgainError, asking
+from memshield.ui.kept_part import KeptPart
 from memshield.ui.place import Place
 from memshield.ui.planning import plan
 from memshield.ui.runs_tab import _shown
@@ -16,6 +19,7 @@ from memshield.ui.server import Server
 from memshield.ui.setup.choices import Choices
 from memshield.ui.setup.hardware import Machine
 from memshield.ui.visitor import Visitors
+from tests.jobs.children import DEMO
 from tests.runs import digits
 from tests.tiny import unet_config
 
@@ -51,3 +55,24 @@ def test_a_form_at_home_is_told_of_its_id_and_its_token() -> None:
     assert "Sign in with" not in said
     signed_out = plan(Choices(hub_model_id="ada/x"), MACHINE, False)
     assert "Sign in with Hugging Face" in "\n".join(str(error) for error in signed_out.errors)
+
+
+def test_what_is_kept_is_told_and_deleted(tmp_path: Path, jobs: Jobs) -> None:
+    server = Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
+    with gr.Blocks():
+        part = KeptPart(server)
+    uploads = jobs.folders.uploads(LOCAL)
+    uploads.mkdir(parents=True)
+    (uploads / "0.png").write_bytes(b"x" * 1500)
+    assert "Uploads: 1.5 kB. Downloads: 0 bytes." in part._on_look(None)
+    job = jobs.submit(LOCAL, DEMO)
+    said = part._on_delete(None)
+    assert "Nothing was deleted" in said and "runs or waits" in said
+    jobs.stop(LOCAL, job.id)
+    assert "but your runs" in part._on_delete(None)
+    assert not uploads.exists()
+    strangers = Server(Place(True, tmp_path / "data", None), jobs, Visitors(True), MACHINE)
+    with gr.Blocks():
+        signed_out = KeptPart(strangers)
+    assert "Sign in above" in signed_out._on_look(None)
+    assert "Sign in above" in signed_out._on_delete(None)
