@@ -52,19 +52,25 @@ def first_view(browser: Browser, url: str) -> float:
     return seconds
 
 
-def watching(browser: Browser, url: str) -> Page:
-    """A tab that shows a running training. A window of its own: a browser holds few connections."""
+def watching(browser: Browser, url: str, asked: list[str]) -> Page:
+    """A tab that shows a running training. A window of its own: a browser holds few connections.
+
+    Args:
+        browser, url: of the page.
+        asked: takes the address of everything that the tab asks for.
+    """
     page = browser.new_context().new_page()
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(url)
     page.get_by_role("tab", name="Runs").click()
     page.locator("#state").get_by_text("Training").wait_for()
     return page
 
 
-def cores_used(process: psutil.Process, seconds: float) -> float:
-    """Cores that a process uses, on average."""
+def cores_used(process: psutil.Process, seconds: float, page: Page) -> float:
+    """Cores that a process uses, on average; the browser's events are heard meanwhile."""
     before = process.cpu_times()
-    time.sleep(seconds)
+    page.wait_for_timeout(1000 * seconds)
     after = process.cpu_times()
     return float(after.user + after.system - before.user - before.system) / seconds
 
@@ -116,17 +122,21 @@ def _figures(running: Running, browser: Browser, tabs: int) -> dict[str, Any]:
     job = Client(running.url, verbose=False).predict(LONG, api_name="/submit")
     until(lambda: running.state() == "running")
     server = psutil.Process(running.process.pid)
-    pages = [watching(browser, running.url)]
+    asked: list[str] = []
+    pages = [watching(browser, running.url, asked)]
     time.sleep(5)
     age = ages(pages[0], running.runs()[0] / "events.jsonl", LOOKED_S)
-    one = cores_used(server, WATCHED_S)
-    pages += [watching(browser, running.url) for _ in range(tabs - 1)]
-    time.sleep(10)
-    all_of_them = cores_used(server, WATCHED_S)
+    one = cores_used(server, WATCHED_S, pages[0])
+    pages += [watching(browser, running.url, asked) for _ in range(tabs - 1)]
+    pages[0].wait_for_timeout(10_000)
+    asked.clear()
+    all_of_them = cores_used(server, WATCHED_S, pages[0])
+    looks = sum(one.endswith("/run/predict") for one in asked)
     assert running.state() == "running", job
     return {
         "first_view_s": {"first": views[0], "median": statistics.median(views)},
         "server_cores": {"one tab": one, f"{tabs} tabs": all_of_them},
+        "looks_a_second": looks / WATCHED_S,
         "server_bytes": server.memory_info().rss,
         "age_s": {
             "median": statistics.median(age),
