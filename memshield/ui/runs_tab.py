@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from memshield.rundir import RunDir
 from memshield.ui.audit_part import AuditPart
 from memshield.ui.kept_part import KeptPart
 from memshield.ui.publish_part import PublishPart, publishing_view
-from memshield.ui.sending import MadeOnce, only_new
+from memshield.ui.sending import Made, MadeOnce
 from memshield.ui.server import Server, told
 from memshield.ui.views.charts import charts_view, figures_view
 from memshield.ui.views.following import Progress, fingerprint, read_progress
@@ -26,9 +27,9 @@ from memshield.ui.views.samples import samples_view
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _TICK = 1.0
 _ACTIONS = ("stop", "resume", "delete")
-Seen = tuple[str, list[str]]
-"""What all that a tab shows follows from, and a digest of every output."""
-_NOTHING: Seen = ("", [])
+Seen = tuple[str, tuple[str, ...]]
+"""What all that a tab shows follows from, and a digest of what moves with every step."""
+_NOTHING: Seen = ("", ())
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
@@ -42,7 +43,6 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     # A page that was open while the server started anew names a run that the new server has not
     # listed for it; whose it is, is looked up in any case.
     chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
-    seen = gr.State(_NOTHING)
     head = gr.HTML(elem_id="state")
     small: dict[str, Any] = {"visible": False, "size": "sm", "scale": 0, "min_width": 140}
     with gr.Row():
@@ -69,32 +69,61 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             )
     with gr.Accordion("What is kept of you here", open=False):
         KeptPart(server)
-    outputs = [head, *buttons.values(), charts, figures, samples, publishing.state, log, command,
-               seen]  # fmt: skip
+    live = [head, charts, figures, log]
+    rest = [*buttons.values(), samples, publishing.state, command]
+    seen, rest_seen = gr.State(_NOTHING), gr.State(())
+    # Not a state: gradio tells of a state's change only through its queue.
+    more = gr.Textbox(visible="hidden")
+    blank = [gr.update(visible=False) if isinstance(one, gr.Button) else "" for one in rest]
     timer = gr.Timer(_TICK)
     made = MadeOnce()
 
-    def on_tick(
-        job: str | None, before: Seen | None, what: Any, budget: Any, beside: Any, offered: Any,
-        audited: str, token: gr.OAuthToken | None,
-    ) -> list[Any]:  # fmt: skip
-        asked = [what, budget, beside, offered, audited]
+    def look(
+        job: str | None, asked: list[Any], token: gr.OAuthToken | None
+    ) -> tuple[str, Made, list[Any]]:
+        """What all follows from, the outputs of a run, and those of its audits."""
         try:
             owner = server.visitor(token).owner
-            now, view, make = _looked(server, owner, job, outputs)
-            if owner is None or view is None:
-                rest = audit.blank(f"{now} {owner}", asked)
-            else:
-                rest = audit.update(owner, view, asked)
+            if not job or owner is None:
+                now = "nothing"
+                everything = made.get(now, lambda: [_NONE, "", "", "", *blank])
+                return now, everything, audit.blank(f"{now} {owner}", asked)
+            found = server.jobs.get(owner, job)
+            view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
+            # The id is nobody else's: what is made for its owner is never another's to see.
+            now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
+            everything = made.get(now, lambda: _shown(server, owner, view, run))
+            return now, everything, audit.update(owner, view, asked)
         except UserError as error:
             words = problems_view(error)
-            now, make = f"error {words}", lambda: [words, *_blank(outputs)]
-            rest = audit.blank(now, asked)
-        before = before or _NOTHING
-        if now == before[0]:
-            return [*_skip(outputs), *rest]
-        new, sent = only_new(made.get(now, make), before[1])
-        return [*new, (now, sent), *rest]
+            now = f"error {words}"
+            everything = Made.of([words, "", "", "", *blank])
+            return now, everything, audit.blank(now, asked)
+
+    # An output that is skipped costs gradio as much as one that is sent. What moves with every
+    # step is few; the rest is looked at when something of it is new.
+    def on_tick(
+        job: str | None, before: Seen | None, rest_before: tuple[str, ...] | None,
+        what: Any, budget: Any, beside: Any, offered: Any, audited: str,
+        token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        now, everything, audits = look(job, [what, budget, beside, offered, audited], token)
+        live_now, rest_now = everything[: len(live)], everything[len(live) :]
+        is_new = rest_now.digests != tuple(rest_before or ())
+        is_new = is_new or any(one != gr.skip() for one in audits)
+        seen_before, sent = before or _NOTHING
+        again = secrets.token_hex(4) if is_new else gr.skip()
+        if now == seen_before:
+            return [*[gr.skip()] * len(live), gr.skip(), again]
+        return [*live_now.only_new(sent), (now, live_now.digests), again]
+
+    def on_more(
+        job: str | None, rest_before: tuple[str, ...] | None, what: Any, budget: Any, beside: Any,
+        offered: Any, audited: str, token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        _, everything, audits = look(job, [what, budget, beside, offered, audited], token)
+        rest_now = everything[len(live) :]
+        return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
         try:
@@ -110,10 +139,12 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
 
     page.load(on_load, chosen, chosen, api_visibility="private")
     started.change(on_load, started, chosen, api_visibility="private")
-    timer.tick(
-        on_tick, [chosen, seen, *audit.inputs], [*outputs, *audit.outputs],
-        show_progress="hidden", queue=False, api_visibility="private",
-    )  # fmt: skip
+    quiet: dict[str, Any] = {
+        "show_progress": "hidden", "queue": False, "api_visibility": "private"
+    }  # fmt: skip
+    asked = [rest_seen, *audit.inputs]
+    timer.tick(on_tick, [chosen, seen, *asked], [*live, seen, more], **quiet)
+    more.change(on_more, [chosen, *asked], [*rest, rest_seen, *audit.outputs], **quiet)
     acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
              for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
     for one in (*acted, *audit.acted):
@@ -140,32 +171,6 @@ def _action(server: Server, name: str) -> Callable[..., None]:
     return act
 
 
-def _looked(
-    server: Server, owner: str | None, job: str | None, outputs: list[Any]
-) -> tuple[str, JobView | None, Callable[[], list[Any]]]:
-    """What all that is shown follows from, the job if there is one, and how it is made.
-
-    Raises:
-        UserError: the owner has no such job, or something of it cannot be read.
-    """
-    if not job or owner is None:
-        return "nothing", None, lambda: [_NONE, *_blank(outputs)]
-    found = server.jobs.get(owner, job)
-    view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
-    # The id is nobody else's: what is made for its owner is never another's to see.
-    now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
-    return now, view, lambda: _shown(server, owner, view, run)
-
-
-def _skip(outputs: list[Any]) -> list[Any]:
-    return [gr.skip()] * len(outputs)
-
-
-def _blank(outputs: list[Any]) -> list[Any]:
-    """Nothing in all but the first and the last output."""
-    return [gr.update(visible=False) if isinstance(one, gr.Button) else "" for one in outputs[1:-1]]
-
-
 def _states(view: JobView) -> str:
     return repr((view.training, view.auditing, view.publishing, view.actions, view.position))
 
@@ -178,12 +183,12 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
             head += status_view(f"{name}: {side.words}")
     return [
         head,
-        *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
         figures_view(progress, reports),
+        log_text_view(server.jobs.log(owner, view.id)),
+        *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         samples_view(run),
         publishing_view(run, view),
-        log_text_view(server.jobs.log(owner, view.id)),
         view.command,
     ]
 

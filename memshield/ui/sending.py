@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,14 +14,48 @@ import gradio as gr
 _KEPT = 32
 
 
+@dataclass(frozen=True)
+class Made:
+    """Values for outputs.
+
+    Attributes:
+        values: texts, or what `gr.update` gives.
+        digests: of each.
+    """
+
+    values: tuple[Any, ...]
+    digests: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Made:
+        """Digest values."""
+        return cls(tuple(values), tuple(map(_digest, values)))
+
+    def __getitem__(self, part: slice) -> Made:
+        """Some of them."""
+        return Made(self.values[part], self.digests[part])
+
+    def only_new(self, sent: Sequence[str]) -> list[Any]:
+        """The values, with `gr.skip()` in place of those that a tab shows already.
+
+        Args:
+            sent: digests of what the tab shows; empty for one that shows nothing yet.
+        """
+        known = sent if len(sent) == len(self.digests) else [""] * len(self.digests)
+        return [
+            gr.skip() if before == now else value
+            for value, before, now in zip(self.values, known, self.digests, strict=True)
+        ]
+
+
 class MadeOnce:
     """Values for outputs, by what they are made from: twenty tabs do not make them twenty times."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[Hashable, Sequence[Any]] = OrderedDict()
+        self._made: OrderedDict[Hashable, Made] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    def get(self, key: Hashable, make: Callable[[], Sequence[Any]]) -> Made:
         """The values of a key; two threads that miss at once make them twice, which is no harm.
 
         Args:
@@ -31,31 +66,12 @@ class MadeOnce:
             if key in self._made:
                 self._made.move_to_end(key)
                 return self._made[key]
-        made = make()
+        made = Made.of(make())
         with self._lock:
             self._made[key] = made
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return made
-
-
-def only_new(values: Sequence[Any], sent: Sequence[str]) -> tuple[list[Any], list[str]]:
-    """Values for outputs, without those that the tab shows already.
-
-    Args:
-        values: texts, or what `gr.update` gives.
-        sent: what the last call returned for this tab; empty for a tab that shows nothing yet.
-
-    Returns:
-        Values, `gr.skip()` in place of what is shown already; and what is shown then.
-    """
-    digests = [_digest(value) for value in values]
-    known = sent if len(sent) == len(digests) else [""] * len(digests)
-    new = [
-        gr.skip() if before == now else value
-        for value, before, now in zip(values, known, digests, strict=True)
-    ]
-    return new, digests
 
 
 def _digest(value: Any) -> str:
