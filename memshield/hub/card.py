@@ -16,7 +16,7 @@ from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
-from memshield.hub.manifest import Manifest
+from memshield.hub.manifest import Dataset, Manifest
 
 TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
@@ -82,7 +82,11 @@ def evidence_of(manifest: Manifest) -> str:
 
 def loading_code(manifest: Manifest, repo_id: str) -> str:
     """The Python of the card that loads the model with stock diffusers and draws a picture."""
-    code: str = re.split(r"^```(?:python)?\n", write_card(manifest, repo_id), flags=re.M)[1]
+    # Names that others chose stand above it on the card; it depends on none of them.
+    unnamed = manifest.model_copy(
+        update={"dataset": Dataset(name=None, revision=None, on_hub=False), "gallery": ()}
+    )
+    code: str = re.split(r"^```(?:python)?\n", write_card(unnamed, repo_id), flags=re.M)[1]
     return code.rstrip()
 
 

@@ -143,6 +143,10 @@ def test_a_base_is_taken_from_the_hub_and_not_from_a_folder_of_its_name(
         rewritten(hub, f"bob/tricks-{i}", base={"name": name, "revision": None, "variant": None})
         with pytest.raises(UserError, match="names a base that is no id on the Hub"):
             pull(f"bob/tricks-{i}")
+    dataset = {"name": "x\n```python\nimport os", "revision": None, "on_hub": True}
+    rewritten(hub, "bob/trick", dataset=dataset)
+    with pytest.raises(UserError, match="names a dataset that is no id on the Hub"):
+        pull("bob/trick")
 
 
 def test_with_a_revision_a_folder_of_that_name_is_not_looked_at(
