@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from memshield.audit.report import Report
 from memshield.digests import LORA, combined
@@ -20,6 +21,8 @@ from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
 NAME = "memshield.json"
+_METHOD = ("num_shards", "num_rounds", "skip_threshold")
+_LARGEST_WHOLE = 2**63
 
 
 class _Part(BaseModel):
@@ -69,6 +72,14 @@ class Training(_Part):
     pictures: int
     steps: int | None
     settings: dict[str, Any]
+
+    @field_validator("settings")
+    @classmethod
+    def _says_how(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        missing = [name for name in _METHOD if name not in settings]
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        return settings
 
 
 class Manifest(_Part):
@@ -146,8 +157,36 @@ class Manifest(_Part):
                 "Install a newer MemShield.",
             )
         try:
-            return cls.model_validate(values)
+            made = cls.model_validate(values)
+            _require_plain(values)
+            return made
+        except RecursionError:
+            raise UserError(NAME, "is not valid: it is nested too deeply", "") from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UserError(NAME, f"is not valid: {place}: {first['msg']}", "") from None
+
+
+def _require_plain(value: Any) -> None:
+    """Refuse what cannot be written down again, or shown: others made it.
+
+    Raises:
+        UserError: a text is none, or a number is not finite or has too many digits.
+    """
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _require_plain(name)
+            _require_plain(one)
+    elif isinstance(value, list):
+        for one in value:
+            _require_plain(one)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(NAME, "is not valid: it holds a text that is none", "") from None
+    elif isinstance(value, (int, float)) and not (
+        abs(value) <= _LARGEST_WHOLE if isinstance(value, int) else math.isfinite(value)
+    ):
+        raise UserError(NAME, "is not valid: it holds a number that is none", "")

@@ -6,6 +6,7 @@ It says that the files belong together. Who made them, only the repository's own
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from memshield.network import asking
 
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
+_LARGEST = {NAME: 4_000_000, CARD: 300_000}
+"""Of what is read whole, and shown, for whoever names a repository."""
 _WEIGHTS = ".safetensors"
 
 
@@ -100,7 +103,8 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str
     large = tuple(
         file.rfilename
         for file in info.siblings or []
-        if not file.rfilename.endswith(_WEIGHTS) and (file.size or 0) > _LARGEST_TEXT
+        if not file.rfilename.endswith(_WEIGHTS)
+        and (file.size or 0) > _LARGEST.get(file.rfilename, _LARGEST_TEXT)
     )
     return Holding(repo_id, files, fetch, too_large=large), commit
 
@@ -180,6 +184,12 @@ def _model(holding: Holding, manifest: Manifest) -> Iterator[str]:
         except HFValidationError:
             # It is put into the code that people copy, and is what they will fetch.
             yield f"{NAME} names a base that is no id on the Hub"
+    if manifest.dataset.on_hub and manifest.dataset.name is not None:
+        try:
+            validate_repo_id(manifest.dataset.name)
+        except HFValidationError:
+            # It is put into an address on the card, above the code that people copy.
+            yield f"{NAME} names a dataset that is no id on the Hub"
     lacks = index_of.is_whole(manifest.files.keys(), parts)
     if lacks is not None:
         yield lacks
@@ -218,7 +228,7 @@ def _card(holding: Holding, manifest: Manifest) -> Iterator[str]:
         yield f"{CARD} is missing"
         return
     path = holding.fetch(CARD)
-    if path.stat().st_size > _LARGEST_TEXT:
+    if path.stat().st_size > _LARGEST[CARD]:
         yield f"{CARD} is too large to be a card"
         return
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -227,8 +237,8 @@ def _card(holding: Holding, manifest: Manifest) -> Iterator[str]:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         yield f"{CARD} has no valid metadata: {' '.join(str(error).split())[:200]}"
         return
-    keys = re.findall(r"^([\w-]+)\s*:", text.split("\n---", 1)[0], re.MULTILINE)
-    for key in sorted({key for key in keys if keys.count(key) > 1}):
+    keys = Counter(re.findall(r"^([\w-]+)\s*:", text.split("\n---", 1)[0], re.MULTILINE))
+    for key in sorted(key for key, often in keys.items() if often > 1):
         yield f"{key} is said twice"
     expected = metadata_of(manifest, "").to_dict()
     missing = set(expected.get("tags", ())) - set(found.get("tags") or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from memshield.audit.report import Memorization, Report
 from memshield.errors import UserError
-from memshield.hub.card import escape, metadata_of, write_card
+from memshield.hub.card import escape, loading_code, metadata_of, write_card
 from memshield.hub.catalog.license import License
 from memshield.hub.manifest import NAME, Base, Dataset, Manifest, Training
 from tests.audit.reports import report_of
@@ -114,6 +115,37 @@ def test_escaping_keeps_to_one_line(text: str) -> None:
 def test_a_revision_is_put_into_code_only_if_it_is_a_commit() -> None:
     base = Base(name="lab/tiny-sd", revision='main"); import os; ("')
     assert "import os" not in write_card(manifest_of(base=base), "ada/lora")
+
+
+def test_the_code_that_people_copy_is_made_of_nobodys_names() -> None:
+    usual = loading_code(manifest_of(), "ada/lora")
+    name = "x\n\n```python\nimport os; os.system('id')\n```\n"
+    changed = manifest_of(dataset=Dataset(name=name, revision=None, on_hub=True))
+    assert loading_code(changed, "ada/lora") == usual
+    changed = manifest_of(gallery=(name,))
+    assert loading_code(changed, "ada/lora") == usual
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memshield": "\ud800"}, "a text that is none"),
+        ({"confirmed": ["\ud800"]}, "a text that is none"),
+        ({"training": {"steps": 10**400}}, "a number that is none"),
+        ({"training": {"settings": {}}}, "lacks num_shards"),
+        ({"training": {"settings": {"num_shards": 1, "num_rounds": 1,
+                                    "skip_threshold": float("inf")}}}, "a number that is none"),
+    ],
+)  # fmt: skip
+def test_claims_that_cannot_be_shown_are_no_claims(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    values = manifest_of().model_dump(mode="json")
+    for name, value in changes.items():
+        values[name] = {**values[name], **value} if isinstance(value, dict) else value
+    (tmp_path / NAME).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=words):
+        Manifest.read(tmp_path / NAME)
 
 
 def test_an_audit_that_cannot_say() -> None:
