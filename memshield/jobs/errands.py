@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Errands:
         self._tokens = tokens
         self._most_queued = most_queued
         self._now = now
+        self._turn = threading.Lock()
 
     def measure(self, owner: str, values: Mapping[str, Any], needs_token: bool = False) -> str:
         """Queue a few steps of a training, to tell its time and memory.
@@ -100,12 +102,15 @@ class Errands:
         Raises:
             UserError: a setting is wrong or not open to this owner, or one is under way.
         """
-        job = self._new(owner, "measure")
-        write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
-        command = self._commands.measure(
-            self._folders.settings(job.id), self._folders.results(job.id) / PLAN
-        )
-        return self._add(job, Work("measure", tuple(command), True, needs_token and owner != LOCAL))
+        # Asked for twice at once, one of the two would be nobody's to see or stop.
+        with self._turn:
+            job = self._new(owner, "measure")
+            write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
+            words = self._commands.measure(
+                self._folders.settings(job.id), self._folders.results(job.id) / PLAN
+            )
+            work = Work("measure", tuple(words), True, needs_token and owner != LOCAL)
+            return self._add(job, work)
 
     def sample(
         self,
@@ -133,15 +138,17 @@ class Errands:
         Raises:
             UserError: the owner has no such run, or pictures are being made.
         """
-        job = self._new(owner, "sample")
-        run = None if against is None else self._run_of(owner, against)
-        asked = Asked(
-            require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
-            output_dir=self._folders.results(job.id),
-        )  # fmt: skip
-        self._make_folder(job)
-        command = self._commands.sample(asked)
-        return self._add(job, Work("sample", tuple(command), True, needs_token and owner != LOCAL))
+        with self._turn:
+            job = self._new(owner, "sample")
+            run = None if against is None else self._run_of(owner, against)
+            asked = Asked(
+                require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
+                output_dir=self._folders.results(job.id),
+            )  # fmt: skip
+            self._make_folder(job)
+            words = self._commands.sample(asked)
+            work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
+            return self._add(job, work)
 
     def view(self, owner: str, kind: Kind) -> Errand | None:
         """An owner's errand of a kind; None where there is none."""

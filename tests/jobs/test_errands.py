@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +97,35 @@ def test_pictures_are_asked_for_in_the_words_of_the_command(jobs: Jobs) -> None:
         jobs.errands.sample(LOCAL, "ada/digits", COMMIT, wish)
     # Beside it another kind may wait.
     jobs.errands.measure(LOCAL, DEMO)
+
+
+def test_asked_for_at_once_there_is_one(jobs: Jobs) -> None:
+    before, together = sys.getswitchinterval(), threading.Barrier(4)
+    answers: list[str] = []
+
+    def ask(owner: str) -> None:
+        together.wait()
+        try:
+            jobs.errands.sample(owner, "ada/digits", COMMIT, Wish())
+            answers.append("")
+        except UserError as error:
+            answers.append(error.problem)
+
+    sys.setswitchinterval(1e-5)
+    try:
+        for number in range(30):
+            answers.clear()
+            asking = [threading.Thread(target=ask, args=(f"ada{number}",)) for _ in range(4)]
+            for one in asking:
+                one.start()
+            for one in asking:
+                one.join()
+            assert sorted(answers) == ["", *["one of yours waits already"] * 3]
+            jobs.errands.stop(f"ada{number}", "sample")
+            with pytest.raises(UserError, match="nothing of it runs or waits"):
+                jobs.errands.stop(f"ada{number}", "sample")
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_pictures_are_compared_with_runs_of_their_owner_only(jobs: Jobs) -> None:
