@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from memshield.errors import UserError
 from memshield.jobs.folders import Folders, require_owner
+from memshield.jobs.records import ERRANDS
 from memshield.jobs.store import Store
 
 
@@ -42,24 +44,33 @@ class Belongings:
         return Kept(_size(self._folders.uploads(owner)), _size(self._folders.cache(owner)))
 
     def delete(self, owner: str) -> None:
-        """Delete all of it; runs and their models stay.
+        """Delete all of it, and errands' results; runs and their models stay.
 
         Raises:
-            UserError: a job of the owner is running, or waits.
+            UserError: a job of the owner is running, or waits, or not all could be deleted.
         """
         require_owner(owner)
-        if any(job.current for job in self._store.jobs_of(owner)):
+        jobs = self._store.jobs_of(owner)
+        if any(job.current for job in jobs):
             raise UserError(
                 "job", "something of yours runs or waits", "Stop it, or wait for its end."
             )
         for folder in (self._folders.uploads(owner), self._folders.cache(owner)):
             shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise UserError("job", "not all of it could be deleted", "Try again in a moment.")
+        # Among drawn pictures are the training pictures nearest to them.
+        for job in jobs:
+            if job.kind in ERRANDS:
+                self._store.hide(job)
 
 
 def _size(folder: Path) -> int:
     """Bytes of all files; those that links lead to count where they lie."""
-    return sum(
-        os.lstat(os.path.join(place, name)).st_size
-        for place, _, names in os.walk(folder)
-        for name in names
-    )
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            # What runs renames its downloads, and deletes them, while they are counted.
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total

@@ -13,8 +13,8 @@ from memshield.ui.views.words import size
 
 _WORDS = (
     "Pictures that you uploaded, and on a Space what your runs fetched and encoded, stay here "
-    "until you delete them. Runs and their models are not touched; but a run of deleted pictures "
-    "can be neither resumed nor audited."
+    "until you delete them, and so do the pictures that a model drew last. Runs and their models "
+    "are not touched; but a run of deleted pictures can be neither resumed nor audited."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
 from memshield.jobs.tokens import Tokens
+from memshield.sampling.wish import Wish
 from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, until, view
 
 ADAS = "hf_" + "adasowntokenofthirtyfourletters"
@@ -261,7 +263,13 @@ def test_what_is_kept_belongs_to_its_owner_and_can_be_deleted(root: Path) -> Non
         jobs.belongings.delete("ada")
     assert jobs.belongings.of("ada").uploads == 7
     jobs.stop("ada", job.id)
+    # Beside drawn pictures lie training pictures.
+    drawn = jobs.errands.sample("ada", "ada/digits", "0" * 40, Wish())
+    jobs.errands.stop("ada", "sample")
     jobs.belongings.delete("ada")
+    assert jobs.errands.view("ada", "sample") is None
+    jobs.scheduler.step()
+    assert not jobs.folders.job(drawn).exists()
     assert jobs.belongings.of("ada") == Kept(0, 0)
     assert jobs.belongings.of("bob") == Kept(7, 7)
     assert (elsewhere / "large").exists()
@@ -392,3 +400,27 @@ def test_environments() -> None:
     local = environment_of(LOCAL, None, "cpu", "id:1", cache, base)
     assert base.items() <= local.items()
     assert local["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_what_is_kept_is_counted_while_it_changes(root: Path) -> None:
+    jobs = open_jobs(root)
+    cache = jobs.folders.cache("ada")
+    cache.mkdir(parents=True)
+    done = threading.Event()
+
+    def fetch() -> None:
+        while not done.is_set():
+            for number in range(50):
+                (cache / f"{number}.incomplete").touch()
+            for number in range(50):
+                (cache / f"{number}.incomplete").rename(cache / str(number))
+
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    try:
+        for _ in range(2000):
+            assert jobs.belongings.of("ada") == Kept(0, 0)
+    finally:
+        done.set()
+        fetching.join()
+    jobs.close()
