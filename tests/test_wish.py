@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memshield.errors import UserError
+from memshield.errors import UserError, UserErrors
 from memshield.sampling.asked import Asked, asked_of
 from memshield.sampling.wish import ON_PAGE, Wish, make_wish
 
@@ -46,6 +46,12 @@ def test_odd_numbers_are_refused_in_words(value: Any) -> None:
 def test_odd_prompts_are_refused_in_words(prompts: list[object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make_wish(prompts, 6, 1, 0, ON_PAGE)
+
+
+def test_a_million_wrong_lines_are_one_problem() -> None:
+    with pytest.raises(UserErrors) as refused:
+        make_wish(["\x01"] * 10**6, 1, 1, 0, ON_PAGE)
+    assert len(refused.value.errors) == 1
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:

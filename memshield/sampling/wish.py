@@ -112,6 +112,7 @@ def make_wish(
             texts.append(_text(prompt))
         except UserError as error:
             errors.append(error)
+            break  # of a million lines, a million errors are no help
     wish = Wish(
         tuple(dict.fromkeys(text for text in texts if text)),
         number("num_images", num_images, 1, limits.pictures),
