@@ -17,18 +17,20 @@ from memshield.rundir import RunDir, StatusFile, lock_path, new_folder, publish_
 
 def promote(run: RunDir, number: int) -> None:
     """Copy a round's aggregate to model/, and its audit, if there is one, to audit/model/."""
-    with new_folder(run.model) as aside:
-        shutil.copytree(run.rounds / str(number), aside, dirs_exist_ok=True)
-    target = run.audit_of(None)
-    # An audit of the model that stood there before says nothing of this one.
-    shutil.rmtree(target, ignore_errors=True)
-    audited = run.audit_of(number)
-    if (audited / REPORT).is_file():  # one that was stopped has made pictures only
-        with new_folder(target) as aside:
-            for name in (REPORT, PAGE):
-                if (audited / name).is_file():
-                    shutil.copyfile(audited / name, aside / name)
-    note_model(run)
+    target, audited = run.audit_of(None), run.audit_of(number)
+    try:
+        with new_folder(run.model) as aside:
+            shutil.copytree(run.rounds / str(number), aside, dirs_exist_ok=True)
+            # An audit of the model that stood there before says nothing of this one, also where
+            # this process is killed between the two.
+            shutil.rmtree(target, ignore_errors=True)
+        if (audited / REPORT).is_file():  # one that was stopped has made pictures only
+            with new_folder(target) as aside:
+                for name in (REPORT, PAGE):
+                    if (audited / name).is_file():
+                        shutil.copyfile(audited / name, aside / name)
+    finally:
+        note_model(run)  # which may be another one although its audit could not be copied
 
 
 def promote_alone(run: RunDir, number: int, reason: str) -> None:

@@ -150,6 +150,21 @@ def test_what_was_published_of_another_round_does_not_look_current(root: Path) -
     jobs.close()
 
 
+def test_what_was_published_does_not_look_current_where_the_audit_cannot_be_copied(
+    root: Path,
+) -> None:
+    jobs, job, run = with_rounds(root)
+    Publication(run, "ada/x", "the command").ended(
+        "done", step="done", weights=weights_sha256(run.model)
+    )
+    run.audit_of(None).write_text("in the way")
+    with pytest.raises(UserError, match="its copy cannot be made"):
+        jobs.promote("", job.id, 1)
+    assert round_of_model(run) == 1
+    assert view(jobs, job).publishing.words == "Published, but not this model"
+    jobs.close()
+
+
 def test_the_round_that_the_model_is_cannot_be_told_of_other_files(root: Path) -> None:
     jobs, _, run = with_rounds(root)
     (run.model / WEIGHTS).write_bytes(b"weights of nobody!")
