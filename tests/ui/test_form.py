@@ -35,7 +35,7 @@ MACHINE = Machine((), 2, 8 * 10**9)
 SCRATCH = {"kind": "scratch", "where": "folder"}
 ODD: list[Any] = [
     None, "", " ", "x" * 600, "\0", "../../etc/passwd", "🙂", True, -1, 0, 1.5, 1e300,
-    float("nan"), float("inf"), [], ["a", 1], {}, {"a": [1]}, [[]],
+    float("nan"), float("inf"), [], ["a", 1], {}, {"a": [1]}, [[]], 10**400,
 ]  # fmt: skip
 
 
@@ -117,6 +117,14 @@ def test_whatever_a_script_sends_is_answered_in_words(server: Server) -> None:
             for odd in ODD:
                 found = check(server, {**start, name: odd}, recipe, "", None)
                 assert set(wrong(found)) <= known, (name, odd, wrong(found))
+
+
+def test_a_whole_number_of_hundreds_of_digits_is_no_setting(server: Server) -> None:
+    for field in advanced_fields(recipes()["demo"]):
+        if field.kind == "int":
+            assert field.name in wrong(demo(server, **{field.name: "1" + "0" * 400})), field.name
+    kept = moved((10**400,) * len(BASIC), "demo", "sd_lora")
+    assert kept == list(defaults("sd_lora"))
 
 
 def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ NOT_OFFERED = frozenset(
     }
 )
 _MOST_LETTERS = 2000
+_MOST_WHOLE = 10**15
 _MOST_ITEMS = 64
 
 
@@ -168,6 +169,9 @@ def _parsed(field: Field, value: Any) -> Any:
         raise UserError(
             field.name, f"{words[0].lower()}{words[1:]}, got {shown}", field.description
         ) from None
+    if isinstance(parsed, int) and abs(parsed) > _MOST_WHOLE:
+        # Larger than any float can be, with which a forecast reckons.
+        raise UserError(field.name, f"{shown} is too large", field.description)
     if field.kind in ("int", "float") and field.most is not None and parsed > field.most:
         raise UserError(field.name, f"{shown} is more than {field.most:g}", field.description)
     return parsed

@@ -149,7 +149,8 @@ class _Reading:
         if isinstance(value, str):
             value = _from_text(value)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or abs(value) > 1e15:
+        # Compared first: a whole number may be larger than any float.
+        if not is_number or not abs(value) <= 1e15 or not math.isfinite(value):
             self.wrong(name, f"is no number: {_shown(value)}", "Give a number.")
             return None
         return int(value) if value == int(value) and name not in ("strength", "budget") else value

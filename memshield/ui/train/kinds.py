@@ -72,7 +72,7 @@ def defaults(recipe: RecipeName) -> tuple[Any, ...]:
 def moved(values: Sequence[Any], before: RecipeName, after: RecipeName) -> list[Any]:
     """The inputs of `BASIC` for another recipe; what a person has set stays."""
     return [
-        value if value != old and isinstance(value, (int, float)) else new
+        value if value != old and isinstance(value, (int, float)) and abs(value) <= 1e15 else new
         for value, old, new in zip(values, defaults(before), defaults(after), strict=True)
     ]
 
