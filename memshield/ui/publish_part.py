@@ -18,6 +18,8 @@ from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
 from memshield.ui.comparable import comparable
 from memshield.ui.server import Server
+from memshield.ui.train.fields import RAW
+from memshield.ui.typed import texts_of
 from memshield.ui.views.card import card_view
 from memshield.ui.views.problems import problems_view, status_view
 from memshield.ui.views.publish import plan_view, publication_view
@@ -52,8 +54,8 @@ class PublishPart:
         self.preview = gr.HTML(elem_id="preview")
         inputs = [chosen, name, public, license, confirm]
         chosen.change(self._on_change, chosen, inputs[1:], api_visibility="private")
-        preview.click(self._preview, inputs, self.preview, api_visibility="private")
-        publish.click(self._publish, inputs, self.preview, api_visibility="private")
+        preview.click(self._preview, inputs, self.preview, **RAW)
+        publish.click(self._publish, inputs, self.preview, **RAW)
 
     def _on_change(self, job: str | None, token: gr.OAuthToken | None) -> list[Any]:
         """The name that the run was to be published by; the rest as at first."""
@@ -64,8 +66,8 @@ class PublishPart:
         return [config.hub_model_id or "", False, config.hub_license or "", []]
 
     def _preview(
-        self, job: str | None, name: str | None, public: bool, license: str | None,
-        confirm: list[str], token: gr.OAuthToken | None,
+        self, job: str | None, name: object, public: object, license: object, confirm: object,
+        token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
         place = Path(tempfile.mkdtemp(prefix="memshield-preview-"))
         try:
@@ -84,8 +86,8 @@ class PublishPart:
             shutil.rmtree(place, ignore_errors=True)
 
     def _publish(
-        self, job: str | None, name: str | None, public: bool, license: str | None,
-        confirm: list[str], token: gr.OAuthToken | None,
+        self, job: str | None, name: object, public: object, license: object, confirm: object,
+        token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
         try:
             owner = self._server.owner(token)
@@ -111,12 +113,15 @@ def publishing_view(run: RunDir, view: JobView) -> str:
     return publication_view(read_publication(run), view.publishing.state == "died")
 
 
-def _settings(
-    name: str | None, public: bool, license: str | None, confirm: list[str]
-) -> dict[str, Any]:
+def _settings(name: object, public: object, license: object, confirm: object) -> dict[str, Any]:
+    """From the inputs, of any type: only what is said plainly is public, or confirmed."""
     return {
-        "hub_model_id": (name or "").strip() or None,
-        "hub_private_repo": not public,
-        "hub_license": (license or "").strip() or None,
-        "hub_confirm": confirm or None,
+        "hub_model_id": _text(name),
+        "hub_private_repo": public is not True,
+        "hub_license": _text(license),
+        "hub_confirm": [one for one in texts_of(confirm) if one in WORDS] or None,
     }
+
+
+def _text(value: object) -> str | None:
+    return value.strip()[:500] or None if isinstance(value, str) else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import pytest
 
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
-from memshield.ui.publish_part import PublishPart
+from memshield.ui.publish_part import PublishPart, _settings
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
 from tests.jobs.children import ended, until
@@ -50,3 +52,16 @@ def test_the_inputs_are_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
     assert part._on_change(job.id, None) == ["ada/mine", False, "mit", []]
     for odd in (None, "", "x" * 22):
         assert part._on_change(odd, None) == ["", False, "", []]
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, ["x"], [["x"]], {"a": 1}, -1, True, "\ud800", "\0",
+                                 float("nan")], ids=ascii)  # fmt: skip
+def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, odd: Any) -> None:
+    part = part_of(jobs, tmp_path)
+    job, _ = done(jobs)
+    for act in (part._preview, part._publish):
+        said = act(job.id, odd, odd, odd, odd, None)
+        assert "Publishing: how far" not in said
+        said.encode()
+        act(job.id, "ada/mine", odd, None, odd, None).encode()
+    assert _settings("ada/mine", odd, odd, odd)["hub_private_repo"] is (odd is not True)
