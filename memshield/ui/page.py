@@ -19,12 +19,15 @@ HEAD = (
     "Fine-tune a diffusion model on your pictures so that it gives less of them back, measure how "
     "much it does, and publish it with that evidence."
 )
+_UPLOADS = (3600, 86_400)
+"""Every hour, uploads older than a day are deleted where gradio put them: pictures that are taken
+are copied, and whoever is signed out can upload, too."""
 
 
 def build(server: Server) -> gr.Blocks:
     """All of the page."""
     page: gr.Blocks
-    with gr.Blocks(title="MemShield", analytics_enabled=False) as page:
+    with gr.Blocks(title="MemShield", analytics_enabled=False, delete_cache=_UPLOADS) as page:
         gr.Markdown(HEAD, elem_id="head")
         if server.place.warning:
             gr.Markdown(f"**{server.place.warning}**")

@@ -12,6 +12,7 @@ from memshield.jobs.service import Jobs
 from memshield.jobs.view import Progress
 from memshield.network import TryAgainError, asking
 from memshield.ui.kept_part import KeptPart
+from memshield.ui.page import build
 from memshield.ui.place import Place
 from memshield.ui.planning import plan
 from memshield.ui.runs_tab import _shown
@@ -36,6 +37,13 @@ def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
     head = str(_shown(server, LOCAL, view, jobs.folders.run(job))[0])
     assert '<p class="ms" role="status">Audit: Failed &lt;b&gt;badly&lt;/b&gt;</p>' in head
     assert "&lt;p" not in head
+    jobs.close()
+
+
+def test_uploads_do_not_lie_where_gradio_put_them_for_ever(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "data", devices=["cpu"])
+    page = build(Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE))
+    assert page.delete_cache == (3600, 86_400)
     jobs.close()
 
 
