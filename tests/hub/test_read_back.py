@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,21 @@ def test_a_huge_file_of_claims_is_not_fetched(hub: HubServer, digits_run: RunDir
     mark = len(hub.requests)
     assert "memshield.json is too large" in problems(hub, "bob/huge")
     assert not [request for request in hub.requests[mark:] if "/resolve/" in request.path]
+
+
+def test_a_card_of_many_keys_is_looked_at_in_seconds(hub: HubServer, digits_run: RunDir) -> None:
+    publish(digits_run)
+    files = hub.repo_files("model", "ada/digits")
+    front, body = files["README.md"].decode().split("\n---\n", 1)
+    for name, count in (("many", 15_000), ("more", 40_000)):
+        keys = "".join(f"\nk{number}: 1" for number in range(count))
+        hub.add_files(
+            "model", f"bob/{name}", files | {"README.md": f"{front}{keys}\n---\n{body}".encode()}
+        )
+    began = time.process_time()
+    assert problems(hub, "bob/many") == ""
+    assert time.process_time() - began < 10
+    assert problems(hub, "bob/more") == "README.md is too large"
 
 
 def test_a_lora_on_a_variant_of_its_base(
