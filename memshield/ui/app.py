@@ -11,6 +11,8 @@ from memshield.redaction import guard_logging, redact
 from memshield.ui.place import find_place
 
 PORT = 7860
+AT_ONCE = 8
+"""Visitors that may wait for the same handler."""
 
 
 def main() -> None:
@@ -30,6 +32,8 @@ def main() -> None:
     guard_logging()
     server.jobs.scheduler.run()
     page = build(server)
+    # Handlers wait for the Hub: by default gradio lets one visitor at a time wait for each.
+    page.queue(default_concurrency_limit=AT_ONCE)
     # On a Space, gradio's front end would fetch Google's fonts and ask the Hub for a header.
     page.space_id = None
     # Of every interface only in a container, whose address nobody else can know.
