@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -132,8 +133,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             told(error)
             owner = None
         jobs = server.jobs.list(owner) if owner is not None else []
-        named = [(f"{one.name} · {server.jobs.view_of(one).training.words}", one.id)
-                 for one in jobs]  # fmt: skip
+        # Not its state: this list is not made anew while that changes.
+        named = [(f"{one.name} · {_when(one.created)}", one.id) for one in jobs]
         newest = jobs[0].id if jobs else None
         return gr.Dropdown(named, value=job if job in [one.id for one in jobs] else newest)
 
@@ -169,6 +170,10 @@ def _action(server: Server, name: str) -> Callable[..., None]:
             told(error)
 
     return act
+
+
+def _when(created: float) -> str:
+    return time.strftime("%d %b, %H:%M", time.localtime(created))
 
 
 def _states(view: JobView) -> str:
