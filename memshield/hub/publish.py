@@ -24,8 +24,9 @@ from memshield.hub import upload
 from memshield.hub.account import account_of, api_for
 from memshield.hub.assemble import Claims, assemble
 from memshield.hub.card import require_valid
+from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
-from memshield.hub.destination import Destination, find_destination
+from memshield.hub.destination import FIELD, Destination, find_destination
 from memshield.hub.evidence import audit_of_model, beside_of
 from memshield.hub.gate import require_confirmed, warnings_of
 from memshield.hub.manifest import Manifest
@@ -132,6 +133,30 @@ class Publisher:
                 raise
             except REFUSALS as error:
                 raise of_publishing(error, self._command) from None
+
+    def draft(self, folder: Path) -> Manifest:
+        """Assemble into a new folder what would be published, whoever's it will be.
+
+        For who has no account yet, or no network: nobody is asked who publishes and where to, and
+        of a run of the app's own pictures and models nobody is asked at all.
+
+        Raises:
+            UserError: where the model comes from cannot be asked, or a file must not be published.
+        """
+        require_model(self.run)
+        try:
+            repo_id = require_id(self.config.hub_model_id or "", "model", FIELD)
+        except UserError:
+            repo_id = f"you/{self.run.path.resolve().name}"
+        with steady_session():
+            try:
+                origins = look_up_origins(api_for(self.token), self.config)
+            except REFUSALS as error:
+                raise of_publishing(error, self._command) from None
+        report, _ = audit_of_model(self.run)
+        folder.mkdir(parents=True)
+        beside = beside_of(self.run, self.beside, report)
+        return assemble(self.run, Claims(self.config, origins, report, beside, ()), repo_id, folder)
 
     def _publish(self) -> Published:
         api = api_for(self.token)

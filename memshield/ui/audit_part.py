@@ -130,7 +130,7 @@ class AuditPart:
         chosen.change(
             self._on_change, [chosen, self._form_of],
             [self._what, self._pictures, self._base, self._budget, self._number, self._said,
-             self._kept, self._twin, self._form_of], **_HIDDEN,
+             self._kept, self._twin, self._form_of], queue=False, **_HIDDEN,
         )  # fmt: skip
 
     # Showing
@@ -204,6 +204,8 @@ class AuditPart:
         except UserError:  # the list of runs says so
             budget = None
         words = "" if budget is None else f"{budget:g}"
+        if not form_of:  # the first run that this tab shows: the other inputs are nobody's yet
+            return [*[gr.skip()] * 3, words, *[gr.skip()] * 4, job]
         return [MODEL, "", False, words, BY_BUDGET, "", "", "", job]
 
     # Asking for something

@@ -40,9 +40,14 @@ class PublishPart:
 
     def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
         self._server = server
-        name = gr.Textbox(label="Repository", placeholder="owner/name", elem_id="repository")
+        # Not prefilled: what comes late would take the place of what is being typed.
+        name = gr.Textbox(
+            label="Repository",
+            placeholder="owner/name; empty: as the run itself was to be published",
+            elem_id="repository",
+        )
         public = gr.Checkbox(label="Everybody may read it", value=False)
-        license = gr.Textbox(label="License", placeholder="that of the base; or such as apache-2.0")
+        license = gr.Textbox(label="License", placeholder="empty: the run's, or that of the base")
         confirm = gr.CheckboxGroup(
             [(f"{name}: {words}", name) for name, words in WORDS.items()],
             label="Publish in spite of these warnings",
@@ -53,23 +58,18 @@ class PublishPart:
         self.state = gr.HTML(elem_id="publication")
         self.preview = gr.HTML(elem_id="preview")
         inputs = [chosen, name, public, license, confirm]
-        chosen.change(self._on_change, chosen, inputs[1:], api_visibility="private")
+        form_of = gr.State("")
+        chosen.change(
+            _on_change, [chosen, form_of], [*inputs[1:], self.preview, form_of], queue=False,
+            api_visibility="private",
+        )  # fmt: skip
         preview.click(self._preview, inputs, self.preview, **RAW)
         publish.click(self._publish, inputs, self.preview, **RAW)
-
-    def _on_change(self, job: str | None, token: gr.OAuthToken | None) -> list[Any]:
-        """The name that the run was to be published by; the rest as at first."""
-        try:
-            config = self._server.jobs.config(self._server.owner(token), job or "")
-        except UserError:  # the list of runs says so
-            return ["", False, "", []]
-        return [config.hub_model_id or "", False, config.hub_license or "", []]
 
     def _preview(
         self, job: str | None, name: object, public: object, license: object, confirm: object,
         token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
-        place = Path(tempfile.mkdtemp(prefix="memshield-preview-"))
         try:
             visitor = self._server.visitor(token)
             owner = visitor.require_owner()
@@ -77,11 +77,16 @@ class PublishPart:
             run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
             beside = [f"{shown}={self._server.run_folder(owner, id)}"
                       for shown, id in self._beside(owner, job or "").items()]  # fmt: skip
-            publisher = Publisher(run, config, beside, visitor.token)
+        except UserError as error:
+            return plan_view(None, error)
+        publisher = Publisher(run, config, beside, visitor.token)
+        # On the run's own disk weights are linked, not copied.
+        place = Path(tempfile.mkdtemp(prefix=".preview-", dir=run.path.parent))
+        try:
             destination, _ = publisher.preview(place / "published")
             return plan_view(destination, (), place / "published") + card_view(place / "published")
         except UserError as error:
-            return plan_view(None, error)
+            return plan_view(None, error) + _draft_view(publisher, place / "draft")
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -108,17 +113,38 @@ class PublishPart:
         return {} if newest is None else {"plain": newest}
 
 
+def _draft_view(publisher: Publisher, folder: Path) -> str:
+    """The card all the same, for who has no account, no name for it or no network yet."""
+    try:
+        publisher.draft(folder)
+    except UserError:  # what stands in the way has been said
+        return ""
+    return status_view("This is the card as it stands.") + card_view(folder)
+
+
+def _on_change(job: str | None, form_of: str) -> list[Any]:
+    """Nothing that was meant for one run is left in the inputs of another."""
+    if not job or job == form_of:
+        return [gr.skip()] * 6
+    if not form_of:  # the first run that this tab shows: the inputs are nobody's yet
+        return [*[gr.skip()] * 5, job]
+    return ["", False, "", [], "", job]
+
+
 def publishing_view(run: RunDir, view: JobView) -> str:
     """How far publishing is."""
     return publication_view(read_publication(run), view.publishing.state == "died")
 
 
 def _settings(name: object, public: object, license: object, confirm: object) -> dict[str, Any]:
-    """From the inputs, of any type: only what is said plainly is public, or confirmed."""
+    """From the inputs, of any type; what is empty is the run's own.
+
+    Only what is said plainly is public, or confirmed.
+    """
+    named = {"hub_model_id": _text(name), "hub_license": _text(license)}
     return {
-        "hub_model_id": _text(name),
+        **{setting: value for setting, value in named.items() if value is not None},
         "hub_private_repo": public is not True,
-        "hub_license": _text(license),
         "hub_confirm": [one for one in texts_of(confirm) if one in WORDS] or None,
     }
 

@@ -156,7 +156,6 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         api_visibility="private",
     )  # fmt: skip
     # What was to be published was another model.
-    chosen.change(lambda: "", None, publishing.preview, api_visibility="private")
     audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
 
 

@@ -14,6 +14,7 @@ from memshield.audit.report import REPORT, Report
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.hub.publication import read_publication
+from memshield.hub.publish import Publisher, open_to_publish
 from memshield.rundir import RunDir
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.publishing import publish, require_complete
@@ -55,6 +56,30 @@ def test_a_run_is_published_and_again_changes_nothing(hub: HubServer, digits_run
     again = publish(digits_run)
     assert (again.changed, again.tag, again.commit) == (False, published.tag, published.commit)
     assert all(request.method in ("GET", "HEAD") for request in hub.requests[mark:])
+
+
+def test_a_draft_asks_nobody_who_publishes(
+    hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
+) -> None:
+    run, config = open_to_publish(digits_run.path)
+    manifest = Publisher(run, config, token=False).draft(tmp_path / "digits")
+    assert not hub.requests, "a run of the app's own pictures is nobody's business"
+    card = (tmp_path / "digits" / "README.md").read_text()
+    assert f'from_pretrained("you/{run.path.name}")' in card
+    assert manifest.audit is not None and manifest.audit.verdict in card
+    assert read_publication(digits_run) == {}
+
+    hub.add_repo("dataset", "ada/hidden", tmp_path / "digits", private=True)
+    lora, settings = open_to_publish(lora_run.path, hub_model_id="ada/mine")
+    hidden = settings.model_copy(update={"dataset_name": "ada/hidden"})
+    Publisher(lora, hidden, token=False).draft(tmp_path / "drafted")
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
+    texts = [
+        path.read_text()
+        for path in (tmp_path / "drafted").glob("*")
+        if path.suffix != ".safetensors" and path.is_file()
+    ]
+    assert "ada/mine" in "".join(texts) and "ada/hidden" not in "".join(texts)
 
 
 def test_nothing_private_goes_out(hub: HubServer, lora_run: RunDir, digits_run: RunDir) -> None:

@@ -111,9 +111,9 @@ def test_anything_at_all_is_answered_in_words(part: AuditPart, jobs: Jobs) -> No
 def test_the_inputs_of_another_run_are_its_own(part: AuditPart, jobs: Jobs) -> None:
     job, _ = done(jobs, memorization_budget=0.05)
     other, _ = done(jobs)
-    assert part._on_change(job.id, "", None) == ["model", "", False, "0.05", "budget", "", "", "",
-                                                 job.id]  # fmt: skip
-    assert part._on_change(other.id, job.id, None)[3] == ""
+    assert sent(part._on_change(job.id, "", None)) == ["0.05", job.id], "what is typed stays"
+    assert part._on_change(other.id, job.id, None) == ["model", "", False, "", "budget", "", "",
+                                                       "", other.id]  # fmt: skip
     assert sent(part._on_change(job.id, job.id, None)) == []
     assert sent(part._on_change(None, job.id, None)) == []
 

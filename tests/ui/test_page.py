@@ -160,6 +160,14 @@ def test_a_demo_is_trained_and_audited(browser: Browser, home: Running) -> None:
     until(audit.is_file, 240)
     visit.sees("generated pictures")
     visit.shoot("page-audited")
+    # The card too, with no account and no network.
+    visit.tab("Publish")
+    visit.press("Preview")
+    visit.sees("no token is set", "#preview")
+    visit.sees("This is the card as it stands", "#preview")
+    visit.sees("How much does it give back?", "#preview")
+    visit.shoot("page-card")
+    assert list(home.runs()[0].parent.glob(".preview-*")) == []
     assert visit.problems == []
     visit.close()
 

@@ -11,7 +11,7 @@ import pytest
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
-from memshield.ui.publish_part import PublishPart, _settings
+from memshield.ui.publish_part import PublishPart, _on_change, _settings
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
 from tests.jobs.children import ended, until
@@ -46,12 +46,25 @@ def test_the_plain_training_of_the_same_pictures_stands_on_the_card(
     assert "--hub_confirm no_audit" in command
 
 
-def test_the_inputs_are_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
+def test_what_is_empty_is_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
     part = part_of(jobs, tmp_path)
-    job, _ = done(jobs, hub_model_id="ada/mine", hub_license="mit")
-    assert part._on_change(job.id, None) == ["ada/mine", False, "mit", []]
-    for odd in (None, "", "x" * 22):
-        assert part._on_change(odd, None) == ["", False, "", []]
+    job, run = done(jobs, hub_model_id="ada/mine", hub_license="mit")
+    run.config.write_text(jobs.folders.settings(job.id).read_text())
+    part._publish(job.id, "", False, "", [], None)
+    assert "--hub_model_id ada/mine" in jobs.view(LOCAL, job.id).command
+    assert "--hub_license" not in jobs.view(LOCAL, job.id).command
+    jobs.stop(LOCAL, job.id)
+    part._publish(job.id, "ada/other", False, "apache-2.0", [], None)
+    assert "--hub_model_id ada/other" in jobs.view(LOCAL, job.id).command
+    assert "--hub_license apache-2.0" in jobs.view(LOCAL, job.id).command
+
+
+def test_no_input_of_one_run_is_left_for_another() -> None:
+    skip = gr.skip()
+    assert _on_change("one", "") == [*[skip] * 5, "one"], "what is typed early stays"
+    assert _on_change("one", "one") == [skip] * 6
+    assert _on_change("two", "one") == ["", False, "", [], "", "two"]
+    assert _on_change(None, "one") == [skip] * 6
 
 
 @pytest.mark.parametrize("odd", [None, [], {}, ["x"], [["x"]], {"a": 1}, -1, True, "\ud800", "\0",
