@@ -9,7 +9,7 @@ from pathlib import Path
 from memshield.audit.report import REPORT, Missing, Report
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
-from memshield.hub.manifest import Dataset
+from memshield.hub.manifest import MOST_BESIDE, Dataset
 from memshield.rundir import RunDir
 
 WITHHELD = "withheld"
@@ -43,7 +43,7 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
         report: of the model; without one nothing is set beside it.
 
     Raises:
-        UserError: there is no such audit, or it is of other pictures.
+        UserError: there is no such audit, it is of other pictures, or there are too many.
     """
     if report is None:
         return {}
@@ -70,6 +70,10 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
                 f"{name} was audited on other training pictures",
                 "Name audits of models that were trained on the same pictures.",
             )
+    if len(found) > MOST_BESIDE:
+        raise UserError(
+            "beside", f"{len(found)} audits are too many for a card", f"Name {MOST_BESIDE} at most."
+        )
     return found
 
 

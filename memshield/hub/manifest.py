@@ -21,6 +21,8 @@ from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
 NAME = "memshield.json"
+MOST_BESIDE = 7
+"""Audits beside the model's: more are no table that anybody reads."""
 _METHOD = ("num_shards", "num_rounds", "skip_threshold")
 _LARGEST_WHOLE = 2**63
 
@@ -107,7 +109,7 @@ class Manifest(_Part):
     dataset: Dataset
     training: Training
     audit: Report | None
-    beside: dict[str, Report] = {}
+    beside: dict[str, Report] = Field(default={}, max_length=MOST_BESIDE)
     gallery: tuple[str, ...] = ()
     confirmed: tuple[str, ...] = ()
     files: dict[str, str] = Field(min_length=1)

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 from memshield.audit.report import REPORT, Report
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
+from memshield.hub.manifest import Manifest
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
 from memshield.rundir import RunDir
@@ -129,6 +130,22 @@ def test_an_audit_stands_on_the_card_with_those_beside_it(
     foreign = report.data.model_copy(update={"fingerprint": "1" * 64})
     report.model_copy(update={"data": foreign}).write(tmp_path / "plain" / REPORT)
     assert "other training pictures" in refused(digits_run, beside=[str(tmp_path / "plain")])
+
+
+def test_no_card_is_a_list_of_audits(hub: HubServer, digits_run: RunDir) -> None:
+    audit = digits_run.audit_of(None)
+    many = [f"m{number}={audit}" for number in range(8)]
+    assert "8 audits are too many for a card" in refused(digits_run, beside=many)
+    assert not hub.exists("model", "ada/digits")
+    publish(digits_run, beside=many[:7])
+    path = digits_run.path / "memshield.json"
+    path.write_bytes(hub.repo_files("model", "ada/digits", "main")["memshield.json"])
+    claims = json.loads(path.read_text())
+    assert len(Manifest.read(path).beside) == 7
+    claims["beside"]["one more"] = claims["audit"]
+    path.write_text(json.dumps(claims))
+    with pytest.raises(UserError, match="beside"):
+        Manifest.read(path)
 
 
 def test_a_second_model_replaces_the_first_and_its_files(
