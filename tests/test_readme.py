@@ -20,7 +20,7 @@ def rows() -> list[str]:
     outer, ranks, cached = result("outer_cpu"), result("ranks_cpu"), result("cached_cpu")
     loops, planted = result("diffusers_loops_cpu"), result("planted_cpu")
     search, whole = result("neighbours_cpu"), result("neighbours_whole_cpu")
-    page, publish = result("report_page"), result("publish")
+    shown, publish, page = result("report_page"), result("publish"), result("page")
     named = sum(planted["named_with_source"].values())
     ours_over_theirs = ", ".join(
         f"{loops[name]['ratio']:.3f}" for name in ("digits", "lora_encoding_every_step",
@@ -50,10 +50,16 @@ def rows() -> list[str]:
         f"{named} of 97; {planted['fresh_named']} of 903 fresh ones named, chance allows "
         f"{planted['fresh_named_by_chance']} |",
         f"| report of an audit of 10,000 pictures: size, and until a browser shows it | "
-        f"{page['bytes'] / 1000:.0f} kB, {page['seconds_to_show']:.2f} s |",
+        f"{shown['bytes'] / 1000:.0f} kB, {shown['seconds_to_show']:.2f} s |",
         f"| publishing {publish['config']['bytes'] / 1e9:.1f} GB, and pulling it: memory above the "
         f"process's start | {publish['publish']['above_start_bytes'] / 1e6:.0f} MB, "
         f"{publish['pull']['above_start_bytes'] / 1e6:.0f} MB |",
+        f"| the page: until it answers; until its first view stands | {page['server_up_s']:.1f} s, "
+        f"{page['first_view_s']['median']:.1f} s |",
+        f"| the page: age of what it shows of a training, half of the time and at most | "
+        f"{page['age_s']['median']:.2f} s, {page['age_s']['largest']:.2f} s |",
+        f"| the page: {page['config']['tabs']} tabs that watch one training, of one core | "
+        f"{100 * page['server_cores']:.0f} % |",
         f"| low-rank mean of LoRAs: largest difference to a dense SVD | "
         f"{low['largest_difference']:.1e} |",
     ]

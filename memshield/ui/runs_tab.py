@@ -26,7 +26,8 @@ from memshield.ui.views.reports import read_rounds
 from memshield.ui.views.samples import samples_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
-_TICK = 1.0
+_TICK = 0.9
+"""Seconds between two looks: with the way there and back, what is shown is a second old at most."""
 _ACTIONS = ("stop", "resume", "delete")
 Seen = tuple[str, tuple[str, ...]]
 """What all that a tab shows follows from, and a digest of what moves with every step."""

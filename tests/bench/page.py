@@ -65,7 +65,7 @@ def watching(browser: Browser, url: str) -> Page:
 
 
 class Tabs:
-    """Clients that ask what open tabs ask, once a second each.
+    """Clients that ask what open tabs ask, as often as these do.
 
     Not browsers: for twenty of them two cores have no time, and tabs that wait ask less often.
 
@@ -83,6 +83,7 @@ class Tabs:
         ((more, _),) = ((id, parts[id]) for id in self._tick["outputs"]
                         if parts[id]["type"] == "textbox")  # fmt: skip
         (self._more,) = (one for one in watch if [more, "change"] in one["targets"])
+        self._every = float(parts[self._tick["targets"][0][0]]["props"]["value"])
         self._at = self._tick["outputs"].index(more)
         self._values = {
             id: job if id == run else None if one["type"] == "state" else one["props"].get("value")
@@ -102,7 +103,7 @@ class Tabs:
                 self.looks += 1
                 if isinstance(answer[self._at], str):
                     self._ask(client, self._more, name)
-                time.sleep(max(0.0, begun + 1 - time.monotonic()))
+                time.sleep(max(0.0, begun + self._every - time.monotonic()))
 
     def close(self) -> None:
         """Close all tabs."""
