@@ -17,7 +17,7 @@ from memshield.network import Token, gated
 from memshield.ui.server import Server
 from memshield.ui.setup.parts import Part, parts_of, picture_columns
 from memshield.ui.train.fields import RAW, Fields
-from memshield.ui.train.search_box import AT_ONCE, SearchBox, dataset_line, is_id, search_box
+from memshield.ui.train.search_box import SearchBox, dataset_line, is_id, search_box
 from memshield.ui.views.described import dataset_view, preview_view
 from memshield.ui.views.problems import each, problem_view
 
@@ -83,8 +83,7 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
             return problem_view(error, *(one.field for one in each(error)))
 
     outputs = [box.about, fields.slots[FIELD], box.seen, *parts.values()]
-    asks: dict[str, Any] = {**RAW, "concurrency_limit": AT_ONCE,
-                            "show_progress_on": [box.about, pictures]}  # fmt: skip
+    asks: dict[str, Any] = {**RAW, "show_progress_on": [box.about, pictures]}
     config, *others, _ = parts.values()
     shows = [box.seen, config, *others]
     gr.on([box.text.blur, box.text.submit], on_name, [box.text, box.seen], outputs, **asks)

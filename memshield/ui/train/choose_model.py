@@ -13,7 +13,7 @@ from memshield.network import Token, gated
 from memshield.ui.server import Server
 from memshield.ui.train.fields import RAW, Fields
 from memshield.ui.train.kinds import recipe_of
-from memshield.ui.train.search_box import AT_ONCE, SearchBox, is_id, model_line, search_box
+from memshield.ui.train.search_box import SearchBox, is_id, model_line, search_box
 from memshield.ui.views.described import model_view
 from memshield.ui.views.found import FAMILIES
 from memshield.ui.views.problems import problem_view
@@ -55,8 +55,7 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
         return made if isinstance(made[3], str) else [*made[:3], recipe_of(kind)]
 
     outputs = [box.about, fields.slots[FIELD], box.seen, recipe]
-    asks: dict[str, Any] = {**RAW, "concurrency_limit": AT_ONCE,
-                            "show_progress_on": box.about}  # fmt: skip
+    asks: dict[str, Any] = {**RAW, "show_progress_on": box.about}
     inputs = [box.text, box.seen, kind]
     gr.on([box.text.blur, box.text.submit], on_name, inputs, outputs, **asks)
     box.found.input(lambda one: one, box.found, box.text, **RAW).then(

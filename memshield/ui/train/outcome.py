@@ -12,7 +12,6 @@ from memshield.ui.server import Server
 from memshield.ui.train import measuring
 from memshield.ui.train.checked import Checked, check, submit
 from memshield.ui.train.fields import RAW, Fields
-from memshield.ui.train.search_box import AT_ONCE
 from memshield.ui.views.forecast import forecast_view
 from memshield.ui.views.problems import problem_view, status_view
 
@@ -66,14 +65,14 @@ class Outcome:
                  *fields.slots.values()]  # fmt: skip
         inputs = {*self._states, *fields.inputs.values()}
         buttons = [measure, stop]
-        asks: dict[str, Any] = {**RAW, "concurrency_limit": AT_ONCE, "show_progress_on": numbers}
+        asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
         look.click(self._look, inputs, shown, **asks)
         start.click(self._start, inputs, [*shown, started], **asks)
         measure.click(self._measure, inputs, [*shown, state, self._under, timer, *buttons], **asks)
         # Without any sign of it on the page: it is asked every second.
         timer.tick(
             self._tick, [self._made, self._under], [state, numbers, timer, *buttons],
-            show_progress="hidden", **RAW, concurrency_limit=AT_ONCE,
+            show_progress="hidden", **RAW,
         )  # fmt: skip
         stop.click(self._stop, None, state, **asks)
 

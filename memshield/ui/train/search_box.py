@@ -18,8 +18,6 @@ from memshield.ui.train.fields import RAW, Fields
 from memshield.ui.views.found import FAMILIES
 from memshield.ui.views.problems import empty_view, problem_view
 
-AT_ONCE = 8
-"""Visitors whose questions to the Hub are answered side by side."""
 SEARCH = "words to search for, or owner/name"
 _FOUND = 20
 _ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -92,11 +90,7 @@ def search_box(
         return (gr.skip(), gr.skip()) if is_id(words) else on_search(words, token)
 
     shown = [found, fields.slots[name]]
-    asks: dict[str, Any] = {
-        **RAW,
-        "concurrency_limit": AT_ONCE,
-        "show_progress_on": found,
-    }
+    asks: dict[str, Any] = {**RAW, "show_progress_on": found}
     button.click(on_search, text, shown, **asks)
     text.submit(on_submit, text, shown, **asks)
     return SearchBox(text, found, about, seen)
