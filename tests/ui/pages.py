@@ -222,7 +222,12 @@ class Visit:
         where = message.location.get("url", "")
         # The Hub's own page is not ours: it has no icon here.
         if message.type == "error" and not (self._hub and where.startswith(self._hub)):
-            self.problems.append(f"{message.text} {where}")
+            self._failed(f"{message.text} {where}")
+
+    def _failed(self, words: str) -> None:
+        # gradio's own, of requests under way in a page that is left.
+        if "AbortError: signal is aborted" not in words:
+            self.problems.append(words)
 
     def _asked(self, url: str) -> None:
         if not url.startswith(self._own):
