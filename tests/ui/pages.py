@@ -222,16 +222,22 @@ class Visit:
         where = message.location.get("url", "")
         # The Hub's own page is not ours: it has no icon here.
         if message.type == "error" and not (self._hub and where.startswith(self._hub)):
-            self._failed(f"{message.text} {where}")
-
-    def _failed(self, words: str) -> None:
-        # gradio's own, of requests under way in a page that is left.
-        if "AbortError: signal is aborted" not in words:
-            self.problems.append(words)
+            self.problems.append(f"{message.text} {where}")
 
     def _asked(self, url: str) -> None:
         if not url.startswith(self._own):
             self.problems.append(url)
+
+    def go(self, url: str | None = None) -> None:
+        """Load another address, or this one anew, in the middle of whatever goes on."""
+        url = url or self.page.url
+        before = len(self.problems)
+        self.page.goto("about:blank")
+        self.page.wait_for_timeout(300)
+        # gradio complains of its requests that were under way in the page that is left.
+        del self.problems[before:]
+        self.page.goto(url)
+        self.page.get_by_role("heading", name="MemShield").wait_for()
 
     def sign_in(self, name: str) -> None:
         """Sign in, on the Hub's own page, as a user that it knows."""

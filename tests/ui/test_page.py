@@ -68,7 +68,7 @@ def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Runni
     assert visit.page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
 
     # The training is the server's: a new window shows it, and no window ends it.
-    visit.page.reload()
+    visit.go()
     visit.tab("Runs")
     visit.sees("Training", "#state")
     assert visit.problems == []

@@ -125,7 +125,7 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     visit.fill("Pictures to generate", FEW)
     visit.press("Audit")
     until((run_of(home, twin) / "audit" / "model" / "report.json").is_file, WAIT)
-    visit.page.reload()
+    visit.go()
     visit.tab("Runs")
     choose(visit, "run", f"{run.name} ·")
     visit.tab("Audit")
@@ -148,7 +148,7 @@ def test_plots_are_legible_in_the_dark_and_nothing_is_cut_on_a_phone(
     visit.sees("The model is ready", "#state", WAIT)
     for name, query, size in (("dark", "?__theme=dark", (1200, 900)), ("phone", "", (390, 844))):
         visit.page.set_viewport_size({"width": size[0], "height": size[1]})
-        visit.page.goto(f"{home.url}/{query}")
+        visit.go(f"{home.url}/{query}")
         visit.tab("Runs")
         visit.tab("Audit")
         plot = visit.page.locator("#rounds img")

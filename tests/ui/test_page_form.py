@@ -234,7 +234,7 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_the_form_fits_a_phone(visit: Visit, home: Running, colours: str) -> None:
     page = visit.page
-    page.goto(f"{home.url}/?__theme={colours}")
+    visit.go(f"{home.url}/?__theme={colours}")
     page.set_viewport_size({"width": 390, "height": 844})
     choose(visit, "A model from the Hub")
     visit.fill("Model", "ada/tiny-sd")

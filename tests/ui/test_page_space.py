@@ -124,7 +124,7 @@ def test_from_sign_in_to_a_published_model(
 
     # Closed in the middle, opened again: nothing depends on the window.
     visit.sees("Preparing", "#state")
-    visit.page.reload()
+    visit.go()
     visit.tab("Runs")
     visit.sees("The model is ready", "#state", 240)
     visit.tab("Audit")
