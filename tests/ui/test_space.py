@@ -80,6 +80,17 @@ def handlers(space: Running, job: str) -> list[tuple[int, list[Any]]]:
     ]
 
 
+def clicked(space: Running, label: str) -> int:
+    """The number of the handler behind the button that says so."""
+    config = httpx2.get(f"{space.url}/config").json()
+    (button,) = (one["id"] for one in config["components"] if one["props"].get("value") == label)
+    (number,) = (
+        one["id"] for one in config["dependencies"]
+        if [button, "click"] in one["targets"] and one["inputs"]
+    )  # fmt: skip
+    return int(number)
+
+
 def called(space: Running, number: int, data: list[Any], token: str | None) -> str:
     """What a handler answers to a request by hand: at once, or through the queue."""
     body = {"fn_index": number, "data": data, "session_hash": f"of{number}"}
@@ -119,8 +130,20 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
     assert mine, "the very same requests tell their owner"
     ids = [number for number, _ in handlers(space, job)]
     assert len(ids) > 20
-    with pytest.raises(AppError, match="there is no job"):
-        ada.predict(job, api_name="/status")  # one of them was to delete it
+    deletes = clicked(space, "Delete this run with all its files")
+    assert deletes in ids
+
+    def is_deleted() -> bool:
+        # By the request that did nothing for a stranger; refused while the training is stopping.
+        called(space, deletes, [job], TOKEN)
+        try:
+            ada.predict(job, api_name="/status")
+        except AppError as error:
+            assert "there is no job" in str(error)
+            return True
+        return False
+
+    until(is_deleted)
     job = ada.predict(TINY, api_name="/submit")
     (folder,) = (space.data / "jobs").glob(f"{job}")
     for path in (folder / "settings.yaml", space.data / "jobs.sqlite3"):
