@@ -221,40 +221,62 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_plans(name: str, stand_ins: dict[str, Any], tmp_path: Path) -> None:
-    values = read_yaml(ROOT / "configs" / name)
+def recipe_words(name: str, stand_ins: dict[str, Any]) -> list[str]:
+    """How to call a recipe with stand-ins for what is too large here."""
+    words = ["--config", str(ROOT / "configs" / name)]
+    if "train_data_dir" in read_yaml(ROOT / "configs" / name):
+        local = stand_ins["dogs" if "afhq" in name else "captioned"]
+        words += ["--train_data_dir", str(local)]
+    return words + (["--resolution", "16"] if "sd" in name else [])  # the stand-in is small
+
+
+def is_repo(id: str) -> bool:
+    return id.count("/") == 1
+
+
+PLAN_ALL = """
+import json, sys
+from memshield.__main__ import main
+sys.exit(max(main(["plan", *words]) for words in json.load(sys.stdin)))
+"""
+
+
+@pytest.fixture(scope="module")
+def plans(stand_ins: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The plans of all recipes, by their names: made in one process, which takes long to start."""
+    folder = tmp_path_factory.mktemp("plans")
+    asked = [
+        [*recipe_words(name, stand_ins), "--output", str(folder / f"{name}.json")]
+        for name in RECIPES
+    ]
+    models, sets = {}, {}
+    for name in RECIPES:
+        values = read_yaml(ROOT / "configs" / name)
+        model = values.get("pretrained_model_name_or_path", "")
+        models[model] = stand_ins["sdxl" if "sdxl" in name else "sd"]
+        dataset = values.get("dataset_name", "")
+        sets[dataset] = stand_ins["cifar" if "cifar" in name else "captioned"]
     with HubServer() as hub:
-        for setting, kind, folder in (
-            (
-                "pretrained_model_name_or_path",
-                "model",
-                stand_ins["sdxl" if "sdxl" in name else "sd"],
-            ),
-            (
-                "dataset_name",
-                "dataset",
-                stand_ins["cifar" if "cifar" in name else "captioned"],
-            ),
-        ):
-            if values.get(setting, "sklearn:").count("/") == 1:
-                hub.add_repo(kind, values[setting], folder)  # type: ignore[arg-type]
-        words = ["--config", str(ROOT / "configs" / name)]
-        if "train_data_dir" in values:
-            local = stand_ins["dogs" if "afhq" in name else "captioned"]
-            words += ["--train_data_dir", str(local)]
-        if "sd" in name:
-            words += ["--resolution", "16"]  # the stand-in is small
+        for id in (id for id in models if is_repo(id)):
+            hub.add_repo("model", id, models[id])
+        for id in (id for id in sets if is_repo(id)):
+            hub.add_repo("dataset", id, sets[id])
         child = subprocess.run(
-            [sys.executable, "-m", "memshield", "plan", *words, "--json"],
+            [sys.executable, "-c", PLAN_ALL],
             cwd=ROOT,
-            env={**hub.environ(tmp_path, None), "OMP_NUM_THREADS": "1"},
+            env={**hub.environ(folder, None), "OMP_NUM_THREADS": "1"},
+            input=json.dumps(asked),
             capture_output=True,
             text=True,
             check=False,
         )
     assert child.returncode == 0, child.stderr
-    plan = json.loads(child.stdout)
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in RECIPES}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_plans(name: str, plans: dict[str, Any], stand_ins: dict[str, Any]) -> None:
+    plan, words = plans[name], recipe_words(name, stand_ins)
     config = parse_config("plan", words, "")
     assert plan["steps"] > 0
     assert len(plan["shard_sizes"]) == config.num_shards

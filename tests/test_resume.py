@@ -91,7 +91,7 @@ def kill_at_random(
     assert_same_outcome(reference, run)
 
 
-@pytest.mark.parametrize("kind", ["pixels", "lora"])
+@pytest.mark.parametrize("kind", ["pixels", pytest.param("lora", marks=pytest.mark.slow)])
 def test_killed_runs_end_with_the_same_bits(
     kind: str, tmp_path: Path, tiny_sd: Path, captioned: Path
 ) -> None:
@@ -112,7 +112,9 @@ def test_runs_killed_many_times_end_with_the_same_bits(
     kill_at_random(settings, 8, seed, reference, {})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stop_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     settings = digits(
         tmp_path / "run",
