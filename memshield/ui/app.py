@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from starlette.middleware import Middleware
+
 from memshield.errors import UserError
 from memshield.redaction import guard_logging, redact
 from memshield.ui.place import find_place
@@ -25,6 +27,7 @@ def main() -> None:
         from memshield.ui.look import CSS, HEAD, theme
         from memshield.ui.page import build
         from memshield.ui.server import Server
+        from memshield.ui.signed_in_uploads import SignedInUploads
 
         server = Server.open(place)
     except UserError as error:
@@ -52,6 +55,7 @@ def main() -> None:
             max_file_size="200mb",
             enable_monitoring=False,
             share=False,
+            app_kwargs={"middleware": [Middleware(SignedInUploads)]} if place.on_space else None,
         )
     finally:
         server.jobs.close()

@@ -57,7 +57,7 @@ def train_tab(server: Server) -> gr.State:
     with gr.Accordion("All other settings", open=False) as more:
         advanced = advanced_settings(fields, "demo")
     with own:
-        upload = upload_pictures(server, fields, fields.inputs["duplicates"])
+        upload = upload_pictures(server, fields, fields.inputs["duplicates"], where)
     if not server.place.on_space:
         with folder:
             name_folder(server, fields, fields.inputs["duplicates"])

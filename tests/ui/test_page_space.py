@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import huggingface_hub
@@ -14,6 +15,7 @@ from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, sd_pipeline
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
+from tests.ui.setup.repos import pictures
 from tests.ui.test_page import LONG, tiny
 from tests.ui.test_space import OPERATORS
 
@@ -65,8 +67,7 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     assert "digits" not in bob.text("body")
 
     # Signed out, she does not see it either; and it goes on.
-    ada.page.get_by_role("button", name="Logout (ada)").click()
-    ada.page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
+    ada.sign_out("ada")
     ada.tab("Runs")
     ada.sees("No runs yet", "#state")
     assert space.state() == "running"
@@ -82,6 +83,35 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     assert len(cookies) == 3
     for token in (TOKEN, BOBS, OPERATORS):
         assert token not in space.said
+
+
+@pytest.mark.browser
+def test_pictures_are_taken_from_those_who_signed_in(
+    browser: Browser, space: Running, hub: HubServer, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "set", range(40), size=64)
+    files = sorted(str(file) for file in folder.iterdir())
+    visit = Visit(browser, space.url, hub.endpoint)
+
+    def upload() -> None:
+        visit.page.get_by_label("A new small model, from scratch", exact=True).check()
+        visit.page.get_by_label("Pictures that you upload", exact=True).check()
+        visit.page.locator("#field-upload input[type=file]").set_input_files(files)
+
+    upload()
+    visit.sees("Sign in above to upload pictures")
+    visit.sees("this needs to know who you are", "#problem-upload")
+    assert visit.text("#uploaded").strip() == ""
+    visit.shoot("space-upload-signed-out")
+    # The browser tells of the answer that it got; nothing else went wrong.
+    assert [one for one in visit.problems if "401" not in one] == []
+    visit.problems.clear()
+    visit.sign_in("ada")
+    upload()
+    visit.sees("40 pictures", "#uploaded")
+    assert visit.text("#problem-upload").strip() == ""
+    assert visit.problems == []
+    visit.close()
 
 
 def small(visit: Visit) -> None:

@@ -13,7 +13,7 @@ from memshield.ui.server import Server
 from memshield.ui.setup.local_folder import find_folder
 from memshield.ui.setup.pairs import duplicate_pairs, open_folder
 from memshield.ui.setup.uploads import accept_upload, find_upload
-from memshield.ui.train.fields import RAW, Fields
+from memshield.ui.train.fields import QUIET, RAW, Fields
 from memshield.ui.views.own import duplicates_view, own_view
 from memshield.ui.views.problems import problem_view
 
@@ -22,13 +22,14 @@ _SIDE_BY_SIDE = 2
 """Comparisons at once: each takes a core for up to twenty seconds."""
 
 
-def upload_pictures(server: Server, fields: Fields, duplicates: Any) -> gr.State:
+def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any) -> gr.State:
     """Lay the upload out.
 
     Args:
         server: see there.
         fields: takes it.
         duplicates: input of that setting.
+        where: choice of where pictures come from.
 
     Returns:
         The name of the visitor's upload; "" for none.
@@ -45,6 +46,15 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any) -> gr.State
         gr.HTML(elem_id="upload-pairs", elem_classes=["ms-slot"]),
     )
 
+    def on_choice(place: object, token: gr.OAuthToken | None) -> str:
+        # Else the words would be gone with gradio's refusal, which stands there for a moment.
+        try:
+            if place == UPLOAD:
+                server.owner(token)
+        except UserError as error:
+            return problem_view(_at(error, UPLOAD), UPLOAD)
+        return ""
+
     def on_upload(paths: list[str] | None, token: gr.OAuthToken | None) -> tuple[str, str, str]:
         if not paths:
             return "", "", ""
@@ -60,6 +70,7 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any) -> gr.State
             return ""
         return _pairs(lambda: uploaded(server, name, token), setting, UPLOAD)
 
+    where.change(on_choice, where, fields.slots[UPLOAD], **QUIET)
     files.change(
         on_upload, files, [upload, fields.slots[UPLOAD], shown], api_visibility="private",
         concurrency_limit=_SIDE_BY_SIDE,
