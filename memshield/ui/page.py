@@ -39,7 +39,7 @@ def build(server: Server) -> gr.Blocks:
             )
         with gr.Tabs() as tabs:
             with gr.Tab("New training", id="train"):
-                started = train_tab(server)
+                started = train_tab(server, page)
             with gr.Tab("Runs", id="runs"):
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):

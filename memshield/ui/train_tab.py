@@ -26,8 +26,12 @@ PLACES = {
 }
 
 
-def train_tab(server: Server) -> gr.State:
+def train_tab(server: Server, page: gr.Blocks) -> gr.State:
     """Lay the tab out.
+
+    Args:
+        server: see there.
+        page: whose loading finds what is being measured.
 
     Returns:
         The id of the job that was started last by this visitor.
@@ -87,7 +91,7 @@ def train_tab(server: Server) -> gr.State:
         lambda kind, recipe, seen: about(kind, recipe, bool(seen)),
         [kind, recipe, model.seen], recipe_about, **QUIET,
     )  # fmt: skip
-    Outcome(server, fields, recipe, upload, more, advanced, started)
+    Outcome(server, page, fields, recipe, upload, more, advanced, started)
     return started
 
 

@@ -229,6 +229,14 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
     visit.press("See what will happen")
     visit.sees("the form has changed since", "#measuring")
     visit.sees("a rough estimate", "#plan")
+    # A page that is opened anew knows of it, and can stop it.
+    visit.press("Measure on this machine")
+    visit.sees("Measuring:", "#measuring")
+    visit.go()
+    visit.sees("Measuring:", "#measuring")
+    visit.press("Stop measuring")
+    visit.sees("Measuring: stopped", "#measuring")
+    visit.page.get_by_role("button", name="Measure on this machine").wait_for()
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -53,7 +53,7 @@ def look(
 
     Args:
         server: see there.
-        under: what is measured; None where that is not known any more.
+        under: what is measured; None on a page that was opened since.
         shown: what the form was the last time that it was looked at.
         token: of the visitor.
 
@@ -66,13 +66,13 @@ def look(
     how = errand.progress
     if errand.busy:
         return Measurement(status_view(f"Measuring: {how.words.lower()}"), True)
-    if how.state == "done" and under is not None:
-        if shown is None or shown.values != under.values:
+    if how.state == "done":
+        if under is None or shown is None or shown.values != under.values:
             return Measurement(status_view(_CHANGED), False)
         hardware = hardware_of(server.machine)
         there = hardware.memory_bytes if hardware is not None else None
         return Measurement("", False, under.measured(_written(errand.results / PLAN), there))
-    if how.state in ("stopped", "done"):
+    if how.state == "stopped":
         return Measurement(status_view(f"Measuring: {how.words.lower()}"), False)
     reason = how.reason or "it ended without a word"
     said = problems_view(UserError("Measuring", reason), title="It could not be measured")

@@ -24,6 +24,7 @@ class Outcome:
 
     Args:
         server: see there.
+        page: whose loading finds what is being measured.
         fields: of the form.
         recipe: that follows from what is trained.
         upload: name of the visitor's.
@@ -35,6 +36,7 @@ class Outcome:
     def __init__(
         self,
         server: Server,
+        page: gr.Blocks,
         fields: Fields,
         recipe: gr.State,
         upload: gr.State,
@@ -75,6 +77,10 @@ class Outcome:
             show_progress="hidden", **RAW,
         )  # fmt: skip
         stop.click(self._stop, None, state, **asks)
+        page.load(
+            self._load, None, [state, timer, *buttons], show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
 
     def _check(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> Checked | UserError:
         values = self._fields.values(given)
@@ -140,6 +146,16 @@ class Outcome:
             return [found.said, *[gr.skip()] * 4]
         numbers = forecast_view(found.plan) if found.plan is not None else gr.skip()
         return [found.said, numbers, gr.Timer(active=False), *_buttons(False)]
+
+    def _load(self, token: gr.OAuthToken | None) -> list[Any]:
+        """A page that is opened anew goes on showing what is being measured."""
+        try:
+            found = measuring.look(self._server, None, None, token)
+        except UserError:  # signed out
+            return [gr.skip()] * 4
+        if not found.busy:
+            return [gr.skip()] * 4
+        return [found.said, gr.Timer(active=True), *_buttons(True)]
 
     def _stop(self, token: gr.OAuthToken | None) -> str:
         try:
