@@ -37,6 +37,7 @@ def test_a_card_with_an_audit() -> None:
     card = write_card(manifest, "ada/lora")
     assert 'DiffusionPipeline.from_pretrained("lab/tiny-sd", revision="0123456789abcdef' in card
     assert 'load_lora_weights("ada/lora")' in card
+    assert "Here: 4 shards, 2 rounds, skip threshold 0.8; 10 steps at 512 px." in card
     assert "| this model | 11 % | 1.0 % | 10 % | 7.0 % to 13 % |" in card
     assert re.search(r"\| base \|.*\n\| plain \| 41 % ", card)
     assert "not differential privacy" in card
@@ -64,6 +65,8 @@ def test_a_full_model_from_scratch_and_without_an_audit() -> None:
     card = write_card(manifest, "ada/digits")
     assert "Not audited" in card
     assert "by plain training, without mitigation" in card
+    assert "no sample is skipped. Here: 2 steps at 8 px." in card
+    assert "IET-AGC" not in card.split("```bibtex")[0]
     assert "a dataset that is withheld" in card
     assert 'DDIMPipeline.from_pretrained("ada/digits")' in card
     data = front(card)
