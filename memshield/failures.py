@@ -48,8 +48,8 @@ def explain(error: BaseException, config: Config) -> Failure:
         where = "the GPU" if "cuda" in str(error).lower() else "the machine"
         reason = (
             f"{where} is out of memory; the last checkpoint is whole.\n"
-            f"Change, in order of effect, and use another output_dir where a setting may not "
-            f"differ:{remedies}"
+            f"Change, in order of effect, and train anew (another output_dir) where a setting may "
+            f"not differ:{remedies}"
         )
         return Failure("out_of_memory", reason, 1)
     return Failure("crash", f"{type(error).__name__}: {error}", 1)
@@ -82,33 +82,33 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _savings(config: Config) -> list[str]:
     """Settings that need less memory, the most effective first, as far as they are not used yet.
 
-    Weights, gradients and moments of a big network outweigh its activations, unless
-    activations are kept for a large batch.
+    Each is as it stands in a file, with what it does as a comment. Weights, gradients and moments
+    of a big network outweigh its activations, unless activations are kept for a large batch.
     """
     text = config.pretrained_model_name_or_path is not None and config.training is not None
     full = config.training == "full"
-    lines = []
+    found: list[tuple[str, str]] = []
     if full and text and not config.use_ema:
-        lines.append("training: lora (weights, gradients and moments of a thousandth)")
+        found.append(("training: lora", "weights, gradients and moments of a thousandth"))
     if not config.gradient_checkpointing:
-        lines.append("gradient_checkpointing: true (activations a fifth, a third slower)")
+        found.append(("gradient_checkpointing: true", "activations a fifth, a third slower"))
     if config.train_batch_size > 1:
         half = config.train_batch_size // 2
         twice = config.gradient_accumulation_steps * 2
-        lines.append(
-            f"train_batch_size: {half} with gradient_accumulation_steps: {twice} "
-            "(half the activations, the same steps)"
-        )
+        found.append((
+            f"train_batch_size: {half}, gradient_accumulation_steps: {twice}",
+            "half the activations, the same steps",
+        ))  # fmt: skip
     if config.mixed_precision == "no":
-        lines.append("mixed_precision: bf16 on a GPU (half the activations)")
+        found.append(("mixed_precision: bf16", "on a GPU: half the activations"))
     if full and not config.use_8bit_adam:
-        lines.append("use_8bit_adam: true on a GPU (moments a quarter)")
+        found.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
     if config.use_ema:
-        lines.append("use_ema: false (one copy of the weights less)")
+        found.append(("use_ema: false", "one copy of the weights less"))
     if config.shard_optimizer == "keep" and config.num_shards > 1:
-        lines.append("shard_optimizer_offload: disk, or shard_optimizer: reset (host memory)")
+        found.append(("shard_optimizer_offload: disk", "less host memory"))
     if not config.enable_vae_slicing and text:
-        lines.append("enable_vae_slicing: true (while pictures are encoded)")
-    if config.resolution:
-        lines.append(f"resolution: less than {config.resolution}")
-    return lines
+        found.append(("enable_vae_slicing: true", "less while pictures are encoded"))
+    if config.resolution and config.resolution >= 32:
+        found.append((f"resolution: {config.resolution // 16 * 8}", "a quarter of the activations"))
+    return [f"{change}  # {effect}" for change, effect in found]

@@ -46,7 +46,7 @@ def test_out_of_memory_is_named_with_what_to_change(tmp_path: Path) -> None:
     assert (status["state"], status["error"]) == ("failed", "out_of_memory"), child.stderr
     reason = status["reason"]
     assert "out of memory" in reason
-    order = ["gradient_checkpointing: true", "train_batch_size: 8", "resolution: less than 64"]
+    order = ["gradient_checkpointing: true", "train_batch_size: 8", "resolution: 32"]
     places = [reason.index(words) for words in order]
     assert places == sorted(places)
     assert [e["error"] for e in run.read_events() if e["type"] == "error"] == ["out_of_memory"]

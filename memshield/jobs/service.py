@@ -20,6 +20,7 @@ from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.auditing import AuditAsked
 from memshield.jobs.belongings import Belongings
+from memshield.jobs.changes import changed_config, changed_values, reads_anew
 from memshield.jobs.commands import Commands
 from memshield.jobs.devices import CPU, find_devices
 from memshield.jobs.errands import Errands
@@ -178,11 +179,20 @@ class Jobs:
         if run.read_status().get("state") == "done":
             raise UserError("job", "its training is done", "Audit or publish it.")
         if changes:
-            before = read_yaml(self.folders.settings(id))
-            write_settings(self.folders, job, accepted(owner, {**before, **changes}, self.folders))
+            write_settings(self.folders, job, changed_config(self.folders, job, changes))
         config = self.config(owner, id)
         first = job.tasks[0].work
         return self._queue(job, self._training(job, first.needs_token or config.push_to_hub))
+
+    def submit_changed(self, owner: str, id: str, changes: Mapping[str, Any]) -> Job:
+        """Queue a training with the settings of a job, some of them changed, as another job.
+
+        Raises:
+            UserError: there is no such job, or a change is wrong.
+        """
+        job = self.get(owner, id)
+        private = job.tasks[0].work.needs_token or reads_anew(changes)
+        return self.submit(owner, changed_values(self.folders, job, changes), job.name, private)
 
     def audit(
         self,
@@ -355,8 +365,6 @@ class Jobs:
             UserError: the owner has no such job, or the job no such file.
         """
         return self.folders.file(self.get(owner, id), name)
-
-    # Parts
 
     def _printed(self, job: Job) -> Path | None:
         begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]

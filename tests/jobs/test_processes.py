@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
 from memshield.jobs.processes import Server
@@ -127,6 +128,19 @@ def test_out_of_memory_is_answered_with_settings(root: Path) -> None:
     shown = view(jobs, job)
     assert shown.error == "out_of_memory"
     assert "gradient_checkpointing: true" in str(shown.training.reason)
+    # As another run.
+    other = jobs.submit_changed("", job.id, {"learning_rate": 0.5, "output_dir": "/elsewhere"})
+    assert other.id != job.id
+    assert other.name == job.name
+    config = jobs.config("", other.id)
+    assert (config.learning_rate, config.gradient_checkpointing) == (0.5, False)
+    assert config.output_dir == str(jobs.folders.run(other).path)
+    for ask in (jobs.resume, jobs.submit_changed):
+        with pytest.raises(UserError, match="epochs_of_training"):
+            ask("", job.id, {"epochs_of_training": 3})
+        with pytest.raises(UserError, match="there is no job"):
+            ask("ada", job.id, {"gradient_checkpointing": True})
+    # Or in the same one.
     jobs.resume("", job.id, {"gradient_checkpointing": True})
     assert jobs.config("", job.id).gradient_checkpointing
     assert jobs.config("", job.id).output_dir == str(jobs.folders.run(job).path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
 from tests.jobs.children import ended, until, view
@@ -89,13 +90,22 @@ def test_a_resumption_that_is_refused_keeps_the_run(jobs: Jobs, tmp_path: Path) 
     until(lambda: checkpoints(jobs, job), 60)
     jobs.stop(LOCAL, job.id)
     until(lambda: ended(jobs, job), 60)
-    jobs.resume(LOCAL, job.id, {"learning_rate": 0.5})
+    file = jobs.folders.settings(job.id)
+    before = file.read_text()
+    with pytest.raises(UserError, match=r"learning_rate.*0\.001 in what has been trained"):
+        jobs.resume(LOCAL, job.id, {"learning_rate": 0.5, "checkpoints_total_limit": 3})
+    assert file.read_text() == before
+    assert not jobs.get(LOCAL, job.id).current
+    # The training says it where it was asked for by other means.
+    file.write_text(before.replace("learning_rate: 0.001", "learning_rate: 0.5"))
+    jobs.resume(LOCAL, job.id)
     until(lambda: ended(jobs, job), 60)
     shown = view(jobs, job)
     assert shown.training.state == "stopped"
     assert any("learning_rate: 0.5, there 0.001" in line for line in shown.training.last_lines)
-    jobs.resume(LOCAL, job.id, {"learning_rate": 1e-3})
+    jobs.resume(LOCAL, job.id, {"learning_rate": 1e-3, "gradient_checkpointing": True})
     until(lambda: view(jobs, job).training.state == "running", 60)
+    assert jobs.config(LOCAL, job.id).gradient_checkpointing
 
 
 @pytest.mark.slow

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from memshield.config import make_config
 from memshield.errors import UserError
-from memshield.ui.typed import share_of, texts_of, whole_of
+from memshield.failures import explain
+from memshield.ui.typed import settings_of, share_of, texts_of, whole_of
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,57 @@ def test_texts() -> None:
     assert texts_of(["a", "b", "a", 1, None, {}]) == ["a", "b"]
     odd: list[Any] = [None, "abc", 5, {"a": 1}]
     assert [texts_of(one) for one in odd] == [[]] * 4
+
+
+def test_settings() -> None:
+    """As one types them, and as the advice of a run that is out of memory shows them."""
+    text = """
+      1. gradient_checkpointing: true  # activations a fifth, a third slower
+      2. train_batch_size: 8, gradient_accumulation_steps: 2  # half the activations
+    # learning_rate: 1
+    learning_rate: 0.001
+    memorization_budget: null
+    validation_prompts: [a cat, "a dog: big"]
+    """
+    assert settings_of(text, "Settings") == {
+        "gradient_checkpointing": True,
+        "train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 0.001,
+        "memorization_budget": None,
+        "validation_prompts": ["a cat", "a dog: big"],
+    }
+
+
+def test_every_advice_can_be_pasted() -> None:
+    config = make_config({
+        "pretrained_model_name_or_path": "a/b", "dataset_name": "c/d", "training": "full",
+        "mixed_precision": "no", "resolution": 512, "shard_optimizer": "keep",
+    })  # fmt: skip
+    reason = explain(MemoryError(), config).reason
+    advice = "\n".join(line for line in reason.splitlines() if ". " in line and "#" in line)
+    for name, value in (found := settings_of(advice, "Settings")).items():
+        make_config({**config.model_dump(), name: value})
+    assert len(found) >= 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fast", "fast:", "1: 2", "a: [", "a: ]", "}", "} {", "a: !!python/x 1", "a: 2026-13-45",
+        "[" * 500, "a: " + "[" * 500, "a: x" * 500, [1], 7, "? a",
+    ],
+)  # fmt: skip
+def test_what_is_no_setting(text: Any) -> None:
+    with pytest.raises(UserError) as refused:
+        settings_of(text, "Settings")
+    assert "is no setting" in str(refused.value)
+    assert len(str(refused.value)) < 250
+
+
+def test_no_settings_and_too_many() -> None:
+    for text in ("", None, "  \n# a: 1"):
+        with pytest.raises(UserError, match="no setting is named"):
+            settings_of(text, "Settings")
+    with pytest.raises(UserError, match="these are 51 lines"):
+        settings_of("a: 1\n" * 51, "Settings")
