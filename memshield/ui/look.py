@@ -28,6 +28,9 @@ COLUMN = """
 .gradio-container .ms-list .wrap { flex-direction: column; gap: 0.25rem; max-height: 18rem;
   overflow-y: auto; flex-wrap: nowrap; }
 @media (max-width: 480px) { .row > .form { flex-direction: column; } }
+.gradio-container :is(button, a, [tabindex], input[type=range]):focus-visible,
+.gradio-container label:has(:is([type=radio], [type=checkbox]):focus-visible) {
+  outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }

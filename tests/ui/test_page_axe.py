@@ -1,4 +1,4 @@
-"""Nothing grave that axe-core knows of, on any tab of the page, in light and dark."""
+"""Nobody is shut out: what axe-core knows of, on any tab in light and dark, and the keyboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
-from tests.ui.test_page import tiny
+from tests.ui.test_page import LONG, tiny
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -71,4 +71,44 @@ def test_no_tab_shuts_anybody_out(
     visit.sees("Published model: ")
     look("use")
     assert not found, "\n".join(found)
+    visit.close()
+
+
+def reach(visit: Visit, name: str) -> None:
+    """Press Tab until what is called so has the focus, and can be seen to have it."""
+    focused = "document.activeElement"
+    for _ in range(150):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate(f"{focused} !== document.body && {focused}.innerText") == name:
+            break
+    else:
+        pytest.fail(f"{name} is not reached")
+    outline = visit.page.evaluate(f"getComputedStyle({focused}).outlineStyle")
+    assert outline == "solid", f"nobody sees that {name} has the focus"
+
+
+def test_a_keyboard_is_enough(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url)
+    keyboard, before = visit.page.keyboard, len(home.runs())
+    tiny(visit, LONG)
+    visit.page.locator("body").press("Home")
+    reach(visit, "See what will happen")
+    keyboard.press("Enter")
+    visit.sees("pictures to train on", "#plan")
+    reach(visit, "Start training")
+    keyboard.press("Enter")
+    visit.sees("Training", "#state")
+    until(lambda: len(home.runs()) > before)
+    reach(visit, "Stop")
+    keyboard.press("Space")
+    visit.sees("Stopped", "#state")
+    reach(visit, "Log")
+    keyboard.press("Enter")
+    until(lambda: "accelerate launch" in visit.page.locator("body").inner_text())
+    reach(visit, "Delete")
+    keyboard.press("Enter")
+    reach(visit, "Delete this run with all its files")
+    keyboard.press("Enter")
+    until(lambda: len(home.runs()) == before)
+    assert visit.problems == []
     visit.close()
