@@ -192,7 +192,9 @@ def _steps(run: RunDir) -> int | None:
 
 def _require_clean(folder: Path, run: RunDir, config: Config) -> None:
     local = (config.train_data_dir, config.dataset_name, config.pretrained_model_name_or_path)
-    here = [Path(place) for place in local if place is not None and Path(place).exists()]
+    named = [Path(place) for place in local if place is not None]
+    # Pictures may have been deleted since: where they lay is still nobody's business.
+    here = [place for place in named if place.is_absolute() or place.exists()]
     places = [str(place.resolve()) for place in (run.path, *here)]
     problems = problems_of(folder, tuple(places))
     if problems:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
+from memshield.hub.advice import PublishingError
 from memshield.hub.catalog.license import License
 from memshield.hub.origins import Origins, is_known
 
@@ -37,9 +38,10 @@ class Warned:
     problem: str
     remedy: str
 
-    def error(self) -> UserError:
+    def error(self) -> PublishingError:
         """As an error, with how to confirm it."""
-        return UserError("hub_confirm", self.problem, f"{self.remedy} Or confirm: {self.name}.")
+        remedy = f"{self.remedy} Or confirm: {self.name}."
+        return PublishingError("hub_confirm", self.problem, remedy, warning=self.name)
 
 
 def warnings_of(

@@ -22,6 +22,7 @@ from memshield.config import Config, make_config, read_yaml
 from memshield.errors import UserError, UserErrors
 from memshield.hub import upload
 from memshield.hub.account import account_of, api_for
+from memshield.hub.advice import noted
 from memshield.hub.assemble import Claims, assemble
 from memshield.hub.card import require_valid
 from memshield.hub.catalog.access import require_id
@@ -101,11 +102,11 @@ class Publisher:
             try:
                 published = self._publish()
             except UserError as error:
-                state.ended("failed", str(error))
+                state.ended("failed", str(error), problems=noted(error))
                 raise
             except REFUSALS as error:
                 refused = of_publishing(error, self._command)
-                state.ended("failed", str(refused))
+                state.ended("failed", str(refused), problems=noted(refused))
                 raise refused from None
             finally:
                 shutil.rmtree(self._folder, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from memshield.errors import UserError
+from memshield.hub.advice import PublishingError
 from memshield.hub.patience import OutOfRetriesError
 from memshield.network import words_of
 
@@ -13,32 +13,39 @@ REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
 _LFS = "LFS batch API returned errors"
 
 
-def of_publishing(error: Exception, command: str) -> UserError:
+def of_publishing(error: Exception, command: str) -> PublishingError:
     """An error for a publication that was refused.
 
     Args:
-        error: one of `REFUSALS`, and no `UserError`.
+        error: one of `REFUSALS`, and no user's.
         command: that goes on.
 
     Raises:
         ValueError: it was none of the Hub's.
     """
-    go_on = f"Nothing is lost. Go on with: {command}"
+    field, problem, remedy = _said(error)
+    kept = f"{remedy} Nothing is lost".lstrip()
+    go_on, again = f"{kept}. Go on with: {command}", f"{kept}: publish again and it goes on."
+    return PublishingError(field, problem, go_on, again)
+
+
+def _said(error: Exception) -> tuple[str, str, str]:
+    """Field, problem and remedy."""
     if isinstance(error, OutOfRetriesError):
         asked = f"; it asks to wait {error.wait:.0f} s" if error.wait > 60 else ""
         times = f"{error.attempts} times" if error.attempts > 1 else "once"
-        return UserError("publish", f"{error.reason}, tried {times}{asked}", go_on)
+        return "publish", f"{error.reason}, tried {times}{asked}", ""
     if isinstance(error, OfflineModeIsEnabled):
-        return UserError("publish", "HF_HUB_OFFLINE is set", f"Unset it. {go_on}")
+        return "publish", "HF_HUB_OFFLINE is set", "Unset it."
     if not isinstance(error, HfHubHTTPError):
         if _LFS not in str(error):
             raise error
-        return UserError("publish", " ".join(str(error).split()), go_on)
+        return "publish", " ".join(str(error).split()), ""
     status, words = error.response.status_code, words_of(error)
     if status == 401:
-        remedy = f"Make a new one with write access. {go_on}"
-        return UserError("HF_TOKEN", f"the Hub does not accept the token: {words}", remedy)
+        problem = f"the Hub does not accept the token: {words}"
+        return "HF_TOKEN", problem, "Make a new one with write access."
     if status == 403:
-        remedy = f"The token needs write access, and the account room. {go_on}"
-        return UserError("publish", f"the Hub refuses: {words}", remedy)
-    return UserError("publish", f"the Hub answered {status}: {words}", go_on)
+        remedy = "The token needs write access, and the account room."
+        return "publish", f"the Hub refuses: {words}", remedy
+    return "publish", f"the Hub answered {status}: {words}", ""

@@ -36,24 +36,44 @@ def settle_paths(config: Config) -> Config:
     return config.model_copy(update=changes)
 
 
-def require_allowed(config: Config, owner: str, folders: Folders) -> None:
+def require_allowed(
+    config: Config, owner: str, folders: Folders, may_be_gone: bool = False
+) -> None:
     """Refuse what reaches for files or accounts of the server that are not the owner's.
+
+    Args:
+        config: of the job.
+        owner: of the job.
+        folders: of the server.
+        may_be_gone: whether what the owner uploaded may have been deleted since: publishing
+            sends a model that is there, and opens no picture that it was trained on.
 
     Raises:
         UserErrors: naming every such setting.
     """
     if owner == LOCAL:
         return
-    errors = [
-        UserError(
-            name,
-            f"{value!r} is neither on the Hub nor among what you uploaded",
-            "Give a Hub id, or upload a folder of pictures.",
-        )
-        for name in PLACES
-        if (value := getattr(config, name)) is not None
-        and not _is_open(name, value, folders.uploads(owner))
-    ]
+    errors, uploads = [], folders.uploads(owner)
+    for name in PLACES:
+        value = getattr(config, name)
+        if value is None or _is_open(name, value, uploads):
+            continue
+        if not _is_gone(value, uploads):
+            errors.append(
+                UserError(
+                    name,
+                    f"{value!r} is neither on the Hub nor among what you uploaded",
+                    "Give a Hub id, or upload a folder of pictures.",
+                )
+            )
+        elif not may_be_gone:
+            errors.append(
+                UserError(
+                    name,
+                    "what you uploaded for it is not there any more",
+                    "Upload it again and start a new training.",
+                )
+            )
     others = [name for name in config.report_to or () if name not in _TRACKERS]
     if others:
         errors.append(
@@ -81,6 +101,12 @@ def _is_open(name: str, value: str, uploads: Path) -> bool:
     if name == "train_data_dir":
         return False
     return _HUB_ID.fullmatch(value) is not None and ".." not in value and not path.exists()
+
+
+def _is_gone(value: str, uploads: Path) -> bool:
+    """Whether a place is among the owner's uploads, and nothing is there."""
+    path = (ROOT / value).resolve() if "\0" not in value else ROOT
+    return path.is_relative_to(uploads) and not path.exists()
 
 
 def _holds_links(path: Path) -> bool:

@@ -213,7 +213,8 @@ class Scheduler:
             if task.work.kind != "sample":  # which has no settings
                 # Folders may have appeared, or links in them, since the settings were accepted.
                 config = make_config(read_yaml(self._folders.settings(job.id)))
-                require_allowed(config, job.owner, self._folders)
+                published = task.work.kind == "publish"
+                require_allowed(config, job.owner, self._folders, may_be_gone=published)
             token = self._tokens.of(job.owner)
             if task.work.needs_token and token is None:
                 self._store.put_back(task)  # it ran out since the task was taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -39,12 +40,15 @@ class Progress:
         words: the state for people.
         reason: why it is so and what to do, in words.
         last_lines: of its output, where something went wrong.
+        refused: whether the last start came to nothing: the state is that of before it, and what
+            else is here says why.
     """
 
     state: State
     words: str
     reason: str | None = None
     last_lines: tuple[str, ...] = ()
+    refused: bool = False
 
     def without_tokens(self, hide: Callable[[str], str]) -> Self:
         """The same with everything that a process told put through `hide`."""
@@ -211,8 +215,13 @@ def _training(
     if task.state == "running" and told.state in ("preparing", "running"):
         return _with_silence(told, silence_of(status, now))
     if task.state == "ended" and task.stop_asked is None and told.state in ("failed", "stopped"):
-        # A start that was refused leaves the state before it; the lines say why.
-        return Progress(told.state, told.words, told.reason, place.lines(task))
+        # A start that was refused leaves the state before it; the lines say why. It knew of no
+        # steps, and a failure of its own is told as such.
+        again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
+        if again and told.state == "stopped" and "total_steps" not in status:
+            why = "It ended before it trained; its last lines say why."
+            return Progress(told.state, told.words, why, place.lines(task), refused=True)
+        return replace(told, last_lines=place.lines(task))
     return told
 
 
@@ -261,7 +270,7 @@ def _not_begun(
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
-    return Progress(earlier.state, earlier.words, why.reason, why.last_lines)
+    return Progress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
 
 
 def _cut_off(place: _Place, task: Task, run: RunDir) -> Progress:
@@ -308,9 +317,8 @@ def _publishing(place: _Place, run: RunDir) -> Publishing:
     told = read_publication(run)
     plain = _publishing_state(place, told)
     return Publishing(
-        plain.state, plain.words, plain.reason, plain.last_lines,
-        told.get("step"), told.get("repo_id"), told.get("url"),
-    )  # fmt: skip
+        **vars(plain), step=told.get("step"), repo_id=told.get("repo_id"), url=told.get("url")
+    )
 
 
 def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
@@ -325,15 +333,28 @@ def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
     if told["state"] == "done":
         outdated = bool(told.get("outdated"))
         return Progress("done", "Published, but not this model" if outdated else "Published")
-    if is_alive(told["process"]):
+    writer = place.job.last("train", "publish")
+    if _goes_on(told["process"], writer):
         if current is not None and current.stop_asked is not None:
             return Progress("stopping", "Stopping")
         return Progress("running", f"Publishing: {told['step']}", told.get("waiting"))
-    writer = place.job.last("train", "publish")
     if writer is not None and writer.stop_asked is not None:
         return Progress("stopped", "Stopped", "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
     return Progress("died", "Not published", reason)
+
+
+def _goes_on(process: dict[str, Any], writer: Task | None) -> bool:
+    """Whether a publication that says that it runs does so.
+
+    Args:
+        process: that wrote it.
+        writer: the newest task that may have started it.
+    """
+    if process["host"] != socket.gethostname() and writer is not None and writer.state == "ended":
+        # A server that was started anew has another name, and its task is known to be gone.
+        return False
+    return is_alive(process)
 
 
 def _actions(job: Job, run: RunDir, training: State) -> tuple[Action, ...]:

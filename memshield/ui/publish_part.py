@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -14,13 +15,15 @@ from memshield.hub.gate import WORDS
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
 from memshield.jobs.plain import is_plain
-from memshield.jobs.view import JobView
+from memshield.jobs.view import JobView, Publishing
 from memshield.rundir import RunDir
 from memshield.ui.comparable import comparable
+from memshield.ui.publish_words import LABELS, on_page, problems_in
 from memshield.ui.server import Server
 from memshield.ui.train.fields import RAW
 from memshield.ui.typed import texts_of
 from memshield.ui.views.card import card_view
+from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import problems_view, status_view
 from memshield.ui.views.publish import plan_view, publication_view
 from memshield.ui.views.reports import readable_in
@@ -42,15 +45,17 @@ class PublishPart:
         self._server = server
         # Not prefilled: what comes late would take the place of what is being typed.
         name = gr.Textbox(
-            label="Repository",
+            label=LABELS["hub_model_id"],
             placeholder="owner/name; empty: as the run itself was to be published",
             elem_id="repository",
         )
-        public = gr.Checkbox(label="Everybody may read it", value=False)
-        license = gr.Textbox(label="License", placeholder="empty: the run's, or that of the base")
+        public = gr.Checkbox(label=LABELS["hub_private_repo"], value=False)
+        license = gr.Textbox(
+            label=LABELS["hub_license"], placeholder="empty: the run's, or that of the base"
+        )
         confirm = gr.CheckboxGroup(
             [(f"{name}: {words}", name) for name, words in WORDS.items()],
-            label="Publish in spite of these warnings",
+            label=LABELS["hub_confirm"],
         )
         with gr.Row():
             preview = gr.Button("Preview")
@@ -74,11 +79,13 @@ class PublishPart:
             visitor = self._server.visitor(token)
             owner = visitor.require_owner()
             folder = self._server.run_folder(owner, job or "")
+            if not RunDir(folder).model.is_dir():
+                raise UserError("job", "it has no model yet", "Train it to its end first.")
             run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
             beside = [f"{shown}={self._server.run_folder(owner, id)}"
                       for shown, id in self._beside(owner, job or "").items()]  # fmt: skip
         except UserError as error:
-            return plan_view(None, error)
+            return plan_view(None, self._told(error))
         publisher = Publisher(run, config, beside, visitor.token)
         # On the run's own disk weights are linked, not copied.
         place = Path(tempfile.mkdtemp(prefix=".preview-", dir=run.path.parent))
@@ -86,7 +93,7 @@ class PublishPart:
             destination, _ = publisher.preview(place / "published")
             return plan_view(destination, (), place / "published") + card_view(place / "published")
         except UserError as error:
-            return plan_view(None, error) + _draft_view(publisher, place / "draft")
+            return plan_view(None, self._told(error)) + _draft_view(publisher, place / "draft")
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -99,8 +106,11 @@ class PublishPart:
             changes = _settings(name, public, license, confirm)
             self._server.jobs.publish(owner, job or "", changes, self._beside(owner, job or ""))
         except UserError as error:
-            return problems_view(error)
+            return problems_view(self._told(error))
         return status_view("Publishing: how far it is stands above.")
+
+    def _told(self, error: UserError) -> list[UserError]:
+        return on_page(error, self._server.place.on_space)
 
     def _beside(self, owner: str, id: str) -> dict[str, str]:
         """The plain training of the same pictures, for the card to show what was gained by."""
@@ -131,9 +141,25 @@ def _on_change(job: str | None, form_of: str) -> list[Any]:
     return ["", False, "", [], "", job]
 
 
-def publishing_view(run: RunDir, view: JobView) -> str:
-    """How far publishing is."""
-    return publication_view(read_publication(run), view.publishing.state == "died")
+def publishing_view(run: RunDir, view: JobView, on_space: bool = False) -> str:
+    """How far publishing is, and why the last attempt came to nothing."""
+    told, side = read_publication(run), view.publishing
+    ended: Literal["died", "stopped"] | None = None
+    if side.state not in ("running", "stopping"):
+        ended = "stopped" if side.state == "stopped" else "died"
+    return _failed_view(told, side) + publication_view(told, ended, problems_in(told, on_space))
+
+
+def _failed_view(told: Mapping[str, Any], side: Publishing) -> str:
+    """What publish.json does not say: that an attempt did not get as far as writing there."""
+    if side.state not in ("failed", "died", "needs_sign_in") or not side.reason:
+        return ""
+    if told.get("state") == "failed" and told.get("reason") == side.reason:
+        return ""
+    if told.get("state") == "running" and side.state == "died":
+        return ""
+    shown = problems_view(UserError("Publishing", side.reason), title=side.words)
+    return shown + log_text_view("\n".join(side.last_lines)) if side.last_lines else shown
 
 
 def _settings(name: object, public: object, license: object, confirm: object) -> dict[str, Any]:

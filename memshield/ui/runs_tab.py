@@ -26,6 +26,11 @@ from memshield.ui.views.reports import read_rounds
 from memshield.ui.views.samples import samples_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
+_SIGNED_OUT = empty_view(
+    "Sign in to see your runs",
+    "They are shown to you alone. A training goes on without you, also where your sign-in has "
+    "run out.",
+)
 _TICK = 0.9
 """Seconds between two looks: with the way there and back, what is shown is a second old at most."""
 _ACTIONS = ("stop", "resume", "delete")
@@ -87,8 +92,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         try:
             owner = server.visitor(token).owner
             if not job or owner is None:
-                now = "nothing"
-                everything = made.get(now, lambda: [_NONE, "", "", "", *blank])
+                now, said = ("signed out", _SIGNED_OUT) if owner is None else ("nothing", _NONE)
+                everything = made.get(now, lambda: [said, "", "", "", *blank])
                 return now, everything, audit.blank(f"{now} {owner}", asked)
             found = server.jobs.get(owner, job)
             view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
@@ -183,9 +188,13 @@ def _states(view: JobView) -> str:
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     progress, reports = read_progress(run), read_rounds(run)
     head = _head(progress, view)
-    for side, name in ((view.auditing, "Audit"), (view.publishing, "Publishing")):
+    for side, name, tab in (
+        (view.auditing, "Audit", "Audit"), (view.publishing, "Publishing", "Publish")
+    ):  # fmt: skip
         if side.state not in ("none", "done"):
-            head += status_view(f"{name}: {side.words}")
+            ill = side.state in ("failed", "died", "needs_sign_in")
+            why = f". Why it is so stands under {tab}." if ill and side.reason else ""
+            head += status_view(f"{name}: {side.words}{why}")
     return [
         head,
         charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
@@ -193,7 +202,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         log_text_view(server.jobs.log(owner, view.id)),
         *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         samples_view(run),
-        publishing_view(run, view),
+        publishing_view(run, view, server.place.on_space),
         view.command,
     ]
 
@@ -206,7 +215,12 @@ def _head(progress: Progress, view: JobView) -> str:
     if training.state == "none":
         return ""
     head = progress_view(progress, training.state, view.position)
-    if training.state in ("died", "failed"):
+    if training.refused:
+        problem = UserError("Training", training.reason or training.words)
+        head += problems_view(problem, title="The last start came to nothing")
+        if training.last_lines:
+            head += log_text_view("\n".join(training.last_lines))
+    elif training.state in ("died", "failed"):
         # The run itself may have had no time to say why.
         words = training.reason
         if words and words != progress.reason:

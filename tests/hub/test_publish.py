@@ -17,6 +17,7 @@ from memshield.hub.manifest import Manifest
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
 from memshield.rundir import RunDir
+from memshield.ui.publish_words import problems_in
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.publishing import publish, require_complete
 from tests.hub_server import HubServer
@@ -177,7 +178,12 @@ def test_without_an_audit_only_private(hub: HubServer, lora_run: RunDir) -> None
     }  # fmt: skip
     said = refused(lora_run, **public)
     assert "was not audited" in said
+    assert "python -m memshield audit" in said
     assert "confirm: no_audit" in said
+    told = problems_in(read_publication(lora_run), on_space=False)
+    shown = next(one for one in told if "was not audited" in one.problem)
+    assert "tick no_audit" in shown.remedy
+    assert "python" not in shown.remedy
     assert not hub.exists("model", "ada/lora")
     published = publish(lora_run, **public, hub_confirm=["no_audit"])
     assert published.public

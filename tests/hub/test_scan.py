@@ -12,6 +12,9 @@ from PIL import Image, PngImagePlugin
 from safetensors.numpy import save_file
 
 from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, Report, Target
+from memshield.config import make_config
+from memshield.errors import UserError
+from memshield.hub.assemble import _require_clean
 from memshield.hub.contents import is_allowed, is_inside
 from memshield.hub.gallery import COUNT, write_gallery
 from memshield.hub.scan import problems_of
@@ -34,6 +37,17 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_clean_folder(folder: Path) -> None:
     assert problems_of(folder) == []
+
+
+def test_where_pictures_lay_is_not_told_when_they_are_gone(folder: Path, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    config = make_config({"train_data_dir": "/srv/ada/set", "output_dir": str(run.path),
+                          "pretrained_model_name_or_path": "a/tmp"})  # fmt: skip
+    _require_clean(folder, run, config)
+    with (folder / "README.md").open("a") as card:
+        card.write("Trained on /srv/ada/set.")
+    with pytest.raises(UserError, match="names a folder of this machine"):
+        _require_clean(folder, run, config)
 
 
 @pytest.mark.parametrize(

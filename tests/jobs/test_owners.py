@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from memshield.jobs.belongings import Kept
 from memshield.jobs.commands import ROOT
 from memshield.jobs.records import LOCAL
 from memshield.sampling.wish import Wish
-from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, until, view
+from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, task_of, until, view
 
 MODEL = ROOT / "configs" / "models" / "digits-unet.json"
 
@@ -139,6 +140,33 @@ def test_what_is_open_to_visitors(root: Path) -> None:
     assert "neither on the Hub" in refusal(jobs, **uploaded)
     until(lambda: ended(jobs, job), jobs=jobs)
     assert "neither on the Hub" in str(view(jobs, job).training.reason)
+    jobs.close()
+
+
+def test_publishing_needs_no_picture_that_was_uploaded(root: Path) -> None:
+    jobs = open_jobs(root, DONE)
+    pictures = jobs.folders.uploads("ada") / "pictures"
+    pictures.mkdir(parents=True)
+    (pictures / "a.png").write_bytes(b"")
+    values = {**DEMO, "dataset_name": None, "train_data_dir": str(pictures)}
+    job = jobs.submit("ada", {**values, "hub_model_id": "ada/digits"})
+    until(lambda: ended(jobs, job), jobs=jobs)
+    jobs.belongings.delete("ada")
+    jobs.tokens.keep("ada", "hf_" + "x" * 34, time.time() + 1000)
+    jobs.publish("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert task_of(jobs, job).problem is None
+    assert task_of(jobs, job).started is not None
+    # What would train on them, or look at them, needs them.
+    jobs.audit("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "what you uploaded for it is not there" in str(view(jobs, job).auditing.reason)
+    # A folder that is nobody's is refused whatever is done with it.
+    settings = jobs.folders.settings(job.id)
+    settings.write_text(settings.read_text().replace(str(pictures), "/etc"))
+    jobs.publish("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "neither on the Hub" in str(view(jobs, job).publishing.reason)
     jobs.close()
 
 

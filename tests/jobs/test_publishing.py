@@ -1,15 +1,21 @@
-"""A real training that publishes to a loopback Hub as its owner, and publishing it once more."""
+"""Publishing as a job sees it; and a real training that publishes to a loopback Hub."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from memshield.jobs.service import Jobs
+from memshield.hub.publication import path_of, read_publication
+from memshield.jobs.records import Job
+from memshield.jobs.service import Jobs, Limits
+from memshield.rundir import this_process
 from tests.hub_server import Fault, HubServer
-from tests.jobs.children import DEMO, ended, until, view
+from tests.jobs.children import DEMO, DONE, Scripted, ended, open_jobs, task_of, until, view
 
 ADAS = "hf_" + "adasowntokenofthirtyfourletters"
 HOSTS = "hf_" + "hostsowntokenofthirtyfourletter"
@@ -21,6 +27,65 @@ SMALL = {
     "max_train_steps": 2,
     "num_validation_images": 0,
 }
+
+
+PUBLISHES = """
+import signal, sys, time
+from memshield.hub.publication import Publication
+from memshield.rundir import RunDir
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+run = RunDir(sys.argv[1])
+Publication(run, "ada/digits", "again").at("uploading")
+time.sleep(600)
+"""
+NAMED = {"hub_model_id": "ada/digits"}
+
+
+def publishing(jobs: Jobs) -> Job:
+    """A job that is being published."""
+    job = jobs.submit("", {**DEMO, **NAMED})
+    until(lambda: ended(jobs, job), jobs=jobs)
+    jobs.publish("", job.id, NAMED)
+    run = jobs.folders.run(job)
+    until(lambda: read_publication(run).get("step") == "uploading", jobs=jobs)
+    assert view(jobs, job).publishing.state == "running"
+    return job
+
+
+def test_publishing_that_had_to_be_ended_is_stopped(root: Path) -> None:
+    now = time.time()
+    jobs = open_jobs(root, commands=Scripted(DONE, PUBLISHES), limits=Limits(grace=60),
+                     now=lambda: now)  # fmt: skip
+    job = publishing(jobs)
+    jobs.stop("", job.id)
+    assert view(jobs, job).publishing.state == "stopping"
+    now += 61
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert view(jobs, job).publishing.state == "stopped"
+    jobs.close()
+
+
+@pytest.mark.parametrize("by_training", [False, True])
+def test_publishing_whose_task_has_ended_does_not_run_on(root: Path, by_training: bool) -> None:
+    jobs = open_jobs(root, commands=Scripted(DONE, PUBLISHES))
+    values: dict[str, Any]
+    if by_training:
+        job = jobs.submit("", {**DEMO, **NAMED})
+        until(lambda: ended(jobs, job), jobs=jobs)
+        values = {"state": "running", "step": "uploading", "process": this_process(0)}
+    else:
+        job = publishing(jobs)
+        os.kill(int(task_of(jobs, job).pid or 0), 9)
+        until(lambda: ended(jobs, job), jobs=jobs)
+        values = read_publication(jobs.folders.run(job))
+    # The server that is started anew has another name, as every container has.
+    values["process"]["host"] = "the-container-of-before"
+    path_of(jobs.folders.run(job)).write_text(json.dumps(values))
+    shown = view(jobs, job)
+    assert shown.publishing.state == "died"
+    assert "Publishing again goes on" in str(shown.publishing.reason)
+    assert "publish" in shown.actions
+    jobs.close()
 
 
 @pytest.mark.slow

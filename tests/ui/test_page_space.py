@@ -60,7 +60,7 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
 
     bob = Visit(browser, space.url, hub.endpoint)
     bob.tab("Runs")
-    bob.sees("No runs yet", "#state")
+    bob.sees("Sign in to see your runs", "#state")
     bob.sign_in("bob")
     bob.tab("Runs")
     bob.sees("No runs yet", "#state")
@@ -69,7 +69,7 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     # Signed out, she does not see it either; and it goes on.
     ada.sign_out("ada")
     ada.tab("Runs")
-    ada.sees("No runs yet", "#state")
+    ada.sees("Sign in to see your runs", "#state")
     assert space.state() == "running"
     ada.sign_in("ada")
     ada.tab("Runs")

@@ -14,10 +14,11 @@ from memshield.ui.place import Place
 from memshield.ui.publish_part import PublishPart, _on_change, _settings
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
-from tests.jobs.children import ended, until
+from tests.jobs.children import DEMO, ended, until
 from tests.ui.test_audit_part import done
 from tests.ui.test_audits import PLAIN, audited
 from tests.ui.test_tabs import MACHINE
+from tests.ui.views.markup import text_of
 
 
 def part_of(jobs: Jobs, folder: Path) -> PublishPart:
@@ -57,6 +58,18 @@ def test_what_is_empty_is_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
     part._publish(job.id, "ada/other", False, "apache-2.0", [], None)
     assert "--hub_model_id ada/other" in jobs.view(LOCAL, job.id).command
     assert "--hub_license apache-2.0" in jobs.view(LOCAL, job.id).command
+
+
+def test_problems_are_told_with_the_pages_own_words(jobs: Jobs, tmp_path: Path) -> None:
+    part = part_of(jobs, tmp_path)
+    job, _ = done(jobs)
+    said = text_of(part._publish(job.id, "", False, "", [], None))
+    assert "Repository : is needed to publish" in said
+    assert "hub_model_id" not in said
+    waiting = jobs.submit(LOCAL, DEMO)
+    said = text_of(part._preview(waiting.id, "ada/mine", False, "", [], None))
+    assert "Run : it has no model yet" in said
+    assert str(jobs.folders.root) not in said
 
 
 def test_no_input_of_one_run_is_left_for_another() -> None:

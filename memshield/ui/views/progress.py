@@ -29,7 +29,6 @@ _WORDS: dict[State, str] = {
     "waiting": "It starts by itself, and needs no open page.",
     "preparing": "The model and the pictures are fetched, checked and made ready.",
     "stopping": "The step that is being done is finished, then everything is saved.",
-    "stopped": "Everything is saved.",
     "died": "The training's process is gone, and nobody asked it to stop.",
     "done": "The model is ready to be audited and published.",
 }
@@ -75,7 +74,23 @@ def _words(progress: Progress, state: State, position: int | None) -> str:
     if state == "waiting" and position is not None:
         place = "It is the next to start." if position <= 1 else f"{position - 1} before it."
         return f"{place} {_WORDS[state]}"
+    if state == "stopped":
+        return _stopped(progress)
     return _WORDS.get(state, "")
+
+
+def _stopped(progress: Progress) -> str:
+    """What of a run that was stopped is kept."""
+    if progress.state is None:
+        return "It was stopped before it began."
+    if progress.state in ("preparing", "running"):
+        # Whoever stops by itself says so.
+        return "It had to be ended before it saved."
+    if progress.checkpoint is None:
+        return "It was stopped before there was anything to save."
+    if progress.checkpoint < progress.step:
+        return f"Everything up to step {count(progress.checkpoint)} is saved, and nothing after it."
+    return "Everything is saved."
 
 
 def _advice(progress: Progress, state: State) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from memshield.errors import UserError
@@ -22,8 +22,14 @@ _STEPS: dict[Step, str] = {
     "verifying": "Verify what arrived",
     "tagging": "Tag the commit",
 }
-_STATES = {"done": "done", "outdated": "stopped", "failed": "failed", "died": "failed"}
-_MARKS = {"done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"), "": ("·", "to do")}
+_STATES = {
+    "done": "done", "outdated": "stopped", "stopped": "stopped", "failed": "failed",
+    "died": "failed",
+}  # fmt: skip
+_MARKS = {
+    "done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"),
+    "stopped": ("■", "stopped"), "": ("·", "to do"),
+}  # fmt: skip
 
 
 def plan_view(
@@ -57,16 +63,23 @@ def plan_view(
     )
 
 
-def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
+def publication_view(
+    values: Mapping[str, Any],
+    ended: Literal["died", "stopped"] | None = None,
+    problems: Sequence[UserError] = (),
+) -> str:
     """How far publishing is.
 
     Args:
         values: of publish.json; {} where nothing was published.
-        died: whether its process is gone although it says that it runs.
+        ended: how its process ended, where it says that it runs and does not.
+        problems: why it failed, for the page; where there are none, the record's own words stand.
     """
     if not values:
         return empty_view(*NOT_PUBLISHED)
-    state = "died" if died and values.get("state") == "running" else str(values.get("state"))
+    state = str(values.get("state"))
+    if ended is not None and state == "running":
+        state = ended
     if state == "done" and values.get("outdated") is True:
         state = "outdated"
     url = str(values.get("url") or "")
@@ -77,13 +90,14 @@ def publication_view(values: Mapping[str, Any], died: bool = False) -> str:
         mark=_STATES.get(state, "running"),
         steps=_steps(state, str(values.get("step"))),
         waiting=values.get("waiting") if state == "running" else None,
-        reason=values.get("reason") if state == "failed" else None,
+        problems=each(problems) if state == "failed" else [],
+        reason=values.get("reason") if state == "failed" and not problems else None,
         # Only what a browser opens as a page becomes a link.
         url=url if urlsplit(url).scheme in ("http", "https") else "",
         repo_id=values.get("repo_id"),
         public=values.get("public"),
         facts=_facts(values),
-        command=values.get("command") if state in ("failed", "died") else None,
+        command=values.get("command") if state in ("failed", "died", "stopped") else None,
     )
 
 
@@ -92,6 +106,7 @@ _TITLES = {
     "outdated": "Published, but not this model",
     "failed": "Not published",
     "died": "Interrupted: the process that published is gone",
+    "stopped": "Stopped before it was published",
 }
 
 
@@ -103,7 +118,7 @@ def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
     for place, name in enumerate(names):
         kind = "done" if place < at else ""
         if place == at:
-            kind = "failed" if state in ("failed", "died") else "now"
+            kind = {"failed": "failed", "died": "failed", "stopped": "stopped"}.get(state, "now")
         rows.append((*_MARKS[kind], _STEPS[name], place == at))
     return rows
 

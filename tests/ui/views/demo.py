@@ -96,7 +96,7 @@ def _training(folder: Path) -> Iterator[tuple[str, str]]:
         ("preparing", {"step": 0, "total": None, "loss": None, "kept": None, "round": None,
                        "shard": None, "elapsed_s": 0.0}),
         ("stopping", {}),
-        ("stopped", {}),
+        ("stopped", {"state": "stopped", "checkpoint": progress.step}),
         ("failed", {"reason": memory, "error": "out_of_memory"}),
         ("died", {}),
         ("done", {"reason": "round 4 is kept: best KID (0.11, pixels) within the budget"}),

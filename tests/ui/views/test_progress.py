@@ -57,7 +57,11 @@ def test_almost_done_is_not_done() -> None:
         ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Mend the setting"),
         ("failed", {"error": "crash", "checkpoint": None}, "Nothing was saved yet"),
         ("died", {}, "Resume goes on from step 1,000"),
-        ("stopped", {"reason": "SIGTERM received"}, "Everything is saved"),
+        (
+            "stopped",
+            {"state": "stopped", "reason": "SIGTERM received", "checkpoint": 1200},
+            "Everything is saved",
+        ),
         ("done", {"reason": "round 2 is kept: best KID"}, "round 2 is kept"),
     ],
 )
@@ -66,6 +70,29 @@ def test_what_to_do_now(state: State, changes: dict[str, object], words: str) ->
     assert words in text
     assert "SIGTERM" not in text
     assert "left" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "advice"),
+    [
+        ({"state": None, "checkpoint": None, "step": 0}, "stopped before it began", "begins anew"),
+        (
+            {"state": "stopped", "checkpoint": None, "step": 0},
+            "before there was anything to save",
+            "Nothing was saved yet",
+        ),
+        ({"state": "stopped"}, "up to step 1,000 is saved, and nothing after", "from step 1,000"),
+        ({"state": "running"}, "had to be ended before it saved", "from step 1,000"),
+        ({"state": "preparing", "checkpoint": None}, "had to be ended before", "begins anew"),
+    ],
+)
+def test_only_what_is_saved_is_said_to_be(
+    changes: dict[str, object], words: str, advice: str
+) -> None:
+    text = text_of(progress_view(replace(HALF, **changes), "stopped"))  # type: ignore[arg-type]
+    assert words in text
+    assert advice in text
+    assert "Everything is saved" not in text
 
 
 def test_a_hostile_reason_is_shown_as_text() -> None:

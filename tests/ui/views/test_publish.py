@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -76,14 +76,33 @@ def test_how_far_publishing_is() -> None:
 
 
 def test_publishing_failed() -> None:
-    for values, died, words in (
-        (publication(state="failed", reason="hub: no answer"), False, "hub: no answer"),
-        (publication(), True, "the process that published is gone"),
+    died: Literal["died"] = "died"
+    for values, ended, words in (
+        (publication(state="failed", reason="hub: no answer"), None, "hub: no answer"),
+        (publication(), died, "the process that published is gone"),
     ):
-        text = text_of(publication_view(values, died))
+        text = text_of(publication_view(values, ended))
         assert words in text
         assert "Upload in one commit (failed)" in text
         assert "python -m memshield publish runs/a" in text
+
+
+def test_publishing_that_was_stopped_does_not_run() -> None:
+    html = publication_view(publication(waiting="the Hub is busy"), "stopped")
+    text = text_of(html)
+    assert "Stopped before it was published" in text
+    assert "Upload in one commit (stopped)" in text
+    assert "the Hub is busy" not in text
+    assert "ms-running" not in html
+    assert "Publish again" in text
+
+
+def test_the_pages_own_words_stand_in_place_of_the_commands() -> None:
+    problems = [UserError("Repository", "is missing", "Name it."), UserError(HOSTILE, HOSTILE)]
+    html = publication_view(publication(state="failed", reason="hub_model_id: no"), None, problems)
+    assert "Repository : is missing Name it." in text_of(html)
+    assert "hub_model_id: no" not in text_of(html)
+    assert shows_hostile(html)
 
 
 def test_published() -> None:
@@ -92,7 +111,7 @@ def test_published() -> None:
         state="done", step="done", tag="memshield-0123", commit="abc", url=url, public=True,
         files=7, bytes=12_000_000,
     )  # fmt: skip
-    html = publication_view(values, died=True)
+    html = publication_view(values, "died")
     text = text_of(html)
     assert "Published ada/digits public" in text
     assert f'href="{url}"' in html
