@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
+from gradio.utils import get_space
 from httpx2 import ConnectError
 
 from memshield.errors import UserError
@@ -38,10 +40,24 @@ def test_on_a_space(tmp_path: Path) -> None:
     assert "lost when it restarts" in str(lost.warning)
 
 
-@pytest.mark.parametrize("missing", ["SYSTEM", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"])
+@pytest.mark.parametrize("missing", SPACE)
 def test_a_space_where_sign_in_would_be_mocked_is_refused(missing: str) -> None:
-    with pytest.raises(UserError):
-        find_place({name: value for name, value in SPACE.items() if name != missing})
+    for without in ({}, {missing: ""}):
+        given = {name: value for name, value in SPACE.items() if name != missing}
+        with pytest.raises(UserError, match=missing):
+            find_place(given | without)
+
+
+def test_what_gradio_takes_for_a_space_is_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would mock the sign-in of a page that believes it."""
+    for system, space in itertools.product(("", "home", "spaces"), ("", "me/memshield")):
+        for name, value in (SPACE | {"SYSTEM": system, "SPACE_ID": space}).items():
+            monkeypatch.setenv(name, value)
+        try:
+            place = find_place()
+        except UserError:
+            continue
+        assert place.on_space == bool(get_space()), (system, space)
 
 
 def test_visitors_are_who_the_hub_says(monkeypatch: pytest.MonkeyPatch) -> None:
