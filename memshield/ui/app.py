@@ -9,6 +9,7 @@ import sys
 from starlette.middleware import Middleware
 
 from memshield.errors import UserError
+from memshield.hub.session import use_one_client
 from memshield.redaction import guard_logging, redact
 from memshield.ui.place import find_place
 
@@ -22,6 +23,7 @@ def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    use_one_client()
     try:
         place = find_place()
         from memshield.ui.look import CSS, HEAD, theme
