@@ -16,7 +16,7 @@ import yaml
 from gradio_client import Client
 
 from memshield.ui.app import PORT
-from memshield.ui.server import LONGEST_SECONDS
+from memshield.ui.visitor import LONGEST_SECONDS
 from tests.hub.conftest import TOKEN
 from tests.hub_server import HubServer
 from tests.runs import ROOT

@@ -80,6 +80,10 @@ class _Client(httpx2.Client):
             response = super().send(request, **options)
         except httpx2.TransportError as error:
             raise TryAgainError(f"no answer from the Hub ({type(error).__name__})") from error
+        except RuntimeError as error:
+            if not self.is_closed:  # by the library itself, where another thread could not connect
+                raise
+            raise TryAgainError("the connection to the Hub was closed meanwhile") from error
         if response.status_code in BUSY:
             raise TryAgainError(
                 f"the Hub answered {response.status_code} to {request.method} {request.url.path}",

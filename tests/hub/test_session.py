@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_session
 from huggingface_hub.errors import HfHubHTTPError
 
 from memshield.hub.session import steady_session, use_one_client
@@ -85,3 +85,12 @@ def test_silence_is_borne_as_long_as_said(server: HubServer) -> None:
     assert time.monotonic() - begun < 3
     with steady_session(silence=5):
         assert name() == "ada"
+
+
+def test_a_client_that_the_library_closes_meanwhile(server: HubServer) -> None:
+    """It does where one of its own retries cannot connect."""
+    use_one_client()
+    client = get_session()
+    client.close()
+    with steady_session(), pytest.raises(TryAgainError, match="closed meanwhile"):
+        client.get(server.endpoint)
