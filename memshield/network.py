@@ -29,7 +29,7 @@ NO_ANSWER = (TransportError, OSError)
 class TryAgainError(Exception):
     """The Hub could not answer now; the same request may succeed later.
 
-    Within `memshield.hub.session.steady_session` all requests of the process raise it.
+    Within `memshield.hub.session.steady_session` requests raise it.
 
     Args:
         reason: in words.

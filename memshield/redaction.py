@@ -23,6 +23,11 @@ def remember(token: str) -> None:
     _known.add(token)
 
 
+def forget(token: str) -> None:
+    """Keep this token no longer; it is still redacted if it looks like one of the Hub's."""
+    _known.discard(token)
+
+
 def redact(text: str) -> str:
     """The text without anything that is a token, or looks like one of the Hub's."""
     for token in (*_known, *(os.environ.get(name, "").strip() for name in _VARIABLES)):

@@ -16,6 +16,7 @@ import yaml
 from gradio_client import Client
 
 from memshield.ui.app import PORT
+from memshield.ui.visitor import LONGEST_SECONDS
 from tests.hub.conftest import TOKEN
 from tests.hub_server import HubServer
 from tests.runs import ROOT
@@ -100,6 +101,9 @@ def test_a_space_can_run_it() -> None:
     assert front["app_port"] == PORT == int(of("EXPOSE")[0])
     assert front["hf_oauth"] is True
     assert "contribute-repos" in front["hf_oauth_scopes"]
+    # A training that publishes has the token that it was started with: it must last, but no
+    # longer than the server would keep it.
+    assert front["hf_oauth_expiration_minutes"] * 60 == LONGEST_SECONDS
     assert "SYSTEM=spaces" in settings.split()
     assert f"GRADIO_SERVER_PORT={PORT}" in settings.split()
     assert "--uid 1000" in of("RUN")[0]

@@ -31,7 +31,9 @@ class Account:
 
 def own_token(token: Token = None) -> str | None:
     """The token to use, from the environment or the login store where none is given."""
-    found = token if isinstance(token, str) else None if token is False else get_token()
+    if token is not None and token is not True:
+        return token or None  # somebody's whom this process must not remember for ever
+    found = get_token()
     if found:
         remember(found)
     return found

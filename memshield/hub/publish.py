@@ -95,7 +95,7 @@ class Publisher:
             UserError: the Hub refuses, or does not answer; publish.json says so.
         """
         require_model(self.run)
-        with _alone(self.run), steady_session():
+        with _alone(self.run), steady_session(whole_process=True):
             state = self._publication = Publication(
                 self.run, str(self.config.hub_model_id), self._command
             )

@@ -10,15 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
 from huggingface_hub import set_client_factory
-from huggingface_hub.utils._http import (
-    default_client_factory,
-    hf_request_event_hook,
-    parse_ratelimit_headers,
-)
+from huggingface_hub.utils import _http
+from huggingface_hub.utils._http import hf_request_event_hook, parse_ratelimit_headers
 
 from memshield.network import TryAgainError
 
@@ -26,26 +24,41 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 TIMEOUT = httpx2.Timeout(connect=10.0, read=120.0, write=120.0, pool=None)
 """Seconds of silence; an upload may take as long as it needs."""
 _lock = threading.Lock()
-_inside: list[None] = []
+_everywhere: list[None] = []
+_here: ContextVar[httpx2.Timeout | None] = ContextVar("_here", default=None)
+
+
+def use_one_client() -> None:
+    """Give huggingface_hub the client that can be steady, unless it has it.
+
+    A change of clients closes the one that other threads may just be using. So it is made once:
+    before there are such threads, where there will be some.
+    """
+    with _lock:
+        if _http._GLOBAL_CLIENT_FACTORY is not _client:
+            set_client_factory(_client)
 
 
 @contextmanager
-def steady_session() -> Iterator[None]:
+def steady_session(whole_process: bool = False, silence: float | None = None) -> Iterator[None]:
     """Within, requests of huggingface_hub raise `TryAgainError` where they may be repeated.
 
-    The library has one client a process: the last of several threads that leaves puts it back.
+    Args:
+        whole_process: those of other threads as well, for the library uploads with some of its
+            own; else those of this thread alone.
+        silence: seconds, where somebody waits for the answer.
     """
-    with _lock:
-        _inside.append(None)
-        if len(_inside) == 1:
-            set_client_factory(_client)
+    use_one_client()
+    timeout = TIMEOUT if silence is None else httpx2.Timeout(silence, pool=None)
+    here = _here.set(timeout)
+    if whole_process:
+        _everywhere.append(None)
     try:
         yield
     finally:
-        with _lock:
-            _inside.pop()
-            if not _inside:
-                set_client_factory(default_client_factory)
+        if whole_process:
+            _everywhere.pop()
+        _here.reset(here)
 
 
 def _client() -> httpx2.Client:
@@ -55,13 +68,22 @@ def _client() -> httpx2.Client:
 
 
 class _Client(httpx2.Client):
-    """Sends requests; answers of a busy Hub, and what is no answer, are raised."""
+    """Sends requests; in a steady session, answers of a busy Hub and what is none are raised."""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        timeout = _here.get()
+        if timeout is None and not _everywhere:
+            return super().send(request, **options)
+        if timeout not in (None, TIMEOUT):
+            request.extensions = {**request.extensions, "timeout": timeout.as_dict()}
         try:
             response = super().send(request, **options)
         except httpx2.TransportError as error:
             raise TryAgainError(f"no answer from the Hub ({type(error).__name__})") from error
+        except RuntimeError as error:
+            if not self.is_closed:  # by the library itself, where another thread could not connect
+                raise
+            raise TryAgainError("the connection to the Hub was closed meanwhile") from error
         if response.status_code in BUSY:
             raise TryAgainError(
                 f"the Hub answered {response.status_code} to {request.method} {request.url.path}",

@@ -9,6 +9,7 @@ import sys
 from starlette.middleware import Middleware
 
 from memshield.errors import UserError
+from memshield.hub.session import use_one_client
 from memshield.redaction import guard_logging, redact
 from memshield.ui.place import find_place
 
@@ -22,18 +23,20 @@ def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    use_one_client()
     try:
         place = find_place()
         from memshield.ui.look import CSS, HEAD, theme
         from memshield.ui.page import build
         from memshield.ui.server import Server
-        from memshield.ui.signed_in_uploads import SignedInUploads
+        from memshield.ui.sign_in import SignedInUploads, SigningOut
 
         server = Server.open(place)
     except UserError as error:
         sys.exit(redact(str(error)))
     guard_logging()
     server.jobs.scheduler.run()
+    before = [Middleware(SignedInUploads), Middleware(SigningOut, forget=server.sign_out)]
     page = build(server)
     # Handlers wait for the Hub: by default gradio lets one visitor at a time wait for each.
     page.queue(default_concurrency_limit=AT_ONCE)
@@ -55,7 +58,7 @@ def main() -> None:
             max_file_size="200mb",
             enable_monitoring=False,
             share=False,
-            app_kwargs={"middleware": [Middleware(SignedInUploads)]} if place.on_space else None,
+            app_kwargs={"middleware": before} if place.on_space else None,
         )
     finally:
         server.jobs.close()

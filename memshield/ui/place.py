@@ -12,6 +12,7 @@ from memshield.errors import UserError
 BUCKET = Path("/data")
 """Where a Space mounts its bucket, if it has one."""
 _OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+"""What the Hub gives a Space with sign-in."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ def _require_real_sign_in(environment: Mapping[str, str]) -> None:
             "this is a Space, and SYSTEM is not `spaces`: sign-in would be mocked, and every "
             "visitor taken for the operator",
             "Set SYSTEM=spaces in the Dockerfile.",
+        )
+    if not environment.get("SPACE_ID"):  # gradio takes it for no Space then, whatever SYSTEM says
+        raise UserError(
+            "SPACE_ID",
+            "SYSTEM is `spaces`, and SPACE_ID is not set: sign-in would be mocked, and every "
+            "visitor taken for the operator",
+            "The Hub sets it on a Space; at home set SYSTEM=home.",
         )
     missing = [name for name in _OAUTH if not environment.get(name)]
     if missing:

@@ -15,12 +15,10 @@ from memshield.ui.place import Place
 from memshield.ui.setup.asked_prices import AskedPrices
 from memshield.ui.setup.flavours import flavour_of
 from memshield.ui.setup.hardware import Machine, this_machine
-from memshield.ui.visitor import Visitor, Visitors
+from memshield.ui.visitor import LONGEST_SECONDS, Visitor, Visitors
 
 KEPT_SECONDS = 3600.0
-"""A token is kept for jobs that wait at least this long after its owner was last seen."""
-LONGEST_SECONDS = 86_400.0
-"""And while the sign-in is good, but not longer than this."""
+"""A token is kept for jobs that wait this long, where it does not say how long it is good."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,20 @@ class Server:
         if visitor.owner and isinstance(visitor.token, str):
             knew = self.jobs.tokens.of(visitor.owner) is not None
             # Whoever waits in the queue behind a long training may have closed the page.
-            now, good_until = time.time(), (token.expires_at or 0) if token is not None else 0
-            until = min(max(good_until, now + KEPT_SECONDS), now + LONGEST_SECONDS)
+            now, good_until = time.time(), token.expires_at if token is not None else 0
+            until = min(good_until or now + KEPT_SECONDS, now + LONGEST_SECONDS)
             self.jobs.tokens.keep(visitor.owner, visitor.token, until)
             if not knew:
                 self.jobs.scheduler.wake()  # what waits for it may start now
         return visitor
+
+    def sign_out(self, token: str) -> None:
+        """Forget a token: a job that waits and needs it asks to sign in again.
+
+        A job that runs has a copy of its own, in its environment.
+        """
+        self.visitors.sign_out(token)
+        self.jobs.tokens.forget(token)
 
     def owner(self, token: gr.OAuthToken | None) -> str:
         """The owner of what is asked for.

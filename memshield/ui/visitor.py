@@ -7,18 +7,27 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError
 
 from memshield.errors import UserError
 from memshield.hub.account import api_for
+from memshield.hub.catalog.access import require_token
+from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token, TryAgainError
 
 LOCAL = ""
 """The one user at home."""
+LONGEST_SECONDS = 86_400.0
+"""What is kept of somebody who has signed in is not kept longer than this."""
 _KNOWN_FOR = 300.0
+_PAUSE = 15.0
+"""Seconds until the Hub is asked again that did not answer, however often a page is refreshed."""
+_SILENCE = 5.0
 _MOST_KNOWN = 1000
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,35 @@ class Visitor:
 
 
 def _name_of(token: str) -> str:
-    return str(api_for(token).whoami()["name"])
+    with steady_session(silence=_SILENCE):
+        return str(api_for(token).whoami()["name"])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Whose a token is, when to ask again, and until when that is believed without an answer."""
+
+    name: str
+    ask_again: float
+    until: float
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Why nobody is known by a token, until when the Hub is not asked again, and whether it was."""
+
+    problem: str
+    remedy: str
+    until: float
+    answered: bool = True
 
 
 class Visitors:
-    """Tells visitors by their tokens, and remembers the answers for a while.
+    """Tells visitors by their tokens, of which it keeps digests for a while.
 
     A profile that comes with a request is not believed: whoever calls the API can make one up.
+    Who was known stays so while the Hub does not answer, for a day at most: else a training
+    would vanish from the page of whoever watches it.
 
     Args:
         on_space: whether visitors sign in.
@@ -69,40 +100,93 @@ class Visitors:
         self._name_of = name_of
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._refused: OrderedDict[str, _Refused] = OrderedDict()
 
     def of(self, token: str | None) -> Visitor:
         """The visitor who sent this token.
 
         Raises:
-            UserError: the Hub does not know the token, or cannot be asked.
+            UserError: the Hub does not know the token, it was signed out here, or the Hub cannot
+                be asked.
         """
         if not self._on_space:
             return Visitor(LOCAL, None)
         if not token:
             # Not None: that would be the operator's own token.
             return Visitor(None, False)
-        digest = hashlib.sha256(token.encode()).hexdigest()
+        digest, now = _digest(token), self._clock()
         with self._lock:
-            name, until = self._known.get(digest, ("", 0.0))
-        if self._clock() >= until:
-            name = self._ask(token)
-            with self._lock:
-                self._known[digest] = name, self._clock() + _KNOWN_FOR
-                while len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
-        return Visitor(name, token)
+            self._require_not_refused(digest)
+            known = self._known.get(digest)
+            if known is not None:
+                if now < known.ask_again:
+                    return Visitor(known.name, token)
+                # Whoever comes while the Hub is asked need not wait for it as well.
+                self._known[digest] = replace(known, ask_again=now + _PAUSE)
+        found = self._ask(token)
+        with self._lock:
+            self._require_not_refused(digest)  # signed out meanwhile
+            if isinstance(found, str):
+                now = self._clock()
+                _put(self._known, digest, _Known(found, now + _KNOWN_FOR, now + LONGEST_SECONDS))
+                return Visitor(found, token)
+            if known is not None and now < known.until and not found.answered:
+                return Visitor(known.name, token)
+            self._refuse(digest, found)
+            raise _error(found)
 
-    def _ask(self, token: str) -> str:
+    def sign_out(self, token: str) -> None:
+        """Forget a visitor, and do not know who comes with this token again."""
+        until = self._clock() + LONGEST_SECONDS
+        with self._lock:
+            self._refuse(_digest(token), _Refused("you have signed out", "Sign in again.", until))
+
+    def _require_not_refused(self, digest: str) -> None:
+        refused = self._refused.get(digest)
+        if refused is not None and self._clock() < refused.until:
+            raise _error(refused)
+
+    def _refuse(self, digest: str, refused: _Refused) -> None:
+        self._known.pop(digest, None)
+        _put(self._refused, digest, refused)
+
+    def _ask(self, token: str) -> str | _Refused:
         try:
+            require_token(token)
             return self._name_of(token)
-        except HfHubHTTPError:
-            raise UserError(
-                "sign in", "the Hub does not accept your sign-in any more", "Sign in again."
-            ) from None
-        except (TryAgainError, *NO_ANSWER) as error:
-            raise UserError(
-                "sign in",
-                f"the Hub cannot be asked who you are ({type(error).__name__})",
-                "Try again in a while.",
-            ) from None
+        except UserError:  # it holds what no token does
+            return self._not_accepted()
+        except HfHubHTTPError as error:
+            if error.response.status_code == 401:
+                return self._not_accepted()
+            trouble = f"it answered {error.response.status_code}"
+        except TryAgainError as error:
+            trouble = error.reason
+        except NO_ANSWER as error:
+            trouble = type(error).__name__
+        except (KeyError, TypeError, ValueError):
+            trouble = "its answer is not understood"
+        problem = f"the Hub cannot be asked who you are ({trouble})"
+        until = self._clock() + _PAUSE
+        return _Refused(problem, "Try again in a while.", until, answered=False)
+
+    def _not_accepted(self) -> _Refused:
+        problem = "the Hub does not accept your sign-in any more"
+        return _Refused(problem, "Sign in again.", self._clock() + _PAUSE)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _error(refused: _Refused) -> UserError:
+    return UserError("sign in", refused.problem, refused.remedy)
+
+
+def _put(held: OrderedDict[str, ValueT], digest: str, value: ValueT) -> None:
+    """As the newest of not too many."""
+    held[digest] = value
+    held.move_to_end(digest)
+    while len(held) > _MOST_KNOWN:
+        held.popitem(last=False)

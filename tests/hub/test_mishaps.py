@@ -8,14 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory, snapshot_download
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 
 from memshield.audit.report import REPORT, Missing, Report
 from memshield.errors import UserError
@@ -23,8 +21,6 @@ from memshield.hub import assemble, pull, upload
 from memshield.hub.preflight import publishing_errors
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import open_to_publish
-from memshield.hub.session import steady_session
-from memshield.network import TryAgainError
 from memshield.rundir import RunDir, remove_leftovers
 from tests.hub.conftest import TOKEN, FakeClock
 from tests.hub.publishing import publish, require_complete
@@ -254,23 +250,6 @@ def test_what_the_hubs_own_uploader_raises(
         publish(digits_run, clock)
     assert read_publication(digits_run)["state"] == "failed"
     assert len(clock.slept) == (6 if isinstance(error, RuntimeError) else 0)
-
-
-def test_two_threads_share_the_session(hub: HubServer) -> None:
-    hub.fail(Fault("answer", path="/api/models/", times=None))
-    left = threading.Event()
-
-    def other() -> None:
-        with steady_session():
-            pass
-        left.set()
-
-    with steady_session():
-        threading.Thread(target=other).start()
-        assert left.wait(10)
-        with pytest.raises(TryAgainError):
-            HfApi(token=TOKEN).model_info("lab/tiny-sd")
-    set_client_factory(default_client_factory)
 
 
 def test_preflight_of_folders_that_are_gone(hub: HubServer, lora_run: RunDir) -> None:

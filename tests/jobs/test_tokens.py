@@ -12,6 +12,7 @@ import psutil
 from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
 from memshield.jobs.tokens import Tokens
+from memshield.redaction import HIDDEN, redact
 from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, until, view
 
 ADAS = "hf_" + "adasowntokenofthirtyfourletters"
@@ -121,9 +122,28 @@ def test_tokens_are_forgotten() -> None:
     now = 10.0
     assert tokens.of("ada") is None
     tokens.keep("ada", ADAS, 20)
-    tokens.forget("ada")
-    tokens.forget("ada")
+    tokens.forget("another")
+    assert tokens.of("ada") == ADAS
+    tokens.forget(ADAS)
+    tokens.forget(ADAS)
     assert tokens.of("ada") is None
+
+
+def test_nothing_of_a_token_is_left_when_its_time_is_over() -> None:
+    """Whoever's it was, and whether anybody asks for it."""
+    now, odd = 0.0, "adas-token-of-an-unknown-shape"
+    tokens = Tokens(lambda: now)
+    tokens.keep("ada", odd, 10)
+    assert odd not in redact(f"it is {odd}")
+    now = 10.0
+    tokens.drop_expired()
+    assert repr(tokens) == "Tokens of 0 owners"
+    assert redact(odd) == odd
+    tokens.keep("ada", odd, 20)
+    tokens.keep("ada", "the-next-sign-in-of-hers", 30)
+    assert redact(odd) == odd
+    assert redact("the-next-sign-in-of-hers") == HIDDEN
+    tokens.forget("the-next-sign-in-of-hers")
 
 
 def test_environments() -> None:

@@ -29,6 +29,7 @@ def hub() -> Iterator[HubServer]:
         server.add_user("ada", TOKEN)
         server.add_user("bob", BOBS)
         server.add_user("operator", OPERATORS)
+        server.add_oauth_client("app", "of-the-app")
         yield server
 
 
@@ -180,6 +181,34 @@ def test_a_stranger_uploads_nothing(space: Running) -> None:
         assert answer.status_code == 401, path
         assert answer.text == "Sign in above to upload pictures."
     assert httpx2.get(f"{space.url}/gradio_api/upload_progress?upload_id=a").status_code != 401
+
+
+def cookie_of(answer: httpx2.Response) -> dict[str, str]:
+    """As a header: it is for https only, and would not be sent to a loopback address."""
+    return {"Cookie": answer.headers["set-cookie"].split(";")[0]}
+
+
+def signed_in(space: Running, name: str) -> dict[str, str]:
+    """The cookie of a browser in which somebody signed in on the Hub's own page."""
+    begun = httpx2.get(f"{space.url}/login/huggingface")
+    chosen = httpx2.get(f"{begun.headers['location']}&login_hint={name}")
+    return cookie_of(httpx2.get(chosen.headers["location"], headers=cookie_of(begun)))
+
+
+def submitted(space: Running, cookie: dict[str, str]) -> str:
+    """What the page answers to somebody who wants to train."""
+    call = f"{space.url}/gradio_api/call/submit"
+    id = httpx2.post(call, json={"data": [TINY]}, headers=cookie).json()["event_id"]
+    return httpx2.get(f"{call}/{id}", headers=cookie, timeout=60).text
+
+
+def test_a_copy_of_the_cookie_is_worth_nothing_after_signing_out(space: Running) -> None:
+    cookie, elsewhere = signed_in(space, "bob"), signed_in(space, "bob")
+    assert "event: complete" in submitted(space, cookie)
+    assert httpx2.get(f"{space.url}/logout", headers=cookie).status_code in (302, 307)
+    assert "event: error" in submitted(space, cookie)
+    assert "event: complete" in submitted(space, elsewhere)
+    assert "event: complete" in submitted(space, signed_in(space, "bob"))
 
 
 def test_it_does_not_start_where_sign_in_would_be_mocked(tmp_path: Path) -> None:

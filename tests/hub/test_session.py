@@ -1,0 +1,96 @@
+"""Whose requests are steady, and that nobody else's are disturbed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from huggingface_hub import HfApi, get_session
+from huggingface_hub.errors import HfHubHTTPError
+
+from memshield.hub.session import steady_session, use_one_client
+from memshield.network import TryAgainError
+from tests.hub.conftest import TOKEN
+from tests.hub_server import Fault, HubServer
+from tests.hub_server.in_process import connect
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    with HubServer() as hub:
+        hub.add_user("ada", TOKEN)
+        connect(monkeypatch, hub.endpoint)
+        yield hub
+
+
+def name() -> str:
+    return str(HfApi(token=TOKEN).whoami()["name"])
+
+
+@pytest.fixture
+def other() -> Iterator[ThreadPoolExecutor]:
+    """Another thread than the test's."""
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+def test_a_request_under_way_is_not_broken_off(
+    server: HubServer, other: ThreadPoolExecutor
+) -> None:
+    use_one_client()
+    server.fail(Fault("slow", path="/api/whoami", seconds=1.0))
+    asked = other.submit(name)
+    while not server.requests:
+        time.sleep(0.01)
+    for _ in range(3):
+        with steady_session():
+            assert name() == "ada"
+        with steady_session(whole_process=True):
+            pass
+    assert not asked.done()
+    assert asked.result(20) == "ada"
+
+
+def test_a_session_is_its_threads_own(server: HubServer, other: ThreadPoolExecutor) -> None:
+    server.fail(Fault("answer", path="/api/whoami", times=None, headers={"Retry-After": "7"}))
+    with steady_session():
+        with pytest.raises(TryAgainError, match="answered 503 to GET") as error:
+            name()
+        assert error.value.retry_after == "7"
+        with pytest.raises(HfHubHTTPError):
+            other.submit(name).result(20)
+    with pytest.raises(HfHubHTTPError):
+        name()
+
+
+def test_or_the_whole_processs(server: HubServer, other: ThreadPoolExecutor) -> None:
+    """Until the last one has left it."""
+    server.fail(Fault("answer", path="/api/whoami", times=None))
+    with steady_session(whole_process=True):
+        with steady_session(whole_process=True):
+            pass
+        with pytest.raises(TryAgainError):
+            other.submit(name).result(20)
+    with pytest.raises(HfHubHTTPError):
+        other.submit(name).result(20)
+
+
+def test_silence_is_borne_as_long_as_said(server: HubServer) -> None:
+    server.fail(Fault("slow", path="/api/whoami", seconds=5.0))
+    begun = time.monotonic()
+    with steady_session(silence=0.3), pytest.raises(TryAgainError, match="ReadTimeout"):
+        name()
+    assert time.monotonic() - begun < 3
+    with steady_session(silence=5):
+        assert name() == "ada"
+
+
+def test_a_client_that_the_library_closes_meanwhile(server: HubServer) -> None:
+    """It does where one of its own retries cannot connect."""
+    use_one_client()
+    client = get_session()
+    client.close()
+    with steady_session(), pytest.raises(TryAgainError, match="closed meanwhile"):
+        client.get(server.endpoint)
