@@ -27,6 +27,7 @@ def main() -> None:
     try:
         place = find_place()
         from memshield.ui.look import CSS, HEAD, theme
+        from memshield.ui.no_downloads import NoDownloads
         from memshield.ui.page import build
         from memshield.ui.server import Server
         from memshield.ui.sign_in import SignedInUploads, SigningOut
@@ -36,7 +37,11 @@ def main() -> None:
         sys.exit(redact(str(error)))
     guard_logging()
     server.jobs.scheduler.run()
-    before = [Middleware(SignedInUploads), Middleware(SigningOut, forget=server.sign_out)]
+    before = [
+        Middleware(SignedInUploads),
+        Middleware(NoDownloads),
+        Middleware(SigningOut, forget=server.sign_out),
+    ]
     page = build(server)
     # Handlers wait for the Hub: by default gradio lets one visitor at a time wait for each.
     page.queue(default_concurrency_limit=AT_ONCE)

@@ -48,6 +48,11 @@ class Running:
         self._log = log
 
     @property
+    def received(self) -> Path:
+        """Where gradio puts uploads."""
+        return self.data.parent / "gradio"
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.url.rpartition(":")[2])
@@ -80,7 +85,11 @@ def read_status(run: Path) -> dict[str, Any]:
 def home_environment(folder: Path, endpoint: str = "http://127.0.0.1:9") -> dict[str, str]:
     """Of a server at home; by default nothing answers where the Hub should be."""
     values = child_environment(os.environ, endpoint, folder / "hf", None)
-    return values | {"OMP_NUM_THREADS": "1", "MEMSHIELD_CACHE": str(folder / "cache")}
+    return values | {
+        "OMP_NUM_THREADS": "1",
+        "MEMSHIELD_CACHE": str(folder / "cache"),
+        "GRADIO_TEMP_DIR": str(folder / "gradio"),
+    }
 
 
 def space_environment(

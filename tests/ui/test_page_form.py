@@ -179,15 +179,25 @@ def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: P
     chooser = visit.page.locator("#field-upload input[type=file]")
     chooser.set_input_files([str(tmp_path / "notes.txt")])
     visit.sees("notes.txt is no picture", "#problem-upload")
-    visit.page.get_by_role("button", name="Clear").click()
-    visit.page.locator("#problem-upload .ms-alarm").wait_for(state="hidden")
-    visit.page.locator("#field-upload input[type=file]").set_input_files(files)
-    visit.sees("42 pictures", "#uploaded")
-    visit.sees("2 pairs of training pictures", "#upload-pairs")
-    visit.sees("in one shard", "#upload-pairs")
+    visit.shoot("form-upload-refused")
+
+    def left() -> list[Path]:
+        return [file for file in home.received.rglob("*") if file.is_file()]
+
+    assert left() == []
+    for _ in range(2):  # the very same files once more, too
+        chooser.set_input_files(files)
+        visit.sees("42 pictures", "#uploaded")
+        visit.page.locator("#problem-upload .ms-alarm").wait_for(state="hidden")
+        visit.sees("2 pairs of training pictures", "#upload-pairs")
+        visit.sees("in one shard", "#upload-pairs")
+        until(lambda: visit.page.locator("#field-upload").get_by_text("Drop File").count() == 1)
+        assert left() == []
     visit.shoot("form-upload")
     visit.press("See what will happen")
     visit.sees("pictures to train on", "#plan")
+    chooser.set_input_files(files[:30])
+    visit.sees("30 pictures", "#uploaded")
 
 
 def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:

@@ -107,10 +107,23 @@ def test_pictures_are_taken_from_those_who_signed_in(
     assert [one for one in visit.problems if "401" not in one] == []
     visit.problems.clear()
     visit.sign_in("ada")
+    taken: list[str] = []
+    visit.page.on("response", lambda one: taken.extend(one.json() if "/upload?" in one.url else ()))
     upload()
     visit.sees("40 pictures", "#uploaded")
     assert visit.text("#problem-upload").strip() == ""
     assert visit.problems == []
+
+    # What gradio took is read, and is gone; nobody can ask whether it was ever there.
+    assert len(taken) == 40
+    assert [file for file in space.received.rglob("*") if file.is_file()] == []
+    bob = Visit(browser, space.url, hub.endpoint)
+    bob.sign_in("bob")
+    for asking in (bob, visit):
+        for path in taken[:2]:
+            answer = asking.page.request.get(f"{space.url}/gradio_api/file={path}")
+            assert answer.status == 403
+    bob.close()
     visit.close()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio
 import httpx2
 import pytest
 from gradio_client import Client
@@ -209,6 +210,28 @@ def test_a_copy_of_the_cookie_is_worth_nothing_after_signing_out(space: Running)
     assert "event: error" in submitted(space, cookie)
     assert "event: complete" in submitted(space, elsewhere)
     assert "event: complete" in submitted(space, signed_in(space, "bob"))
+
+
+def test_nobody_fetches_what_was_uploaded(space: Running) -> None:
+    """As it lies there between its arrival and its being read; however its address is written."""
+    file = space.received / ("0" * 64) / "a.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a picture")
+    icon = Path(gradio.__file__).parent / "icons" / "huggingface-logo.svg"
+    assert httpx2.get(f"{space.url}/gradio_api/file={icon}").status_code == 200
+    climbing = f"{icon.parent}/{'%2E%2E/' * 30}{file}"
+    for path in (
+        f"file={file}",
+        f"file/{file}",
+        f"%66ile%3D{file}",
+        f"file={climbing}",
+        "file=%00",
+    ):
+        for method in ("GET", "HEAD"):
+            answer = httpx2.request(method, f"{space.url}/gradio_api/{path}")
+            assert answer.status_code == 403, path
+            assert b"a picture" not in answer.content
+    file.unlink()
 
 
 def test_it_does_not_start_where_sign_in_would_be_mocked(tmp_path: Path) -> None:

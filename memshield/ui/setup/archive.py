@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from memshield.errors import UserError
-from memshield.ui.setup.incoming import FIELD, Incoming, require_room, too_large
+from memshield.ui.setup.incoming import FIELD, Incoming, gone, require_room, too_large
 
 _LARGEST_LIST = 16 * 2**20
 _RATIO = 200
@@ -53,9 +53,13 @@ def from_zip(file: Path, most_entries: int, most_bytes: int) -> Incoming:
     Raises:
         UserError: it is none, is encrypted, holds links, paths that lead elsewhere or too much.
     """
-    _require_short_list(file)
     try:
+        _require_short_list(file)
         archive = zipfile.ZipFile(file)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise gone(file.name) from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise UserError(FIELD, f"{file.name} is no zip ({error})", "Make it again.") from None
     try:

@@ -49,8 +49,12 @@ class _Files(Incoming):
         return list(self._files)
 
     def read(self, name: str, most: int) -> bytes:
-        with self._files[name].open("rb") as file:
-            content = file.read(most + 1)
+        try:
+            with self._files[name].open("rb") as file:
+                content = file.read(most + 1)
+        except FileNotFoundError:
+            # Who uploads the same file at the same time shares it; it goes with the first.
+            raise gone(name) from None
         if len(content) > most:
             raise too_large(name, most)
         return content
@@ -75,9 +79,17 @@ def from_files(files: Sequence[Path], most_files: int, most_bytes: int) -> Incom
         if file.name in named:
             raise UserError(FIELD, f"{file.name} is there twice", "Rename one of them.")
         named[file.name] = file
-        total += file.stat().st_size
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            raise gone(file.name) from None
     require_room(total, most_bytes)
     return _Files(named)
+
+
+def gone(name: str) -> UserError:
+    """The error for a file that was deleted meanwhile."""
+    return UserError(FIELD, f"{name} is not here any more", "Upload it again.")
 
 
 def require_room(total: int, most: int) -> None:

@@ -12,6 +12,7 @@ from memshield.errors import UserError
 from memshield.ui.server import Server
 from memshield.ui.setup.local_folder import find_folder
 from memshield.ui.setup.pairs import duplicate_pairs, open_folder
+from memshield.ui.setup.received import received
 from memshield.ui.setup.uploads import accept_upload, find_upload
 from memshield.ui.train.fields import QUIET, RAW, Fields
 from memshield.ui.views.own import duplicates_view, own_view
@@ -55,15 +56,17 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any)
             return problem_view(_at(error, UPLOAD), UPLOAD)
         return ""
 
-    def on_upload(paths: list[str] | None, token: gr.OAuthToken | None) -> tuple[str, str, str]:
-        if not paths:
-            return "", "", ""
+    def on_upload(sent: object, had: str, token: gr.OAuthToken | None) -> list[Any]:
+        # The box is emptied: what it would list has been taken, and lies there no longer.
         try:
-            home = server.jobs.folders.uploads(server.owner(token))
-            folder = accept_upload([Path(path) for path in paths], home)
-            return folder.name, "", own_view(open_folder(folder))
+            with received(sent) as paths:
+                if not paths and had:
+                    return [gr.skip(), gr.skip(), gr.skip(), None]  # sent twice: it is here already
+                home = server.jobs.folders.uploads(server.owner(token))
+                folder = accept_upload(paths, home)
+            return [folder.name, "", own_view(open_folder(folder)), None]
         except UserError as error:
-            return "", problem_view(_at(error, UPLOAD), UPLOAD), ""
+            return ["", problem_view(_at(error, UPLOAD), UPLOAD), "", None]
 
     def on_pairs(name: str, setting: object, token: gr.OAuthToken | None) -> str:
         if not name:
@@ -71,8 +74,8 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any)
         return _pairs(lambda: uploaded(server, name, token), setting, UPLOAD)
 
     where.change(on_choice, where, fields.slots[UPLOAD], **QUIET)
-    files.change(
-        on_upload, files, [upload, fields.slots[UPLOAD], shown], api_visibility="private",
+    files.upload(
+        on_upload, [files, upload], [upload, fields.slots[UPLOAD], shown, files], **RAW,
         concurrency_limit=_SIDE_BY_SIDE,
     ).then(
         on_pairs, [upload, duplicates], pairs, **RAW,

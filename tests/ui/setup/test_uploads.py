@@ -18,6 +18,7 @@ from PIL import Image
 from memshield.config import make_config
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
+from memshield.ui.setup.incoming import from_files
 from memshield.ui.setup.uploads import Limits, accept_upload, delete_upload, find_upload
 from tests.ui.setup.repos import picture
 
@@ -285,3 +286,15 @@ def test_what_a_killed_server_left_goes(tmp_path: Path) -> None:
     os.utime(old, (time.time() - 7200,) * 2)
     accept_upload(files, tmp_path / "ada")
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_file_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
+    """Two people who upload the very same file share it until the first of them is answered."""
+    files = loose(tmp_path / "in", {"a.png": png(1), "b.png": png(2)})
+    incoming = from_files(files, 10, 10_000)
+    files[1].unlink()
+    with pytest.raises(UserError, match=r"b\.png is not here any more"):
+        incoming.read("b.png", 10_000)
+    (archive,) = packed(tmp_path / "a.zip", {"a.png": png(1)})
+    archive.unlink()
+    assert "a.zip is not here any more" in refused(tmp_path, [archive])
