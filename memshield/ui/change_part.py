@@ -23,7 +23,7 @@ class ChangePart:
         started: takes the id of a job that is begun anew.
 
     Attributes:
-        shown: what `looks` sets.
+        shown: what `changes_shown` sets.
         resumed: the event after which the job may have gone on.
     """
 
@@ -64,8 +64,7 @@ class ChangePart:
             return problems_view(error), gr.skip()
 
 
-def looks(view: JobView | None) -> list[object]:
+def changes_shown(view: JobView) -> list[object]:
     """What `ChangePart.shown` is for a job: not there while it is busy."""
-    actions = view.actions if view is not None else ()
-    settled = "delete" in actions and "stop" not in actions
-    return [gr.update(visible=settled), gr.update(visible="resume" in actions)]
+    settled = "delete" in view.actions and "stop" not in view.actions
+    return [gr.update(visible=settled), gr.update(visible="resume" in view.actions)]

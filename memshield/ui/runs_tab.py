@@ -13,6 +13,7 @@ from memshield.errors import UserError
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
 from memshield.ui.audit_part import AuditPart
+from memshield.ui.change_part import ChangePart, changes_shown
 from memshield.ui.kept_part import KeptPart
 from memshield.ui.publish_part import PublishPart, publishing_view
 from memshield.ui.sending import Made, MadeOnce
@@ -61,6 +62,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     with gr.Row(visible=False) as asking:
         surely = gr.Button("Delete this run with all its files", variant="stop")
         keep = gr.Button("Keep it")
+    changing = ChangePart(server, chosen, started)
     with gr.Tabs():
         with gr.Tab("Progress"):
             charts, figures, samples = gr.HTML(), gr.HTML(), gr.HTML()
@@ -77,11 +79,12 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     with gr.Accordion("What is kept of you here", open=False):
         KeptPart(server)
     live = [head, charts, figures, log]
-    rest = [*buttons.values(), samples, publishing.state, command]
+    rest = [*buttons.values(), *changing.shown, samples, publishing.state, command]
     seen, rest_seen = gr.State(_NOTHING), gr.State(())
     # Not a state: gradio tells of a state's change only through its queue.
     more = gr.Textbox(visible="hidden")
-    blank = [gr.update(visible=False) if isinstance(one, gr.Button) else "" for one in rest]
+    hidden = (gr.Button, gr.Accordion)
+    blank = [gr.update(visible=False) if isinstance(one, hidden) else "" for one in rest]
     timer = gr.Timer(_TICK)
     made = MadeOnce()
 
@@ -154,7 +157,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     more.change(on_more, [chosen, *asked], [*rest, rest_seen, *audit.outputs], **quiet)
     acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
              for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
-    for one in (*acted, *audit.acted):
+    for one in (*acted, changing.resumed, *audit.acted):
         one.then(on_load, chosen, chosen, api_visibility="private")
     buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")
     gr.on(
@@ -201,6 +204,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         figures_view(progress, reports),
         log_text_view(server.jobs.log(owner, view.id)),
         *(gr.update(visible=name in view.actions) for name in _ACTIONS),
+        *changes_shown(view),
         samples_view(run),
         publishing_view(run, view, server.place.on_space),
         view.command,

@@ -142,6 +142,18 @@ def test_a_killed_training_can_be_resumed(browser: Browser, home: Running) -> No
     visit.sees("Its process was killed", "#state")
     visit.page.get_by_role("button", name="Resume", exact=True).wait_for()
     visit.shoot("page-died")
+    # Less of something may be what it needs: with other settings it goes on, or begins anew.
+    visit.page.get_by_role("button", name="Train with other settings").click()
+    visit.fill("Settings to change", "learning_rate: fast")
+    visit.press("Resume with these")
+    visit.sees("learning_rate", "#problem-changes")
+    visit.fill("Settings to change", "max_train_steps: 8, lr_warmup_steps: 0  # briefly")
+    visit.shoot("page-changes")
+    visit.press("Train anew with these")
+    visit.sees("The model is ready", "#state")
+    assert [read_status(run)["state"] for run in home.runs()].count("done") == 1
+    assert len(home.runs()) == 2
+    assert visit.problems == []
     visit.close()
 
 

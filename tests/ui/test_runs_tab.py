@@ -21,7 +21,7 @@ from tests.jobs.children import DEMO, RUNS, STOPS, ended, open_jobs, ready, unti
 from tests.ui.test_tabs import MACHINE
 from tests.ui.views.markup import text_of
 
-HEAD, PUBLICATION = 0, 8
+HEAD, PUBLICATION = 0, -2  # of what `_shown` makes
 REFUSES = RUNS.replace("{body}", "").replace(
     "status.set",
     """
