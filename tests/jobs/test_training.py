@@ -13,6 +13,8 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
+from memshield.ui.views.following import read_progress
+from memshield.ui.views.progress import progress_view
 from tests.jobs.children import ended, until, view
 from tests.runs import digits, weights
 from tests.tiny import unet_config
@@ -90,6 +92,9 @@ def test_a_resumption_that_is_refused_keeps_the_run(jobs: Jobs, tmp_path: Path) 
     until(lambda: checkpoints(jobs, job), 60)
     jobs.stop(LOCAL, job.id)
     until(lambda: ended(jobs, job), 60)
+    assert not view(jobs, job).training.refused
+    progress = read_progress(jobs.folders.run(job))
+    assert "Everything is saved." in progress_view(progress, "stopped")
     file = jobs.folders.settings(job.id)
     before = file.read_text()
     with pytest.raises(UserError, match=r"learning_rate.*0\.001 in what has been trained"):
@@ -102,6 +107,7 @@ def test_a_resumption_that_is_refused_keeps_the_run(jobs: Jobs, tmp_path: Path) 
     until(lambda: ended(jobs, job), 60)
     shown = view(jobs, job)
     assert shown.training.state == "stopped"
+    assert shown.training.refused
     assert any("learning_rate: 0.5, there 0.001" in line for line in shown.training.last_lines)
     jobs.resume(LOCAL, job.id, {"learning_rate": 1e-3, "gradient_checkpointing": True})
     until(lambda: view(jobs, job).training.state == "running", 60)

@@ -17,19 +17,21 @@ from memshield.ui.place import Place
 from memshield.ui.runs_tab import _shown, runs_tab
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
-from tests.jobs.children import DEMO, RUNS, STOPS, ended, open_jobs, ready, until, view
+from tests.jobs.children import DEMO, STOPS, ended, open_jobs, ready, until, view
 from tests.ui.test_tabs import MACHINE
 from tests.ui.views.markup import text_of
 
 HEAD, PUBLICATION = 0, -2  # of what `_shown` makes
-REFUSES = RUNS.replace("{body}", "").replace(
-    "status.set",
+REFUSES = STOPS.replace(
+    'status.set("running", total_steps=10)',
     """
 if attempt > 1:
     status.set("stopped", "SIGTERM received")
     sys.exit("output_dir: these settings differ and may not: <b>learning_rate</b>")
-status.set""",
-) + STOPS.partition("total_steps=10)")[2]  # fmt: skip
+status.set("running", total_steps=10)
+""",
+)
+"""Stops when it is asked to, and refuses to go on as a training does: the state of before stays."""
 
 
 def server_of(jobs: Jobs, sign_in: bool = False) -> Server:

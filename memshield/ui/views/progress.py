@@ -86,7 +86,7 @@ def _stopped(progress: Progress) -> str:
     if progress.state in ("preparing", "running"):
         # Whoever stops by itself says so.
         return "It had to be ended before it saved."
-    if progress.checkpoint is None:
+    if not progress.checkpoint:
         return "It was stopped before there was anything to save."
     if progress.checkpoint < progress.step:
         return f"Everything up to step {count(progress.checkpoint)} is saved, and nothing after it."

@@ -81,6 +81,7 @@ def test_what_to_do_now(state: State, changes: dict[str, object], words: str) ->
             "before there was anything to save",
             "Nothing was saved yet",
         ),
+        ({"state": "stopped", "checkpoint": 0, "step": 0}, "anything to save", "begins anew"),
         ({"state": "stopped"}, "up to step 1,000 is saved, and nothing after", "from step 1,000"),
         ({"state": "running"}, "had to be ended before it saved", "from step 1,000"),
         ({"state": "preparing", "checkpoint": None}, "had to be ended before", "begins anew"),
