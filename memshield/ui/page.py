@@ -19,9 +19,9 @@ HEAD = (
     "Fine-tune a diffusion model on your pictures so that it gives less of them back, measure how "
     "much it does, and publish it with that evidence."
 )
-_UPLOADS = (3600, 86_400)
-"""Every hour, uploads older than a day are deleted where gradio put them: pictures that are taken
-are copied, and whoever is signed out can upload, too."""
+_UPLOADS = (600, 3600)
+"""Every ten minutes, what has lain for an hour where gradio puts uploads is deleted: what is taken
+is gone at once, but whoever closes the page in the middle of an upload leaves it there."""
 
 
 def build(server: Server) -> gr.Blocks:

@@ -20,6 +20,8 @@ SORT_KEYS: dict[str, Callable[[Repo], float]] = {
     "trendingScore": lambda repo: repo.likes,
 }
 MATCHED = {"author", "filter", "gated", "pipeline_tag", "search"}
+# What the Hub tells of a repository when asked for it, and refuses to tell in a list.
+NOT_LISTED = {"baseModels", "childrenModelCount", "usedStorage"}
 PARAMETERS = MATCHED | {"sort", "limit", "cursor", "full", "cardData", "config", "expand"}
 
 
@@ -30,6 +32,9 @@ def list_repos(call: Call) -> Response:
     if unknown:
         # The Hub ignores what it does not know. Here a test would pass on the wrong list.
         raise HubError(400, f"this Hub has no list parameter {', '.join(unknown)}")
+    refused = sorted(NOT_LISTED & set(query.get("expand", [])))
+    if refused:
+        raise HubError(400, f"a list cannot be expanded by {', '.join(refused)}")
     sort = query.get("sort", ["trendingScore"])[-1]
     if sort not in SORT_KEYS:
         raise HubError(400, f"sort must be one of {', '.join(SORT_KEYS)}, got {sort!r}")

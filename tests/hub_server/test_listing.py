@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from tests.hub_server import HubServer
 from tests.hub_server.asking import Client
@@ -33,7 +34,7 @@ def test_parameters_and_card(hub: HubServer, client: Client, tmp_path: Path) -> 
     hub.add_repo("model", "ada/m", folder)
     hub.add_repo("model", "ada/other", write(tmp_path / "other", {"config.json": "{}"}))
     eve = client("hf_eve")
-    fields: list[Any] = ["safetensors", "cardData", "library_name", "tags", "usedStorage"]
+    fields: list[Any] = ["safetensors", "cardData", "library_name", "tags"]
     found = list(eve.list_models(filter="diffusers:StableDiffusionPipeline", expand=fields))
     assert [model.id for model in found] == ["ada/m"]
     counts = {"F32": 6, "BF16": 5, "I64": 1}
@@ -44,7 +45,10 @@ def test_parameters_and_card(hub: HubServer, client: Client, tmp_path: Path) -> 
         assert model.card_data is not None
         assert model.card_data.base_model == "ada/base"
         assert model.library_name == "diffusers"
-        assert model.used_storage == sum(file.stat().st_size for file in folder.iterdir())
+    stored = sum(file.stat().st_size for file in folder.iterdir())
+    assert eve.model_info("ada/m", expand=["usedStorage"]).used_storage == stored
+    with pytest.raises(HfHubHTTPError, match="cannot be expanded by usedStorage"):
+        list(eve.list_models(expand=["safetensors", "usedStorage"]))
     assert eve.model_info("ada/other").safetensors is None
     assert [model.id for model in eve.list_models(search="OTH", expand=["safetensors"])] == [
         "ada/other"

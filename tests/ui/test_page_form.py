@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import datasets
 import httpx2
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tests.hub_server import HubServer
+from memshield.families.facts import PIPELINES
+from tests.hub_server import Fault, HubServer
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
 from tests.ui.setup.repos import PIXELS, TEXT, model, picture, pictures
 
@@ -26,7 +30,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     with HubServer() as server:
         text = model(root / "sd", TEXT)
         server.add_repo("model", "ada/tiny-sd", text, downloads=50)
-        server.add_repo("model", "ada/tiny-ddpm", model(root / "ddpm", PIXELS), downloads=20)
+        pixels = model(root / "ddpm", PIXELS)
+        # The Hub counts the weights of such a file alone.
+        save_file({"some": np.ones(1500, np.float32)}, pixels / "model.safetensors")
+        server.add_repo("model", "ada/tiny-ddpm", pixels, downloads=20)
         server.add_repo("model", "lab/gated-sd", text, gated=True, downloads=10)
         flux = {**PIXELS, "model_index.json": {"_class_name": "FluxPipeline"}}
         server.add_repo("model", "ada/flux", model(root / "flux", flux))
@@ -120,6 +127,64 @@ def test_a_model_and_a_dataset_are_found_and_looked_at(visit: Visit) -> None:
     visit.sees("pictures to train on", "#plan")
     visit.sees("a10g-small", "#plan")
     visit.shoot("form-estimate")
+
+
+def searches(hub: HubServer, what: str) -> list[str]:
+    """What the Hub was asked to search for."""
+    asked = [urlsplit(one.path) for one in hub.requests]
+    return [
+        words
+        for one in asked
+        if one.path == f"/api/{what}"
+        for words in parse_qs(one.query).get("search", [])
+    ]
+
+
+def test_the_hub_is_searched_as_one_types(visit: Visit, hub: HubServer) -> None:
+    page = visit.page
+    choose(visit, "A model from the Hub")
+    box = page.locator("#model").get_by_role("textbox")
+    before = searches(hub, "models")
+    box.press_sequentially("tiny", delay=60)
+    visit.sees("ada/tiny-ddpm · without prompts · 1.5 k weights · mit")
+    # Nothing is told of it yet, and what is typed stays as it is.
+    assert visit.value("Model") == "tiny"
+    box.press_sequentially("-sd", delay=60)
+    page.get_by_label("ada/tiny-ddpm").wait_for(state="hidden")
+    page.get_by_label("ada/tiny-sd").wait_for()
+    visit.shoot("form-typed")
+    # A list a class of models, for each of two texts.
+    assert set(searches(hub, "models")[len(before) :]) == {"tiny", "tiny-sd"}
+    assert len(searches(hub, "models")) - len(before) == 2 * len(PIPELINES)
+    page.get_by_label("ada/tiny-sd").check()
+    visit.sees("StableDiffusionPipeline", "#about-model")
+    assert visit.value("Model") == "ada/tiny-sd"
+    for _ in range(9):
+        box.press("Backspace")
+    page.get_by_role("radio", name="ada/tiny-sd").wait_for(state="hidden")
+    # What was typed as an id is looked at when the box is left, and its problem stays.
+    box.press_sequentially("none/at-all", delay=20)
+    box.press("Tab")
+    visit.sees("is not on the Hub or not readable", "#problem-model")
+    page.wait_for_timeout(1500)
+    visit.sees("is not on the Hub or not readable", "#problem-model")
+
+    # The Hub is away: nothing is said of it before somebody asks.
+    box = page.locator("#dataset").get_by_role("textbox")
+    hub.fail(Fault("answer", path="/api/datasets?", status=500, times=2))
+    before = searches(hub, "datasets")
+    box.press_sequentially("table")
+    until(lambda: len(searches(hub, "datasets")) > len(before))
+    page.wait_for_timeout(500)
+    assert visit.text("#problem-dataset").strip() == ""
+    visit.press("Search datasets")
+    page.locator("#problem-dataset .ms-alarm").wait_for()
+    hub.clear_faults()
+    box.press_sequentially("x")
+    visit.sees("No datasets found")
+    visit.shoot("form-typed-nothing")
+    box.press("Backspace")
+    page.get_by_label("ada/table").wait_for()
 
 
 def test_problems_stand_beside_their_fields(visit: Visit) -> None:

@@ -38,7 +38,7 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
         server: see there.
         fields: takes the box and the parts.
     """
-    box = search_box(server, fields, FIELD, "Dataset", search_datasets, dataset_line)
+    box = search_box(server, fields, FIELD, "Dataset", search_datasets, dataset_line, 1)
     parts: dict[str, gr.Dropdown] = {}
     with gr.Row():
         for name, label in PARTS.items():
@@ -87,9 +87,7 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
     config, *others, _ = parts.values()
     shows = [box.seen, config, *others]
     gr.on([box.text.blur, box.text.submit], on_name, [box.text, box.seen], outputs, **asks)
-    box.found.input(lambda one: one, box.found, box.text, **RAW).then(
-        on_name, [box.text, box.seen], outputs, **asks
-    )
+    box.picked.then(on_name, [box.text, box.seen], outputs, **asks)
     config.input(on_config, [box.seen, config], outputs, **asks).then(
         on_part, shows, pictures, **asks
     )

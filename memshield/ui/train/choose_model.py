@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.families.facts import PIPELINES
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.hub.catalog.search import search_models
 from memshield.network import Token, gated
@@ -30,7 +31,7 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
         kind: what is trained.
         recipe: follows from the model.
     """
-    box = search_box(server, fields, FIELD, "Model", search_models, model_line)
+    box = search_box(server, fields, FIELD, "Model", search_models, model_line, len(PIPELINES))
 
     def told(name: str, kind: object, token: gr.OAuthToken | None) -> list[Any]:
         try:
@@ -58,9 +59,7 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
     asks: dict[str, Any] = {**RAW, "show_progress_on": box.about}
     inputs = [box.text, box.seen, kind]
     gr.on([box.text.blur, box.text.submit], on_name, inputs, outputs, **asks)
-    box.found.input(lambda one: one, box.found, box.text, **RAW).then(
-        on_name, inputs, outputs, **asks
-    )
+    box.picked.then(on_name, inputs, outputs, **asks)
     kind.input(on_kind, [kind, box.text], outputs, **asks)
     return box
 

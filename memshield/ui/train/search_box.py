@@ -1,7 +1,8 @@
-"""A box for an id on the Hub that can search, too."""
+"""A box for an id on the Hub that can search, too: as one types, or when asked to."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from memshield.hub.catalog.access import is_address
 from memshield.hub.catalog.found import DatasetFound, ModelFound, Page
 from memshield.hub.catalog.license import License
 from memshield.ui.server import Server
-from memshield.ui.train.fields import RAW, Fields
+from memshield.ui.train.fields import QUIET, RAW, Fields
+from memshield.ui.train.turns import Turns
 from memshield.ui.views.found import FAMILIES
 from memshield.ui.views.problems import empty_view, problem_view
+from memshield.ui.views.words import short
 
 SEARCH = "words to search for, or owner/name"
 _FOUND = 20
+_FEWEST = 3
+"""Letters that are searched for while somebody types."""
 _ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -30,12 +35,14 @@ class SearchBox:
     Attributes:
         text: the box.
         found: to choose from.
+        picked: a choice has come into the box.
         about: the choice.
         seen: what is told of, so that leaving the box does not ask again.
     """
 
     text: gr.Textbox
     found: gr.Radio
+    picked: Any
     about: gr.HTML
     seen: gr.State
 
@@ -47,6 +54,7 @@ def search_box(
     label: str,
     search: Callable[..., Page[Any]],
     line: Callable[[Any], str],
+    requests: int,
 ) -> SearchBox:
     """Lay it out, and let it search.
 
@@ -57,8 +65,10 @@ def search_box(
         label: of it.
         search: asks the Hub.
         line: what a list says of a result.
+        requests: that a search sends to the Hub, which gets two a second while somebody types.
     """
     seen = gr.State("")
+    turns = gr.State(Turns())
     with fields.place(name, label), gr.Row():
         text = gr.Textbox(
             label=label,
@@ -77,23 +87,60 @@ def search_box(
     found = gr.Radio([], label=f"{label}s found", visible=False, elem_classes=["ms-list"])
     about = gr.HTML(elem_id=f"about-{name}", elem_classes=["ms-slot"])
 
-    def on_search(words: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
-        try:
-            page = search(_text(words), token=server.visitor(token).token, limit=_FOUND)
-        except UserError as error:
-            return gr.Radio(visible=False), problem_view(_of(error, name), name)
-        named = [(line(one), one.id) for one in page.items]
-        hint = gr.skip() if named else empty_view("Nothing found", "Try fewer words.")
-        return gr.Radio(named, value=None, visible=bool(named)), hint
+    def ask(words: str, token: gr.OAuthToken | None) -> list[tuple[str, str]]:
+        page = search(words, token=server.visitor(token).token, limit=_FOUND)
+        return [(line(one), one.id) for one in page.items]
 
-    def on_submit(words: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
-        return (gr.skip(), gr.skip()) if is_id(words) else on_search(words, token)
+    def on_search(words: object, turns: Turns, token: gr.OAuthToken | None) -> tuple[Any, Any]:
+        mine = turns.take()
+        try:
+            named = ask(_text(words), token)
+            hint = gr.skip() if named else empty_view("Nothing found", "Try fewer words.")
+        except UserError as error:
+            named, hint = [], problem_view(_of(error, name), name)
+        if not turns.is_last(mine):
+            return gr.skip(), gr.skip()
+        return gr.Radio(named, value=None, visible=bool(named), label=f"{label}s found"), hint
+
+    def on_submit(words: object, turns: Turns, token: gr.OAuthToken | None) -> tuple[Any, Any]:
+        if not is_id(words):
+            return on_search(words, turns, token)
+        turns.take()
+        return gr.skip(), gr.skip()
+
+    async def on_typing(words: object, turns: Turns, token: gr.OAuthToken | None) -> Any:
+        text, mine = _text(words), turns.take()
+        if len(text) < _FEWEST:
+            return gr.Radio([], value=None, visible=False)
+        async with turns.pause(mine, requests / 2) as still:
+            if not still:
+                return gr.skip()
+            try:
+                named = await asyncio.to_thread(ask, text, token)
+            except UserError:  # the button tells it
+                return gr.skip()
+        if not turns.is_last(mine):
+            return gr.skip()
+        told = f"{label}s found" if named else f"No {label.lower()}s found"
+        # What is named by its id already need not be listed, nor be missed.
+        shown = not is_id(text) or any(id != text for _, id in named)
+        return gr.Radio(named, value=None, visible=shown, label=told)
+
+    def on_pick(one: object, turns: Turns) -> object:
+        turns.take()
+        return one
 
     shown = [found, fields.slots[name]]
     asks: dict[str, Any] = {**RAW, "show_progress_on": found}
-    button.click(on_search, text, shown, **asks)
-    text.submit(on_submit, text, shown, **asks)
-    return SearchBox(text, found, about, seen)
+    button.click(on_search, [text, turns], shown, **asks)
+    text.submit(on_submit, [text, turns], shown, **asks)
+    # Every letter is let in: gradio's "always_last" would have all listeners of the box called once
+    # more, and the one that takes a problem away would take one that came meanwhile.
+    text.input(
+        on_typing, [text, turns], found, trigger_mode="multiple", concurrency_limit=None, **QUIET
+    )
+    picked = found.input(on_pick, [found, turns], text, **RAW)
+    return SearchBox(text, found, picked, about, seen)
 
 
 def is_id(words: object) -> bool:
@@ -103,18 +150,19 @@ def is_id(words: object) -> bool:
 
 
 def model_line(one: ModelFound) -> str:
-    """What a list says of a model."""
-    return _line(one.id, FAMILIES[one.family], one.license, one.gated)
+    """What a list says of a model; of most pipelines, the Hub's lists tell no size."""
+    size = f"{short(one.parameters)} weights" if one.parameters else None
+    return _line(one.id, FAMILIES[one.family], size, one.license, one.gated)
 
 
 def dataset_line(one: DatasetFound) -> str:
     """What a list says of a dataset."""
     rows = f"{one.rows:,} rows" if one.rows else one.size_category
-    return _line(one.id, rows, one.license, one.gated)
+    return _line(one.id, None, rows, one.license, one.gated)
 
 
-def _line(id: str, size: str | None, license: License | None, gated: bool) -> str:
-    parts = (id, size, str(license) if license else "license not said", gated and "gated")
+def _line(id: str, kind: str | None, size: str | None, license: License | None, gated: bool) -> str:
+    parts = (id, kind, size, str(license) if license else "license not said", gated and "gated")
     return " \u00b7 ".join(part for part in parts if part)
 
 

@@ -74,8 +74,11 @@ def test_nothing_else_can_be_named(home: Path, tmp_path: Path) -> None:
     ):  # fmt: skip
         with received(described(path)) as paths:
             assert paths == [], path
-    for odd in (None, "", 1, True, {}, {"path": str(inside)}, [1], [[str(inside)]], [str(inside)],
-                [{"path": 1}], [{"path": [str(inside)]}], [{}]):  # fmt: skip
+    odds: list[Any] = [
+        None, "", 1, True, {}, {"path": str(inside)}, [1], [[str(inside)]], [str(inside)],
+        [{"path": 1}], [{"path": [str(inside)]}], [{}],
+    ]  # fmt: skip
+    for odd in odds:
         with received(odd) as paths:
             assert paths == [], odd
     assert sorted(tmp_path.rglob("*")) == everything
