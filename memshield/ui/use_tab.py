@@ -158,7 +158,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
     with gr.Column(visible=False) as known:
         glance = gr.HTML(elem_id="known")
         code = gr.Code(
-            language="python", label="Use it with stock diffusers", interactive=False,
+            language=None, label="Use it with stock diffusers", interactive=False,
             wrap_lines=True, lines=4, elem_id="code",
         )  # fmt: skip
         with gr.Accordion("The whole audit", open=False):

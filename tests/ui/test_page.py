@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from memshield.ui.api import NAMES
+from tests.ui.axe import violations
 from tests.ui.pages import (
     Running,
     Visit,
@@ -142,6 +143,7 @@ def test_a_killed_training_can_be_resumed(browser: Browser, home: Running) -> No
     visit.sees("Its process was killed", "#state")
     visit.page.get_by_role("button", name="Resume", exact=True).wait_for()
     visit.shoot("page-died")
+    assert violations(visit.page, grave=True) == []
     # Less of something may be what it needs: with other settings it goes on, or begins anew.
     visit.page.get_by_role("button", name="Train with other settings").click()
     visit.fill("Settings to change", "learning_rate: fast")

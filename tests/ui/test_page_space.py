@@ -14,6 +14,7 @@ from tests.hub.conftest import BOBS, CARD, TOKEN, fill
 from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, sd_pipeline
+from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
 from tests.ui.setup.repos import pictures
 from tests.ui.test_page import LONG, tiny
@@ -149,7 +150,16 @@ def small(visit: Visit) -> None:
 def test_from_sign_in_to_a_published_model(
     browser: Browser, space: Running, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    grave: list[str] = []
+
+    def look(name: str) -> None:
+        visit.shoot(name)
+        grave.extend(f"{name}: {said}" for said in violations(visit.page, grave=True))
+
     visit = Visit(browser, space.url, hub.endpoint)
+    visit.tab("Runs")
+    visit.sees("Sign in to see your runs")
+    look("space-signed-out")
     visit.sign_in("ada")
     visit.tab("New training")  # a run of hers may still be saving
     visit.page.get_by_label("A model from the Hub").check()
@@ -162,7 +172,7 @@ def test_from_sign_in_to_a_published_model(
     visit.page.get_by_label("ada/pictures").check()
     visit.sees("a very secret caption")
     small(visit)
-    visit.shoot("space-new-training")
+    look("space-new-training")
     visit.press("Start training")
 
     # Closed in the middle, opened again: nothing depends on the window.
@@ -180,7 +190,7 @@ def test_from_sign_in_to_a_published_model(
     visit.tab("Runs")
     visit.tab("Audit")
     visit.sees("generated pictures")
-    visit.shoot("space-audit")
+    look("space-audit")
 
     visit.tab("Publish")
     visit.fill("Repository", "bob/mine")
@@ -190,13 +200,13 @@ def test_from_sign_in_to_a_published_model(
     visit.fill("Repository", "ada/mine")
     visit.press("Preview")
     visit.sees("memshield.json", "#preview")
-    visit.shoot("space-preview")
+    look("space-preview")
     for warning in ("no_audit", "cannot_say", "memorization"):
         visit.page.get_by_role("checkbox", name=f"{warning}: ").check()
     visit.press("Publish")
     until(lambda: hub.exists("model", "ada/mine") and hub.tags("model", "ada/mine"), 120)
     visit.sees("ada/mine", "#publication")
-    visit.shoot("space-published")
+    look("space-published")
     assert hub.is_private("model", "ada/mine")
 
     visit.tab("Use a model")
@@ -211,8 +221,9 @@ def test_from_sign_in_to_a_published_model(
     visit.sees("2 pictures of ada/mine", "#drawing", 120)
     until(lambda: visit.page.locator("#pictures img").count() >= 2)
     visit.sees("compared", "#pictures")  # her own training pictures are at hand
-    visit.shoot("space-drawn")
+    look("space-drawn")
     assert visit.problems == []
+    assert not grave, "\n".join(grave)
     visit.close()
 
     other = Visit(browser, space.url, hub.endpoint)
