@@ -25,7 +25,7 @@ def of_publishing(error: Exception, command: str) -> UserError:
     """
     go_on = f"Nothing is lost. Go on with: {command}"
     if isinstance(error, OutOfRetriesError):
-        asked = f"; it asks to wait {error.wait:.0f} s" if error.wait > 60 else ""
+        asked = f"; it asks to wait {error.asked:.0f} s" if error.asked else ""
         times = f"{error.attempts} times" if error.attempts > 1 else "once"
         return UserError("publish", f"{error.reason}, tried {times}{asked}", go_on)
     if isinstance(error, OfflineModeIsEnabled):
