@@ -38,12 +38,18 @@ class SystemClock:
 
 
 class OutOfRetriesError(Exception):
-    """The Hub did not answer however long was waited."""
+    """The Hub did not answer however long was waited.
 
-    def __init__(self, reason: str, attempts: int, wait: float) -> None:
+    Args:
+        reason: in words.
+        attempts: that were made.
+        asked: seconds that the Hub asks to wait; None where it does not.
+    """
+
+    def __init__(self, reason: str, attempts: int, asked: float | None) -> None:
         self.reason = reason
         self.attempts = attempts
-        self.wait = wait
+        self.asked = asked
         super().__init__(reason)
 
 
@@ -56,12 +62,14 @@ class Patience:
         first: seconds before the second attempt; doubled with every further one.
         most: seconds that a wait grows to.
         longest: seconds: where the Hub asks for more, it is not waited for.
+        silence: seconds until no answer is one; None for the session's own.
     """
 
     attempts: int = 7
     first: float = 1.0
     most: float = 60.0
     longest: float = 900.0
+    silence: float | None = None
 
     def keep_trying(
         self, call: Callable[[], ResultT], clock: Clock, told: Callable[[str], None]
@@ -85,7 +93,7 @@ class Patience:
                 own = next(waits)
                 wait = own if asked is None else max(asked, self.first)
                 if attempt == self.attempts or wait > self.longest:
-                    raise OutOfRetriesError(error.reason, attempt, wait) from None
+                    raise OutOfRetriesError(error.reason, attempt, asked) from None
                 told(f"{error.reason}; trying again in {wait:.0f} s")
                 clock.sleep(wait)
         raise AssertionError("unreachable")
@@ -95,6 +103,10 @@ class Patience:
         while True:
             yield wait
             wait = min(2 * wait, self.most)
+
+
+IMPATIENT = Patience(attempts=2, longest=3.0, silence=4.0)
+"""While somebody looks at the page: ten seconds, and then the Hub's own words."""
 
 
 def _seconds(retry_after: str | None, clock: Clock) -> float | None:

@@ -20,7 +20,7 @@ from memshield.hub.destination import FIELD, find_destination
 from memshield.hub.gate import require_confirmed, warnings_of
 from memshield.hub.manifest import Manifest, Training
 from memshield.hub.origins import Origins, look_up_origins
-from memshield.hub.patience import Clock, Patience, SystemClock
+from memshield.hub.patience import IMPATIENT, Clock, Patience, SystemClock
 from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token
@@ -36,17 +36,26 @@ def require_publishable(config: Config, token: Token = None) -> None:
         UserErrors: every problem; those of an audit that is still to be made are no such.
     """
     if config.push_to_hub:
-        errors = publishing_errors(config, token)
+        errors = publishing_errors(config, token, patience=Patience(attempts=3))
         if errors:
             raise UserErrors(errors)
 
 
 def publishing_errors(
-    config: Config, token: Token = None, clock: Clock | None = None
+    config: Config,
+    token: Token = None,
+    clock: Clock | None = None,
+    patience: Patience = IMPATIENT,
 ) -> list[UserError]:
-    """Problems of publishing a model of this config: token, repository, privacy, license."""
-    patience, clock = Patience(attempts=3), clock or SystemClock()
-    with steady_session():
+    """Problems of publishing a model of this config: token, repository, privacy, license.
+
+    Args:
+        config: of the training.
+        token: see `memshield.network.Token`.
+        clock, patience: for waiting where the Hub is busy; by default somebody waits for this.
+    """
+    clock = clock or SystemClock()
+    with steady_session(silence=patience.silence):
         try:
             return patience.keep_trying(
                 lambda: _errors(api_for(token), config), clock, lambda words: None

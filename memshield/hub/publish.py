@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,7 +95,7 @@ class Publisher:
             UserError: the Hub refuses, or does not answer; publish.json says so.
         """
         require_model(self.run)
-        with _alone(self.run), steady_session(whole_process=True):
+        with _alone(self.run), steady_session(True, self.patience.silence):
             state = self._publication = Publication(
                 self.run, str(self.config.hub_model_id), self._command
             )
@@ -124,7 +124,7 @@ class Publisher:
             UserErrors: as `publish`.
         """
         require_model(self.run)
-        with steady_session():
+        with steady_session(silence=self.patience.silence):
             try:
                 api = api_for(self.token)
                 destination, claims = self._check(api)
@@ -149,9 +149,13 @@ class Publisher:
             repo_id = require_id(self.config.hub_model_id or "", "model", FIELD)
         except UserError:
             repo_id = f"you/{self.run.path.resolve().name}"
-        with steady_session():
+        with steady_session(silence=self.patience.silence):
             try:
-                origins = look_up_origins(api_for(self.token), self.config)
+                origins = replace(self.patience, attempts=1).keep_trying(
+                    lambda: look_up_origins(api_for(self.token), self.config),
+                    self.clock,
+                    self._waits,
+                )
             except REFUSALS as error:
                 raise of_publishing(error, self._command) from None
         report, _ = audit_of_model(self.run)

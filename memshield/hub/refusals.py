@@ -32,7 +32,7 @@ def of_publishing(error: Exception, command: str) -> PublishingError:
 def _said(error: Exception) -> tuple[str, str, str]:
     """Field, problem and remedy."""
     if isinstance(error, OutOfRetriesError):
-        asked = f"; it asks to wait {error.wait:.0f} s" if error.wait > 60 else ""
+        asked = f"; it asks to wait {error.asked:.0f} s" if error.asked else ""
         times = f"{error.attempts} times" if error.attempts > 1 else "once"
         return "publish", f"{error.reason}, tried {times}{asked}", ""
     if isinstance(error, OfflineModeIsEnabled):

@@ -12,6 +12,7 @@ import gradio as gr
 
 from memshield.errors import UserError
 from memshield.hub.gate import WORDS
+from memshield.hub.patience import IMPATIENT
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
 from memshield.jobs.plain import is_plain
@@ -86,7 +87,7 @@ class PublishPart:
                       for shown, id in self._beside(owner, job or "").items()]  # fmt: skip
         except UserError as error:
             return plan_view(None, self._told(error))
-        publisher = Publisher(run, config, beside, visitor.token)
+        publisher = Publisher(run, config, beside, visitor.token, patience=IMPATIENT)
         # On the run's own disk weights are linked, not copied.
         place = Path(tempfile.mkdtemp(prefix=".preview-", dir=run.path.parent))
         try:

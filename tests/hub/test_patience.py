@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from memshield.hub.patience import OutOfRetriesError, Patience
+from memshield.hub.patience import IMPATIENT, OutOfRetriesError, Patience
 from memshield.network import TryAgainError
 from tests.hub.conftest import FakeClock
 
@@ -82,3 +82,16 @@ def test_other_errors_pass(clock: FakeClock) -> None:
 
     with pytest.raises(KeyError):
         Patience().keep_trying(call, clock, lambda words: None)
+
+
+def test_nobody_who_looks_at_a_page_waits_longer_than_ten_seconds(clock: FakeClock) -> None:
+    assert IMPATIENT.silence is not None
+    longest = IMPATIENT.attempts * IMPATIENT.silence + (IMPATIENT.attempts - 1) * IMPATIENT.first
+    assert longest < 10
+    for asked, waits in (("", [1.0]), ("2", [2.0]), ("4", [])):
+        clock.slept.clear()
+        _, call = failing(100, *[asked] * 100)
+        with pytest.raises(OutOfRetriesError) as error:
+            IMPATIENT.keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
+        assert clock.slept == waits
+        assert error.value.asked == (float(asked) if asked else None)

@@ -20,7 +20,7 @@ from memshield.rundir import RunDir
 from memshield.ui.publish_words import problems_in
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.publishing import publish, require_complete
-from tests.hub_server import HubServer
+from tests.hub_server import Fault, HubServer
 
 
 def refused(run: RunDir, **changes: Any) -> str:
@@ -82,6 +82,10 @@ def test_a_draft_asks_nobody_who_publishes(
         if path.suffix != ".safetensors" and path.is_file()
     ]
     assert "ada/mine" in "".join(texts) and "ada/hidden" not in "".join(texts)
+
+    hub.fail(Fault("answer", path="/api/", times=None))
+    with pytest.raises(UserError, match="answered 503"):
+        Publisher(lora, hidden, token=False).draft(tmp_path / "busy")
 
 
 def test_nothing_private_goes_out(hub: HubServer, lora_run: RunDir, digits_run: RunDir) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from memshield.config import make_config
+from memshield.hub.preflight import publishing_errors
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.ui.place import Place
 from memshield.ui.publish_part import PublishPart, _on_change, _settings
 from memshield.ui.server import Server
 from memshield.ui.visitor import Visitors
+from tests.hub.conftest import TOKEN
+from tests.hub_server import Fault, HubServer
+from tests.hub_server.in_process import connect
 from tests.jobs.children import DEMO, ended, until
 from tests.ui.test_audit_part import done
 from tests.ui.test_audits import PLAIN, audited
@@ -91,3 +97,25 @@ def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, od
         said.encode()
         act(job.id, "ada/mine", odd, None, odd, None).encode()
     assert _settings("ada/mine", odd, odd, odd)["hub_private_repo"] is (odd is not True)
+
+
+def test_a_preview_says_that_the_hub_asks_to_wait(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not do it: others wait for the same handler."""
+    part = part_of(jobs, tmp_path)
+    job, run = done(jobs)
+    run.config.write_text(jobs.folders.settings(job.id).read_text())
+    with HubServer() as hub:
+        hub.add_user("ada", TOKEN)
+        connect(monkeypatch, hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        busy = Fault("answer", status=429, headers={"Retry-After": "30"}, times=None)
+        hub.fail(busy)
+        begun = time.monotonic()
+        said = part._preview(job.id, "ada/mine", False, "mit", ["no_audit"], None)
+        assert "it asks to wait 30 s" in said
+        config = make_config({**DEMO, "hub_model_id": "ada/mine"})
+        (error,) = publishing_errors(config, TOKEN)
+        assert "it asks to wait 30 s" in error.problem
+        assert time.monotonic() - begun < 5
