@@ -62,6 +62,9 @@ class Box:
     def press(self, words: object) -> Any:
         return self._handlers["on_search"](words, self.turns, None)
 
+    def pick(self, one: object) -> Any:
+        return self._handlers["on_pick"](one, self.turns)
+
     async def type(self, words: object) -> Any:
         return await self._handlers["on_typing"](words, self.turns, None)
 
@@ -170,6 +173,14 @@ def test_what_is_wrong_is_told_by_the_button_alone(box: Box) -> None:
     for odd in (None, 1, ["x", 2], {"a": [1]}, True, "  a ", "\0"):
         assert not asyncio.run(box.type(odd)).visible
     assert list(box.asked.begun) == ["tiny"]
+
+
+def test_what_came_from_the_list_is_not_searched_for(box: Box) -> None:
+    assert box.pick("lab/tiny") == "lab/tiny"
+    assert skipped(asyncio.run(box.type("lab/tiny")))
+    assert ids(asyncio.run(box.type("lab/tin"))) == ["lab/tin"]
+    assert not asyncio.run(box.type("lab/tiny")).visible
+    assert list(box.asked.begun) == ["lab/tin", "lab/tiny"]
 
 
 def test_the_size_is_told_where_the_hub_has_counted() -> None:

@@ -109,7 +109,10 @@ def search_box(
         return gr.skip(), gr.skip()
 
     async def on_typing(words: object, turns: Turns, token: gr.OAuthToken | None) -> Any:
-        text, mine = _text(words), turns.take()
+        text = _text(words)
+        if text and text == turns.picked:
+            return gr.skip()  # it came from the list, which stays
+        mine, turns.picked = turns.take(), ""
         if len(text) < _FEWEST:
             return gr.Radio([], value=None, visible=False)
         async with turns.pause(mine, requests / 2) as still:
@@ -128,15 +131,16 @@ def search_box(
 
     def on_pick(one: object, turns: Turns) -> object:
         turns.take()
+        turns.picked = _text(one)
         return one
 
     shown = [found, fields.slots[name]]
     asks: dict[str, Any] = {**RAW, "show_progress_on": found}
     button.click(on_search, [text, turns], shown, **asks)
     text.submit(on_submit, [text, turns], shown, **asks)
-    # Every letter is let in: gradio's "always_last" would have all listeners of the box called once
-    # more, and the one that takes a problem away would take one that came meanwhile.
-    text.input(
+    # Not on `input`, which gradio tells of letters, but not of those that are deleted or pasted.
+    # And each is let in: "always_last" would have all listeners of the box called once more.
+    text.change(
         on_typing, [text, turns], found, trigger_mode="multiple", concurrency_limit=None, **QUIET
     )
     picked = found.input(on_pick, [found, turns], text, **RAW)

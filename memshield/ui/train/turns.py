@@ -15,9 +15,13 @@ class Turns:
     """Searches of one box by one visitor; answers that came too late are told by it.
 
     gradio gives all calls of a visitor the same one, also those that run at once.
+
+    Attributes:
+        picked: what came into the box from the list; "" where somebody typed since.
     """
 
     def __init__(self) -> None:
+        self.picked = ""
         self._last = 0
         self._asking = asyncio.Lock()
         self._asked = -1e9

@@ -10,7 +10,6 @@ from typing import Any
 from memshield.config import make_config, read_yaml
 from memshield.errors import UserError, UserErrors
 from memshield.hub.assemble import Claims, assemble
-from memshield.hub.catalog.found import Page
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.hub.destination import Destination
@@ -23,7 +22,6 @@ from memshield.ui.views.card import card_view
 from memshield.ui.views.charts import charts_view, figures_view
 from memshield.ui.views.described import Pair, dataset_view, model_view, pairs_view, preview_view
 from memshield.ui.views.following import read_progress
-from memshield.ui.views.found import datasets_view, models_view
 from memshield.ui.views.log import log_text_view
 from memshield.ui.views.problems import NO_RUNS, empty_view, problem_view, problems_view
 from memshield.ui.views.progress import State, progress_view
@@ -32,7 +30,7 @@ from memshield.ui.views.reports import read_audit, read_rounds
 from memshield.ui.views.samples import samples_view
 from memshield.ui.views.style import CSS
 from tests.ui.views.made import audit_round, made_run, picture, save_grid
-from tests.ui.views.test_hub_views import dataset, dataset_found, model, model_found
+from tests.ui.views.test_hub_views import dataset, model
 from tests.ui.views.test_publish import publication
 
 _LOG = """Digits: 120 pictures to train on, 80 held out
@@ -148,10 +146,6 @@ def _publishing(real: RunDir, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _hub() -> Iterator[tuple[str, str]]:
-    names = ("lab/tiny-sd", "a-longer-organization/a-very-long-name-of-a-model-v1-5-fp16")
-    models = tuple(model_found(id=name, gated=i == 1) for i, name in enumerate(names))
-    yield "models", models_view(Page(models, 0, True))
-    yield "datasets", datasets_view(Page((dataset_found(),), 0, False))
     yield "model", model_view(model())
     yield "gated model", model_view(model(gated=True, has_access=False, resolution=None))
     yield "dataset", dataset_view(dataset())

@@ -8,12 +8,11 @@ from typing import Any
 from memshield.data.source import Columns
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.described import Column, DatasetDescription, Split
-from memshield.hub.catalog.found import DatasetFound, ModelFound, Page
+from memshield.hub.catalog.found import ModelFound
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.ui.views.described import Pair, dataset_view, model_view, pairs_view, preview_view
-from memshield.ui.views.found import datasets_view, models_view
 from memshield.ui.views.problems import NO_RUNS, empty_view, problem_view, problems_view
 from memshield.ui.views.style import CSS
 from tests.ui.views.made import HOSTILE, picture
@@ -28,14 +27,6 @@ def model_found(**changes: Any) -> ModelFound:
         "last_modified": None,
     }  # fmt: skip
     return ModelFound(**{**values, **changes})
-
-
-def dataset_found(**changes: Any) -> DatasetFound:
-    values: dict[str, Any] = {
-        "id": "ada/pictures", "rows": 5000, "size_category": None, "license": None, "gated": True,
-        "private": False, "downloads": 7, "likes": 0, "last_modified": None,
-    }  # fmt: skip
-    return DatasetFound(**{**values, **changes})
 
 
 def model(**changes: Any) -> ModelDescription:
@@ -60,23 +51,6 @@ def dataset(**changes: Any) -> DatasetDescription:
         "gated": False, "has_access": True, "private": False, "downloads": 9, "likes": 1,
     }  # fmt: skip
     return DatasetDescription(**{**values, **changes})
-
-
-def test_models_found() -> None:
-    items = (model_found(), model_found(id="x/y", gated=True, license=None, parameters=None))
-    text = text_of(models_view(Page(items, 20, True)))
-    for words in ("lab/tiny-sd", "Stable Diffusion", "860 M", "mit", "open", "12,345", "gated",
-                  "not stated", "21 to 22, and there are more"):  # fmt: skip
-        assert words in text
-    assert "No model found" in text_of(models_view(Page((), 0, False)))
-
-
-def test_datasets_found() -> None:
-    items = (dataset_found(), dataset_found(id="b/c", rows=None, size_category="1K<n<10K"))
-    text = text_of(datasets_view(Page(items, 0, False)))
-    for words in ("ada/pictures", "5,000", "gated", "1K<n<10K", "1 to 2."):
-        assert words in text
-    assert "No dataset found" in text_of(datasets_view(Page((), 0, False)))
 
 
 def test_a_model_described() -> None:
@@ -134,8 +108,6 @@ def test_hostile_names_are_shown_as_text() -> None:
     licence = License("other", HOSTILE, "javascript:alert(1)")
     column = Column(HOSTILE, "other", HOSTILE, (HOSTILE,))
     for html in (
-        models_view(Page((model_found(id=HOSTILE, license=licence),), 0, False)),
-        datasets_view(Page((dataset_found(id=HOSTILE, size_category=HOSTILE),), 0, False)),
         model_view(model(id=HOSTILE, page="javascript:alert(1)", license=licence)),
         dataset_view(dataset(id=HOSTILE, columns=(column,), unused=HOSTILE, used=None)),
         preview_view(Preview((Shown(0, picture(1), HOSTILE),), (HOSTILE,))),
