@@ -8,6 +8,7 @@ checkpoint-<step>/ to go on from
 rounds/<r>/        the aggregate at a round's end, loadable
 skips.parquet      index, draws, skips
 samples/           one grid a round
+duplicates/        the first pairs of pictures that are nearly the same, small
 model/             what from_pretrained or load_lora_weights reads
 audit/<target>/    report.json and report.html of the model or a round, and what is private
 publish.json       how far publishing got
@@ -49,6 +50,7 @@ class RunDir:
         self.skips = self.path / "skips.parquet"
         self.rounds = self.path / "rounds"
         self.samples = self.path / "samples"
+        self.duplicates = self.path / "duplicates"
         self.model = self.path / "model"
         self.logs = self.path / "logs"
         self.moments = self.path / ".moments"

@@ -14,6 +14,7 @@ from memshield.audit.counts import require_auditable
 from memshield.budget import Budget
 from memshield.config import Config, differing_fields, make_config, read_yaml, to_yaml
 from memshield.data.examples import Examples
+from memshield.data.found_pairs import write_pairs
 from memshield.data.prepare import prepare, require_same_dataset
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
@@ -88,6 +89,7 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
         prepared = prepare(config, source)
         require_captions(facts, source, prepared)
         examples = prepared.examples
+        write_pairs(run.duplicates, source, examples)
         events.write("data", lines=prepared.lines(), bad_rows=prepared.bad_rows[:1000])
         log.info("\n".join(prepared.lines()))
     budget = budget_of(config, examples)

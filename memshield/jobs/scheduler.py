@@ -102,6 +102,7 @@ class Scheduler:
         Raises:
             UserError: the store cannot be used.
         """
+        self._tokens.drop_expired()
         with self._turn:
             for task in self._store.running():
                 if self._is_mine(task):

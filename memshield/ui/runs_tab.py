@@ -25,6 +25,7 @@ from memshield.ui.views.problems import empty_view, problems_view, status_view
 from memshield.ui.views.progress import progress_view
 from memshield.ui.views.reports import read_rounds
 from memshield.ui.views.samples import samples_view
+from memshield.ui.views.scanned import scanned_view
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
 _SIGNED_OUT = empty_view(
@@ -65,7 +66,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     changing = ChangePart(server, chosen, started)
     with gr.Tabs():
         with gr.Tab("Progress"):
-            charts, figures, samples = gr.HTML(), gr.HTML(), gr.HTML()
+            charts, figures = gr.HTML(), gr.HTML()
+            samples, scanned = gr.HTML(), gr.HTML(elem_id="scanned")
         with gr.Tab("Audit"):
             audit = AuditPart(server, chosen)
         with gr.Tab("Publish"):
@@ -79,7 +81,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     with gr.Accordion("What is kept of you here", open=False):
         KeptPart(server)
     live = [head, charts, figures, log]
-    rest = [*buttons.values(), *changing.shown, samples, publishing.state, command]
+    rest = [*buttons.values(), *changing.shown, samples, scanned, publishing.state, command]
     seen, rest_seen = gr.State(_NOTHING), gr.State(())
     # Not a state: gradio tells of a state's change only through its queue.
     more = gr.Textbox(visible="hidden")
@@ -206,6 +208,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         *changes_shown(view),
         samples_view(run),
+        scanned_view(progress, run),
         publishing_view(run, view, server.place.on_space),
         view.command,
     ]

@@ -253,8 +253,9 @@ class Visit:
         before = len(self.problems)
         yield
         # gradio complains of its requests that were under way in the page that is left.
+        broken_off = ("AbortError", "Connection errored out")
         now = self.problems[before:]
-        self.problems[before:] = [one for one in now if not one.startswith("AbortError")]
+        self.problems[before:] = [one for one in now if not one.startswith(broken_off)]
 
     def sign_in(self, name: str) -> None:
         """Sign in, on the Hub's own page, as a user that it knows."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from memshield.config import fields, make_config
 from memshield.data import duplicates
+from memshield.data.found_pairs import pairs_in_turn
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.prepare import Scanned, scan_picture
 from memshield.data.source import Source, open_source
@@ -109,14 +109,9 @@ def duplicate_pairs(
     thumbnails = np.stack([scanned[row].thumbnail for row in rows])
     reach = fields()["duplicate_distance"].default if distance is None else distance
     group_of = duplicates.groups(hashes, thumbnails, reach)
-    members: dict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(group_of.tolist()):
-        members[group].append(place)
-    large = [places for places in members.values() if len(places) > 1]
-    each = ([(first, other) for other in others] for first, *others in large)
-    turns = (pair for turn in zip_longest(*each) for pair in turn if pair is not None)
+    sizes = np.bincount(group_of)
     shown = []
-    for (first, other), _ in zip(turns, range(most_pairs), strict=False):
+    for first, other in islice(pairs_in_turn(group_of), most_pairs):
         pair = (rows[first], rows[other])
         apart = float(np.sqrt(np.mean((thumbnails[first] - thumbnails[other]) ** 2)))
         exact = hashes[first] == hashes[other]
@@ -124,8 +119,8 @@ def duplicate_pairs(
         shown.append(Pair("exact" if exact else "near", pair, images, apart))
     return Pairs(
         shown=tuple(shown),
-        groups=len(large),
-        pictures=sum(map(len, large)),
+        groups=int((sizes > 1).sum()),
+        pictures=int(sizes[sizes > 1].sum()),
         looked_at=len(rows),
         rows=len(source),
         unreadable=tuple(unreadable),

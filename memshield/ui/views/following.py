@@ -20,6 +20,7 @@ from memshield.ui.views.series import Dot, Series
 
 MOST_DOTS = 400
 _MOST_SHARDS = 256
+_MOST_LINES = 20
 _SHARD_DOTS = 60
 _FOLLOWED = 32
 _CHUNK = 1 << 20
@@ -70,6 +71,7 @@ class Progress:
         reason, error: how it ended, in words, and the kind of failure.
         losses, kept_by_shard: lines to draw.
         round_ends, audits: by round.
+        pictures: what the scan found of them: names and words.
     """
 
     state: str | None = None
@@ -91,6 +93,7 @@ class Progress:
     kept_by_shard: tuple[tuple[int, tuple[Dot, ...]], ...] = ()
     round_ends: tuple[RoundEnd, ...] = ()
     audits: tuple[Audited, ...] = ()
+    pictures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -103,6 +106,7 @@ class _Told:
     ends: dict[int, RoundEnd] = field(default_factory=dict)
     audits: dict[int, Audited] = field(default_factory=dict)
     times: dict[int, tuple[float, float]] = field(default_factory=dict)
+    pictures: tuple[tuple[str, str], ...] = ()
     checkpoint: int | None = None
     stepped_in: int = 0
 
@@ -122,6 +126,14 @@ class _Told:
             self.checkpoint = step
         elif kind == "audit":
             self._audit(event)
+        elif kind == "data":
+            self._data(event)
+
+    def _data(self, event: dict[str, Any]) -> None:
+        lines = event.get("lines")
+        texts = [one for one in lines if isinstance(one, str)] if isinstance(lines, list) else []
+        parts = [text.partition(" ") for text in texts[:_MOST_LINES]]
+        self.pictures = tuple((name, words.strip()) for name, _, words in parts)
 
     def _step(self, event: dict[str, Any], step: int, attempt: int) -> None:
         if attempt > self.stepped_in:
@@ -243,6 +255,7 @@ class Follower:
             kept_by_shard=tuple((k, told.kept[k].dots()) for k in sorted(told.kept)),
             round_ends=tuple(told.ends[k] for k in sorted(told.ends)),
             audits=tuple(told.audits[k] for k in sorted(told.audits)),
+            pictures=told.pictures,
         )
 
 
