@@ -151,7 +151,8 @@ def test_another_number_of_ranks_goes_on_from_the_rounds_end(tmp_path: Path, une
         assert not set(inside) & {20, 40, 60}
 
 
-@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_rank_fails_the_run_within_a_minute(tmp_path: Path, unet: Path, lost: int) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 6000})
     run = RunDir(settings["output_dir"])

@@ -156,6 +156,7 @@ def test_a_stop_while_preparing_leaves_a_run_that_starts(tmp_path: Path) -> None
     finish(settings)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_last_checkpoint_is_whole(tmp_path: Path) -> None:
     # No file may grow beyond this: room for weights, not for a shard's moments.
     limit = 300_000

@@ -45,7 +45,6 @@ class ChangePart:
         self.shown = [part, resume]
         self.resumed = resume.click(self._resume, [chosen, text], said, **RAW)
         anew.click(self._anew, [chosen, text], [said, started], **RAW)
-        chosen.change(None, None, [text, said], js="() => ['', '']", **RAW)
 
     def _resume(self, job: object, text: object, token: gr.OAuthToken | None) -> str:
         try:

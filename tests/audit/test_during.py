@@ -112,6 +112,7 @@ def test_few_held_out_pictures_cannot_hold_a_budget(
     assert "Raise held_out_fraction" in said
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path) -> None:
     settings = audited_settings(tmp_path, audit_num_images=3000, num_inference_steps=20)
     process = start(settings)

@@ -144,11 +144,29 @@ def test_a_killed_training_can_be_resumed(browser: Browser, home: Running) -> No
     visit.page.get_by_role("button", name="Resume", exact=True).wait_for()
     visit.shoot("page-died")
     assert violations(visit.page, grave=True) == []
-    # Less of something may be what it needs: with other settings it goes on, or begins anew.
+    assert visit.problems == []
+    visit.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_stopped_training_begins_anew_with_other_settings(
+    browser: Browser, home: Running
+) -> None:
+    visit = Visit(browser, home.url)
+    tiny(visit, LONG)
+    visit.press("Start training")
+    until(lambda: home.state() == "running")
+    until(lambda: visit.progress() > 0)  # before that, any setting may differ
+    visit.press("Stop")
+    until(lambda: home.state() == "stopped")
     visit.page.get_by_role("button", name="Train with other settings").click()
     visit.fill("Settings to change", "learning_rate: fast")
     visit.press("Resume with these")
     visit.sees("learning_rate", "#problem-changes")
+    visit.fill("Settings to change", "learning_rate: 0.5")
+    visit.press("Resume with these")
+    visit.sees("may not differ", "#problem-changes")
     visit.fill("Settings to change", "max_train_steps: 8, lr_warmup_steps: 0  # briefly")
     visit.shoot("page-changes")
     visit.press("Train anew with these")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from memshield.ui.train.search_box import model_line, search_box
 from memshield.ui.train.turns import PAUSE, Turns
 from tests.ui.test_form import at
 from tests.ui.views.test_hub_views import model_found
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """In a thread of its own: a browser of other tests may have a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 class Asked:
@@ -95,7 +102,7 @@ def test_a_text_is_searched_for_when_it_stands_still(box: Box) -> None:
             await asyncio.sleep(PAUSE / 10)
         return list(await asyncio.gather(*answers))
 
-    *short, before, last = asyncio.run(typing())
+    *short, before, last = run(typing())
     assert list(box.asked.begun) == ["tiny"]
     assert not any(one.visible for one in short) and skipped(before)
     assert ids(last) == ["lab/tiny"] and last.visible
@@ -114,7 +121,7 @@ def test_one_at_a_time_and_not_more_often_than_twice_a_second(box: Box) -> None:
         box.asked.open["one"].set()
         return list(await asyncio.gather(first, *others))
 
-    first, second, third = asyncio.run(typing())
+    first, second, third = run(typing())
     # The answer to what was typed first came late, and what was typed second is not asked for.
     assert skipped(first) and skipped(second) and ids(third) == ["lab/three"]
     assert list(box.asked.begun) == ["one", "three"]
@@ -128,7 +135,7 @@ def test_one_at_a_time_and_not_more_often_than_twice_a_second(box: Box) -> None:
             assert second
         assert time.monotonic() - begun > 1.5 * PAUSE
 
-    asyncio.run(slowly())
+    run(slowly())
 
 
 def test_a_late_answer_never_takes_the_place_of_a_newer_one(box: Box) -> None:
@@ -142,7 +149,7 @@ def test_a_late_answer_never_takes_the_place_of_a_newer_one(box: Box) -> None:
         box.asked.open["old"].set()
         return await typed, pressed
 
-    typed, pressed = asyncio.run(meanwhile())
+    typed, pressed = run(meanwhile())
     assert skipped(typed) and ids(pressed[0]) == ["lab/new"]
 
     async def the_other_way_round() -> tuple[Any, Any]:
@@ -155,31 +162,31 @@ def test_a_late_answer_never_takes_the_place_of_a_newer_one(box: Box) -> None:
         box.asked.open["old"].set()
         return typed, await pressed
 
-    typed, pressed = asyncio.run(the_other_way_round())
+    typed, pressed = run(the_other_way_round())
     assert ids(typed) == ["lab/newer"] and all(map(skipped, pressed))
 
 
 def test_what_is_wrong_is_told_by_the_button_alone(box: Box) -> None:
-    assert skipped(asyncio.run(box.type("refused")))
+    assert skipped(run(box.type("refused")))
     shown, problem = box.press("refused")
     assert not shown.visible and "the Hub is away" in problem
-    nothing = asyncio.run(box.type("nothing"))
+    nothing = run(box.type("nothing"))
     assert nothing.label == "No models found" and nothing.visible
     # A whole id need not be listed below itself, and may be one that no search finds.
     for words in ("lab/whole", "lab/nothing"):
-        assert not asyncio.run(box.type(words)).visible
+        assert not run(box.type(words)).visible
     box.asked.begun.clear()
-    assert ids(asyncio.run(box.type("tiny"))) == ["lab/tiny"]
+    assert ids(run(box.type("tiny"))) == ["lab/tiny"]
     for odd in (None, 1, ["x", 2], {"a": [1]}, True, "  a ", "\0"):
-        assert not asyncio.run(box.type(odd)).visible
+        assert not run(box.type(odd)).visible
     assert list(box.asked.begun) == ["tiny"]
 
 
 def test_what_came_from_the_list_is_not_searched_for(box: Box) -> None:
     assert box.pick("lab/tiny") == "lab/tiny"
-    assert skipped(asyncio.run(box.type("lab/tiny")))
-    assert ids(asyncio.run(box.type("lab/tin"))) == ["lab/tin"]
-    assert not asyncio.run(box.type("lab/tiny")).visible
+    assert skipped(run(box.type("lab/tiny")))
+    assert ids(run(box.type("lab/tin"))) == ["lab/tin"]
+    assert not run(box.type("lab/tiny")).visible
     assert list(box.asked.begun) == ["lab/tin", "lab/tiny"]
 
 

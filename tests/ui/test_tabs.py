@@ -43,7 +43,7 @@ def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
 def test_uploads_do_not_lie_where_gradio_put_them_for_ever(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "data", devices=["cpu"])
     page = build(Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE))
-    assert page.delete_cache == (3600, 86_400)
+    assert page.delete_cache == (600, 3600)
     jobs.close()
 
 

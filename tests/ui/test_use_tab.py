@@ -225,7 +225,7 @@ def test_a_private_model_waits_for_its_owners_token(
     act = Handlers(server)
     assert "not readable" in said(act.verify("ada/digits", None)[0])
     act.generate("ada/digits", None, 1, 1, 0, signed_in(TOKEN))
-    server.jobs.tokens.forget("ada")
+    server.sign_out(TOKEN)
     waiting = server.jobs.errands.view("ada", "sample")
     assert waiting is not None and waiting.progress.state == "needs_sign_in"
 
