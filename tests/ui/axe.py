@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 GRAVE = ("serious", "critical")
+# gradio fades what is being answered, and axe would measure the contrast of what is half there.
+_SETTLED = """() => {
+  const seen = [...document.querySelectorAll('.pending')].some(one => one.offsetParent !== null);
+  const moves = one => one instanceof CSSTransition && one.playState === 'running';
+  return !seen && !document.getAnimations().some(moves);
+}"""
 
 
 def violations(page: Page, within: str | None = None, grave: bool = False) -> list[str]:
@@ -20,6 +26,8 @@ def violations(page: Page, within: str | None = None, grave: bool = False) -> li
         within: selector of the part to look at; all of it without.
         grave: whether only serious and critical ones are told.
     """
+    page.wait_for_timeout(500)
+    page.wait_for_function(_SETTLED)
     found = Axe().run(page, context=within).response["violations"]
     return [
         f"{one['id']} ({one['impact']}): {node['html'][:200]} {node['failureSummary']}"

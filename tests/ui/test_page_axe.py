@@ -46,7 +46,6 @@ def test_no_tab_shuts_anybody_out(
     found: list[str] = []
 
     def look(place: str) -> None:
-        visit.page.wait_for_timeout(300)  # until colours have changed
         found.extend(f"{place}: {said}" for said in violations(visit.page, grave=True))
 
     visit.tab("New training")
