@@ -78,6 +78,10 @@ class RunDir:
         """Whether a run was ever started here."""
         return self.config.exists()
 
+    def has_begun(self) -> bool:
+        """Whether there is something to go on from, which other settings would contradict."""
+        return self.is_run() and (bool(self.checkpoints()) or self.rounds.is_dir())
+
     def read_status(self) -> dict[str, Any]:
         """The last status, or {} where there is none."""
         try:

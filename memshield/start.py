@@ -238,7 +238,7 @@ def is_done(config: Config, run: RunDir) -> bool:
 
 def earlier_config(run: RunDir) -> Config | None:
     """The config of the run that stands here, if it got as far as a checkpoint."""
-    if not run.is_run() or not (run.checkpoints() or run.rounds.is_dir()):
+    if not run.has_begun():
         return None
     return make_config(read_yaml(run.config))
 

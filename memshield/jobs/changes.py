@@ -32,8 +32,8 @@ def changed_config(folders: Folders, job: Job, changes: Mapping[str, Any]) -> Co
     """
     config = accepted(job.owner, {**read_yaml(folders.settings(job.id)), **changes}, folders)
     run = folders.run(job)
-    if not run.is_run() or not (run.checkpoints() or run.rounds.is_dir()):
-        return config  # nothing has been trained that another setting would contradict
+    if not run.has_begun():
+        return config
     begun = make_config(read_yaml(run.config))
     fixed = [
         name for name in changes

@@ -167,3 +167,16 @@ def test_environments() -> None:
     local = environment_of(LOCAL, None, "cpu", "id:1", cache, base)
     assert base.items() <= local.items()
     assert local["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_server_that_nobody_asks_drops_what_ran_out(root: Path) -> None:
+    clock = [time.time()]
+    jobs = open_jobs(root, now=lambda: clock[0])
+    token = "a-token-that-looks-like-none"
+    jobs.tokens.keep("ada", token, clock[0] + 10)
+    jobs.scheduler.step()
+    assert redact(token) == HIDDEN
+    clock[0] += 11
+    jobs.scheduler.step()
+    assert redact(token) == token, "it is still remembered"
+    jobs.close()
