@@ -55,6 +55,11 @@ class Config(
         every = 1 if self.memorization_budget is not None else None
         return self.audit_every_rounds or every
 
+    @property
+    def watches(self) -> bool:
+        """Whether the held-out loss is watched while training."""
+        return self.stop_levels or self.loss_bank_reference == "held_out"
+
     @model_validator(mode="before")
     @classmethod
     def _single_values_make_lists(cls, values: Any) -> Any:

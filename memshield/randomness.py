@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     GENERATE = 8
     PROMPTS = 9
     ATTACK = 10
+    WATCH = 11
 
 
 def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -55,6 +55,12 @@ class ModelSettings(Settings):
         None, "LoRA is scaled by lora_alpha / rank; by default equal to rank.", gt=0, le=10_000
     )
     lora_dropout: float = setting(0.0, "Dropout before the LoRA matrices.", ge=0, lt=1)
+    dropout: float | None = setting(
+        None,
+        "Dropout of a pixel model while it is trained; by default what its config says.",
+        ge=0,
+        lt=1,
+    )
 
 
 class DataSettings(Settings):
@@ -86,6 +92,14 @@ class DataSettings(Settings):
     )
     held_out_fraction: float | None = setting(
         None, "Share of pictures kept back for the audit; 0.1 from 100 pictures up.", ge=0, le=0.9
+    )
+    watch_fraction: float | None = setting(
+        None,
+        "Share of pictures on which the held-out loss is watched while training, apart from the "
+        "audit's; by default a tenth, at least 20, where stop_levels or loss_bank_reference "
+        "needs them.",
+        ge=0,
+        le=0.9,
     )
     duplicates: Literal["same_shard", "spread", "drop"] = setting(
         "same_shard", "Keep a group of duplicates in one shard, spread it, or keep its first only."
@@ -140,6 +154,59 @@ class MethodSettings(Settings):
     )
     loss_bank_debias: bool = setting(
         False, "Correct the bank for its start at zero (not in the paper)."
+    )
+    loss_bank_reference: Literal["own", "held_out"] = setting(
+        "own",
+        "What a sample's loss is held against: the moving mean of the samples' own, as in the "
+        "paper, or the held-out loss of its noise level.",
+    )
+    timestep_bias_share: float | None = setting(
+        None,
+        "Share of draws below timestep_bias_level; by default all timesteps are drawn alike.",
+        ge=0,
+        le=1,
+    )
+    timestep_bias_level: float = setting(
+        1.24,
+        "Noise level that divides these draws, as noise over signal, sqrt((1 - abar) / abar); "
+        "1.24 is timestep 300 of 1000 in DDPM's linear schedule.",
+        gt=0,
+        le=1000,
+    )
+    stop_levels: bool = setting(
+        False,
+        "Stop learning from the pictures at each noise level once its held-out loss rises; what "
+        "the model knew by then is kept by distillation.",
+    )
+    stop_patience: int = setting(
+        2, "Checks in a row with a raised held-out loss that stop a noise level.", ge=1, le=1000
+    )
+    stop_gain: float = setting(
+        0.002,
+        "Relative change of a noise level's held-out loss that counts, beyond the noise of the "
+        "check.",
+        ge=0,
+        le=1,
+    )
+    watch_bins: int = setting(
+        10, "Bands of noise levels whose held-out loss is watched apart.", ge=1, le=1000
+    )
+    watch_checks: int = setting(
+        32,
+        "How often the held-out loss is looked at over the run; with several shards at the end "
+        "of every round instead.",
+        ge=1,
+        le=100_000,
+    )
+    watch_draws: int = setting(
+        64, "Fixed draws of picture and noise that a check takes in each band.", ge=8, le=100_000
+    )
+    augment_probability: float = setting(
+        0.0,
+        "Probability of each non-leaky augmentation (EDM, arXiv 2206.00364, appendix F.2) of a "
+        "pixel model's pictures; 0.12 to 0.15 there.",
+        ge=0,
+        le=1,
     )
     aggregate_weights: Literal["size", "uniform"] = setting(
         "size", "Weight of a shard in the mean: its share of pictures, or the same for all."

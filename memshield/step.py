@@ -184,7 +184,7 @@ class Stepper:
                 self._autocast_dtype,
                 enabled=self._autocast_dtype is not None,
             ):
-                sample = family.loss(family.network, encoded, draw)
+                sample = family.loss(family.predict(encoded, draw), draw)
             value = sample.value.detach()
             if threshold > 0:
                 # Thresholds are those of the step's start: the bank is updated after all batches.

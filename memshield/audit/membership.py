@@ -56,7 +56,7 @@ def loss_scores(
             noise = _noise(clean, torch_seed(seed, Purpose.ATTACK, j))
             draw = Draw(clean, noise, _constant(level, clean))
             with family.running():
-                losses.append(family.loss(family.network, encoded, draw).value)
+                losses.append(family.loss(family.predict(encoded, draw), draw).value)
         return -torch.stack(losses).double().mean(dim=0)
 
     return _scores(family, pictures, captions, score, progress)

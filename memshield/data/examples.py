@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Ints = npt.NDArray[np.int64]
-MEMBER, HELD_OUT, DROPPED = "member", "held_out", "dropped"
+MEMBER, HELD_OUT, WATCHED, DROPPED = "member", "held_out", "watched", "dropped"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Examples:
     Attributes:
         row: [N] row of the (shuffled and cut, if max_train_samples is set) dataset.
         sha256: [N] of the decoded picture's size and RGB pixels.
-        split: [N] member, held_out, or dropped (a duplicate under `duplicates: drop`).
+        split: [N] member, held_out (for audits), watched (its loss is looked at while training),
+            or dropped (a duplicate under `duplicates: drop`).
         shard: [N] shard of a member, -1 for the others.
         group: [N] duplicate group.
         label: [N] class, -1 where unknown.
@@ -48,6 +49,10 @@ class Examples:
     def held_out(self) -> Ints:
         """Indices of the pictures that are kept back."""
         return np.flatnonzero(self.split == HELD_OUT)
+
+    def watched(self) -> Ints:
+        """Indices of the pictures whose loss is watched while training."""
+        return np.flatnonzero(self.split == WATCHED)
 
     def of_shard(self, shard: int) -> Ints:
         """Indices of one shard's pictures."""

@@ -15,11 +15,18 @@ from tqdm.auto import tqdm
 
 from memshield.config import Config
 from memshield.data import duplicates
-from memshield.data.examples import DROPPED, HELD_OUT, MEMBER, Examples
+from memshield.data.examples import DROPPED, HELD_OUT, MEMBER, WATCHED, Examples
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source
-from memshield.data.split import assign_shards, default_held_out_fraction, hold_out
+from memshield.data.split import (
+    LEAST_WATCHED,
+    assign_shards,
+    default_held_out_fraction,
+    default_watch_fraction,
+    hold_out,
+)
 from memshield.errors import UserError
+from memshield.randomness import Purpose
 
 _CHUNK = 256
 _ROWS_SHOWN = 10
@@ -66,7 +73,12 @@ class Prepared:
                 else ""
             ),
             f"members       {len(examples.members())} to train on, "
-            f"{len(examples.held_out())} held out",
+            f"{len(examples.held_out())} held out"
+            + (
+                f", {len(examples.watched())} watched while training"
+                if WATCHED in examples.split
+                else ""
+            ),
             f"duplicates    {self.exact_groups} groups of equal and {self.near_groups} of nearly "
             f"equal pictures ({in_groups} pictures)"
             + (
@@ -138,6 +150,7 @@ def prepare(config: Config, source: Source) -> Prepared:
     all_labels = source.labels()
     labels = None if all_labels is None else [all_labels[row] for row in good]
     split = _split(groups, config)
+    require_enough_watched(int((split == WATCHED).sum()), len(good), config)
     members = np.flatnonzero(split == MEMBER)
     require_a_picture_a_shard(len(members), len(good), config)
     shard = np.full(len(good), -1, dtype=np.int64)
@@ -178,7 +191,33 @@ def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_
         fraction = default_held_out_fraction(len(kept))
     compact = np.unique(groups[kept], return_inverse=True)[1]
     split[kept[hold_out(compact, fraction, config.seed)]] = HELD_OUT
+    watched = config.watch_fraction
+    if watched is None:
+        watched = default_watch_fraction(len(kept)) if config.watches else 0.0
+    # Drawn from what the audit's draw left, so that a run with a watch has the same held-out
+    # pictures as one without.
+    left = np.flatnonzero(split == MEMBER)
+    if watched and len(left):
+        compact = np.unique(groups[left], return_inverse=True)[1]
+        fraction = min(1.0, watched * len(kept) / len(left))
+        split[left[hold_out(compact, fraction, config.seed, Purpose.WATCH)]] = WATCHED
     return split
+
+
+def require_enough_watched(watched: int, usable: int, config: Config) -> None:
+    """Refuse to judge noise levels by too few pictures, of so many usable ones.
+
+    Raises:
+        UserError: the config needs a watch and has too few pictures for it.
+    """
+    if config.watches and watched < LEAST_WATCHED:
+        needs = "stop_levels" if config.stop_levels else "loss_bank_reference: held_out"
+        raise UserError(
+            "watch_fraction",
+            f"{needs} needs at least {LEAST_WATCHED} pictures that are not trained on, and "
+            f"{watched} of {usable} are watched",
+            "Raise watch_fraction, add pictures, or leave it out.",
+        )
 
 
 def require_a_picture_a_shard(members: int, usable: int, config: Config) -> None:

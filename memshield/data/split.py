@@ -12,6 +12,8 @@ from memshield.budget import largest_remainder
 from memshield.randomness import Purpose, numpy_generator
 
 Ints = npt.NDArray[np.int64]
+LEAST_WATCHED = 20
+"""Pictures to watch below which a rise of their loss cannot be told from chance."""
 HELD_OUT_FROM = 100
 """From this many pictures up, a tenth is held out unless the config says otherwise."""
 
@@ -21,13 +23,21 @@ def default_held_out_fraction(images: int) -> float:
     return 0.1 if images >= HELD_OUT_FROM else 0.0
 
 
-def hold_out(groups: Ints, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def default_watch_fraction(images: int) -> float:
+    """The share watched where the config leaves it open and needs one."""
+    return max(0.1, LEAST_WATCHED / images)
+
+
+def hold_out(
+    groups: Ints, fraction: float, seed: int, purpose: Purpose = Purpose.HOLD_OUT
+) -> npt.NDArray[np.bool_]:
     """Draw whole duplicate groups to be held out, so that no copy of one is trained on.
 
     Args:
         groups: [N] duplicate group of every picture.
         fraction: of the pictures; the result holds at most that share.
         seed: of the draw.
+        purpose: keeps the draw for audits apart from the one to be watched.
 
     Returns:
         [N] True where held out.
@@ -35,7 +45,7 @@ def hold_out(groups: Ints, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     wanted = round(len(groups) * fraction)
     sizes = np.bincount(groups)
     chosen = np.zeros(len(sizes), dtype=bool)
-    for group in numpy_generator(seed, Purpose.HOLD_OUT).permutation(len(sizes)):
+    for group in numpy_generator(seed, purpose).permutation(len(sizes)):
         if sizes[group] <= wanted:
             chosen[group] = True
             wanted -= sizes[group]

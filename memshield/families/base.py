@@ -49,11 +49,18 @@ class Draw(NamedTuple):
         clean: [B, ...] what is noised: pixels in [-1, 1], or latents sampled from their moments.
         noise: [B, ...] standard normal (plus the offset, if any).
         level: [B] noise level: integer timesteps here.
+        augment: [B, labels] how `clean` was augmented; None where nothing is.
     """
 
     clean: Tensor
     noise: Tensor
     level: Tensor
+    augment: Tensor | None = None
+
+    def only(self, chosen: Tensor) -> Draw:
+        """The samples at these places ([B] bool)."""
+        augment = None if self.augment is None else self.augment[chosen]
+        return Draw(self.clean[chosen], self.noise[chosen], self.level[chosen], augment)
 
 
 class SampleLoss(NamedTuple):
@@ -68,6 +75,12 @@ class SampleLoss(NamedTuple):
     value: Tensor
     weight: Tensor
     slot: Tensor
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each sample, [B] in float32, over all but the first dimension."""
+    error = prediction.float() - target.float()
+    return error.square().mean(dim=tuple(range(1, error.ndim)))
 
 
 @dataclass(frozen=True)
@@ -144,12 +157,28 @@ class Family(ABC):
         """Move the frozen encoders off the device: everything has been encoded."""
 
     @abstractmethod
-    def draw(self, encoded: Encoded, generator: torch.Generator) -> Draw:
-        """Draw latents, noise and noise levels for a batch."""
+    def noise_levels(self) -> Tensor:
+        """Noise over signal of every slot, [num_slots] in float64, rising."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
-        """The loss of every sample of a batch."""
+    def draw(
+        self, encoded: Encoded, generator: torch.Generator, level: Tensor | None = None
+    ) -> Draw:
+        """Draw latents, noise and noise levels for a batch.
+
+        Args:
+            encoded: of the batch.
+            generator: of all that is drawn.
+            level: [B] noise levels that are given instead; then nothing is augmented either.
+        """
+
+    @abstractmethod
+    def predict(self, encoded: Encoded, draw: Draw) -> Tensor:
+        """What the network predicts for a batch, [B, ...], in the terms that it is trained in."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
+        """The loss of every sample, for what `predict` gave."""
 
     @abstractmethod
     def clean(self, encoded: Encoded) -> Tensor:

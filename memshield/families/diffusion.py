@@ -10,7 +10,9 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from memshield.families.base import Draw, SampleLoss
+from memshield.config import Config
+from memshield.families.base import Draw, SampleLoss, squared_error
+from memshield.families.levels import LevelDraws, TimestepBias
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """(noisy [B, ...], timesteps [B]) -> what the network predicts, [B, ...]."""
@@ -23,14 +25,25 @@ class DiffusionProcess:
         scheduler: the model's noise schedule (Ho et al. 2020).
         snr_gamma: min-SNR weighting (Hang et al., arXiv 2303.09556, equation 5), or None.
         noise_offset: scale of a noise that is constant over a channel, 0 for none.
+        bias: where timesteps are drawn more or less often; None draws all alike.
     """
 
     def __init__(
-        self, scheduler: DDPMScheduler, snr_gamma: float | None = None, noise_offset: float = 0.0
+        self,
+        scheduler: DDPMScheduler,
+        snr_gamma: float | None = None,
+        noise_offset: float = 0.0,
+        bias: TimestepBias | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.snr_gamma = snr_gamma
         self.noise_offset = noise_offset
+        self.levels = LevelDraws(self.noise_levels(), bias)
+
+    @classmethod
+    def of(cls, config: Config, scheduler: DDPMScheduler) -> DiffusionProcess:
+        """The process that a config asks for."""
+        return cls(scheduler, config.snr_gamma, config.noise_offset, TimestepBias.of(config))
 
     @property
     def num_timesteps(self) -> int:
@@ -42,15 +55,21 @@ class DiffusionProcess:
         """Whether the network predicts v rather than epsilon (Salimans and Ho 2022)."""
         return bool(self.scheduler.config.prediction_type == "v_prediction")
 
-    def draw(self, clean: Tensor, generator: torch.Generator) -> Draw:
-        """Noise and timesteps for clean samples [B, C, H, W]."""
+    def draw(self, clean: Tensor, generator: torch.Generator, level: Tensor | None = None) -> Draw:
+        """Noise and timesteps for clean samples [B, C, H, W]; `level` gives the timesteps [B]."""
         kwargs: dict[str, Any] = {"generator": generator, "device": clean.device}
         noise = torch.randn(clean.shape, dtype=clean.dtype, **kwargs)
         if self.noise_offset:
             offset = torch.randn((*clean.shape[:2], 1, 1), dtype=clean.dtype, **kwargs)
             noise = noise + self.noise_offset * offset
-        level = torch.randint(0, self.num_timesteps, (len(clean),), **kwargs)
+        if level is None:
+            level = self.levels.draw(len(clean), generator, clean.device)
         return Draw(clean, noise, level)
+
+    def noise_levels(self) -> Tensor:
+        """Noise over signal of every timestep: sqrt((1 - abar) / abar), [T] in float64."""
+        kept = self.scheduler.alphas_cumprod.double()
+        return ((1 - kept) / kept).sqrt()
 
     def predict_noise(self, predict: Predictor, noisy: Tensor, level: Tensor) -> Tensor:
         """Epsilon [B, ...] in float32, whatever the network predicts."""
@@ -62,15 +81,18 @@ class DiffusionProcess:
         # From v = alpha epsilon - sigma x_0 and x_t = alpha x_0 + sigma epsilon.
         return kept.sqrt() * prediction + (1 - kept).sqrt() * noisy.float()
 
-    def loss(self, predict: Predictor, draw: Draw) -> SampleLoss:
-        """Mean squared error of each sample's prediction, over channels, height and width."""
+    def predict(self, predict: Predictor, draw: Draw) -> Tensor:
+        """What the network predicts for the noisy samples of a draw, [B, ...]."""
         noisy = self.scheduler.add_noise(draw.clean, draw.noise, draw.level)
+        return predict(noisy, draw.level)
+
+    def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
+        """Mean squared error of each sample's prediction, over channels, height and width."""
         if self.predicts_velocity:
             target = self.scheduler.get_velocity(draw.clean, draw.noise, draw.level)
         else:
             target = draw.noise
-        error = predict(noisy, draw.level).float() - target.float()
-        value = error.square().mean(dim=tuple(range(1, error.ndim)))
+        value = squared_error(prediction, target)
         return SampleLoss(value, self._weight(draw.level, value), draw.level)
 
     def _weight(self, level: Tensor, value: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class LatentDiffusion(Family):
             unet.float()
         self._take(unet)
         self.scheduler = DDPMScheduler.from_config(facts.scheduler)
-        self.process = DiffusionProcess(self.scheduler, config.snr_gamma, config.noise_offset)
+        self.process = DiffusionProcess.of(config, self.scheduler)
         self.num_slots = self.process.num_timesteps
 
     def _fetch(self) -> tuple[Path, Path]:
@@ -125,18 +125,28 @@ class LatentDiffusion(Family):
         for part in self._frozen:
             part.to("cpu")
 
-    def draw(self, encoded: Encoded, generator: torch.Generator) -> Draw:
+    def noise_levels(self) -> Tensor:
+        """Those of its schedule."""
+        return self.process.noise_levels()
+
+    def draw(
+        self, encoded: Encoded, generator: torch.Generator, level: Tensor | None = None
+    ) -> Draw:
         """A latent sampled from its moments, noise and timesteps."""
         mean, log_variance = encoded["moments"].float().chunk(2, dim=1)
         # As diffusers' DiagonalGaussianDistribution, which clamps to the same range.
         deviation = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         latents = (mean + deviation * noise) * self.vae.config.scaling_factor
-        return self.process.draw(latents, generator)
+        return self.process.draw(latents, generator, level)
 
-    def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
-        """The denoising loss of every sample, in the frozen precision where that is lower."""
-        return self.process.loss(self._predictor(network, encoded), draw)
+    def predict(self, encoded: Encoded, draw: Draw) -> Tensor:
+        """Epsilon, or v, in the frozen precision where that is lower."""
+        return self.process.predict(self._predictor(self.network, encoded), draw)
+
+    def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
+        """The denoising loss of every sample."""
+        return self.process.loss(prediction, draw)
 
     def _predictor(self, network: nn.Module, encoded: Encoded) -> Predictor:
         dtype = self.frozen_dtype if self.lora else torch.float32

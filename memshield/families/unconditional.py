@@ -44,7 +44,7 @@ class Unconditional(Family):
             unet.register_to_config(sample_size=config.resolution)
         self._take(unet)
         self.scheduler = DDPMScheduler.from_config(facts.scheduler)
-        self.process = DiffusionProcess(self.scheduler, config.snr_gamma, config.noise_offset)
+        self.process = DiffusionProcess.of(config, self.scheduler)
         self.num_slots = self.process.num_timesteps
 
     def encode_pictures(self, pictures: Pictures) -> Encoded:
@@ -58,13 +58,23 @@ class Unconditional(Family):
     def release_encoders(self) -> None:
         """Nothing to release."""
 
-    def draw(self, encoded: Encoded, generator: torch.Generator) -> Draw:
-        """Noise and timesteps."""
-        return self.process.draw(encoded["pixels"], generator)
+    def noise_levels(self) -> Tensor:
+        """Those of its schedule."""
+        return self.process.noise_levels()
 
-    def loss(self, network: nn.Module, encoded: Encoded, draw: Draw) -> SampleLoss:
+    def draw(
+        self, encoded: Encoded, generator: torch.Generator, level: Tensor | None = None
+    ) -> Draw:
+        """Noise and timesteps."""
+        return self.process.draw(encoded["pixels"], generator, level)
+
+    def predict(self, encoded: Encoded, draw: Draw) -> Tensor:
+        """Epsilon, or v."""
+        return self.process.predict(_predictor(self.network), draw)
+
+    def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
         """The denoising loss of every sample."""
-        return self.process.loss(_predictor(network), draw)
+        return self.process.loss(prediction, draw)
 
     def clean(self, encoded: Encoded) -> Tensor:
         """The pixels."""

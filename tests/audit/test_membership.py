@@ -135,7 +135,7 @@ def test_loss_scores_by_hand(
         noise = torch.randn(clean.shape[1:], generator=generator).expand(clean.shape)
         draw = Draw(clean, noise, torch.full((8,), level))
         with torch.no_grad():
-            total += family.loss(family.network, encoded, draw).value
+            total += family.loss(family.predict(encoded, draw), draw).value
     np.testing.assert_allclose(
         loss_scores(family, shown, captions, 3, draws=4), -total / 4, rtol=1e-5
     )
@@ -222,7 +222,7 @@ def overfitted(noises: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Fami
     for _ in range(steps):
         draw = family.draw(encoded, generator)
         optimizer.zero_grad()
-        family.loss(family.network, encoded, draw).value.mean().backward()
+        family.loss(family.predict(encoded, draw), draw).value.mean().backward()
         optimizer.step()
         falling.step()
     return family

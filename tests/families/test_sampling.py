@@ -139,7 +139,8 @@ def test_predicted_noise_is_epsilon(
     assert not found.requires_grad
     error = (found - noise).square().mean(dim=(1, 2, 3))
     with torch.no_grad():
-        loss = family.loss(family.network, encoded, Draw(clean, noise, level)).value
+        draw = Draw(clean, noise, level)
+        loss = family.loss(family.predict(encoded, draw), draw).value
     if prediction_type == "epsilon":
         assert torch.allclose(error, loss, rtol=1e-4)
     else:

@@ -224,7 +224,7 @@ def test_the_loss_is_sdxls(
     generator = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
     draw = Draw(clean, noise, torch.tensor([3, 50, 99]))
-    found = family.loss(family.network, encoded, draw)
+    found = family.loss(family.predict(encoded, draw), draw)
 
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 100, dtype=torch.float64) ** 2
     kept = torch.cumprod(1 - betas, 0)[draw.level].float()
@@ -245,7 +245,7 @@ def test_every_condition_counts(tiny_sdxl: Path, captioned: Path, missing: str) 
     encoded = family.encode_pictures(some_pictures()) | family.encode_captions(CAPTIONS)
     draw = family.draw(encoded, torch.Generator().manual_seed(0))
     other = {**encoded, missing: encoded[missing] + 1}
-    one, two = (family.loss(family.network, e, draw).value for e in (encoded, other))
+    one, two = (family.loss(family.predict(e, draw), draw).value for e in (encoded, other))
     assert not torch.allclose(one, two, rtol=1e-6)
 
 
