@@ -7,6 +7,7 @@ status.json        state, heartbeat, processes, reason
 checkpoint-<step>/ to go on from
 rounds/<r>/        the aggregate at a round's end, loadable
 skips.parquet      index, draws, skips
+watch.json         held-out loss by noise level, and when each level stopped, if watched
 samples/           one grid a round
 duplicates/        the first pairs of pictures that are nearly the same, small
 model/             what from_pretrained or load_lora_weights reads
@@ -48,6 +49,7 @@ class RunDir:
         self.events = self.path / "events.jsonl"
         self.status = self.path / "status.json"
         self.skips = self.path / "skips.parquet"
+        self.watch = self.path / "watch.json"
         self.rounds = self.path / "rounds"
         self.samples = self.path / "samples"
         self.duplicates = self.path / "duplicates"
