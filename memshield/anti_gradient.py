@@ -5,6 +5,7 @@ Liu et al., "Iterative Ensemble Training with Anti-Gradient Control", arXiv 2407
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,7 @@ class LossBank:
         Returns:
             [B] bool. Read before `update` is called with the same batch.
         """
-        return losses.detach() >= threshold * self.read(slots)
+        return exceed(losses, self.read(slots), threshold)
 
     def read(self, slots: Tensor) -> Tensor:
         """The bank's loss [B] at these noise levels, 0 where none was seen yet."""
@@ -94,6 +95,68 @@ class LossBank:
         """Take over what `state_dict` gave."""
         self.mean.copy_(state["mean"])
         self.hits.copy_(state["hits"])
+
+
+class HeldOutBank:
+    """The held-out loss of every noise level, and the mask that follows from it. Not in the paper.
+
+    The paper's bank holds a sample against what the model's loss on its own training pictures
+    has been: where all of them are memorized, it skips none. Held-out pictures say what a loss
+    is that owes nothing to memory: a sample far below it is known by heart.
+
+    Args:
+        num_slots: noise levels a sample can have (T).
+        device: where the losses of a step are.
+    """
+
+    KNOT = 32
+    """Draws that are averaged to one point of the curve."""
+
+    def __init__(self, num_slots: int, device: torch.device | str = "cpu") -> None:
+        self.table = torch.zeros(num_slots, device=device)
+
+    def learn(self, losses: Tensor, slots: Tensor) -> None:
+        """Take the held-out losses of a check: means of neighbouring draws, joined by lines.
+
+        Args:
+            losses: [N] held-out losses.
+            slots: [N] int64 noise levels.
+        """
+        order = slots.argsort(stable=True)
+        places = slots[order].double().split(self.KNOT)
+        values = losses[order].double().split(self.KNOT)
+        curve = np.interp(
+            np.arange(len(self.table)),
+            [float(part.mean()) for part in places],
+            [float(part.mean()) for part in values],
+        )
+        self.table.copy_(torch.from_numpy(curve))
+
+    def keep(self, losses: Tensor, slots: Tensor, threshold: float) -> Tensor:
+        """Which samples are trained on: those with loss >= threshold * held-out loss.
+
+        Args:
+            losses: [B] unweighted losses.
+            slots: [B] int64 noise levels.
+            threshold: lambda; 0 keeps all.
+
+        Returns:
+            [B] bool.
+        """
+        return exceed(losses, self.table[slots], threshold)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The curve."""
+        return {"table": self.table}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self.table.copy_(state["table"])
+
+
+def exceed(losses: Tensor, reference: Tensor, threshold: float) -> Tensor:
+    """keep_i = l_i >= lambda m_i, [B] bool (arXiv 2407.15328, section 3.3)."""
+    return losses.detach() >= threshold * reference
 
 
 def masked_mean(losses: Tensor, weights: Tensor, keep: Tensor, divisor: Tensor | float) -> Tensor:

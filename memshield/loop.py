@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from enum import IntEnum
@@ -26,6 +27,7 @@ from memshield.samples import make_grid, save_picture
 from memshield.skips import write_skips
 from memshield.step import Encoder, Stepper, learning_rate_schedule
 from memshield.stop import Stopped, StopRequest
+from memshield.watch import Watch
 
 
 class Intent(IntEnum):
@@ -84,7 +86,12 @@ class Trainer:
         self.prompts = prompts
         self.audit = audit
         self.replica = Replica(family.trainable(), config)
-        self.stepper = Stepper(config, family, self.replica, encoder)
+        self.watch: Watch | None = None
+        if config.watches:
+            self.watch = Watch(
+                config, family, self.replica, examples, reader, encoder, ranks, budget.total
+            )
+        self.stepper = Stepper(config, family, self.replica, encoder, self.watch)
         self.checkpointer = Checkpointer(run, config.checkpoints_total_limit, ranks)
         self.weights = shard_weights(
             examples.shard_sizes()[: config.num_shards], config.aggregate_weights
@@ -128,6 +135,8 @@ class Trainer:
             RankLostError: another process of the run is gone.
         """
         self.last = first = self._restore(checkpoint)
+        if self.watch is not None and not self.watch.record.checks:
+            self._check_levels(0, 0)
         self.family.network.train()
         goes_on = checkpoint is None or bool(checkpoint.places) or self._audit(first)
         for round in range(first, len(self.budget.steps) if goes_on else 0):
@@ -158,7 +167,10 @@ class Trainer:
                 result = self.stepper.step(shard, step, batches, schedule(step))
                 self.done += 1
                 taken += 1
-                self.progress.step(self._reached(round, taken), round + 1, k + 1, result)
+                reached = self._reached(round, taken)
+                self.progress.step(reached, round + 1, k + 1, result)
+                if self.watch is not None and self.watch.is_due(reached):
+                    self._check_levels(reached, round + 1)
                 if taken == last:
                     break  # the meeting at the round's end follows
                 if self.ranks.stop_wanted():
@@ -195,9 +207,11 @@ class Trainer:
         return False
 
     def _end_round(self, round: int) -> None:
+        number = round + 1
         if self.ensemble:
             self._aggregate(round)
-        number = round + 1
+            if self.watch is not None:
+                self._check_levels(self.budget.round_end(round), number)
         if self.ranks.is_first:
             previous = self.run.rounds / str(round)
             with self.replica.averaged(), new_folder(self.run.rounds / str(number)) as aside:
@@ -215,6 +229,18 @@ class Trainer:
             self.stop.note()
             self.stop.obey()
         self._show_samples(step, number)
+
+    def _check_levels(self, step: int, round: int) -> None:
+        """Look at the held-out loss by noise level; of an ensemble, at that of the aggregate."""
+        watch = self.watch
+        assert watch is not None
+        if not self.shards and not self.ensemble:
+            return  # a surplus rank, whose weights are nobody's
+        begun = time.monotonic()
+        stopping = watch.check(step, together=self.ensemble)
+        if self.ranks.is_first:
+            watch.record.write(self.run.watch)
+            self.progress.watched(watch.record, stopping, round, time.monotonic() - begun)
 
     def _audit(self, number: int) -> bool:
         """Audit the aggregate of a round, on rank 0; whether to go on."""
@@ -273,7 +299,7 @@ class Trainer:
 
     def _save_inside_round(self, round: int, places: Sequence[Place], active: Shard | None) -> None:
         rank = self.ranks.rank
-        parts = self._shard_parts(active)
+        parts = {**self._shard_parts(active), **self._watch_parts()}
         if active is not None:
             self.stepper.note_scaler(active)
             version = f"proxy-{active.number}-{active.steps}"
@@ -292,13 +318,16 @@ class Trainer:
         self._save(step, parts, round, places)
 
     def _parts_between_rounds(self, round: int) -> dict[str, Part]:
-        parts = self._shard_parts(None)
+        parts = {**self._shard_parts(None), **self._watch_parts()}
         if self.ranks.is_first:
             parts["start"] = Part(f"start-{round}", lambda: (self.replica.tensors(), {}))
             outer = self.outer
             if outer is not None and outer.momentum:
                 parts["momentum"] = Part(f"momentum-{round}", lambda: (outer.momentum, {}))
         return parts
+
+    def _watch_parts(self) -> dict[str, Part]:
+        return self.watch.parts() if self.watch is not None and self.ranks.is_first else {}
 
     def _shard_parts(self, active: Shard | None) -> dict[str, Part]:
         parts = {}
@@ -326,6 +355,8 @@ class Trainer:
         for shard in self.shards:
             if checkpoint.has(f"shard-{shard.number}"):
                 shard.load(checkpoint.path(f"shard-{shard.number}"))
+        if self.watch is not None:
+            self.watch.load(checkpoint)
         if checkpoint.has("momentum") and self.outer is not None:
             self.outer.momentum = dict(stream(checkpoint.path("momentum")))
         rank = self.ranks.rank

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from memshield.rundir import EventLog, StatusFile
 from memshield.step import StepResult
+from memshield.watch_record import WatchRecord
 
 log = logging.getLogger("memshield")
 Tracker = Callable[[dict[str, float], int], None]
@@ -33,6 +34,11 @@ class Listener:
 
     def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
         """A round has ended, with these means over all ranks."""
+
+    def watched(
+        self, record: WatchRecord, stopping: Sequence[int], round: int, seconds: float
+    ) -> None:
+        """The held-out loss was looked at; these bands of noise levels stop with it."""
 
     def saved(self, step: int) -> None:
         """A checkpoint was made."""
@@ -117,6 +123,32 @@ class Progress(Listener):
         self._status.update(step=step, total_steps=self._total, round=round)
         if self._track is not None:
             self._track({"round_loss": loss, "round_kept": kept, **extra}, step)
+
+    def watched(
+        self, record: WatchRecord, stopping: Sequence[int], round: int, seconds: float
+    ) -> None:
+        """Write the check's event, and say in the log which noise levels stop."""
+        check = record.checks[-1]
+        self._events.write(
+            "watch",
+            step=check.step,
+            round=round,
+            losses=list(check.losses),
+            stopped=list(record.stopped),
+            seconds=round_to_ms(seconds),
+        )
+        for band in stopping:
+            low, high = record.bounds[band : band + 2]
+            log.info(
+                "The held-out loss rises at noise levels %.3g to %.3g (noise over signal): no "
+                "more is learned from the pictures there, from step %d on.",
+                low,
+                high,
+                check.step,
+            )
+        if self._track is not None:
+            losses = {f"held_out_loss_{band}": loss for band, loss in enumerate(check.losses)}
+            self._track(losses, check.step)
 
     def saved(self, step: int) -> None:
         """Write an event."""

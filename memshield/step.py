@@ -13,13 +13,14 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from memshield.anti_gradient import masked_mean
+from memshield.anti_gradient import HeldOutBank, LossBank, masked_mean
 from memshield.config import Config
 from memshield.data.batches import MicroBatch
 from memshield.errors import UserError
 from memshield.families.base import Encoded, Family
 from memshield.randomness import Purpose, torch_seed
 from memshield.replica import Replica, Shard
+from memshield.teacher import Teacher, distilled, only
 
 
 class Encoder(Protocol):
@@ -27,6 +28,21 @@ class Encoder(Protocol):
 
     def encode(self, batch: MicroBatch) -> Encoded:
         """Tensors on the host or on the device."""
+
+
+class Levels(Protocol):
+    """What is known of the noise levels while a run goes on (see `watch.Watch`)."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """What stopped levels regress to."""
+
+    @property
+    def bank(self) -> HeldOutBank | None:
+        """The held-out loss of each level, where samples are held against it."""
+
+    def stopped(self, slots: Tensor) -> Tensor | None:
+        """Which samples are at a stopped level, [B] bool; None where none is."""
 
 
 class StepResult(NamedTuple):
@@ -120,13 +136,22 @@ class Stepper:
         family: the model.
         replica: its trained parameters.
         encoder: of batches.
+        levels: of noise that are watched; None where none are.
     """
 
-    def __init__(self, config: Config, family: Family, replica: Replica, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        config: Config,
+        family: Family,
+        replica: Replica,
+        encoder: Encoder,
+        levels: Levels | None = None,
+    ) -> None:
         self._config = config
         self._family = family
         self._replica = replica
         self._encoder = encoder
+        self._levels = levels
         self._device = family.device
         self.optimizer = make_optimizer(config, replica.list())
         self._scaling = config.mixed_precision == "fp16"
@@ -172,6 +197,9 @@ class Stepper:
         torch.manual_seed(torch_seed(config.seed, Purpose.DROPOUT, shard.number, step))
         threshold = float(config.skip_threshold or 0.0)
         samples = sum(len(batch.index) for batch in batches)
+        bank: LossBank | HeldOutBank = shard.bank
+        if self._levels is not None and self._levels.bank is not None:
+            bank = self._levels.bank
         losses, slots, on_host = [], [], []
         for batch in batches:
             encoded = {
@@ -184,20 +212,29 @@ class Stepper:
                 self._autocast_dtype,
                 enabled=self._autocast_dtype is not None,
             ):
-                sample = family.loss(family.predict(encoded, draw), draw)
-            value = sample.value.detach()
+                prediction = family.predict(encoded, draw)
+                sample = family.loss(prediction, draw)
+            value, slot = sample.value.detach(), sample.slot
             if threshold > 0:
                 # Thresholds are those of the step's start: the bank is updated after all batches.
-                keep = shard.bank.keep(value, sample.slot, threshold)
+                keep = bank.keep(value, slot, threshold)
             else:
                 keep = torch.ones_like(value, dtype=torch.bool)
+            trained = sample.value
+            stopped = self._levels.stopped(slot) if self._levels is not None else None
+            if self._levels is not None and stopped is not None:
+                taught = self._levels.teacher.predict(only(encoded, stopped), draw.only(stopped))
+                trained = distilled(sample.value, stopped, prediction, taught)
+                keep = keep | stopped  # the mask is for what is learned from pictures
             on_host.append(HostCopy(torch.stack([value, keep.to(value.dtype)])))
             kept_now = keep.sum().clamp(min=1) if len(batches) == 1 else samples
-            loss = masked_mean(sample.value, sample.weight, keep, kept_now)
+            loss = masked_mean(trained, sample.weight, keep, kept_now)
             self._scaler.scale(loss).backward()
+            if stopped is not None:
+                value, slot = value[~stopped], slot[~stopped]
             losses.append(value)
-            slots.append(sample.slot)
-        if threshold > 0:
+            slots.append(slot)
+        if threshold > 0 and bank is shard.bank:
             shard.bank.update(torch.cat(losses), torch.cat(slots))
         values, kept = np.concatenate([copy.numpy() for copy in on_host], axis=1)
         mean = float(values.mean())

@@ -161,30 +161,10 @@ class ShardBatches(Dataset[list[MicroBatch]]):
         parts = [slice(start, start + size) for start in range(0, len(index), size)]
         if self._reader is None:
             return [MicroBatch(index[p], flip[p], empty[p]) for p in parts]
-        return [self._read(index[p], flip[p], empty[p], draws[2:, p]) for p in parts]
-
-    def _read(
-        self,
-        index: Ints,
-        flip: npt.NDArray[np.bool_],
-        empty: npt.NDArray[np.bool_],
-        crops: npt.NDArray[np.float64],
-    ) -> MicroBatch:
-        assert self._reader is not None
-        pixels = np.empty((len(index), *self._reader.shape), dtype=np.uint8)
-        corners = []
-        for i, (example, mirrored) in enumerate(zip(index.tolist(), flip.tolist(), strict=True)):
-            pixels[i], corner = self._reader.read(example, crops[0, i], crops[1, i], mirrored)
-            corners.append(corner)
-        size = np.stack([self._examples.height[index], self._examples.width[index]], axis=1)
-        return MicroBatch(
-            index,
-            flip,
-            empty,
-            torch.from_numpy(pixels),
-            torch.from_numpy(size),
-            torch.tensor(corners),
-        )
+        return [
+            _read(self._reader, self._examples, index[p], flip[p], empty[p], draws[2:, p])
+            for p in parts
+        ]
 
     def load(self, steps: range) -> Generator[list[MicroBatch], None, None]:
         """These steps in order, from worker processes where the config asks for them.
@@ -208,6 +188,44 @@ class ShardBatches(Dataset[list[MicroBatch]]):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield from batches
+
+
+def micro_batch(reader: PictureReader | None, examples: Examples, index: Ints) -> MicroBatch:
+    """Pictures as they are: not mirrored, the centre of them, with their own captions.
+
+    Args:
+        reader: of the pictures, or None where encodings are cached.
+        examples: the table.
+        index: [B] example indices.
+    """
+    never = np.zeros(len(index), dtype=np.bool_)
+    if reader is None:
+        return MicroBatch(index, never, never)
+    return _read(reader, examples, index, never, never, np.full((2, len(index)), 0.5))
+
+
+def _read(
+    reader: PictureReader,
+    examples: Examples,
+    index: Ints,
+    flip: npt.NDArray[np.bool_],
+    empty: npt.NDArray[np.bool_],
+    crops: npt.NDArray[np.float64],
+) -> MicroBatch:
+    pixels = np.empty((len(index), *reader.shape), dtype=np.uint8)
+    corners = []
+    for i, (example, mirrored) in enumerate(zip(index.tolist(), flip.tolist(), strict=True)):
+        pixels[i], corner = reader.read(example, crops[0, i], crops[1, i], mirrored)
+        corners.append(corner)
+    size = np.stack([examples.height[index], examples.width[index]], axis=1)
+    return MicroBatch(
+        index,
+        flip,
+        empty,
+        torch.from_numpy(pixels),
+        torch.from_numpy(size),
+        torch.tensor(corners),
+    )
 
 
 def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:

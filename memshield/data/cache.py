@@ -110,7 +110,8 @@ class EncodedExamples:
         captions: Sequence[str] | None,
         ranks: Ranks | None = None,
     ) -> None:
-        members = examples.members().tolist()
+        # Those that are watched while training are encoded as well.
+        members = np.union1d(examples.members(), examples.watched()).tolist()
         self._orientations = 2 if config.random_flip else 1
         self._place = {index: place for place, index in enumerate(members)}
         folder = cache_root() / "encodings"

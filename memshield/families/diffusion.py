@@ -68,7 +68,7 @@ class DiffusionProcess:
 
     def noise_levels(self) -> Tensor:
         """Noise over signal of every timestep: sqrt((1 - abar) / abar), [T] in float64."""
-        kept = self.scheduler.alphas_cumprod.double()
+        kept: Tensor = self.scheduler.alphas_cumprod.double()
         return ((1 - kept) / kept).sqrt()
 
     def predict_noise(self, predict: Predictor, noisy: Tensor, level: Tensor) -> Tensor:

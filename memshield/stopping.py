@@ -1,0 +1,114 @@
+"""Which bands of noise levels stop learning from the pictures: those whose held-out loss rises.
+
+Copies are learned at low to medium noise while quality is still being learned at high noise, so
+one stopping time cannot serve all levels. Each band is stopped by itself, as early stopping stops
+a whole training. Tensors in, decisions out: nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STANDARD_ERRORS = 2.0
+"""A rise counts when it is larger than so many of its standard errors."""
+
+
+class BandStops:
+    """Early stopping of every band, by the paired differences of fixed draws.
+
+    A check gives the loss of the same draws of picture, noise and level every time, so that the
+    difference to the best check so far has little noise of its own: what is left is how pictures
+    differ. A band stops when its mean loss lies above its lowest by more than `gain` of it, and
+    by more than two standard errors, in `patience` checks in a row. A level whose loss is merely
+    flat goes on.
+
+    The loss of a network that knows nothing yet may well rise in its first steps: a model that is
+    trained from scratch is held against its first check only once it has gained on one.
+
+    Args:
+        pictures: [bands, draws] int64, which picture each draw is of: draws of one picture are
+            not independent, so the standard error is taken over pictures.
+        patience: checks in a row that stop a band.
+        gain: smallest relative change that counts.
+        pretrained: whether the first check already is of a model that knows something.
+
+    Attributes:
+        best: [bands, draws] losses of the check with the lowest mean so far; infinite before.
+        raised: [bands] checks in a row with a raised loss.
+        stopped: [bands] int64, step at which a band stopped; -1 where it goes on.
+        gained: [bands] bool, whether a rise counts.
+    """
+
+    def __init__(self, pictures: Tensor, patience: int, gain: float, pretrained: bool) -> None:
+        self._pictures = pictures
+        self._patience = patience
+        self._gain = gain
+        bands = len(pictures)
+        self.best = torch.full(pictures.shape, torch.inf, dtype=torch.float64)
+        self.gained = torch.full((bands,), pretrained)
+        self.raised = torch.zeros(bands, dtype=torch.int64)
+        self.stopped = torch.full((bands,), -1, dtype=torch.int64)
+
+    def see(self, losses: Tensor, step: int) -> list[int]:
+        """Take in a check; the bands that stop with it.
+
+        Args:
+            losses: [bands, draws] float64.
+            step: optimizer steps of the whole run so far.
+        """
+        stopping = []
+        for band in range(len(losses)):
+            if self.stopped[band] >= 0:
+                continue
+            now, best = losses[band], self.best[band].clone()
+            falls = bool(now.mean() < best.mean())
+            if falls or not self.gained[band]:
+                self.best[band] = now
+                self.raised[band] = 0
+                self.gained[band] |= falls and bool(best.isfinite().all())
+                continue
+            difference = now - best
+            limit = max(
+                self._gain * float(best.mean()),
+                STANDARD_ERRORS * standard_error(difference, self._pictures[band]),
+            )
+            self.raised[band] = self.raised[band] + 1 if difference.mean() > limit else 0
+            if self.raised[band] >= self._patience:
+                self.stopped[band] = step
+                stopping.append(band)
+        return stopping
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What decides the next check."""
+        return {
+            "best": self.best,
+            "gained": self.gained,
+            "raised": self.raised,
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
+
+
+def standard_error(values: Tensor, clusters: Tensor) -> float:
+    """Standard error of a mean whose values come in clusters (Liang and Zeger 1986).
+
+    Args:
+        values: [N] float64.
+        clusters: [N] int64, the cluster of each value.
+
+    Returns:
+        sqrt(P / (P - 1) sum_p (sum_{i in p} (v_i - mean))^2) / N over the P clusters; infinite
+        for a single one, which says nothing of others.
+    """
+    names, place = clusters.unique(return_inverse=True)
+    count = len(names)
+    if count < 2:
+        return float("inf")
+    sums = torch.zeros(count, dtype=torch.float64)
+    sums.index_add_(0, place, values.double() - values.double().mean())
+    return float((sums.square().sum() * count / (count - 1)).sqrt()) / len(values)
