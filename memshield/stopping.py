@@ -24,29 +24,34 @@ class BandStops:
     flat goes on.
 
     The loss of a network that knows nothing yet may well rise in its first steps: a model that is
-    trained from scratch is held against its first check only once it has gained on one.
+    trained from scratch is judged at a level once it does better there than a prediction of
+    zeros. Where it never does, the level stops with the next one above.
 
     Args:
         pictures: [bands, draws] int64, which picture each draw is of: draws of one picture are
             not independent, so the standard error is taken over pictures.
         patience: checks in a row that stop a band.
         gain: smallest relative change that counts.
-        pretrained: whether the first check already is of a model that knows something.
+        zeros: [bands] mean loss of a prediction of zeros, for a model that is trained from
+            scratch; None for a pretrained one, which is judged from its first check on.
 
     Attributes:
         best: [bands, draws] losses of the check with the lowest mean so far; infinite before.
         raised: [bands] checks in a row with a raised loss.
         stopped: [bands] int64, step at which a band stopped; -1 where it goes on.
-        gained: [bands] bool, whether a rise counts.
+        judged: [bands] bool, whether a rise counts.
     """
 
-    def __init__(self, pictures: Tensor, patience: int, gain: float, pretrained: bool) -> None:
+    def __init__(
+        self, pictures: Tensor, patience: int, gain: float, zeros: Tensor | None = None
+    ) -> None:
         self._pictures = pictures
         self._patience = patience
         self._gain = gain
         bands = len(pictures)
         self.best = torch.full(pictures.shape, torch.inf, dtype=torch.float64)
-        self.gained = torch.full((bands,), pretrained)
+        self._zeros = torch.full((bands,), torch.inf) if zeros is None else zeros
+        self.judged = torch.zeros(bands, dtype=torch.bool)
         self.raised = torch.zeros(bands, dtype=torch.int64)
         self.stopped = torch.full((bands,), -1, dtype=torch.int64)
 
@@ -61,12 +66,11 @@ class BandStops:
         for band in range(len(losses)):
             if self.stopped[band] >= 0:
                 continue
-            now, best = losses[band], self.best[band].clone()
-            falls = bool(now.mean() < best.mean())
-            if falls or not self.gained[band]:
+            now, best = losses[band], self.best[band]
+            if now.mean() < best.mean() or not self.judged[band]:
                 self.best[band] = now
                 self.raised[band] = 0
-                self.gained[band] |= falls and bool(best.isfinite().all())
+                self.judged[band] = now.mean() < self._zeros[band]
                 continue
             difference = now - best
             limit = max(
@@ -75,15 +79,18 @@ class BandStops:
             )
             self.raised[band] = self.raised[band] + 1 if difference.mean() > limit else 0
             if self.raised[band] >= self._patience:
-                self.stopped[band] = step
                 stopping.append(band)
-        return stopping
+        if stopping:
+            below = torch.arange(len(losses)) < stopping[-1]
+            stopping += (below & ~self.judged & (self.stopped < 0)).nonzero().flatten().tolist()
+        self.stopped[stopping] = step
+        return sorted(stopping)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What decides the next check."""
         return {
             "best": self.best,
-            "gained": self.gained,
+            "judged": self.judged,
             "raised": self.raised,
             "stopped": self.stopped,
         }

@@ -130,7 +130,7 @@ class Watch:
                 of_draws,
                 config.stop_patience,
                 config.stop_gain,
-                pretrained=family.facts.repository is not None,
+                self._losses_of_zeros() if family.facts.repository is None else None,
             )
         self.teacher = Teacher(family, replica)
         self.bank: HeldOutBank | None = None
@@ -197,7 +197,16 @@ class Watch:
             self._ranks.sum([found])
         return found.view(self._shape)
 
-    def _losses(self, chosen: slice) -> Tensor:
+    def _losses_of_zeros(self) -> Tensor:
+        """Mean loss of a prediction of zeros, [bands]."""
+        batch = self._config.train_batch_size
+        found = [
+            self._losses(slice(start, start + batch), zeros=True)
+            for start in range(0, len(self._draws.slot), batch)
+        ]
+        return torch.cat(found).view(self._shape).mean(dim=1)
+
+    def _losses(self, chosen: slice, zeros: bool = False) -> Tensor:
         family = self._family
         batch = micro_batch(self._reader, self._examples, self._draws.picture[chosen].numpy())
         device = family.device
@@ -207,7 +216,8 @@ class Watch:
         seed = torch_seed(self._config.seed, Purpose.WATCH, chosen.start)
         draw = family.draw(encoded, torch.Generator(device).manual_seed(seed), slots)
         with family.running():
-            return family.loss(family.predict(encoded, draw), draw).value.double().cpu()
+            prediction = torch.zeros_like(draw.noise) if zeros else family.predict(encoded, draw)
+            return family.loss(prediction, draw).value.double().cpu()
 
     # What a step asks
 

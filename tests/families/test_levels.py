@@ -1,0 +1,88 @@
+"""Which noise levels are drawn: the share below a level, and what a level is in each schedule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from memshield.errors import UserError
+from memshield.families.diffusion import DiffusionProcess
+from memshield.families.levels import LevelDraws, TimestepBias
+from tests.runs import digits, refused
+from tests.tiny import unet_config
+
+LINEAR: dict[str, Any] = {"beta_schedule": "linear"}
+SCALED: dict[str, Any] = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+}
+COSINE: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
+
+
+def levels(schedule: dict[str, Any]) -> torch.Tensor:
+    return DiffusionProcess(DDPMScheduler(**schedule)).noise_levels()
+
+
+@pytest.mark.parametrize(("schedule", "timestep"), [(LINEAR, 300), (SCALED, 420), (COSINE, 564)])
+def test_a_level_is_the_same_noise_in_every_schedule(
+    schedule: dict[str, Any], timestep: int
+) -> None:
+    found = LevelDraws(levels(schedule), TimestepBias(0.1, 1.24))
+    assert abs(found.bound - timestep) <= 2
+    kept = DDPMScheduler(**schedule).alphas_cumprod[found.bound].item()
+    assert ((1 - kept) / kept) ** 0.5 == pytest.approx(1.24, abs=0.01)
+
+
+def test_noise_levels_rise() -> None:
+    for schedule in (LINEAR, SCALED, COSINE):
+        assert bool((levels(schedule).diff() > 0).all())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+def test_the_share_of_draws(share: float) -> None:
+    """A binomial share below the bound, and levels drawn alike on both sides of it."""
+    draws = LevelDraws(levels(LINEAR), TimestepBias(share, 1.24))
+    bound = draws.bound
+    slots = draws.draw(40_000, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert slots.dtype == torch.int64
+    assert int(slots.min()) >= 0
+    assert int(slots.max()) <= 999
+    below = slots[slots < bound]
+    assert abs(len(below) / 40_000 - share) < 0.01
+    for part, low, high in ((below, 0, bound), (slots[slots >= bound], bound, 1000)):
+        if len(part) > 1000:
+            counts = torch.histc(part.double(), 10, low, high) / len(part)
+            assert float((counts - 0.1).abs().max()) < 0.03
+
+
+def test_without_a_bias_draws_are_those_of_a_plain_loop() -> None:
+    first, second = (torch.Generator().manual_seed(3) for _ in range(2))
+    found = LevelDraws(levels(LINEAR)).draw(64, first, torch.device("cpu"))
+    assert torch.equal(found, torch.randint(0, 1000, (64,), generator=second))
+
+
+@pytest.mark.parametrize("level", [0.001, 500.0])
+def test_a_level_outside_the_schedule_is_refused(level: float) -> None:
+    with pytest.raises(UserError, match=r"timestep_bias_level.*outside"):
+        LevelDraws(levels(LINEAR), TimestepBias(0.1, level))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"timestep_bias_share": 1.5}, "timestep_bias_share"),
+        ({"timestep_bias_share": -0.1}, "timestep_bias_share"),
+        ({"timestep_bias_share": 0.1, "timestep_bias_level": 0}, "timestep_bias_level"),
+        ({"timestep_bias_share": 0.1, "timestep_bias_level": 900}, "timestep_bias_level"),
+    ],
+)
+def test_training_refuses_what_cannot_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], field: str
+) -> None:
+    said = refused(capsys, **digits(tmp_path / "run", unet_config(tmp_path), **changes))
+    assert field in said
