@@ -9,6 +9,7 @@ from memshield.errors import UserError
 from memshield.families.facts import Facts
 
 TEXT_ONLY = ("proportion_empty_prompts", "validation_prompts", "caption_column")
+PIXELS_ONLY = ("augment_probability", "dropout")
 VAE_ONLY = ("pretrained_vae_model_name_or_path", "enable_vae_slicing", "enable_vae_tiling")
 
 
@@ -63,6 +64,15 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
             "the averaged LoRA has another basis, so moments cannot be kept between rounds",
             "Set it to reset.",
         )
+    if facts.family != "unconditional":
+        for name in PIXELS_ONLY:
+            if getattr(config, name):
+                raise UserError(
+                    name,
+                    "this model denoises latents and takes no labels of what was done to a "
+                    "picture: this is for pixel models",
+                    "Leave it out.",
+                )
     if not facts.needs_captions:
         for names, problem in (
             (TEXT_ONLY, "this model is not conditioned on text"),

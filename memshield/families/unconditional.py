@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from memshield.config import Config
+from memshield.families.augment import Augmentation
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import Facts
@@ -26,7 +28,11 @@ _AT_MOST = 256
 
 
 class Unconditional(Family):
-    """Trains every weight of a UNet2DModel on pixels in [-1, 1]."""
+    """Trains every weight of a UNet2DModel on pixels in [-1, 1].
+
+    Attributes:
+        augmentation: of its pictures while it is trained; None for none.
+    """
 
     has_encoders = False
 
@@ -42,10 +48,22 @@ class Unconditional(Family):
             ).float()
             # Stock pipelines make pictures of this size.
             unet.register_to_config(sample_size=config.resolution)
+        if config.dropout is not None:
+            _set_dropout(unet, config.dropout)
         self._take(unet)
+        self.augmentation: Augmentation | None = None
+        if config.augment_probability:
+            self.augmentation = Augmentation(unet, config.augment_probability)
         self.scheduler = DDPMScheduler.from_config(facts.scheduler)
         self.process = DiffusionProcess.of(config, self.scheduler)
         self.num_slots = self.process.num_timesteps
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The UNet's weights, and the map of the augmentation's labels, which is not saved."""
+        if self.augmentation is None:
+            return super().trainable()
+        labels = self.augmentation.map.named_parameters(prefix="augmentation.map")
+        return {**super().trainable(), **dict(labels)}
 
     def encode_pictures(self, pictures: Pictures) -> Encoded:
         """Pixels [B, C, H, W] in [-1, 1]."""
@@ -65,12 +83,18 @@ class Unconditional(Family):
     def draw(
         self, encoded: Encoded, generator: torch.Generator, level: Tensor | None = None
     ) -> Draw:
-        """Noise and timesteps."""
-        return self.process.draw(encoded["pixels"], generator, level)
+        """Augmented pictures, noise and timesteps."""
+        pixels, labels = encoded["pixels"], None
+        if self.augmentation is not None and level is None:
+            pixels, labels = self.augmentation.draw(pixels, generator)
+        return self.process.draw(pixels, generator, level)._replace(augment=labels)
 
     def predict(self, encoded: Encoded, draw: Draw) -> Tensor:
         """Epsilon, or v."""
-        return self.process.predict(_predictor(self.network), draw)
+        if self.augmentation is None:
+            return self.process.predict(_predictor(self.network), draw)
+        with self.augmentation.told(draw.augment):
+            return self.process.predict(_predictor(self.network), draw)
 
     def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
         """The denoising loss of every sample."""
@@ -115,6 +139,13 @@ class Unconditional(Family):
     def load_saved(self, folder: Path) -> None:
         """The UNet of a saved pipeline."""
         load_weights(self.network, folder / "unet")
+
+
+def _set_dropout(unet: UNet2DModel, share: float) -> None:
+    """Drop out in the residual blocks while training; the config that is saved stays as it is."""
+    for block in unet.modules():
+        if isinstance(block, ResnetBlock2D):
+            block.dropout.p = share
 
 
 def _predictor(network: nn.Module) -> Predictor:
