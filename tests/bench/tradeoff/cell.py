@@ -1,0 +1,178 @@
+"""One training of one regime by one method with one seed, audited as it goes: a cell."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memshield.audit.generate import open_generated
+from memshield.audit.images import of_run
+from memshield.audit.quality import frechet_distance, kernel_distance
+from memshield.audit.report import REPORT, Report
+from memshield.config import make_config, read_yaml
+from memshield.data.batches import PictureReader
+from memshield.data.examples import Examples
+from memshield.data.source import open_source
+from memshield.rundir import RunDir
+from memshield.train import main as train
+from memshield.watch_record import WatchRecord
+from tests.bench.common import RESULTS, report
+from tests.bench.tradeoff.bases import base_of, write_unet
+from tests.bench.tradeoff.classifier import Classifier, classifier_of
+from tests.bench.tradeoff.methods import METHODS
+from tests.bench.tradeoff.regimes import REGIMES, Pool, Regime, rows_of_run
+from tests.runs import flags
+
+BATCH, IMAGES, STEPS = 32, 1000, 20
+
+
+def result_of(regime: str, method: str, seed: int) -> Path:
+    """Where a finished cell's figures lie."""
+    return RESULTS / "tradeoff" / regime / f"{method}_seed_{seed}.json"
+
+
+def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
+    """Settings of a cell's training, without its model and folders."""
+    chosen = METHODS[method]
+    audits = max(1, round(regime.audits * chosen.share))
+    steps = round(regime.samples * chosen.share) // BATCH
+    pictures = regime.members + regime.held_out + regime.watched
+    rounds = int(chosen.settings.get("num_rounds", audits))
+    return {
+        "held_out_fraction": regime.held_out / pictures,
+        "watch_fraction": regime.watched / pictures,
+        "seed": seed,
+        "num_rounds": rounds,
+        "max_train_steps": steps,
+        "train_batch_size": BATCH,
+        "lr_warmup_steps": 100,
+        "adam_weight_decay": 0.0,
+        "use_ema": True,
+        "mixed_precision": "bf16",
+        "checkpointing_steps": 10**6,
+        "checkpoints_total_limit": 1,
+        "num_validation_images": 0,
+        "num_inference_steps": STEPS,
+        "audit_every_rounds": rounds // audits,
+        "audit_num_images": IMAGES,
+        **regime.settings,
+        **{name: value for name, value in chosen.settings.items() if name != "num_rounds"},
+    }
+
+
+def run_cell(regime_name: str, method: str, seed: int, data: Path, work: Path) -> RunDir:
+    """Train and audit; a training that was cut off goes on."""
+    regime = REGIMES[regime_name]
+    pool = Pool.of(data, regime.dataset)
+    folder = work / regime_name / f"seed-{seed}"
+    pictures = folder / "pictures.parquet"
+    if not pictures.is_file():
+        pool.write(rows_of_run(regime, pool, seed), pictures)
+    model = {"model_config_name_or_path": write_unet(regime, folder)}
+    if regime.fine_tuned:
+        model = {"pretrained_model_name_or_path": base_of(regime, pool, work)}
+    run = RunDir(folder / method)
+    settings = settings_of(regime, method, seed)
+    code = train(flags(**model, dataset_name=pictures, output_dir=run.path, **settings))
+    assert code == 0, f"exit code {code}"
+    return run
+
+
+def rows_of(run: RunDir, regime: Regime, samples: int, classifier: Classifier) -> list[Any]:
+    """What every audit of a run says, with quality in the classifier's features beside pixels."""
+    config = make_config(read_yaml(run.config))
+    examples = Examples.read(run.examples)
+    reader = PictureReader(open_source(config), examples, regime.channels, regime.resolution, False)
+    real = of_run(reader, examples.held_out())[:]
+    real_features = classifier.features(real)
+    rows = []
+    every = int(config.audit_every_rounds or 1)
+    for number in range(every, config.num_rounds + 1, every):
+        folder = run.audit_of(number)
+        found = Report.read(folder / REPORT)
+        generated = classifier.features(open_generated(folder).images[:])
+        kernel = kernel_distance(real_features, generated)
+        second = next(m for m in found.memorization if m.statistic.startswith("first over second"))
+        pixels = {q.measure: q for q in found.quality}
+        rows.append(
+            {
+                "samples": samples * number // config.num_rounds,
+                "excess": found.headline.excess,
+                "excess_interval": list(found.headline.excess_interval or ()),
+                "excess_second_ratio": second.excess,
+                "pixels": {
+                    "KID": pixels["KID"].value,
+                    "KID_interval": list(pixels["KID"].interval or ()),
+                    "Frechet": pixels["Frechet distance"].value,
+                    "precision": pixels["precision"].value,
+                    "recall": pixels["recall"].value,
+                },
+                "classifier": {
+                    "KID": kernel.value,
+                    "KID_interval": list(kernel.interval),
+                    "Frechet": frechet_distance(real_features, generated).value,
+                },
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Run a cell and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("regime", choices=REGIMES)
+    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--work", type=Path, required=True)
+    options = parser.parse_args()
+    regime, chosen = REGIMES[options.regime], METHODS[options.method]
+    pool = Pool.of(options.data, regime.dataset)
+    classifier = classifier_of(regime, pool, options.work)
+    run = run_cell(options.regime, options.method, options.seed, options.data, options.work)
+    record = WatchRecord.read(run.watch)
+    bounds = list(record.bounds) if record else None
+    unseen = pool.free[-500:]
+    first = Report.read(
+        next(p for p in sorted((run.path / "audit").glob("*")) if (p / REPORT).is_file()) / REPORT
+    )
+    samples = round(regime.samples * chosen.share)
+    path = result_of(options.regime, options.method, options.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report(
+        str(path.relative_to(RESULTS).with_suffix("")),
+        argparse.Namespace(device="cpu", save=True),
+        {
+            "regime": options.regime,
+            "method": options.method,
+            "seed": options.seed,
+            "dataset": regime.dataset,
+            "members": regime.members,
+            "held_out": first.data.held_out,
+            "images": IMAGES,
+            "settings": settings_of(regime, options.method, options.seed),
+        },
+        command="python -m tests.bench.tradeoff.cell "
+        f"{options.regime} {options.method} {options.seed} --work WORK",
+        statistic=first.headline.statistic,
+        chance=first.headline.control,
+        training_pictures=first.data.training,
+        classifier_accuracy=classifier.accuracy(
+            pool.pixels(unseen, regime.resolution, regime.channels), pool.labels[unseen]
+        ),
+        bounds=bounds,
+        stopped=list(record.stopped) if record and record.stops else None,
+        rounds=rows_of(run, regime, samples, classifier),
+    )
+    # Weights of all rounds are no longer needed; events and reports stay.
+    for left in (run.rounds, *(run.path / f"checkpoint-{step}" for step in run.checkpoints())):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    np.seterr(all="raise", under="ignore")
+    main()

@@ -1,0 +1,147 @@
+"""What is trained on what: sets of pictures, models, and how long."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from memshield.audit.images import Ints, Pixels
+from memshield.data.images import crop, open_image, resize_shorter_side, to_mode
+
+FASHION, EMOJI = "fashion-mnist-8k.parquet", "emoji-64.parquet"
+RESERVED = {FASHION: 3000, EMOJI: 600}
+"""Pictures that no run trains on or holds out: the classifier, and bases, learn from them."""
+OLD_CLASSES, NEW_CLASSES = range(5), range(5, 10)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A kind of training.
+
+    Attributes:
+        shown: for a table.
+        dataset: a file of the data folder.
+        channels: of the pictures.
+        members: pictures that are trained on.
+        samples: that a training sees in all.
+        audits: evenly over them.
+        fine_tuned: whether a model of other classes is the start, by its name in `bases`.
+        settings: of the training.
+        resolution: pixels.
+        held_out: pictures that an audit compares with.
+        watched: pictures that the held-out loss is watched on; of every method, so that all train
+            on the same members.
+    """
+
+    shown: str
+    dataset: str
+    channels: int
+    members: int
+    samples: int
+    audits: int
+    fine_tuned: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    resolution: int = 16
+    held_out: int = 1000
+    watched: int = 60
+
+
+FROM_SCRATCH: dict[str, Any] = {"learning_rate": 1e-3, "ema_decay": 0.995}
+
+REGIMES: dict[str, Regime] = {
+    "fashion-100": Regime(
+        "Fashion-MNIST, 100 pictures, from scratch",
+        FASHION, 1, 100, 64_000, 8, settings=FROM_SCRATCH,
+    ),
+    "tuned-100": Regime(
+        "Fashion-MNIST, 100 pictures of new classes, fine-tuned",
+        FASHION, 1, 100, 40_000, 8, "fashion",
+        settings={"learning_rate": 3e-4, "ema_decay": 0.995},
+    ),
+    "fashion-1000": Regime(
+        "Fashion-MNIST, 1,000 pictures, from scratch",
+        FASHION, 1, 1000, 400_000, 10, settings=FROM_SCRATCH,
+    ),
+    "emoji-200": Regime(
+        "Emoji, 200 pictures, from scratch",
+        EMOJI, 3, 200, 160_000, 8, settings=FROM_SCRATCH,
+    ),
+}  # fmt: skip
+
+UNET: dict[str, Any] = {
+    "_class_name": "UNet2DModel",
+    "layers_per_block": 1,
+    "block_out_channels": [16, 32, 64],
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 8,
+    "attention_head_dim": 16,
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pictures of a dataset file, in an order that is always the same.
+
+    Attributes:
+        table: image, text, label; without variants that differ in skin tone only.
+        reserved: [R] rows for classifiers and bases.
+        free: the other rows.
+    """
+
+    table: pa.Table
+    reserved: Ints
+    free: Ints
+
+    @classmethod
+    def of(cls, data: Path, name: str) -> Pool:
+        """Read a file of the data folder."""
+        table = pq.read_table(data / name)
+        if "base" in table.schema.names:
+            _, first = np.unique(np.asarray(table["base"].to_pylist()), return_index=True)
+            table = table.take(np.sort(first))
+            _, label = np.unique(np.asarray(table["category"].to_pylist()), return_inverse=True)
+            table = table.append_column("label", pa.array(label.astype(np.int64)))
+        table = table.select(["image", "text", "label"])
+        order = np.random.default_rng(0).permutation(table.num_rows)
+        count = RESERVED[name]
+        return cls(table, order[:count], order[count:])
+
+    @property
+    def labels(self) -> Ints:
+        """[N] class of every picture."""
+        found: Ints = self.table["label"].to_numpy()
+        return found
+
+    def write(self, rows: Ints, path: Path) -> Path:
+        """A parquet file with these rows, whole or not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        pq.write_table(self.table.take(rows), aside)
+        aside.replace(path)
+        return path
+
+    def pixels(self, rows: Ints, side: int, channels: int) -> Pixels:
+        """Pictures [N, C, side, side], scaled as training scales them; all are square."""
+        found = []
+        for stored in self.table["image"].take(rows).to_pylist():
+            image = to_mode(open_image(stored), "L" if channels == 1 else "RGB")
+            found.append(crop(resize_shorter_side(image, side), side, 0, 0))
+        return np.stack(found)
+
+
+def rows_of_run(regime: Regime, pool: Pool, seed: int) -> Ints:
+    """The pictures of a run: trained on, held out and watched; another seed has others."""
+    rows = pool.free
+    if regime.fine_tuned:
+        rows = rows[np.isin(pool.labels[rows], NEW_CLASSES)]
+    count = regime.members + regime.held_out + regime.watched
+    if len(rows) < count:
+        raise ValueError(f"{regime.shown}: {count} pictures are needed, {len(rows)} are there")
+    return np.random.default_rng([seed, 1]).permutation(rows)[:count]
