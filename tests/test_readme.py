@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.bench.common import RESULTS, ROOT
-from tests.bench.tradeoff import table
+from tests.bench.tradeoff.summary import SUMMARY, read_cells, summary_of, table
 
 
 def result(name: str) -> dict[str, Any]:
@@ -73,15 +73,16 @@ def test_every_figure_is_a_committed_result() -> None:
 
 def test_the_tables_of_memorization_against_quality_are_committed_results() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = sorted(RESULTS.glob("tradeoff_*.json"))
-    assert found
-    for path in found:
-        assert "\n".join(table(result(path.stem))) in text
-        assert (RESULTS / f"{path.stem}.svg").is_file()
+    regimes = json.loads(SUMMARY.read_text())["regimes"]
+    assert regimes
+    for regime, methods in regimes.items():
+        assert methods == json.loads(json.dumps(summary_of(read_cells(regime)))), regime
+        assert "\n".join(table(regime, methods)) in text
+        assert (RESULTS / "tradeoff" / f"{regime}.svg").is_file()
 
 
 def test_results_say_where_they_come_from() -> None:
-    for path in RESULTS.glob("*.json"):
+    for path in [*RESULTS.glob("*.json"), *RESULTS.glob("tradeoff/*/*.json")]:
         found = json.loads(path.read_text())
         assert {"command", "config", "commit", "versions", "device"} <= found.keys()
         assert not found["commit"].endswith("+"), f"{path.name} is of an uncommitted tree"

@@ -83,7 +83,7 @@ def curve_plot(curves: Mapping[str, Sequence[CurvePoint]]) -> str:
         )
         axes.set(xlabel="alpha", ylabel="share with a ratio under alpha", xlim=(0, 1), ylim=(0, 1))
         axes.legend(frameon=False)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def trade_off_plot(
@@ -147,10 +147,11 @@ def trade_off_plot(
         axes.set(xlabel=f"{memorization}, %", ylabel=quality)
         if len(groups) > 1 or budget is not None:
             axes.legend(frameon=False)
-        return _svg(figure)
+        return svg_of(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
+    """A figure as SVG text without a header, the same every time."""
     text = io.StringIO()
     figure.savefig(
         text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
