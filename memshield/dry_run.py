@@ -112,12 +112,15 @@ def _one_step(config: Config, facts: Facts, source: Source, examples: Examples) 
     batch = config.train_batch_size * config.gradient_accumulation_steps
     few = _few(examples, batch)
     alone = {"num_shards": 1, "num_rounds": 1, "outer_learning_rate": 1.0, "outer_momentum": 0.0}
+    unwatched = {"stop_levels": False, "loss_bank_reference": "own"}
     short = {"max_train_steps": 1, "lr_warmup_steps": 0, "num_validation_images": 0}
     quiet = {"audit_every_rounds": None, "memorization_budget": None, "report_to": None}
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
         run.path.mkdir()
-        small = config.model_copy(update={**alone, **short, **quiet, "output_dir": str(run.path)})
+        small = config.model_copy(
+            update={**alone, **unwatched, **short, **quiet, "output_dir": str(run.path)}
+        )
         stop = StopRequest()
         few.write(run.examples)
         write_text(run.config, to_yaml(small))

@@ -35,10 +35,9 @@ from memshield.audit.report import Generated as GeneratedPictures
 from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.base import Family
+from memshield.mitigation import SHAPING
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
-_METHOD = ("num_shards", "num_rounds", "skip_threshold", "loss_ema_decay", "shard_strategy",
-           "outer_learning_rate", "outer_momentum", "use_ema")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Options:
 
 def mitigation_of(config: Config) -> dict[str, object]:
     """The settings of a run that shape how much it memorizes."""
-    return {name: getattr(config, name) for name in _METHOD}
+    return {name: getattr(config, name) for name in SHAPING}
 
 
 def audit_model(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memshield.audit.plots import COLOURS, Point, curve_plot, trade_off_plot
 from memshield.audit.report import Interval, Memorization, Quality, Report, percent
+from memshield.mitigation import measures_of
 from memshield.rundir import write_text
 
 
@@ -157,6 +158,13 @@ def row_of(report: Report, chosen: bool = False) -> dict[str, Any]:
     }
 
 
+def _mitigation(settings: Mapping[str, Any]) -> str:
+    """What was done, in words; nothing where it is not known."""
+    if not settings:
+        return ""
+    return "; ".join(one.short for one in measures_of(settings)) or "none: plain training"
+
+
 def facts_of(report: Report) -> list[tuple[str, str]]:
     """What was measured, by name; what is not known is left out."""
     target, data, made = report.target, report.data, report.generated
@@ -164,7 +172,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
         ("model", name_of(report)),
         ("fine-tuned from", target.base or ""),
         ("revision", target.revision or ""),
-        ("mitigation", ", ".join(f"{k} {v}" for k, v in target.mitigation.items())),
+        ("mitigation", _mitigation(target.mitigation)),
         ("training set", f"{data.name}{f' at {data.revision}' if data.revision else ''}"),
         ("fingerprint", data.fingerprint),
         ("training pictures", f"{data.training}, {data.duplicate_groups} groups of duplicates"),

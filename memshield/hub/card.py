@@ -17,6 +17,7 @@ from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
 from memshield.hub.manifest import Dataset, Manifest
+from memshield.mitigation import measures_of
 
 TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
@@ -67,6 +68,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
+        measures=[one.sentence for one in measures_of(manifest.training.settings)],
         plain=Plain,
         stochastic=manifest.pipeline_class == "DDPMPipeline",
     )

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from memshield.config import Config, make_config, read_yaml
+from memshield.data.examples import DROPPED, WATCHED, Examples
 from memshield.errors import UserError
 from memshield.jobs.folders import name_from
+from memshield.mitigation import PLAIN, is_plain
 from memshield.rundir import RunDir
 from memshield.settings import HubSettings
 
 _SUFFIX = "-plain"
-
-
-def is_plain(config: Config) -> bool:
-    """Whether it is training without any mitigation."""
-    return config.num_shards == 1 and config.skip_threshold == 0
 
 
 def plain_values(run: RunDir, settings: Path) -> dict[str, Any]:
@@ -34,14 +31,15 @@ def plain_values(run: RunDir, settings: Path) -> dict[str, Any]:
         UserError: it is plain already.
     """
     config = make_config(read_yaml(run.config if run.is_run() else settings))
-    if is_plain(config):
+    if is_plain(config.model_dump()):
         raise UserError("job", "it is plain training itself", "Choose a run with mitigation.")
     unpublished = {name: field.default for name, field in HubSettings.model_fields.items()}
     return {
         **config.model_dump(),
         **unpublished,
-        "num_shards": 1,
-        "skip_threshold": 0.0,
+        **PLAIN,
+        "loss_bank_reference": "own",
+        "watch_fraction": _watched(run, config),
         "outer_learning_rate": 1.0,
         "outer_momentum": 0.0,
         "shard_optimizer": None,  # by default that of a single shard
@@ -49,6 +47,15 @@ def plain_values(run: RunDir, settings: Path) -> dict[str, Any]:
         "audit_every_rounds": None,
         "resume_from_checkpoint": "latest",
     }
+
+
+def _watched(run: RunDir, config: Config) -> float | None:
+    """The share that the mitigated run watches: the plain one leaves the same pictures out."""
+    if config.watch_fraction is not None or not run.examples.is_file():
+        return config.watch_fraction
+    split = Examples.read(run.examples).split
+    kept = int((split != DROPPED).sum())
+    return float((split == WATCHED).sum() / kept) if WATCHED in split else None
 
 
 def plain_name(name: str) -> str:

@@ -9,8 +9,8 @@ import gradio as gr
 
 from memshield.errors import UserError
 from memshield.jobs.auditing import ALL, MOST_BESIDE
-from memshield.jobs.plain import is_plain
 from memshield.jobs.view import JobView
+from memshield.mitigation import is_plain
 from memshield.promote import round_of_model
 from memshield.ui.audits import (
     BY_BUDGET,
@@ -164,6 +164,7 @@ class AuditPart:
         if seen == before:
             return [gr.skip()] * len(self.outputs)
         config, idle = self._server.jobs.config(owner, view.id), "audit" in view.actions
+        mitigated = not is_plain(config.model_dump())
         return [
             gr.Column(visible=True),
             gr.Column(visible=idle or audits.any),
@@ -173,7 +174,10 @@ class AuditPart:
             _failed_view(view),
             choices,
             audits.audit_view(asked),
-            gr.Column(visible=not is_plain(config) and not any(one.plain for one in audits.others)),
+            gr.Column(
+                visible=not is_plain(config.model_dump())
+                and not any(one.plain for one in audits.others)
+            ),
             gr.Column(visible=bool(audits.run.round_numbers())),
             gr.Dropdown(audits.to_keep(asked)),
             gr.Button(interactive=idle),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from memshield.audit.report import Report
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
+from memshield.mitigation import is_plain
 from memshield.ui.views.reports import readable_in
 
 BASE = "base"
@@ -86,5 +87,6 @@ def _name(job: Job, report: Report) -> str:
 
 
 def _is_plain(report: Report) -> bool:
+    """Whether it is known to be trained plainly: of a stranger's model nothing is known."""
     made = report.target.mitigation
-    return made.get("num_shards") == 1 and made.get("skip_threshold") == 0
+    return bool(made) and is_plain(made)

@@ -15,8 +15,8 @@ from memshield.hub.gate import WORDS
 from memshield.hub.patience import IMPATIENT
 from memshield.hub.publication import read_publication
 from memshield.hub.publish import Publisher, open_to_publish
-from memshield.jobs.plain import is_plain
 from memshield.jobs.view import JobView, Publishing
+from memshield.mitigation import is_plain
 from memshield.rundir import RunDir
 from memshield.ui.comparable import comparable
 from memshield.ui.publish_words import LABELS, on_page, problems_in
@@ -117,7 +117,7 @@ class PublishPart:
         """The plain training of the same pictures, for the card to show what was gained by."""
         job = self._server.jobs.get(owner, id)
         audited = readable_in(self._server.jobs.folders.run(job).audit_of(None))
-        if audited is None or is_plain(self._server.jobs.config(owner, id)):
+        if audited is None or is_plain(self._server.jobs.config(owner, id).model_dump()):
             return {}
         others = comparable(self._server.jobs, owner, job, audited)
         newest = next((one.id for one in others if one.plain), None)

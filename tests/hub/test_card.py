@@ -37,7 +37,11 @@ def test_a_card_with_an_audit() -> None:
     card = write_card(manifest, "ada/lora")
     assert 'DiffusionPipeline.from_pretrained("lab/tiny-sd", revision="0123456789abcdef' in card
     assert 'load_lora_weights("ada/lora")' in card
-    assert "Here: 4 shards, 2 rounds, skip threshold 0.8; 10 steps at 512 px." in card
+    assert "10 steps at 512 px. Against memorization:" in card
+    assert "- The pictures are split into 4 shards;" in card
+    assert "averaged in 2 rounds" in card
+    assert "under 0.8 times the mean loss" in card
+    assert "draws" not in card.split("Against memorization:")[1].split("<details>")[0]
     assert "| this model | 11 % | 1.0 % | 10 % | 7.0 % to 13 % |" in card
     assert re.search(r"\| base \|.*\n\| plain \| 41 % ", card)
     assert "not differential privacy" in card

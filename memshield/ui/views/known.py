@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memshield.audit.page import tone
 from memshield.hub.manifest import Manifest
+from memshield.mitigation import measures_of
 from memshield.ui.views.audit import row_of
 from memshield.ui.views.templates import render
 from memshield.ui.views.words import count, plural
@@ -35,10 +36,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     if training.kind == "lora":
         kind += "; a LoRA"
     pictures = f"{plural(training.pictures, 'picture')} of {data.name or 'a withheld dataset'}"
-    shards = training.settings.get("num_shards", 1)
-    skips = training.settings.get("skip_threshold", 0)
-    mitigated = shards != 1 or bool(skips)
-    how = f"{shards} shards, skip threshold {skips}" if mitigated else "plain, without mitigation"
+    done = "; ".join(one.short for one in measures_of(training.settings))
+    how = done or "plain, without mitigation"
     if training.steps:
         how += f", {count(training.steps)} steps"
     return [
