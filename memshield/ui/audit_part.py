@@ -174,10 +174,7 @@ class AuditPart:
             _failed_view(view),
             choices,
             audits.audit_view(asked),
-            gr.Column(
-                visible=not is_plain(config.model_dump())
-                and not any(one.plain for one in audits.others)
-            ),
+            gr.Column(visible=mitigated and not any(one.plain for one in audits.others)),
             gr.Column(visible=bool(audits.run.round_numbers())),
             gr.Dropdown(audits.to_keep(asked)),
             gr.Button(interactive=idle),
