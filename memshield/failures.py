@@ -105,6 +105,8 @@ def _savings(config: Config) -> list[str]:
         found.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
     if config.use_ema:
         found.append(("use_ema: false", "one copy of the weights less"))
+    if config.stop_levels and full:
+        found.append(("stop_levels: false", "one copy of the weights less"))
     if config.shard_optimizer == "keep" and config.num_shards > 1:
         found.append(("shard_optimizer_offload: disk", "less host memory"))
     if not config.enable_vae_slicing and text:

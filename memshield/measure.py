@@ -6,7 +6,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from memshield.rundir import RunDir
 from memshield.start import Job
 from memshield.step import Encoder, StepResult
 from memshield.stop import StopRequest
+from memshield.watch_record import WatchRecord
 
 STEPS = 8
 """Steps a shard, of two shards at the most; a turn's first are left out of the median."""
@@ -43,7 +44,8 @@ class Measured:
         load_s: seconds to load the model; what has to be downloaded comes on top.
         encode_s: to encode all pictures and captions once; 0 where they are encoded as they come.
         first_step_s: of the first step beyond an ordinary one: compiling, warming up.
-        step_s: of a step.
+        step_s: of a step; where noise levels may be stopped, of one in which all of them are.
+        check_s: of a look at the held-out loss; 0 where it is not watched.
         save_s: of a checkpoint, with a round's aggregate.
         samples_s: of a sample grid.
         total_s: of the whole run.
@@ -55,6 +57,7 @@ class Measured:
     encode_s: float
     first_step_s: float
     step_s: float
+    check_s: float
     save_s: float
     samples_s: float
     total_s: float
@@ -66,6 +69,7 @@ class Costs(NamedTuple):
 
     first_step: float
     step: float
+    check: float
     save: float
     samples: float
 
@@ -78,6 +82,14 @@ class _Stopwatch(Listener):
         self.begun = time.perf_counter()
         self.turns: dict[int, list[float]] = {}
         self.last_save = 0.0
+        self.check = 0.0
+
+    def watched(
+        self, record: WatchRecord, stopping: Sequence[int], round: int, seconds: float
+    ) -> None:
+        self.check = seconds
+        if not self.turns:
+            self.begun = time.perf_counter()
 
     def step(self, step: int, round: int, shard: int, result: StepResult) -> None:
         super().step(step, round, shard, result)
@@ -99,9 +111,9 @@ class _Stopwatch(Listener):
         step = statistics.median(steps)
         ends = [times[-1] for times in self.turns.values()]
         first = next(iter(self.turns.values()))[0] - self.begun
-        return Costs(
-            max(0.0, first - step), step, self.last_save - ends[-1], ended - self.last_save
-        )
+        # A check comes between the last step and the save.
+        save = max(0.0, self.last_save - ends[-1] - self.check)
+        return Costs(max(0.0, first - step), step, self.check, save, ended - self.last_save)
 
 
 class _Once:
@@ -117,7 +129,7 @@ class _Once:
         self.seconds_a_picture = (time.perf_counter() - begun) / len(batch.index)
 
     def encode(self, batch: MicroBatch) -> Encoded:
-        return self._encoded
+        return {name: tensor[: len(batch.index)] for name, tensor in self._encoded.items()}
 
 
 def measure(job: Job) -> Measured:
@@ -128,6 +140,7 @@ def measure(job: Job) -> Measured:
             "num_rounds": 1,
             "checkpointing_steps": 10**9,
             "report_to": None,
+            "watch_checks": 1,
         }
     )
     if torch.cuda.is_available():
@@ -153,6 +166,7 @@ def measure(job: Job) -> Measured:
         costs = _train_a_little(job, config, run, family, reader, encoder)
     budget = job.budget
     inside = budget.total // job.config.checkpointing_steps
+    checks = job.config.watch_checks if job.config.num_shards == 1 else job.config.num_rounds
     total = (
         load_s
         + encode_s
@@ -160,10 +174,11 @@ def measure(job: Job) -> Measured:
         + budget.total * costs.step
         + job.config.num_rounds * (costs.save + costs.samples)
         + inside * costs.save
+        + checks * costs.check
     )
     return Measured(
-        _device(), load_s, encode_s, costs.first_step, costs.step, costs.save, costs.samples,
-        total, _peak_bytes(),
+        _device(), load_s, encode_s, costs.first_step, costs.step, costs.check, costs.save,
+        costs.samples, total, _peak_bytes(),
     )  # fmt: skip
 
 
@@ -184,6 +199,8 @@ def _train_a_little(
         watch, stop, prompts,
     )  # fmt: skip
     watch.begun = time.perf_counter()
+    if trainer.watch is not None:
+        trainer.watch.rehearse()
     trainer.train(None)
     return watch.costs(time.perf_counter())
 
@@ -210,7 +227,9 @@ def in_words(measured: Measured, price: tuple[str, float] | None) -> Iterable[st
     one = measured
     yield (
         f"time          {duration(one.total_s)} on this machine ({one.device}) in one process: "
-        f"{one.step_s * 1000:.3g} ms a step, {duration(one.save_s)} a save, "
+        f"{one.step_s * 1000:.3g} ms a step, "
+        + (f"{duration(one.check_s)} a look at the held-out loss, " if one.check_s else "")
+        + f"{duration(one.save_s)} a save, "
         f"{duration(one.samples_s)} a grid of samples"
         + (f", {duration(one.encode_s)} to encode the pictures once" if one.encode_s else "")
     )

@@ -128,7 +128,8 @@ def disk_of(config: Config, facts: Facts, examples: Examples, budget: Budget) ->
     count = min(made, config.checkpoints_total_limit or made)
     # A checkpoint writes the proxy, the running sum and the active shard's moments; what did
     # not change since the one before is linked.
-    each = trained * (3 if ensemble else 1) + moments
+    teacher = weights if config.stop_levels else 0
+    each = trained * (3 if ensemble else 1) + moments + teacher
     kept_moments = moments * config.num_shards if config.shard_optimizer == "keep" else 0
     captions = len(examples.members()) + 1
     pictures = len(examples.members()) * (2 if config.random_flip else 1)
@@ -228,6 +229,7 @@ def _as_json(prepared: Prepared, budget: Budget, disk: Disk) -> dict[str, object
         "empty_captions": prepared.empty_captions,
         "members": len(examples.members()),
         "held_out": len(examples.held_out()),
+        "watched": len(examples.watched()),
         "duplicate_groups": {"exact": prepared.exact_groups, "near": prepared.near_groups},
         "shard_sizes": examples.shard_sizes(),
         "steps": budget.total,

@@ -228,6 +228,13 @@ class Watch:
         found = self._is_stopped[slots * self._config.watch_bins // self._family.num_slots]
         return found if bool(found.any()) else None
 
+    def rehearse(self) -> None:
+        """Stand as if every level had stopped, for a forecast: a step can take no more."""
+        if self.stops is not None:
+            self.teacher.copy()
+            self.stops.stopped.zero_()
+            self._take_stops()
+
     def _take_stops(self) -> None:
         assert self.stops is not None
         self._is_stopped.copy_(self.stops.stopped >= 0)

@@ -77,6 +77,7 @@ def test_what_is_used_already_is_not_advised() -> None:
     for words in ("training:", "use_8bit_adam", "bf16", "train_batch_size", "checkpointing"):
         assert words not in rest
     assert "use_ema: false" in savings(use_ema=True)
+    assert "stop_levels: false" in savings(stop_levels=True)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,23 @@ def test_a_measured_plan_is_near_what_the_run_takes(
     assert took / 3 < expected < took * 3, "as near as a busy machine allows"
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_the_watch_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], shards: int) -> None:
+    """Its pictures, its looks, its teacher in every step and its copy on the disk."""
+    plain = digits(tmp_path / "run", unet_config(tmp_path), num_shards=shards)
+    watching = {**plain, "max_train_samples": 100, "stop_levels": True, "watch_draws": 8}
+    plan = plan_of(capsys, **watching, measure=True)
+    assert plan["watched"] == 20
+    assert plan["members"] == 70
+    assert plan["measured"]["check_s"] > 0
+    unwatched = {name: value for name, value in watching.items() if name != "stop_levels"}
+    without = plan_of(capsys, **unwatched, watch_fraction=0.2)
+    assert without["members"] == 70
+    assert plan["disk_bytes"]["checkpoints"] > without["disk_bytes"]["checkpoints"]
+    assert main(["plan", *flags(**watching)]) == 0
+    assert "20 watched while training" in capsys.readouterr().out
+
+
 def test_a_measured_plan_of_a_cached_model(
     tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

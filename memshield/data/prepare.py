@@ -22,8 +22,8 @@ from memshield.data.split import (
     LEAST_WATCHED,
     assign_shards,
     default_held_out_fraction,
-    default_watch_fraction,
     hold_out,
+    watched_fraction,
 )
 from memshield.errors import UserError
 from memshield.randomness import Purpose
@@ -191,9 +191,7 @@ def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_
         fraction = default_held_out_fraction(len(kept))
     compact = np.unique(groups[kept], return_inverse=True)[1]
     split[kept[hold_out(compact, fraction, config.seed)]] = HELD_OUT
-    watched = config.watch_fraction
-    if watched is None:
-        watched = default_watch_fraction(len(kept)) if config.watches else 0.0
+    watched = watched_fraction(len(kept), config.watch_fraction, config.watches)
     # Drawn from what the audit's draw left, so that a run with a watch has the same held-out
     # pictures as one without.
     left = np.flatnonzero(split == MEMBER)

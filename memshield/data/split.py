@@ -23,9 +23,17 @@ def default_held_out_fraction(images: int) -> float:
     return 0.1 if images >= HELD_OUT_FROM else 0.0
 
 
-def default_watch_fraction(images: int) -> float:
-    """The share watched where the config leaves it open and needs one."""
-    return max(0.1, LEAST_WATCHED / images)
+def watched_fraction(images: int, fraction: float | None, watches: bool) -> float:
+    """The share that is watched while training.
+
+    Args:
+        images: usable pictures.
+        fraction: as the config has it; None leaves it open.
+        watches: whether the config needs any.
+    """
+    if fraction is not None:
+        return fraction
+    return max(0.1, LEAST_WATCHED / max(1, images)) if watches else 0.0
 
 
 def hold_out(

@@ -128,18 +128,28 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
     each = max(launches, batch * (passes * forward + (0 if cached else encode)))
     if not hardware.has_gpu:
         each += launches
+    # A stopped noise level is taught by a copy of the model: half of the samples, on the way.
+    each += batch * forward / 2 if config.stop_levels else 0.0
     step = each * config.gradient_accumulation_steps
     # A picture: every denoising step once, twice with guidance, and the decoder.
     picture = config.num_inference_steps * forward * (2 if text else 1)
     picture += _DECODE * pixels / rate if text else 0.0
     return Cost(
-        training_s=(numbers.steps or 0) * step,
+        training_s=(numbers.steps or 0) * step + checks_of(config) * forward,
         encoding_s=numbers.members * (2 if config.random_flip else 1) * encode if cached else 0.0,
         sampling_s=config.num_rounds * grid_of(config, model.family) * picture,
         audits_s=numbers.audits * numbers.audit_images * picture,
         other_s=_LOADING + config.num_rounds * _SAVING if text else _LOADING / 4,
         memory_bytes=_memory(config, model, lora, cached, positions, hardware),
     )
+
+
+def checks_of(config: Config) -> int:
+    """Forward passes of a picture that watching the held-out loss takes, over the whole run."""
+    if not config.watches:
+        return 0
+    checks = config.watch_checks if config.num_shards == 1 else config.num_rounds
+    return (checks + 1) * config.watch_bins * config.watch_draws
 
 
 def grid_of(config: Config, family: FamilyName) -> int:
@@ -175,7 +185,8 @@ def _memory(
         weights = model.parameters * width * 1.05
     else:
         moments = 2 if config.use_8bit_adam else 8
-        weights = model.parameters * (4 + 4 + moments + (4 if config.use_ema else 0))
+        copies = (4 if config.use_ema else 0) + (4 if config.stop_levels else 0)
+        weights = model.parameters * (4 + 4 + moments + copies)
         if not hardware.has_gpu:
             # Waiting shards and the running mean are in the same memory as the active one.
             waiting = config.num_shards - 1 if config.shard_optimizer != "reset" else 0

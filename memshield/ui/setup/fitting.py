@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from memshield.budget import steps_of_run
 from memshield.config import fields
-from memshield.data.split import default_held_out_fraction
+from memshield.data.split import default_held_out_fraction, watched_fraction
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises."""
@@ -16,11 +16,28 @@ PIXELS_A_BATCH = 128 * 48**2
 """Of a pixel model: the recipe's 128 pictures of 32 pixels, 4 of 256 (18 GB of activations)."""
 
 
-def split_of(rows: int, held_out_fraction: float | None) -> tuple[int, int]:
-    """How many of so many pictures are trained on and held out, if none is a duplicate."""
-    share = default_held_out_fraction(rows) if held_out_fraction is None else held_out_fraction
-    held_out = round(rows * share)
-    return rows - held_out, held_out
+class Split(NamedTuple):
+    """Pictures that are trained on, held out for audits, and watched while training."""
+
+    members: int
+    held_out: int
+    watched: int
+
+
+def split_of(
+    rows: int, held_out: float | None, watched: float | None = None, watches: bool = False
+) -> Split:
+    """How so many pictures are split, if none is a duplicate.
+
+    Args:
+        rows: pictures.
+        held_out, watched: shares, as the config has them.
+        watches: whether the config needs a watch.
+    """
+    share = default_held_out_fraction(rows) if held_out is None else held_out
+    kept_back = round(rows * share)
+    seen = min(rows - kept_back, round(rows * watched_fraction(rows, watched, watches)))
+    return Split(rows - kept_back - seen, kept_back, seen)
 
 
 def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) -> dict[str, Any]:
@@ -34,9 +51,11 @@ def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) 
         resolution: of a pixel model, in pixels; None for a text model or where it is not known.
     """
     most = _whole(values, "max_train_samples")
-    share = values.get("held_out_fraction")
-    valid = isinstance(share, (int, float)) and 0 <= share <= 0.9
-    members, _ = split_of(min(rows, most or rows), share if valid else None)
+    watches = bool(values.get("stop_levels")) or values.get("loss_bank_reference") == "held_out"
+    members = split_of(
+        min(rows, most or rows), _share(values, "held_out_fraction"),
+        _share(values, "watch_fraction"), watches,
+    ).members  # fmt: skip
     accumulated = _whole(values, "gradient_accumulation_steps") or 1
     room = most_at_once(resolution)
     in_shard = members // (_whole(values, "num_shards") or 1) // accumulated
@@ -55,6 +74,12 @@ def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) 
 def most_at_once(resolution: int | None) -> int:
     """Pictures of a pixel model that a GPU can hold in a batch."""
     return 2**16 if not resolution else max(1, PIXELS_A_BATCH // resolution**2)
+
+
+def _share(values: Mapping[str, Any], name: str) -> float | None:
+    """A share that a config takes, or None."""
+    value = values.get(name)
+    return value if isinstance(value, (int, float)) and 0 <= value <= 0.9 else None
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:

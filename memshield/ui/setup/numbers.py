@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from memshield.audit.counts import audits_of_run, count_of_round, require_enough_to_audit
 from memshield.budget import Budget, largest_remainder
 from memshield.config import Config
-from memshield.data.prepare import require_a_picture_a_shard, require_full_batches
+from memshield.data.prepare import (
+    require_a_picture_a_shard,
+    require_enough_watched,
+    require_full_batches,
+)
 from memshield.errors import UserError
 from memshield.plan import budget_of_shards
 from memshield.ui.setup.fitting import split_of
@@ -23,6 +27,7 @@ class Numbers:
     Attributes:
         members: pictures to train on.
         held_out: pictures kept back for the audit.
+        watched: pictures on which the held-out loss is watched while training.
         shards: pictures in each shard; strata and duplicates move a few from one to another.
         steps: optimizer steps in all; None where there are too few for the shards and rounds.
         steps_a_round: fewest and most steps of a round; None as `steps`.
@@ -35,6 +40,7 @@ class Numbers:
 
     members: int
     held_out: int
+    watched: int
     shards: tuple[int, ...]
     steps: int | None
     steps_a_round: tuple[int, int] | None
@@ -49,7 +55,8 @@ class Numbers:
         few, many = min(self.shards), max(self.shards)
         shards = f"{few:,}" if few == many else f"{few:,} to {many:,}"
         lines = [
-            f"{self.members:,} pictures to train on, {self.held_out:,} held out for the audit",
+            f"{self.members:,} pictures to train on, {self.held_out:,} held out for the audit"
+            + (f", {self.watched:,} watched while training" if self.watched else ""),
             f"{len(self.shards)} shards of {shards} pictures"
             if len(self.shards) > 1
             else "one shard with all pictures: nothing is averaged",
@@ -86,11 +93,14 @@ def numbers(config: Config, rows: int) -> Numbers:
         rows: pictures of the split.
     """
     usable = min(rows, config.max_train_samples or rows)
-    members, held_out = split_of(usable, config.held_out_fraction)
+    members, held_out, watched = split_of(
+        usable, config.held_out_fraction, config.watch_fraction, config.watches
+    )
     shards = tuple(largest_remainder(members, [1] * config.num_shards))
     problems: list[UserError] = []
     budget: Budget | None = None
     try:
+        require_enough_watched(watched, usable, config)
         require_a_picture_a_shard(members, usable, config)
         _require_few_turns(config)
         budget = budget_of_shards(config, shards)
@@ -113,6 +123,7 @@ def numbers(config: Config, rows: int) -> Numbers:
     return Numbers(
         members=members,
         held_out=held_out,
+        watched=watched,
         shards=shards,
         steps=steps,
         steps_a_round=a_round,

@@ -17,9 +17,10 @@ def forecast_view(made: Plan) -> str:
     counted, here = made.counted, made.here
     few, many = min(counted.shards), max(counted.shards)
     each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+    watched = f", {counted.watched:,} watched while training" if counted.watched else ""
     facts = [
         ("pictures", f"{counted.members:,} pictures to train on, {counted.held_out:,} held out for "
-                     "the audit"),
+                     f"the audit{watched}"),
         ("shards", f"{len(counted.shards)} of {each} pictures" if len(counted.shards) > 1
                    else "one with all pictures: nothing is averaged"),
     ]  # fmt: skip

@@ -76,7 +76,11 @@ def test_more_work_costs_more() -> None:
     audited = middle("sd_lora", SD, "a10g-small", audit_every_rounds=5)
     assert base.audits_s == 0 < audited.audits_s
     assert middle("sd_lora", SD, "a10g-small", num_validation_images=0).sampling_s == 0
+    stopping = middle("sd_lora", SD, "a10g-small", stop_levels=True)
+    assert stopping.training_s > base.training_s
     full = middle("sd_lora", SD, "a10g-small", training="full")
+    taught = middle("sd_lora", SD, "a10g-small", training="full", stop_levels=True)
+    assert taught.memory_bytes > full.memory_bytes
     small = middle("sd_lora", SD, "a10g-small", training="full", use_8bit_adam=True)
     assert base.memory_bytes < small.memory_bytes < full.memory_bytes
 

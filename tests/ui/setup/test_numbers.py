@@ -22,12 +22,13 @@ def config(**values: Any) -> Config:
     return make_config({**UNET, "dataset_name": "a/b", **values})
 
 
-def test_they_are_those_of_a_plan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [{}, {"stop_levels": True}, {"watch_fraction": 0.2}])
+def test_they_are_those_of_a_plan(tmp_path: Path, values: dict[str, Any]) -> None:
     folder = pictures(tmp_path / "set", range(150), size=6)
     made = make_config(
         {
             **UNET, "train_data_dir": str(folder), "num_shards": 4, "num_rounds": 3,
-            "train_batch_size": 8, "num_train_epochs": 5, "duplicate_distance": 0,
+            "train_batch_size": 8, "num_train_epochs": 5, "duplicate_distance": 0, **values,
         }
     )  # fmt: skip
     found = numbers(made, 150)
@@ -35,10 +36,12 @@ def test_they_are_those_of_a_plan(tmp_path: Path) -> None:
     budget = budget_of(made, examples)
     assert found.members == len(examples.members())
     assert found.held_out == len(examples.held_out())
+    assert found.watched == len(examples.watched())
+    assert bool(found.watched) == bool(values)
     assert sorted(found.shards) == sorted(examples.shard_sizes())
     sums = [sum(row) for row in budget.steps]
     assert (found.steps, found.steps_a_round) == (budget.total, (min(sums), max(sums)))
-    assert found.epochs == pytest.approx(budget.total * 8 / 135)
+    assert found.epochs == pytest.approx(budget.total * 8 / found.members)
 
 
 def test_in_words() -> None:
@@ -61,6 +64,7 @@ def test_in_words() -> None:
         (200, {"memorization_budget": 0.1}, {"memorization_budget"}),
         (20, {"num_shards": 1, "audit_every_rounds": 1}, {"audit_every_rounds"}),
         (400, {}, set()),
+        (100, {"num_shards": 1, "stop_levels": True, "watch_fraction": 0.1}, {"watch_fraction"}),
     ],
 )
 def test_problems(rows: int, values: dict[str, Any], fields: set[str]) -> None:
