@@ -200,7 +200,7 @@ def _train_a_little(
     )  # fmt: skip
     watch.begun = time.perf_counter()
     if trainer.watch is not None:
-        trainer.watch.rehearse()
+        trainer.watch.rehearse(config.watch_bins)  # a step can take no more than that
     trainer.train(None)
     return watch.costs(time.perf_counter())
 

@@ -228,11 +228,11 @@ class Watch:
         found = self._is_stopped[slots * self._config.watch_bins // self._family.num_slots]
         return found if bool(found.any()) else None
 
-    def rehearse(self) -> None:
-        """Stand as if every level had stopped, for a forecast: a step can take no more."""
+    def rehearse(self, bands: int) -> None:
+        """Stand as if so many bands of levels had stopped, for a forecast of what steps take."""
         if self.stops is not None:
             self.teacher.copy()
-            self.stops.stopped.zero_()
+            self.stops.stopped[:bands] = 0
             self._take_stops()
 
     def _take_stops(self) -> None:

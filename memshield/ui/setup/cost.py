@@ -72,7 +72,7 @@ class ModelSize:
 OWN_MODELS: Mapping[str, ModelSize] = {
     "configs/models/digits-unet.json": ModelSize("unconditional", 701_345, 8),
     "configs/models/cifar-unet.json": ModelSize("unconditional", 35_746_307, 32),
-    "configs/models/afhq-unet.json": ModelSize("unconditional", 28_482_307, 64),
+    "configs/models/afhq-unet.json": ModelSize("unconditional", 78_700_803, 64),
 }
 """The models that are trained from scratch, by the path that names them."""
 
