@@ -42,6 +42,7 @@ DECAY: dict[str, Any] = {"lr_scheduler": "cosine"}
 METHODS: dict[str, Method] = {
     "plain": Method(PLAIN, "plain"),
     "plain-decayed": Method({**PLAIN, **DECAY}, "plain, rate decayed over half the samples", 0.5),
+    "plain-longer": Method(PLAIN, "plain, half as long again", 1.5),
     "agc": Method({"num_shards": 1, "skip_threshold": 0.5}, "AGC"),
     "iet-agc": Method({"num_shards": 4, "num_rounds": 40, "skip_threshold": 0.5}, "IET-AGC"),
     "iet-agc-outer": Method({**OUTER, "skip_threshold": 0.5}, "IET-AGC, outer optimizer"),

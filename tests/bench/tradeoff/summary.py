@@ -25,7 +25,7 @@ from tests.bench.tradeoff.regimes import REGIMES
 BUDGET = 0.02
 """Excess of given-back pictures within which quality is compared."""
 SPACES = ("pixels", "classifier")
-STRONGEST = ("plain", "plain-decayed", "plain-ema-99", "plain-ema-998")
+STRONGEST = ("plain", "plain-longer", "plain-decayed", "plain-ema-99", "plain-ema-998")
 """Of these the best is the plain training that the others have to beat."""
 SUMMARY = RESULTS / "tradeoff" / "summary.json"
 
