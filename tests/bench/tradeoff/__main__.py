@@ -72,7 +72,8 @@ def main() -> None:
         print(f"{regime} {method} seed {seed}: {said}", flush=True)
 
     # What the cells of a regime share (classifier, base) is made by the first of them.
-    firsts = [next(c for c in cells if c[0] == name) for name in dict.fromkeys(c[0] for c in cells)]
+    fresh = [name for name in options.regimes if not (options.work / name).is_dir()]
+    firsts = [next(cell for cell in cells if cell[0] == name) for name in fresh]
     with ThreadPoolExecutor(options.jobs) as workers:
         list(workers.map(run, firsts))
         list(workers.map(run, [cell for cell in cells if cell not in firsts]))
