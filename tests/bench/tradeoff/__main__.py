@@ -73,7 +73,7 @@ def main() -> None:
 
     # What the cells of a regime share (classifier, base) is made by the first of them.
     fresh = [name for name in options.regimes if not (options.work / name).is_dir()]
-    firsts = [next(cell for cell in cells if cell[0] == name) for name in fresh]
+    firsts = [own[0] for name in fresh if (own := [cell for cell in cells if cell[0] == name])]
     with ThreadPoolExecutor(options.jobs) as workers:
         list(workers.map(run, firsts))
         list(workers.map(run, [cell for cell in cells if cell not in firsts]))

@@ -39,7 +39,8 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
     """Settings of a cell's training, without its model and folders."""
     chosen = METHODS[method]
     audits = max(1, round(regime.audits * chosen.share))
-    steps = round(regime.samples * chosen.share) // BATCH
+    batch = int(chosen.settings.get("train_batch_size", BATCH))
+    steps = round(regime.samples * chosen.share) // batch
     pictures = regime.members + regime.held_out + regime.watched
     rounds = int(chosen.settings.get("num_rounds", audits))
     return {

@@ -16,8 +16,7 @@ class Method:
     Attributes:
         settings: beside those of the regime.
         shown: for a table.
-        share: of the regime's samples that it sees: a learning rate that decays has to end where
-            the training is stopped.
+        share: of the regime's samples that it sees.
         candidate: tried on one seed only.
     """
 
@@ -28,9 +27,13 @@ class Method:
 
 
 PLAIN: dict[str, Any] = {"num_shards": 1, "skip_threshold": 0}
-OUTER: dict[str, Any] = {
+IET: dict[str, Any] = {
     "num_shards": 4,
     "num_rounds": 40,
+    "train_batch_size": 25,  # a shard of 100 pictures holds no more
+}
+OUTER: dict[str, Any] = {
+    **IET,
     "outer_learning_rate": 1.0,
     "outer_momentum": 0.6,
 }
@@ -41,10 +44,10 @@ DECAY: dict[str, Any] = {"lr_scheduler": "cosine"}
 
 METHODS: dict[str, Method] = {
     "plain": Method(PLAIN, "plain"),
-    "plain-decayed": Method({**PLAIN, **DECAY}, "plain, rate decayed over half the samples", 0.5),
+    "plain-decayed": Method({**PLAIN, **DECAY}, "plain, rate decayed"),
     "plain-longer": Method(PLAIN, "plain, half as long again", 1.5),
     "agc": Method({"num_shards": 1, "skip_threshold": 0.5}, "AGC"),
-    "iet-agc": Method({"num_shards": 4, "num_rounds": 40, "skip_threshold": 0.5}, "IET-AGC"),
+    "iet-agc": Method({**IET, "skip_threshold": 0.5}, "IET-AGC"),
     "iet-agc-outer": Method({**OUTER, "skip_threshold": 0.5}, "IET-AGC, outer optimizer"),
     "draws": Method({**PLAIN, **DRAWS}, "draws by level"),
     "stops": Method({**PLAIN, **STOPS}, "levels stopped"),
