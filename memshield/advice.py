@@ -68,11 +68,11 @@ class Advice:
 
 def advice_for(situation: Situation) -> list[Advice]:
     """What is recommended; nothing where a training is as recommended."""
-    checks = (_few_a_shard, _draws, _passes)
+    checks = (few_a_shard, draws_alike, many_passes)
     return [found for check in checks if (found := check(situation)) is not None]
 
 
-def _few_a_shard(one: Situation) -> Advice | None:
+def few_a_shard(one: Situation) -> Advice | None:
     """Shards so small that averaging costs more quality than it saves copies."""
     each = one.pictures // max(1, one.shards)
     if one.shards == 1 or each >= PUBLISHED_A_SHARD:
@@ -89,7 +89,8 @@ def _few_a_shard(one: Situation) -> Advice | None:
     )
 
 
-def _draws(one: Situation) -> Advice | None:
+def draws_alike(one: Situation) -> Advice | None:
+    """A pixel model whose noise levels are all drawn alike."""
     if one.text or one.settings.get("timestep_bias_share") is not None:
         return None
     return Advice(
@@ -99,7 +100,7 @@ def _draws(one: Situation) -> Advice | None:
     )
 
 
-def _passes(one: Situation) -> Advice | None:
+def many_passes(one: Situation) -> Advice | None:
     """So many passes that plain training would give pictures back, and nobody looks."""
     # Copying is put off in proportion to the number of pictures (arXiv 2505.16959): passes count.
     most = COPIES_AFTER[one.scratch]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from memshield.advice import Situation, advice_for
 from memshield.audit.counts import audits_of_run, count_of_round, require_auditable
 from memshield.budget import Budget, largest_remainder, steps_of_run
 from memshield.config import Config
@@ -183,7 +184,10 @@ def main(argv: Sequence[str]) -> int:
 
         require_hardware(config)
         measured = measure(Job(config, facts, source, examples, budget))
+    members = len(examples.members())
+    advice = advice_for(Situation.of(config, members, budget.total, facts.needs_captions))
     plan = _as_json(prepared, budget, disk)
+    plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if measured is not None:
         plan["measured"] = asdict(measured)
         if price is not None:
@@ -217,6 +221,9 @@ def main(argv: Sequence[str]) -> int:
         from memshield.measure import in_words
 
         lines += in_words(measured, price)
+    for one in advice:
+        settings = ", ".join(f"{name}: {value}" for name, value in one.settings.items())
+        lines.append(f"advice        {one.words} ({settings})")
     print("\n".join(lines))
     return 0
 

@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from memshield.advice import Situation, few_a_shard
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
@@ -68,6 +69,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
+        few=_few(manifest),
         measures=[one.sentence for one in measures_of(manifest.training.settings)],
         plain=Plain,
         stochastic=manifest.pipeline_class == "DDPMPipeline",
@@ -221,6 +223,18 @@ def _one_line(text: str | None) -> str | None:
 def _variant(name: str | None) -> Plain | None:
     found = re.fullmatch(r"[a-z0-9]{1,20}", name or "")
     return Plain(name) if found and name else None
+
+
+def _few(manifest: Manifest) -> str | None:
+    """That shards held too few pictures, where they did. The settings may be a stranger's."""
+    shards = manifest.training.settings.get("num_shards")
+    if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
+        return None
+    situation = Situation(
+        manifest.training.pictures, shards, manifest.text, manifest.base is None, None, {}
+    )
+    found = few_a_shard(situation)
+    return None if found is None else found.words
 
 
 def _commit(revision: str | None) -> Plain | None:

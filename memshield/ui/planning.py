@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from memshield.advice import Advice, Situation, advice_for
 from memshield.config import Config, make_config
 from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
@@ -79,6 +80,15 @@ class Plan:
             said, self.config, self.counted, self.size, memory_there, self.price
         )
         return replace(self, here=found)
+
+
+def advice_of(made: Plan) -> list[Advice]:
+    """What is recommended for a plan, once its pictures and its model are known."""
+    config, counted = made.config, made.counted
+    if config is None or counted is None or made.size is None:
+        return []
+    text = made.size.family != "unconditional"
+    return advice_for(Situation.of(config, counted.members, counted.steps, text))
 
 
 UNCOUNTED = "How many pictures there are is not known before they are fetched."

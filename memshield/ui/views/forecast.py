@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from memshield.ui.planning import UNCOUNTED, Plan
+from memshield.advice import Advice
+from memshield.ui.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.setup.estimate import Estimate, Range, duration
 from memshield.ui.views.problems import status_view
 from memshield.ui.views.templates import render
@@ -40,10 +41,20 @@ def forecast_view(made: Plan) -> str:
     return render(
         "forecast",
         facts=facts,
+        advice=[(one.words, _inputs(one)) for one in advice_of(made)],
         how=None if here is None else ("measured" if here.measured else "estimated"),
         rows=[_row(one) for one in made.elsewhere],
         priced=any(one.dollars is not None for one in made.elsewhere),
         command="python -m memshield plan --measure",
+    )
+
+
+def _inputs(one: Advice) -> str:
+    """The inputs that follow an advice, as they are called on the page."""
+    named = {"num_shards": "Shards", "memorization_budget": "Memorization budget"}
+    return "; ".join(
+        f"{named.get(name, name.replace('_', ' '))}: {value}"
+        for name, value in one.settings.items()
     )
 
 
