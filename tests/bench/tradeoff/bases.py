@@ -27,6 +27,9 @@ def write_unet(regime: Regime, folder: Path) -> Path:
 def base_of(regime: Regime, pool: Pool, work: Path) -> Path:
     """A pixel UNet trained plainly on the old classes; a training that was cut off goes on."""
     folder = work / f"base-{regime.fine_tuned}"
+    done = RunDir(folder / "run").model
+    if done.is_dir():
+        return done
     rows = np.concatenate([pool.free, pool.reserved])
     rows = rows[np.isin(pool.labels[rows], OLD_CLASSES)]
     pictures = folder / "pictures.parquet"
@@ -52,4 +55,4 @@ def base_of(regime: Regime, pool: Pool, work: Path) -> Path:
         "output_dir": folder / "run",
     }
     assert train(flags(**settings)) == 0
-    return RunDir(folder / "run").model
+    return done

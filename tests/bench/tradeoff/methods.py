@@ -50,6 +50,7 @@ METHODS: dict[str, Method] = {
     "iet-agc": Method({**IET, "skip_threshold": 0.5}, "IET-AGC"),
     "iet-agc-outer": Method({**OUTER, "skip_threshold": 0.5}, "IET-AGC, outer optimizer"),
     "draws": Method({**PLAIN, **DRAWS}, "draws by level"),
+    "draws-longer": Method({**PLAIN, **DRAWS}, "draws by level, half as long again", 1.5),
     "stops": Method({**PLAIN, **STOPS}, "levels stopped"),
     "bank": Method(
         {"num_shards": 1, "skip_threshold": 0.7, "loss_bank_reference": "held_out"},
