@@ -35,6 +35,7 @@ from memshield.audit.report import Generated as GeneratedPictures
 from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.base import Family
+from memshield.watch_record import WatchRecord
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 _METHOD = ("num_shards", "num_rounds", "skip_threshold", "loss_ema_decay", "shard_strategy",
@@ -67,7 +68,7 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 def audit_model(
     family: Family, target: Target, comparison: Comparison, options: Options, folder: Path,
-    beside: Sequence[Report] = (),
+    beside: Sequence[Report] = (), watch: WatchRecord | None = None,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
 
@@ -78,6 +79,7 @@ def audit_model(
         options: how to generate.
         folder: of the audit; images that are there already are used.
         beside: audits of other models, for the page.
+        watch: of the training of these weights, where the held-out loss was watched.
 
     Raises:
         UserError: there are no prompts.
@@ -118,7 +120,7 @@ def audit_model(
         steps=steps,
         prompts=kind if prompts is not None else None,
     )
-    report = _report(target, comparison, compared, made, attacks, missing, begun)
+    report = _report(target, comparison, compared, made, attacks, missing, begun, watch)
     _write(report, compared, generated, comparison, folder, beside)
     return report
 
@@ -154,6 +156,7 @@ def _report(
     attacks: list[Attack],
     missing: list[Missing],
     begun: float,
+    watch: WatchRecord | None = None,
 ) -> Report:
     reference = comparison.reference
     data = Data(
@@ -182,6 +185,7 @@ def _report(
             **{package: version(package) for package in _PACKAGES},
         },
         seconds=round(time.monotonic() - begun, 1),
+        watch=watch,
     )
 
 
