@@ -83,8 +83,8 @@ def height_of(found: Sequence[Band]) -> float:
 
     It shows the rises. A first fall is far larger and leaves it at the top.
     """
-    highest = max((band.rise for band in found), default=0.0)
-    return 1.0 if highest < LEAST_RISE else min(1.0, max(0.2, 1.5 * highest))
+    rises = [band.rise for band in found if band.outcome in ("stopped", "risen")]
+    return min(1.0, max(0.2, 1.5 * max(rises))) if rises else 1.0
 
 
 def some_of(found: Sequence[Band], most: int) -> list[Band]:
