@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from memshield.rundir import write_text
 
@@ -21,7 +22,7 @@ class Check(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: int
-    losses: tuple[float, ...]
+    losses: tuple[FiniteFloat, ...]
 
 
 class WatchRecord(BaseModel):
@@ -31,26 +32,50 @@ class WatchRecord(BaseModel):
         pictures: that are watched: neither trained on nor used by audits.
         draws: of picture and noise in each band, the same at every check.
         bounds: noise over signal where the bands begin, lowest noise first, and where the last
-            one ends: one more than there are bands.
+            one ends: one more than there are bands. Infinite where a schedule ends in pure noise.
         stops: whether bands are stopped, or only watched.
         checks: in the order of their steps.
         stopped: step at which a band's training on the pictures ended; None where it goes on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity: as a string it is read back, as null it would not be.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     version: int = 1
     pictures: int
     draws: int
-    bounds: tuple[float, ...]
+    bounds: tuple[float, ...] = Field(min_length=2)
     stops: bool
     checks: tuple[Check, ...] = ()
     stopped: tuple[int | None, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_of_its_bands(self) -> WatchRecord:
+        if not all(low <= high for low, high in pairwise(self.bounds)):
+            raise ValueError("bounds must rise")
+        if any(len(check.losses) != self.bands for check in self.checks):
+            raise ValueError(f"every check must hold a loss of each of the {self.bands} bands")
+        if self.stopped and len(self.stopped) != self.bands:
+            raise ValueError(f"stopped must name each of the {self.bands} bands, or none")
+        if any(first.step >= second.step for first, second in pairwise(self.checks)):
+            raise ValueError("checks must be in the order of their steps")
+        return self
 
     @property
     def bands(self) -> int:
         """How many bands of noise levels there are."""
         return len(self.bounds) - 1
+
+    def until(self, step: int) -> WatchRecord:
+        """What it had shown after so many steps of the whole run."""
+        return self.model_copy(
+            update={
+                "checks": tuple(check for check in self.checks if check.step <= step),
+                "stopped": tuple(
+                    None if one is None or one > step else one for one in self.stopped
+                ),
+            }
+        )
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""

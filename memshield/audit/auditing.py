@@ -36,6 +36,7 @@ from memshield.config import Config
 from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.mitigation import SHAPING
+from memshield.watch_record import WatchRecord
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 
@@ -66,7 +67,7 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 def audit_model(
     family: Family, target: Target, comparison: Comparison, options: Options, folder: Path,
-    beside: Sequence[Report] = (),
+    beside: Sequence[Report] = (), watch: WatchRecord | None = None,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
 
@@ -77,6 +78,7 @@ def audit_model(
         options: how to generate.
         folder: of the audit; images that are there already are used.
         beside: audits of other models, for the page.
+        watch: of the training of these weights, where the held-out loss was watched.
 
     Raises:
         UserError: there are no prompts.
@@ -117,7 +119,7 @@ def audit_model(
         steps=steps,
         prompts=kind if prompts is not None else None,
     )
-    report = _report(target, comparison, compared, made, attacks, missing, begun)
+    report = _report(target, comparison, compared, made, attacks, missing, begun, watch)
     _write(report, compared, generated, comparison, folder, beside)
     return report
 
@@ -153,6 +155,7 @@ def _report(
     attacks: list[Attack],
     missing: list[Missing],
     begun: float,
+    watch: WatchRecord | None = None,
 ) -> Report:
     reference = comparison.reference
     data = Data(
@@ -181,6 +184,7 @@ def _report(
             **{package: version(package) for package in _PACKAGES},
         },
         seconds=round(time.monotonic() - begun, 1),
+        watch=watch,
     )
 
 

@@ -193,8 +193,10 @@ def _audit_target(
         folder = folder or _folder_for(name)
     comparison = comparison_of(own, subject.reference, device, bars, subject.facts.needs_captions)
     beside = _beside(own.get("beside", []), subject, comparison, options, folder)
+    watch = subject.watch(own.get("round"))
     family = subject.load(device)
-    return audit_model(family, subject.target, comparison, options, folder, beside), folder
+    report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
+    return report, folder
 
 
 def _audit_images(

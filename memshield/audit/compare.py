@@ -134,7 +134,10 @@ def _audit_all(
             weights = RunDir(run).model if number is None else RunDir(run).rounds / str(number)
             family.load_saved(weights)
             target = subject.target.model_copy(update={"round": number})
-            report = audit_model(family, target, comparison, options, RunDir(run).audit_of(number))
+            report = audit_model(
+                family, target, comparison, options, RunDir(run).audit_of(number),
+                watch=subject.watch(number),
+            )  # fmt: skip
             found.append((run, number, report))
         del family
     return found

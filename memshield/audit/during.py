@@ -10,6 +10,7 @@ from memshield.audit.comparison import Comparison
 from memshield.audit.counts import count_of_round
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import REPORT, Report, Target, percent
+from memshield.audit.watched import watch_of
 from memshield.config import Config
 from memshield.data.examples import Examples
 from memshield.data.source import Source
@@ -61,6 +62,7 @@ class RoundAudits:
         report = audit_model(
             self._family, self._target(number), comparison, self._options,
             self.run.audit_of(number),
+            watch=watch_of(self.run, self.config, self._pictures[1], number),
         )  # fmt: skip
         self._events.write("audit", round=number, **note_of(report))
         budget, excess = self.config.memorization_budget, excess_of(report)

@@ -8,10 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.audit.plots import COLOURS, Point, curve_plot, trade_off_plot
+from memshield.audit.plots import COLOURS, Point, curve_plot, levels_plot, trade_off_plot
 from memshield.audit.report import Interval, Memorization, Quality, Report, percent
 from memshield.mitigation import measures_of
 from memshield.rundir import write_text
+from memshield.watch_findings import band_name, findings, outcome_words, sentences
+from memshield.watch_record import WatchRecord
 
 
 def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> None:
@@ -40,6 +42,7 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         if len(points) > 1 and quality is not None
         else "",
         facts=facts_of(report),
+        levels=_levels(report.watch) if report.watch is not None else None,
         figures=[
             (one.statistic, name, value)
             for one in report.memorization
@@ -163,6 +166,19 @@ def _mitigation(settings: Mapping[str, Any]) -> str:
     if not settings:
         return ""
     return "; ".join(one.short for one in measures_of(settings)) or "none: plain training"
+
+
+def _levels(record: WatchRecord) -> dict[str, Any]:
+    """The watch of the held-out loss by noise level, to show."""
+    return {
+        "record": record,
+        "sentences": sentences(record),
+        "rows": [
+            (band_name(record, band), band, outcome_words(record, band))
+            for band in findings(record)
+        ],
+        "plot": levels_plot(record) if len(record.checks) > 1 else "",
+    }
 
 
 def facts_of(report: Report) -> list[tuple[str, str]]:

@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from memshield.audit.report import CurvePoint, Interval
+from memshield.watch_findings import above_lowest, band_name, findings, height_of, some_of
+from memshield.watch_record import WatchRecord
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and read by screen readers
@@ -31,6 +35,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 _MOST_LABELS = 20
 """With more points than this, only the last of each group is named."""
+
+_MOST_BANDS = 12
 
 
 class Point(NamedTuple):
@@ -147,6 +153,44 @@ def trade_off_plot(
         axes.set(xlabel=f"{memorization}, %", ylabel=quality)
         if len(groups) > 1 or budget is not None:
             axes.legend(frameon=False)
+        return svg_of(figure)
+
+
+def levels_plot(record: WatchRecord) -> str:
+    """Held-out loss above each band's lowest by step, a small plot a band.
+
+    Args:
+        record: with at least one check.
+    """
+    found = findings(record)
+    drawn, top = some_of(found, _MOST_BANDS), 100 * height_of(found)
+    blue, orange, green = COLOURS[:3]
+    rows = -(-len(drawn) // 2)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 0.95 * rows), layout="constrained")
+        grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(drawn) :]:
+            axes.set_visible(False)
+        for band, axes in zip(drawn, grid.flat, strict=False):
+            steps, heights = zip(*above_lowest(record, band), strict=True)
+            shares = [100 * height for height in heights]
+            axes.fill_between(steps, shares, -top, color=blue, alpha=0.12, linewidth=0)
+            axes.plot(steps, shares, color=blue, linewidth=1.4)
+            axes.plot(band.lowest_step, 0, "o", color=green, markersize=5, zorder=3)
+            if band.stopped is not None:
+                axes.axvline(band.stopped, color=orange, linestyle="--", linewidth=1.4)
+            axes.set_title(f"noise {band_name(record, band)}", fontsize=8, pad=3)
+            axes.set_ylim(-top / 4, top)
+            axes.tick_params(labelsize=8)
+        figure.supxlabel("optimizer steps of the whole run", fontsize=9)
+        figure.supylabel("held-out loss above the band's lowest, %", fontsize=9)
+        marks: list[Any] = [
+            Patch(color=blue, alpha=0.4, label="held-out loss"),
+            Line2D([], [], color=green, marker="o", markersize=5, linestyle="", label="lowest"),
+        ]
+        if any(band.stopped is not None for band in drawn):
+            marks.append(Line2D([], [], color=orange, linestyle="--", label="stopped"))
+        figure.legend(handles=marks, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         return svg_of(figure)
 
 

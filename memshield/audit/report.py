@@ -9,10 +9,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from memshield.errors import UserError
 from memshield.rundir import write_text
+from memshield.watch_record import WatchRecord
 
 VERSION: Literal[1] = 1
 REPORT, PAGE = "report.json", "report.html"
@@ -167,7 +176,12 @@ class Missing(_Part):
 
 
 class Report(_Part):
-    """A whole audit."""
+    """A whole audit.
+
+    Attributes:
+        watch: of a run that watched its held-out loss by noise level, what that had shown when
+            the audited round ended: means over pictures, none of which it names.
+    """
 
     version: Literal[1] = VERSION
     made: str
@@ -182,6 +196,14 @@ class Report(_Part):
     limits: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     seconds: float = Field(ge=0)
+    watch: WatchRecord | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_watch(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if values.get("watch") is None:  # the file stays as it was before runs were watched
+            values.pop("watch", None)
+        return values
 
     @property
     def headline(self) -> Memorization:

@@ -11,6 +11,7 @@ import torch
 from memshield.audit.auditing import mitigation_of
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import Target
+from memshield.audit.watched import watch_of
 from memshield.config import Config, make_config, read_yaml
 from memshield.data.examples import Examples
 from memshield.data.prepare import require_same_dataset
@@ -20,6 +21,7 @@ from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
 from memshield.rundir import RunDir
+from memshield.watch_record import WatchRecord
 
 PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
 """Settings of a run that may be given anew, where its dataset was moved."""
@@ -35,6 +37,7 @@ class Subject:
         facts: of the model.
         reference: the real pictures.
         weights: folder to load into the base, or None for the base as it is.
+        run: whose model it is; None for what is no run's.
     """
 
     target: Target
@@ -42,6 +45,7 @@ class Subject:
     facts: Facts
     reference: Reference
     weights: Path | None
+    run: RunDir | None = None
 
     def load(self, device: torch.device) -> Family:
         """The model with its weights, in the precision it was trained in where the device has it.
@@ -66,7 +70,17 @@ class Subject:
         if self.config.pretrained_model_name_or_path is None:
             raise UserError("beside", "the run was trained from scratch: it has no base", "")
         target = Target(name=self.target.base or "base", kind="pipeline", base=None)
-        return replace(self, target=target, weights=None)
+        return replace(self, target=target, weights=None, run=None)
+
+    def watch(self, round: int | None) -> WatchRecord | None:
+        """What watching its held-out loss had shown when a round of its run ended, if it did.
+
+        Args:
+            round: its number; None for the run's chosen model.
+        """
+        if self.run is None or not self.run.watch.is_file():
+            return None
+        return watch_of(self.run, self.config, Examples.read(self.run.examples), round)
 
 
 def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
@@ -106,7 +120,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
         mitigation=mitigation_of(config),
         weights=weights_sha256(weights),
     )
-    return Subject(target, config, facts, reference, weights)
+    return Subject(target, config, facts, reference, weights, run)
 
 
 def pictures_of(run: RunDir) -> Reference:

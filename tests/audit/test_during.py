@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from memshield.promote import promote_alone
 from memshield.rundir import RunDir
+from memshield.watch_record import WatchRecord
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
 from tests.runs import digits, finish_ranks, flags, kill, start, train, weights
 from tests.tiny import unet_config
@@ -43,6 +45,24 @@ def test_what_is_audited_is_what_the_round_holds(tmp_path: Path) -> None:
     assert later.generated == while_training.generated
     assert later.memorization == while_training.memorization
     assert later.quality == while_training.quality
+
+
+def test_an_audit_holds_what_had_been_watched_when_its_round_ended(tmp_path: Path) -> None:
+    watching = {"stop_levels": True, "watch_fraction": 0.2, "watch_bins": 3, "watch_draws": 8}
+    run = small_run(tmp_path, audit_every_rounds=1, **AUDITED, **watching)
+    whole = WatchRecord.read(run.watch)
+    assert whole is not None
+    assert [check.step for check in whole.checks] == [0, 8, 16, 24]
+    for number in (1, 2, 3):
+        assert report_in(run.audit_of(number)).watch == whole.until(8 * number)
+    assert report_in(run.audit_of(None)).watch == whole
+    # The same later, when more has been seen; of a round, and of the model that is a copy of one.
+    command("audit", run.path, "--round", 1, *QUICK, "--no_attacks", "--output_dir", tmp_path / "a")
+    assert report_in(tmp_path / "a").watch == whole.until(8)
+    promote_alone(run, 2, "it is wanted")
+    command("audit", run.path, *QUICK, "--no_attacks", "--output_dir", tmp_path / "b")
+    assert report_in(tmp_path / "b").watch == whole.until(16)
+    assert "Held-out loss by noise level" in (tmp_path / "b" / "report.html").read_text()
 
 
 def overfitted(folder: Path, **changes: Any) -> RunDir:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from memshield.audit.page import write_page
 from memshield.audit.report import Missing, Report, Target
 from memshield.errors import UserError
+from memshield.watch_findings import sentences
 from tests.audit.reports import report_of
+from tests.watches import made_watch
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -79,3 +82,50 @@ def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<td>plain</td>" in page
     assert page.count("<svg") == 1  # of these two, none has a curve
+
+
+def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    report = report_of(excess=0.03, kid=0.2)
+    report.write(path)
+    assert "watch" not in json.loads(path.read_text())
+    assert Report.read(path) == report
+    assert report.watch is None
+    write_page(report, tmp_path / "report.html")
+    assert "Held-out loss" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_watch_is_in_the_report_and_on_its_page(tmp_path: Path, stops: bool) -> None:
+    record = made_watch(stops)
+    path = tmp_path / "report.json"
+    report_of(excess=0.03, kid=0.2, watch=record).write(path)
+    report = Report.read(path)
+    assert report.watch == record
+    write_page(report, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Held-out loss by noise level</h2>" in page
+    for sentence in sentences(record):
+        assert f"<p>{sentence}</p>" in page
+    assert page.count("<svg") == 1
+    assert "noise 0.34 to 0.72</text>" in page
+    assert len(re.findall(r"<td>stopped at \d", page)) == (5 if stops else 0)
+    write_page(report, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == page
+
+
+def test_a_watch_of_a_single_check_has_no_plot(tmp_path: Path) -> None:
+    write_page(report_of(excess=0.03, kid=0.2, watch=made_watch().until(0)), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "looked at once so far" in page
+    assert "<svg" not in page
+
+
+def test_a_watch_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    report_of(excess=0.03, kid=0.2, watch=made_watch()).write(path)
+    values = json.loads(path.read_text())
+    values["watch"]["stopped"] = [1]
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="watch"):
+        Report.read(path)

@@ -21,6 +21,7 @@ from memshield.ui.publish_words import problems_in
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.publishing import publish, require_complete
 from tests.hub_server import Fault, HubServer
+from tests.watches import made_watch
 
 
 def refused(run: RunDir, **changes: Any) -> str:
@@ -58,6 +59,23 @@ def test_a_run_is_published_and_again_changes_nothing(hub: HubServer, digits_run
     again = publish(digits_run)
     assert (again.changed, again.tag, again.commit) == (False, published.tag, published.commit)
     assert all(request.method in ("GET", "HEAD") for request in hub.requests[mark:])
+
+
+def test_a_watch_is_published_with_its_audit(hub: HubServer, digits_run: RunDir) -> None:
+    path = digits_run.audit_of(None) / REPORT
+    record = made_watch()
+    Report.read(path).model_copy(update={"watch": record}).write(path)
+    require_complete(hub, publish(digits_run))
+    files = hub.repo_files("model", "ada/digits")
+    assert json.loads(files["memshield.json"])["audit"]["watch"] == json.loads(
+        record.model_dump_json()
+    )
+    assert b"Held-out loss by noise level" in files["audit/report.html"]
+    # Means over pictures, by band and by step: nothing of a single one.
+    assert set(record.model_dump()) == {
+        "version", "pictures", "draws", "bounds", "stops", "checks", "stopped"
+    }  # fmt: skip
+    assert {name for check in record.checks for name in check.model_dump()} == {"step", "losses"}
 
 
 def test_a_draft_asks_nobody_who_publishes(

@@ -1,4 +1,4 @@
-"""How a run goes, drawn: loss, share kept by shard, memorization and quality by round."""
+"""How a run goes, drawn: loss, share kept by shard, held-out loss, memorization and quality."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from memshield.audit.choose import is_broken
 from memshield.audit.report import Report, percent
 from memshield.ui.views.chart import Chart, Line, Rule, draw, path_of
 from memshield.ui.views.following import Audited, Progress
+from memshield.ui.views.levels import levels_chart
 from memshield.ui.views.problems import empty_view
 from memshield.ui.views.scale import Scale, scale_of
 from memshield.ui.views.series import Dot
@@ -32,7 +33,13 @@ def charts_view(
         budget: largest excess of given-back pictures, drawn as a line.
     """
     audits = audits_of(progress, reports or {})
-    charts = [_loss(progress), _kept(progress), _memorization(audits, budget), _quality(audits)]
+    charts = [
+        _loss(progress),
+        _kept(progress),
+        levels_chart(progress.watch, int(_steps(progress).high)),
+        _memorization(audits, budget),
+        _quality(audits),
+    ]
     if not any(charts):
         return empty_view(
             "No figures yet", "They are drawn here as soon as the first step is done."

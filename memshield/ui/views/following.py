@@ -1,4 +1,4 @@
-"""How far a run is, from what it writes: status.json and events.jsonl, read as they grow."""
+"""How far a run is, from what it writes: status.json, watch.json, and events.jsonl as it grows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from memshield.config import read_yaml
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 from memshield.ui.views.series import Dot, Series
+from memshield.watch_record import WatchRecord
 
 MOST_DOTS = 400
 _MOST_SHARDS = 256
@@ -72,6 +73,7 @@ class Progress:
         losses, kept_by_shard: lines to draw.
         round_ends, audits: by round.
         pictures: what the scan found of them: names and words.
+        watch: the held-out loss by noise level; None where it is not watched.
     """
 
     state: str | None = None
@@ -94,6 +96,7 @@ class Progress:
     round_ends: tuple[RoundEnd, ...] = ()
     audits: tuple[Audited, ...] = ()
     pictures: tuple[tuple[str, str], ...] = ()
+    watch: WatchRecord | None = None
 
 
 @dataclass
@@ -189,6 +192,7 @@ class Follower:
         self._inode = 0
         self._offset = 0
         self._plan: tuple[object, dict[str, Any]] = (None, {})
+        self._watch: tuple[object, WatchRecord | None] = (None, None)
 
     def read(self) -> Progress:
         """How far the run is now."""
@@ -231,6 +235,16 @@ class Follower:
             self._plan = (key, settings)
         return self._plan[1]
 
+    def _watched(self) -> WatchRecord | None:
+        key = _stamp(self._run.watch)
+        if key != self._watch[0]:
+            try:
+                record = WatchRecord.read(self._run.watch)
+            except (OSError, ValueError):  # of another version: there is no chart of it
+                record = None
+            self._watch = (key, record)
+        return self._watch[1]
+
     def _progress(self, status: dict[str, Any], settings: dict[str, Any]) -> Progress:
         told, last = self._told, self._told.last
         attempt = _whole(status.get("attempt")) or max(told.times, default=0)
@@ -256,6 +270,7 @@ class Follower:
             round_ends=tuple(told.ends[k] for k in sorted(told.ends)),
             audits=tuple(told.audits[k] for k in sorted(told.audits)),
             pictures=told.pictures,
+            watch=self._watched(),
         )
 
 
@@ -305,7 +320,8 @@ def fingerprint(run: RunDir) -> str:
     """Another text where anything changed that a view shows; the heartbeat alone is nothing."""
     status = {name: value for name, value in _status(run).items() if name != "heartbeat"}
     parts: list[object] = [json.dumps(status, sort_keys=True, default=str)]
-    parts += map(_stamp, (run.config, run.events, run.path / "publish.json", run.model))
+    publication = run.path / "publish.json"
+    parts += map(_stamp, (run.config, run.events, run.watch, publication, run.model))
     parts += _stamps(run.samples)
     for folder in _entries(run.path / "audit"):
         parts += _stamps(Path(folder.path))

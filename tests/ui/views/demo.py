@@ -32,6 +32,7 @@ from memshield.ui.views.style import CSS
 from tests.ui.views.made import audit_round, made_run, picture, save_grid
 from tests.ui.views.test_hub_views import dataset, model
 from tests.ui.views.test_publish import publication
+from tests.watches import made_watch
 
 _LOG = """Digits: 120 pictures to train on, 80 held out
 round 1/3 shard 1/2:  12 %|#         | 3/24\rround 1/3 shard 2/2:  33 %|###       | 8/24
@@ -82,6 +83,7 @@ def _training(folder: Path) -> Iterator[tuple[str, str]]:
     ):
         audit_round(run, number, excess, kid)
         save_grid(run, number)
+    made_watch().write(run.watch)
     progress, rounds = read_progress(run), read_rounds(run)
     memory = (
         "the GPU is out of memory; the last checkpoint is whole.\n"
