@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from memshield.ui.server import Server
-from memshield.ui.setup.recipes import RecipeName, recipes
+from memshield.ui.setup.recipes import RECOMMENDED_STRENGTH, RecipeName
 from memshield.ui.train.choose_dataset import choose_dataset
 from memshield.ui.train.choose_model import choose_model
 from memshield.ui.train.fields import QUIET, Fields
 from memshield.ui.train.form import WHERE
-from memshield.ui.train.kinds import BASIC, TITLES, about, moved, strength_info
+from memshield.ui.train.kinds import BASIC, TITLES, about, moved
 from memshield.ui.train.outcome import Outcome
 from memshield.ui.train.own_pictures import name_folder, upload_pictures
 from memshield.ui.train.search_box import SEARCH
@@ -78,8 +78,8 @@ def train_tab(server: Server, page: gr.Blocks) -> gr.State:
 
     def on_recipe(after: RecipeName, before: RecipeName, *values: Any) -> list[Any]:
         new = moved(values, before, after)
-        slider = gr.Slider(value=new[0], info=strength_info(after))
-        return [after, slider, *new[1:], strength_view(recipes()[after].strength)]
+        slider = gr.Slider(value=new[0])
+        return [after, slider, *new[1:], strength_view(RECOMMENDED_STRENGTH)]
 
     # On this alone: a second call would take the inputs as they were before the first.
     recipe.change(

@@ -174,7 +174,7 @@ def test_settings_follow_the_model_and_leave_what_was_set() -> None:
     new = moved([strength, 3, *others], "sd_lora", "pixels")
     assert (new[0], new[1]) == (0.5, 3), "what a person set stays"
     assert moved([strength, epochs, *others], "sd_lora", "pixels")[1] == 20
-    assert "Recommended: 0.8. 0 is plain training" in strength_info("sd_lora")
+    assert "Recommended: 0.5. 0 is plain training" in strength_info()
     assert "follow from what it is" in about("hub", "sd_lora", False)
     assert "Stable Diffusion XL, LoRA" in about("hub", "sdxl_lora", True)
 

@@ -11,21 +11,21 @@ import yaml
 
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
+from memshield.mitigation import PLAIN
 from memshield.network import RepoType
 from memshield.ui.setup.fitting import fitted
 from memshield.ui.setup.hardware import Machine
-from memshield.ui.setup.recipes import APP_ROOT, Recipe, RecipeName, recipes
+from memshield.ui.setup.recipes import APP_ROOT, Recipe, RecipeName, recipes, share_of
 
 
 @dataclass(frozen=True)
 class Choices:
     """The form. What is None is left to the recipe, or else to the dataset or the model.
 
-    Strength is one number for the whole mitigation. At 0 training is plain: one shard, no sample
-    is skipped. Above, it is the method's lambda itself (`skip_threshold`): samples are skipped
-    whose loss lies under this share of what is usual at their noise level, so more strength never
-    skips less, and the number is the one of the paper. The authors' values, 0.5 for pixels and 0.8
-    for Stable Diffusion, are the recipes' (`Recipe.strength`).
+    Strength is one number for the mitigation. At 0 training is plain: one shard, no sample is
+    skipped, all noise levels are drawn alike. Above, fewer of the draws are at low noise, where
+    copies are learned (`share_of`), so more strength never draws more of them; shards and the
+    skip threshold stay as the recipe or the form has them.
 
     Attributes:
         recipe: where the settings start from.
@@ -91,7 +91,7 @@ INPUTS: Mapping[str, str] = {
     "num_train_epochs": "epochs",
     "num_rounds": "rounds",
     "num_shards": "shards",
-    "skip_threshold": "strength",
+    "timestep_bias_share": "strength",
     "memorization_budget": "budget",
     "resolution": "resolution",
     "hub_model_id": "hub_model_id",
@@ -141,7 +141,7 @@ def to_config(
         "num_train_epochs": choices.epochs,
         "num_rounds": choices.rounds,
         "num_shards": choices.shards,
-        "skip_threshold": choices.strength,
+        "timestep_bias_share": share_of(choices.strength) if choices.strength else None,
         "memorization_budget": choices.budget,
         "resolution": choices.resolution,
     }
@@ -155,8 +155,8 @@ def to_config(
     values |= {name: value for name, value in given.items() if value is not None}
     if choices.never_stop and choices.budget is None:
         values.pop("memorization_budget", None)
-    if values.get("skip_threshold") == 0:
-        values["num_shards"] = 1
+    if choices.strength == 0:
+        values |= PLAIN
     if machine is not None and "mixed_precision" in values:
         values["mixed_precision"] = machine.precision(choices.starting_point.family)
     if choices.hub_model_id is not None:

@@ -95,6 +95,8 @@ def odd_types(choices: Choices) -> list[UserError]:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (is_number and abs(value) < _LARGEST):
             errors.append(UserError(name, "is no number", "Give a number."))
+        elif name == "strength" and value is not None and not 0 <= value <= 1:
+            errors.append(UserError(name, f"{value:g} is not between 0 and 1", "Give a share."))
     advanced: object = choices.advanced
     if not isinstance(advanced, Mapping):
         errors.append(UserError("advanced", "is no mapping of settings", "Name each setting."))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memshield.families.facts import FamilyName
-from memshield.ui.setup.recipes import RecipeName, recipe_for, recipes
+from memshield.ui.setup.recipes import RECOMMENDED_STRENGTH, RecipeName, recipe_for, recipes
 from memshield.ui.train.form import KINDS, Kind
 
 TITLES: dict[Kind, str] = {
@@ -61,7 +61,7 @@ def defaults(recipe: RecipeName) -> tuple[Any, ...]:
     chosen = recipes()[recipe]
     values = chosen.settings
     return (
-        values.get("skip_threshold", chosen.strength),
+        chosen.strength,
         values.get("num_train_epochs", 10),
         values.get("num_rounds", 10),
         values.get("num_shards", 4),
@@ -77,10 +77,10 @@ def moved(values: Sequence[Any], before: RecipeName, after: RecipeName) -> list[
     ]
 
 
-def strength_info(recipe: RecipeName) -> str:
+def strength_info() -> str:
     """What the slider means."""
     return (
-        f"Recommended: {recipes()[recipe].strength:g}. 0 is plain training: one shard, nothing is "
-        "skipped. Above 0, a picture is skipped while the model's loss on it is under this share "
-        "of what is usual, so that it is not learned by heart: higher skips more."
+        f"Recommended: {RECOMMENDED_STRENGTH:g}. 0 is plain training. Above 0, the model learns "
+        "less often at low noise, where it would learn pictures by heart, and more often at high "
+        "noise, where quality is learned: higher moves more."
     )

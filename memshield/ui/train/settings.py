@@ -9,7 +9,7 @@ import gradio as gr
 
 from memshield.hub.gate import WORDS
 from memshield.ui.setup.advanced import Field, advanced_fields
-from memshield.ui.setup.recipes import RecipeName, recipes
+from memshield.ui.setup.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
 from memshield.ui.train.fields import Fields
 from memshield.ui.train.kinds import BASIC, defaults, strength_info
 from memshield.ui.views.strength import strength_view
@@ -31,9 +31,9 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     with fields.place("strength", "Strength of the mitigation"):
         slider = gr.Slider(
             0, 1, values["strength"], step=0.05, label="Strength of the mitigation",
-            info=strength_info(recipe), buttons=[], elem_id="strength",
+            info=strength_info(), buttons=[], elem_id="strength",
         )  # fmt: skip
-        scale = gr.HTML(strength_view(recipes()[recipe].strength), elem_id="strength-scale")
+        scale = gr.HTML(strength_view(RECOMMENDED_STRENGTH), elem_id="strength-scale")
     fields.keep("strength", slider)
     with gr.Row():
         for name, label in (("epochs", "Epochs"), ("rounds", "Rounds"), ("shards", "Shards")):

@@ -11,10 +11,12 @@ import yaml
 
 from memshield.config import Config, fields, make_config
 from memshield.data.source import open_source
+from memshield.families.facts import TEXT_ENCODERS
+from memshield.mitigation import is_plain
 from memshield.ui.setup.choices import INPUTS, Choices, on_this_machine, to_config, to_yaml
 from memshield.ui.setup.hardware import Gpu, Machine
 from memshield.ui.setup.numbers import numbers
-from memshield.ui.setup.recipes import APP_ROOT, LAMBDA, RecipeName, recipe_for, recipes
+from memshield.ui.setup.recipes import APP_ROOT, RecipeName, recipe_for, recipes, strength_of
 
 NAMES: tuple[RecipeName, ...] = ("demo", "sd_lora", "sdxl_lora", "pixels", "pixels_from_scratch")
 
@@ -36,7 +38,7 @@ def test_every_recipe_is_a_config_that_fits_its_pictures(
     name: RecipeName, rows: int | None
 ) -> None:
     config = config_of(chosen(name), rows)
-    assert config.skip_threshold == recipes()[name].strength
+    assert config.timestep_bias_share == 0.1
     if rows is not None:
         problems = numbers(config, rows).problems
         # 12 pictures are too few for some recipes' rounds, or to audit; never for their batch.
@@ -50,7 +52,7 @@ def test_recipes_come_from_the_files_of_the_paper_settings() -> None:
     assert settings["learning_rate"] == file["learning_rate"]
     assert settings["rank"] == file["rank"]
     assert "validation_prompts" not in settings and "output_dir" not in settings
-    assert {recipe_for(family).family for family in LAMBDA} == set(LAMBDA)
+    assert {recipe_for(family).family for family in TEXT_ENCODERS} == set(TEXT_ENCODERS)
 
 
 def test_the_demo_needs_nobody_and_is_audited() -> None:
@@ -65,13 +67,17 @@ def test_the_demo_needs_nobody_and_is_audited() -> None:
 
 def test_no_strength_is_plain_training() -> None:
     config = config_of(chosen("sd_lora", strength=0, shards=8), 1000)
-    assert (config.num_shards, config.skip_threshold) == (1, 0)
+    assert is_plain(config.model_dump())
 
 
-def test_strength_is_lambda_and_never_skips_less() -> None:
+def test_more_strength_draws_less_often_at_low_noise() -> None:
     steps = [i / 20 for i in range(1, 21)]
-    found = [config_of(chosen("pixels", strength=strength)) for strength in steps]
-    assert [config.skip_threshold for config in found] == steps
+    found = [config_of(chosen("sd_lora", strength=strength)) for strength in steps]
+    shares = [float(config.timestep_bias_share or 0) for config in found]
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) == 20
+    assert shares[9] == 0.1
+    assert [strength_of(share) for share in shares] == steps
     assert {config.num_shards for config in found} == {4}
 
 
@@ -92,8 +98,10 @@ def test_what_a_person_chooses_wins_and_advanced_wins_over_it() -> None:
 
 def test_warm_up_and_batch_follow_from_the_pictures() -> None:
     config = config_of(chosen("pixels_from_scratch"), 400)
-    assert config.train_batch_size == 64  # 90 pictures a shard, 128 in the recipe
-    assert config.lr_warmup_steps == round(0.05 * 563)
+    assert config.train_batch_size == 128
+    shards = config_of(chosen("pixels_from_scratch", shards=4), 400)
+    assert shards.train_batch_size == 64  # 90 pictures a shard, 128 in the recipe
+    assert config.lr_warmup_steps == round(0.05 * 282)
     assert config_of(chosen("pixels"), 50_000, resolution=256).train_batch_size == 4
     assert config_of(chosen("sd_lora"), 50_000, resolution=768).train_batch_size == 4
 
