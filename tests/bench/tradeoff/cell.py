@@ -41,7 +41,8 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
     audits = max(1, round(regime.audits * chosen.share))
     steps = round(regime.samples * chosen.share) // BATCH
     pictures = regime.members + regime.held_out + regime.watched
-    rounds = int(chosen.settings.get("num_rounds", audits))
+    own = {**chosen.settings, **regime.own.get(method, {})}
+    rounds = int(own.pop("num_rounds", audits))
     return {
         "held_out_fraction": regime.held_out / pictures,
         "watch_fraction": regime.watched / pictures,
@@ -60,7 +61,7 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
         "audit_every_rounds": rounds // audits,
         "audit_num_images": IMAGES,
         **regime.settings,
-        **{name: value for name, value in chosen.settings.items() if name != "num_rounds"},
+        **own,
     }
 
 
@@ -72,9 +73,10 @@ def run_cell(regime_name: str, method: str, seed: int, data: Path, work: Path) -
     pictures = folder / "pictures.parquet"
     if not pictures.is_file():
         pool.write(rows_of_run(regime, pool, seed), pictures)
-    model = {"model_config_name_or_path": write_unet(regime, folder)}
     if regime.fine_tuned:
-        model = {"pretrained_model_name_or_path": base_of(regime, pool, work)}
+        model = {"pretrained_model_name_or_path": base_of(regime, pool, data, work)}
+    else:
+        model = {"model_config_name_or_path": write_unet(regime, folder)}
     run = RunDir(folder / method)
     settings = settings_of(regime, method, seed)
     code = train(flags(**model, dataset_name=pictures, output_dir=run.path, **settings))
