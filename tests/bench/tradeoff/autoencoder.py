@@ -19,7 +19,7 @@ CONFIG: dict[str, Any] = {
     "norm_num_groups": 8,
     "latent_channels": 4,
 }
-_STEPS, _BATCH, _KL = 1500, 32, 3e-3
+_STEPS, _BATCH, _KL = 1200, 32, 3e-3
 
 
 def autoencoder_of(pixels: Pixels) -> AutoencoderKL:

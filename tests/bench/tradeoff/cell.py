@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     regime, chosen = REGIMES[options.regime], METHODS[options.method]
     pool = Pool.of(options.data, regime.dataset)
     classifier = classifier_of(regime, pool, options.work)

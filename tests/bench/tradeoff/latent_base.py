@@ -21,7 +21,7 @@ from tests.bench.tradeoff.autoencoder import autoencoder_of
 from tests.bench.tradeoff.regimes import Pool, Regime
 from tests.runs import flags
 
-STEPS, BATCH = 5000, 32
+STEPS, BATCH = 4000, 32
 TOKENS, WIDTH = 24, 64
 UNET: dict[str, Any] = {
     "in_channels": 4,
