@@ -47,6 +47,7 @@ def main() -> None:
             options.seeds, options.regimes, options.methods
         )
         if (seed == TRIED_ON or not METHODS[method].candidate)
+        and method not in REGIMES[regime].without
         and not result_of(regime, method, seed).is_file()
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from memshield.rundir import RunDir, write_text
 from memshield.train import main as train
+from tests.bench.tradeoff.latent_base import latent_base
 from tests.bench.tradeoff.regimes import OLD_CLASSES, UNET, Pool, Regime
 from tests.runs import flags
 
@@ -24,7 +25,14 @@ def write_unet(regime: Regime, folder: Path) -> Path:
     return path
 
 
-def base_of(regime: Regime, pool: Pool, work: Path) -> Path:
+def base_of(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
+    """The model that a regime fine-tunes."""
+    if regime.fine_tuned == "emoji":
+        return latent_base(regime, pool, data, work)
+    return _pixel_base(regime, pool, work)
+
+
+def _pixel_base(regime: Regime, pool: Pool, work: Path) -> Path:
     """A pixel UNet trained plainly on the old classes; a training that was cut off goes on."""
     folder = work / f"base-{regime.fine_tuned}"
     done = RunDir(folder / "run").model

@@ -42,7 +42,8 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
     batch = int(chosen.settings.get("train_batch_size", BATCH))
     steps = round(regime.samples * chosen.share) // batch
     pictures = regime.members + regime.held_out + regime.watched
-    rounds = int(chosen.settings.get("num_rounds", audits))
+    own = {**chosen.settings, **regime.own.get(method, {})}
+    rounds = int(own.pop("num_rounds", audits))
     return {
         "held_out_fraction": regime.held_out / pictures,
         "watch_fraction": regime.watched / pictures,
@@ -61,7 +62,7 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
         "audit_every_rounds": rounds // audits,
         "audit_num_images": IMAGES,
         **regime.settings,
-        **{name: value for name, value in chosen.settings.items() if name != "num_rounds"},
+        **own,
     }
 
 
@@ -73,9 +74,10 @@ def run_cell(regime_name: str, method: str, seed: int, data: Path, work: Path) -
     pictures = folder / "pictures.parquet"
     if not pictures.is_file():
         pool.write(rows_of_run(regime, pool, seed), pictures)
-    model = {"model_config_name_or_path": write_unet(regime, folder)}
     if regime.fine_tuned:
-        model = {"pretrained_model_name_or_path": base_of(regime, pool, work)}
+        model = {"pretrained_model_name_or_path": base_of(regime, pool, data, work)}
+    else:
+        model = {"model_config_name_or_path": write_unet(regime, folder)}
     run = RunDir(folder / method)
     settings = settings_of(regime, method, seed)
     code = train(flags(**model, dataset_name=pictures, output_dir=run.path, **settings))
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     regime, chosen = REGIMES[options.regime], METHODS[options.method]
     pool = Pool.of(options.data, regime.dataset)
     classifier = classifier_of(regime, pool, options.work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from memshield.data.images import crop, open_image, resize_shorter_side, to_mode
 FASHION, EMOJI = "fashion-mnist-8k.parquet", "emoji-64.parquet"
 RESERVED = {FASHION: 3000, EMOJI: 600}
 """Pictures that no run trains on or holds out: the classifier, and bases, learn from them."""
+COLUMNS = ["image", "text", "label"]
 OLD_CLASSES, NEW_CLASSES = range(5), range(5, 10)
 
 
@@ -31,8 +33,12 @@ class Regime:
         members: pictures that are trained on.
         samples: that a training sees in all.
         audits: evenly over them.
-        fine_tuned: whether a model of other classes is the start, by its name in `bases`.
+        fine_tuned: whether a model of other pictures is the start, by its name in `bases`.
         settings: of the training.
+        classes: of the pictures that are trained on and held out; None for all.
+        set_aside: free pictures that the start learns from, beside those reserved.
+        without: methods that this kind of training does not have.
+        own: settings of a method that differ in this regime, by the method's name.
         resolution: pixels.
         held_out: pictures that an audit compares with.
         watched: pictures that the held-out loss is watched on; of every method, so that all train
@@ -47,12 +53,34 @@ class Regime:
     audits: int
     fine_tuned: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    classes: Sequence[int] | None = None
+    set_aside: int = 0
+    without: frozenset[str] = frozenset()
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
     resolution: int = 16
     held_out: int = 1000
     watched: int = 60
 
 
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 2e-3, "ema_decay": 0.995}
+
+NOT_FOR_LORAS = frozenset(
+    {
+        *("plain-ema-99", "plain-ema-998"),  # no moving average is kept of a LoRA
+        *("iet-agc-outer", "outer-draws"),  # nor has the mean of several the basis of one
+        *("augment", "draws-augment"),  # labels of augmentations are for pixel models
+    }
+)
+TURN = 1.0
+OF_LORAS: dict[str, dict[str, Any]] = {
+    # The paper's for text models.
+    **{name: {"skip_threshold": 0.8} for name in ("agc", "iet-agc")},
+    **{
+        name: {"timestep_bias_level": TURN}
+        for name in ("draws", "draws-decayed", "draws-stops", "draws-05", "draws-20")
+    },
+    "draws-high": {"timestep_bias_level": 2 * TURN},
+}
 
 REGIMES: dict[str, Regime] = {
     "fashion-100": Regime(
@@ -62,7 +90,7 @@ REGIMES: dict[str, Regime] = {
     "tuned-100": Regime(
         "Fashion-MNIST, 100 pictures of new classes, fine-tuned",
         FASHION, 1, 100, 40_000, 8, "fashion",
-        settings={"learning_rate": 3e-4, "ema_decay": 0.995},
+        settings={"learning_rate": 3e-4, "ema_decay": 0.995}, classes=NEW_CLASSES,
     ),
     "fashion-1000": Regime(
         "Fashion-MNIST, 1,000 pictures, from scratch",
@@ -71,6 +99,12 @@ REGIMES: dict[str, Regime] = {
     "emoji-200": Regime(
         "Emoji, 200 pictures, from scratch",
         EMOJI, 3, 200, 160_000, 8, settings=FROM_SCRATCH,
+    ),
+    "emoji-lora": Regime(
+        "Emoji with captions, 200 pictures, a LoRA of a latent model",
+        EMOJI, 3, 200, 64_000, 6, "emoji",
+        settings={"training": "lora", "rank": 8, "learning_rate": 1e-3, "use_ema": False},
+        set_aside=400, without=NOT_FOR_LORAS, own=OF_LORAS, resolution=32, held_out=600,
     ),
 }  # fmt: skip
 
@@ -90,7 +124,8 @@ class Pool:
     """The pictures of a dataset file, in an order that is always the same.
 
     Attributes:
-        table: image, text, label; without variants that differ in skin tone only.
+        table: image, text, label, and base where there are variants: of each base the first only,
+            because others differ in skin tone only.
         reserved: [R] rows for classifiers and bases.
         free: the other rows.
     """
@@ -102,16 +137,20 @@ class Pool:
     @classmethod
     def of(cls, data: Path, name: str) -> Pool:
         """Read a file of the data folder."""
-        table = pq.read_table(data / name)
+        table = _labelled(data / name)
         if "base" in table.schema.names:
             _, first = np.unique(np.asarray(table["base"].to_pylist()), return_index=True)
             table = table.take(np.sort(first))
-            _, label = np.unique(np.asarray(table["category"].to_pylist()), return_inverse=True)
-            table = table.append_column("label", pa.array(label.astype(np.int64)))
-        table = table.select(["image", "text", "label"])
         order = np.random.default_rng(0).permutation(table.num_rows)
         count = RESERVED[name]
         return cls(table, order[:count], order[count:])
+
+    @classmethod
+    def with_variants(cls, path: Path, bases: set[str]) -> Pool:
+        """All pictures of these bases in a file, reserved."""
+        table = _labelled(path)
+        rows = np.flatnonzero([base in bases for base in table["base"].to_pylist()])
+        return cls(table.take(rows), np.arange(len(rows)), np.arange(0))
 
     @property
     def labels(self) -> Ints:
@@ -123,7 +162,7 @@ class Pool:
         """A parquet file with these rows, whole or not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(self.table.take(rows), aside)
+        pq.write_table(self.table.select(COLUMNS).take(rows), aside)
         aside.replace(path)
         return path
 
@@ -136,11 +175,20 @@ class Pool:
         return np.stack(found)
 
 
+def _labelled(path: Path) -> pa.Table:
+    """A file's columns; categories as numbers where that is what it has."""
+    table = pq.read_table(path)
+    if "label" not in table.schema.names:
+        _, label = np.unique(np.asarray(table["category"].to_pylist()), return_inverse=True)
+        table = table.append_column("label", pa.array(label.astype(np.int64)))
+    return table.select([*COLUMNS, *(["base"] if "base" in table.schema.names else [])])
+
+
 def rows_of_run(regime: Regime, pool: Pool, seed: int) -> Ints:
     """The pictures of a run: trained on, held out and watched; another seed has others."""
-    rows = pool.free
-    if regime.fine_tuned:
-        rows = rows[np.isin(pool.labels[rows], NEW_CLASSES)]
+    rows = pool.free[: len(pool.free) - regime.set_aside]
+    if regime.classes:
+        rows = rows[np.isin(pool.labels[rows], regime.classes)]
     count = regime.members + regime.held_out + regime.watched
     if len(rows) < count:
         raise ValueError(f"{regime.shown}: {count} pictures are needed, {len(rows)} are there")
