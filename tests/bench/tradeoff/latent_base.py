@@ -46,6 +46,9 @@ SCHEDULE: dict[str, Any] = {
 def latent_base(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
     """The trained pipeline; a training that was cut off goes on."""
     folder = work / f"base-{regime.fine_tuned}"
+    done = RunDir(folder / "run").model
+    if done.is_dir():
+        return done
     pictures = _pictures(regime, pool, data / regime.dataset)
     table = folder / "pictures.parquet"
     if not table.is_file():
@@ -74,7 +77,7 @@ def latent_base(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
         "output_dir": folder / "run",
     }
     assert train(flags(**settings)) == 0
-    return RunDir(folder / "run").model
+    return done
 
 
 def _pictures(regime: Regime, pool: Pool, path: Path) -> Pool:
