@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.bench.common import RESULTS, ROOT
-from tests.bench.tradeoff.summary import SUMMARY, read_cells, summary_of, table
+from tests.bench.tradeoff.summary import SUMMARY, headline, read_cells, summary_of, table
 
 
 def result(name: str) -> dict[str, Any]:
@@ -26,9 +26,18 @@ def rows() -> list[str]:
         f"{loops[name]['ratio']:.3f}" for name in ("digits", "lora_encoding_every_step",
                                                     "lora_cached")
     )  # fmt: skip
-    by_batch = ", ".join(f"{step[f'batch_{n}']['ratio']:.3f}" for n in (32, 64, 128))
+
+    def over_plain(name: str) -> str:
+        return ", ".join(f"{step[f'batch_{n}'][name]:.3f}" for n in (32, 64, 128))
+
     return [
-        f"| a step with anti-gradient control over one without (batch 32, 64, 128) | {by_batch} |",
+        f"| a step with anti-gradient control over a plain one (batch 32, 64, 128) | "
+        f"{over_plain('anti_gradient')} |",
+        f"| the same with biased draws; with a held-out bank | {over_plain('biased_draws')}; "
+        f"{over_plain('held_out_bank')} |",
+        f"| the same with half of the noise levels stopped; with all | "
+        f"{over_plain('half_of_the_levels_stopped')}; {over_plain('all_levels_stopped')} |",
+        f"| the same with augmentation | {over_plain('augmentation')} |",
         f"| bank update over a loop with `.item()` (batch 128) | {bank['speed_up']:.1f} x faster |",
         f"| 8 shards over 1, same samples: time | {shards['time_ratio']:.3f} |",
         f"| 8 shards over 1: peak memory, full, moments reset | "
@@ -72,13 +81,15 @@ def test_every_figure_is_a_committed_result() -> None:
 
 
 def test_the_tables_of_memorization_against_quality_are_committed_results() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "tests/bench/tradeoff/README.md").read_text(encoding="utf-8")
     regimes = json.loads(SUMMARY.read_text())["regimes"]
     assert regimes
     for regime, methods in regimes.items():
         assert methods == json.loads(json.dumps(summary_of(read_cells(regime)))), regime
         assert "\n".join(table(regime, methods)) in text
         assert (RESULTS / "tradeoff" / f"{regime}.svg").is_file()
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(headline(regimes)) in front
 
 
 def test_results_say_where_they_come_from() -> None:

@@ -22,10 +22,11 @@ from tests.bench.common import RESULTS
 from tests.bench.tradeoff.methods import METHODS, TRIED_ON
 from tests.bench.tradeoff.regimes import REGIMES
 
-BUDGET = 0.02
-"""Excess of given-back pictures within which quality is compared."""
+BUDGET, LATER = 0.02, 0.1
+"""Excess of given-back pictures within which quality is compared; and within which plain training
+is looked for that is better still, to ask what else gives back at its quality."""
 SPACES = ("pixels", "classifier")
-STRONGEST = ("plain", "plain-longer", "plain-decayed", "plain-ema-99", "plain-ema-998")
+PLAIN_METHODS = ("plain", "plain-longer", "plain-decayed", "plain-ema-99", "plain-ema-998")
 """Of these the best is the plain training that the others have to beat."""
 SUMMARY = RESULTS / "tradeoff" / "summary.json"
 
@@ -89,96 +90,121 @@ def read_cells(regime: str) -> Cells:
 def summary_of(cells: Cells) -> dict[str, Any]:
     """Figures of a regime by method and space, over seeds.
 
-    `ratio` is the best KID within the budget over that of the strongest plain training of the same
-    seed; its interval is that of the logarithm's mean. `excess_at_plain` is the lowest excess at
-    which a seed is as good as the best plain training of that seed ever is within 10 %.
+    Everything is held against the strongest plain training of the same seed: its best audit
+    within the budget. `ratio` is the geometric mean of the KIDs' quotients; its interval is that
+    of the logarithms. `excess` is what a method gives back when it is as good as the best that
+    plain training reaches within 10 %, beside what plain training gives back there; None where it
+    never is as good.
     """
     methods: dict[str, Any] = {}
     for space in SPACES:
-        plain = strongest_plain(cells, space)
         for method, seeds in cells.items():
-            bests = {s: best_within(rounds, space) for s, rounds in seeds.items()}
-            found = {s: best for s, best in bests.items() if best is not None}
-            values = [best.quality for best in found.values()]
-            ratios, halves = [], []
-            for seed, best in found.items():
-                of_plain = cells.get(plain, {}).get(seed, [])
-                theirs = best_within(of_plain, space)
-                if theirs is not None:
-                    ratios.append(math.log(best.quality / theirs.quality))
-                reachable = best_within(of_plain, space, 0.1)
-                if reachable is not None:
-                    halves.append(
-                        {
-                            "plain": reachable.excess,
-                            "own": least_excess(seeds[seed], space, reachable.quality),
-                        }
-                    )
-            spread = interval(ratios)
-            ends = [rounds[-1] for rounds in seeds.values()]
+            logarithms, values, samples, beside = [], [], [], []
+            for seed, rounds in seeds.items():
+                best = best_within(rounds, space)
+                if best is not None:
+                    values.append(best.quality)
+                    samples.append(best.samples)
+                plain = strongest_plain(cells, seed, space, BUDGET)
+                if best is not None and plain is not None:
+                    logarithms.append(math.log(best.quality / plain.quality))
+                later = strongest_plain(cells, seed, space, LATER)
+                if later is not None:
+                    own = least_excess(rounds, space, later.quality)
+                    beside.append({"plain": later.excess, "own": own})
+            spread = interval(logarithms)
             methods.setdefault(method, {})[space] = {
-                "seeds": list(seeds),
-                "none_within": [s for s, best in bests.items() if best is None],
-                "best_KID": values,
-                "mean": float(np.mean(values)) if values else None,
-                "interval": interval(values),
-                "samples": [best.samples for best in found.values()],
-                "excess": [best.excess for best in found.values()],
-                "ratio": math.exp(np.mean(ratios)) if ratios else None,
+                "seeds": sorted(seeds),
+                "KID": values,
+                "samples": samples,
+                "ratio": math.exp(float(np.mean(logarithms))) if logarithms else None,
+                "ratios": [math.exp(one) for one in logarithms],
                 "ratio_interval": [math.exp(end) for end in spread] if spread else None,
-                "excess_at_plain": halves,
-                "end_excess": float(np.mean([excess_of(row) for row in ends])),
-                "end_KID": float(np.mean([row[space]["KID"] for row in ends])),
-                "strongest_plain": method == plain,
+                "excess": beside,
+                "end_excess": [excess_of(rounds[-1]) for rounds in seeds.values()],
             }
     return methods
 
 
-def strongest_plain(cells: Cells, space: str) -> str:
-    """The plain training with the lowest mean of the best KID within the budget."""
-
-    def mean(method: str) -> float:
-        bests = [best_within(rounds, space) for rounds in cells[method].values()]
-        values = [best.quality for best in bests if best is not None]
-        return float(np.mean(values)) if values else math.inf
-
-    # A candidate was tried on one seed only: it would be held against other pictures.
-    known = [m for m in STRONGEST if m in cells and not METHODS[m].candidate]
-    return min(known, key=mean, default="")
+def strongest_plain(cells: Cells, seed: int, space: str, budget: float) -> Best | None:
+    """The best audit within a budget among all plain trainings of a seed."""
+    found = [
+        best_within(cells[method][seed], space, budget)
+        for method in PLAIN_METHODS
+        if seed in cells.get(method, {})
+    ]
+    return min((best for best in found if best is not None), default=None)
 
 
 def table(regime: str, methods: dict[str, Any]) -> list[str]:
-    """A regime's figures as lines of a table; candidates are left out."""
+    """A regime's figures as lines of a table."""
     lines = [
-        f"| {REGIMES[regime].shown} | KID, classifier | over plain | KID, pixels | over plain "
-        "| samples | at the end: excess |",
+        f"| {REGIMES[regime].shown} | seeds | KID over plain, classifier | pixels | samples | "
+        "excess at plain's quality | at the end |",
         "|---" * 7 + "|",
     ]
     for method, spaces in methods.items():
-        if METHODS[method].candidate:
-            continue
-        cells = [METHODS[method].shown]
-        for space in reversed(SPACES):
-            found = spaces[space]
-            missing = len(found["none_within"])
-            text = "none" if found["mean"] is None else f"{found['mean']:.3f}"
-            if missing and found["mean"] is not None:
-                text += f" ({missing} of {len(found['seeds'])} never)"
-            cells += [text, _ratio(found)]
-        samples = spaces["classifier"]["samples"]
-        cells.append(f"{np.mean(samples):,.0f}" if samples else "")
-        cells.append(f"{100 * spaces['classifier']['end_excess']:.0f} %")
+        classifier, pixels = spaces["classifier"], spaces["pixels"]
+        seeds = ", ".join(map(str, classifier["seeds"]))
+        ends = classifier["end_excess"]
+        samples = classifier["samples"]
+        cells = [
+            METHODS[method].shown + (" (tried)" if METHODS[method].candidate else ""),
+            seeds,
+            _ratio(classifier),
+            _ratio(pixels),
+            f"{np.mean(samples):,.0f}" if samples else "",
+            _beside(classifier["excess"]),
+            f"{100 * float(np.mean(ends)):.0f} %",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+HEADLINE = {
+    "draws by level": ("draws-longer", "draws"),
+    "levels stopped": ("stops",),
+    "IET-AGC, outer optimizer": ("iet-agc-outer",),
+}
+"""Columns of the short table, and the methods that they may be, the first that a regime has."""
+
+
+def headline(regimes: dict[str, Any]) -> list[str]:
+    """The short table of all regimes: KIDs over plain training's, by the classifier and pixels."""
+    lines = [
+        "| KID over the strongest plain training's (classifier; pixels) | "
+        + " | ".join(HEADLINE)
+        + " |",
+        "|---" * (len(HEADLINE) + 1) + "|",
+    ]
+    for regime, methods in regimes.items():
+        cells = [REGIMES[regime].shown]
+        for names in HEADLINE.values():
+            found = next((methods[name] for name in names if name in methods), None)
+            cells.append(
+                "" if found is None else f"{_ratio(found['classifier'])}; {_ratio(found['pixels'])}"
+            )
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def _ratio(found: dict[str, Any]) -> str:
-    if found["strongest_plain"]:
-        return "1"
     if found["ratio"] is None:
-        return ""
+        return "none within"
     spread = found["ratio_interval"]
     return f"{found['ratio']:.2f}" + (f" ({spread[0]:.2f} to {spread[1]:.2f})" if spread else "")
+
+
+def _beside(found: Sequence[dict[str, float | None]]) -> str:
+    """What is given back at plain training's quality, and what plain training gives back."""
+    reached = [(one["own"], one["plain"]) for one in found if one["own"] is not None]
+    if not reached:
+        return "never as good"
+    own, plain = np.asarray(reached, dtype=np.float64).mean(axis=0)
+    missed = len(found) - len(reached)
+    return f"{100 * own:.1f} %, plain {100 * plain:.1f} %" + (
+        f" ({missed} never)" if missed else ""
+    )
 
 
 def plot(regime: str, cells: Cells, space: str = "classifier") -> str:
@@ -228,6 +254,7 @@ def main() -> None:
         print("\n".join(table(regime, found[regime])), end="\n\n")
         if options.save:
             (RESULTS / "tradeoff" / f"{regime}.svg").write_text(plot(regime, cells))
+    print("\n".join(headline(found)))
     if options.save:
         values = {"tried_on": TRIED_ON, "budget": BUDGET, "regimes": found}
         Path(SUMMARY).write_text(json.dumps(values, indent=1) + "\n")
