@@ -73,7 +73,10 @@ NOT_FOR_LORAS = frozenset(
 )
 # The paper's threshold for text models. The level of biased draws stays: these emoji lie as far
 # apart in scaled latents as in pixels at 16 px (median of the nearest 9.9 and 9.9).
-OF_LORAS: dict[str, dict[str, Any]] = {name: {"skip_threshold": 0.8} for name in ("agc", "iet-agc")}
+OF_LORAS: dict[str, dict[str, Any]] = {
+    "agc": {"skip_threshold": 0.8},
+    "iet-agc": {"skip_threshold": 0.8, "num_rounds": 36},  # which its audits divide
+}
 
 REGIMES: dict[str, Regime] = {
     "fashion-100": Regime(
