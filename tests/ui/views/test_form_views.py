@@ -61,6 +61,19 @@ def test_a_plan_in_a_few_facts() -> None:
     assert "does not fit" in text_of(forecast_view(full))
 
 
+def test_what_is_recommended_stands_under_the_facts() -> None:
+    as_recommended = plan(Choices(epochs=5), MACHINE, None)
+    assert "What is recommended" not in forecast_view(as_recommended)
+    otherwise = plan(Choices(strength=0, shards=4, epochs=5), MACHINE, None)
+    said = text_of(forecast_view(otherwise))
+    assert "What is recommended" in said
+    assert "timestep bias share: 0.1" in said
+    small = plan(Choices(shards=20, rounds=2, epochs=5), MACHINE, None)
+    said = text_of(forecast_view(small))
+    assert "Shards hold 80 pictures each." in said
+    assert "Shards: 1" in said
+
+
 def test_pictures_of_ones_own_and_what_is_there_twice(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", [*range(10), 1], captions=True)
     (folder / "broken.png").write_bytes(b"no picture")
