@@ -99,7 +99,7 @@ REGIMES: dict[str, Regime] = {
     "emoji-lora": Regime(
         "Emoji with captions, 200 pictures, a LoRA of a latent model",
         EMOJI, 3, 200, 64_000, 6, "emoji",
-        settings={"training": "lora", "rank": 8, "learning_rate": 1e-3, "use_ema": False},
+        settings={"training": "lora", "rank": 8, "learning_rate": 1e-4, "use_ema": False},
         set_aside=400, without=NOT_FOR_LORAS, own=OF_LORAS, resolution=32, held_out=600,
     ),
 }  # fmt: skip
