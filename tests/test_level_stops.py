@@ -1,4 +1,4 @@
-"""Trainings that heed a watch against loops written out plainly: stops, teachers, held-out banks."""
+"""Trainings that heed a watch, against loops written out plainly."""
 
 from __future__ import annotations
 
