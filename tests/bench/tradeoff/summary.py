@@ -192,7 +192,9 @@ def _ratio(found: dict[str, Any]) -> str:
     if found["ratio"] is None:
         return "none within"
     spread = found["ratio_interval"]
-    return f"{found['ratio']:.2f}" + (f" ({spread[0]:.2f} to {spread[1]:.2f})" if spread else "")
+    # What is the strongest plain training itself is 1 every time.
+    differ = spread is not None and max(found["ratios"]) - min(found["ratios"]) > 0.02
+    return f"{found['ratio']:.2f}" + (f" ({spread[0]:.2f} to {spread[1]:.2f})" if differ else "")
 
 
 def _beside(found: Sequence[dict[str, float | None]]) -> str:
