@@ -90,8 +90,8 @@ def draws_alike(one: Situation) -> Advice | None:
     if one.text or one.settings.get("timestep_bias_share") is not None:
         return None
     return Advice(
-        "Drawing fewer low noise levels was both safer and better than anything else that was "
-        "measured, at no cost: give them a tenth of the draws.",
+        "With a tenth of the draws at low noise, models gave less back after as many samples, and "
+        "from scratch they were better too. It costs nothing.",
         {"timestep_bias_share": 0.1},
     )
 

@@ -37,7 +37,7 @@ def test_nothing_is_said_of_what_is_as_recommended() -> None:
     ("changes", "setting", "words"),
     [
         ({"pictures": 396, "shards": 4}, "num_shards", "99 pictures each"),
-        ({"settings": {}}, "timestep_bias_share", "fewer low noise levels"),
+        ({"settings": {}}, "timestep_bias_share", "a tenth of the draws"),
         ({"passes": 501.0}, "memorization_budget", "501 times"),
         ({"passes": 251.0, "scratch": False}, "memorization_budget", "251 times"),
     ],
