@@ -52,7 +52,7 @@ class Regime:
     watched: int = 60
 
 
-FROM_SCRATCH: dict[str, Any] = {"learning_rate": 1e-3, "ema_decay": 0.995}
+FROM_SCRATCH: dict[str, Any] = {"learning_rate": 2e-3, "ema_decay": 0.995}
 
 REGIMES: dict[str, Regime] = {
     "fashion-100": Regime(
