@@ -17,6 +17,9 @@ PLAIN: Mapping[str, Any] = MappingProxyType(
 )
 """Settings of plain training: a run that has all of these does nothing against memorization."""
 
+IET_AGC, EDM = "2407.15328", "2206.00364"
+"""Liu et al. 2024; Karras et al. 2022."""
+
 SHAPING = (*PLAIN, "num_rounds", "loss_ema_decay", "loss_bank_reference", "timestep_bias_level",
            "shard_strategy", "outer_learning_rate", "outer_momentum", "use_ema")  # fmt: skip
 """Settings that shape how much a model memorizes: what an audit notes of a run."""
@@ -28,10 +31,12 @@ class Measure(NamedTuple):
     Attributes:
         short: for a table.
         sentence: for a card.
+        source: on arXiv, by its number; None where it is ours.
     """
 
     short: str
     sentence: str
+    source: str | None = None
 
 
 def is_plain(settings: Mapping[str, Any]) -> bool:
@@ -58,19 +63,19 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
             Measure(
                 f"{shards} shards, {rounds} rounds",
                 f"The pictures are split into {shards} shards; each trains a copy of the model, "
-                f"and the copies are averaged in {rounds} rounds (iterative ensemble training, "
-                "arXiv 2407.15328).",
+                f"and the copies are averaged in {rounds} rounds (iterative ensemble training).",
+                IET_AGC,
             )
         )
     if threshold:
         held_out = get("loss_bank_reference") == "held_out"
         reference = "the held-out loss" if held_out else "the mean loss"
-        source = "" if held_out else ", arXiv 2407.15328"
         found.append(
             Measure(
                 f"skip threshold {threshold}" + (" of the held-out loss" if held_out else ""),
                 f"A sample is skipped whose loss is under {threshold} times {reference} of its "
-                f"noise level (anti-gradient control{source}).",
+                "noise level (anti-gradient control).",
+                None if held_out else IET_AGC,
             )
         )
     share = get("timestep_bias_share")
@@ -96,7 +101,8 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
             Measure(
                 f"augmentation {augmented}",
                 "Pictures are augmented and the network is told how, so that what it draws is "
-                f"not (probability {augmented} of each change; EDM, arXiv 2206.00364).",
+                f"not (probability {augmented} of each change).",
+                EDM,
             )
         )
     return found

@@ -130,6 +130,7 @@ def test_an_ensemble_has_one_watch_for_its_aggregate(tmp_path: Path) -> None:
     assert events[-1]["stopped"] == list(record.stopped)
 
 
+@pytest.mark.slow
 def test_two_processes_watch_the_same(tmp_path: Path) -> None:
     unet = unet_config(tmp_path)
     alone = train(**ensemble(tmp_path / "alone", unet))
@@ -185,7 +186,8 @@ def test_a_lora_has_a_snapshot_for_a_teacher(
 # Going on
 
 
-@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 2])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, shards: int) -> None:
     unet = unet_config(tmp_path)
     settings: dict[str, Any] = {
@@ -239,7 +241,7 @@ def test_by_default_a_tenth_is_watched_and_at_least_twenty(tmp_path: Path) -> No
     run = train(
         **digits(
             tmp_path / "run", unet_config(tmp_path), num_shards=1, max_train_samples=150,
-            stop_levels=True,
+            stop_levels=True, watch_checks=1,
         )
     )  # fmt: skip
     record = record_of(run)

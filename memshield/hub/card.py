@@ -70,7 +70,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
         few=_few(manifest),
-        measures=[one.sentence for one in measures_of(manifest.training.settings)],
+        measures=measures_of(manifest.training.settings),
         plain=Plain,
         stochastic=manifest.pipeline_class == "DDPMPipeline",
     )

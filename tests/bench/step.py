@@ -60,7 +60,7 @@ def ratios(batch: int, device: str) -> dict[str, float]:
     """Median seconds of every kind of step at one batch size, and their ratios to a plain one."""
     with tempfile.TemporaryDirectory() as folder:
         steps = {name: step_of(Path(folder), name, batch, device) for name in VARIANTS}
-        medians = interleaved_medians(steps, 100, device, warm_up=40)
+        medians = interleaved_medians(steps, 60, device, warm_up=20)
     found = {f"{name}_s": seconds for name, seconds in medians.items()}
     others = (name for name in VARIANTS if name != "plain")
     return {**found, **{name: medians[name] / medians["plain"] for name in others}}
