@@ -16,7 +16,7 @@ from memshield.data.examples import Examples
 from memshield.data.prepare import Prepared, prepare
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
-from memshield.families import Facts, read_facts, resolve
+from memshield.families import Facts, read_facts, require_noise_level, resolve
 from memshield.flags import parse_config
 from memshield.launch import require_hardware, resolve_launch
 from memshield.prices import dollars_an_hour
@@ -166,6 +166,7 @@ def main(argv: Sequence[str]) -> int:
     config = resolve_launch(config)
     facts = read_facts(config)
     config = resolve(config, facts)
+    require_noise_level(config, facts)
     if mine.hardware and not mine.measure:
         raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None

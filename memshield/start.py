@@ -18,7 +18,7 @@ from memshield.data.found_pairs import write_pairs
 from memshield.data.prepare import prepare, require_same_dataset
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
-from memshield.families import Facts, read_facts, resolve
+from memshield.families import Facts, read_facts, require_noise_level, resolve
 from memshield.hub.preflight import require_publishable
 from memshield.launch import make_accelerator, require_hardware
 from memshield.plan import budget_of, can_cache, require_captions
@@ -72,6 +72,7 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
     config = pin(config, earlier)
     facts = read_facts(config)
     config = resolve(config, facts)
+    require_noise_level(config, facts)
     if earlier is not None:
         require_same(config, earlier)
     require_hardware(config)

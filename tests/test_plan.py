@@ -230,12 +230,19 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cifar.mkdir()
     datasets.Dataset.from_dict(rows, features=features).to_parquet(cifar / "train.parquet")
     return {
-        "sd": sd_pipeline(root / "sd"),
-        "sdxl": sdxl_pipeline(root / "sdxl"),
+        "sd": with_all_levels(sd_pipeline(root / "sd")),
+        "sdxl": with_all_levels(sdxl_pipeline(root / "sdxl")),
         "cifar": cifar,
         "dogs": image_folder(root / "dogs", 700, 64, captions=False),
         "captioned": image_folder(root / "captioned", 120, 32, width=40),
     }
+
+
+def with_all_levels(pipeline: Path) -> Path:
+    """The same with the thousand noise levels of a real one, which recipes count on."""
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_train_timesteps": 1000}))
+    return pipeline
 
 
 def recipe_words(name: str, stand_ins: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Model families: what differs between models, and nothing else.
 
-`read_facts` and `resolve` look at JSON only; `load` imports torch and fetches weights.
+`read_facts` and `resolve` look at JSON only; `require_noise_level` imports torch for a schedule,
+`load` fetches weights as well.
 """
 
 from __future__ import annotations
@@ -14,7 +15,22 @@ from memshield.families.facts import Facts, read_facts
 if TYPE_CHECKING:
     from memshield.families.base import Family, Placement
 
-__all__ = ["Facts", "load", "read_facts", "resolve"]
+__all__ = ["Facts", "load", "read_facts", "require_noise_level", "resolve"]
+
+
+def require_noise_level(config: Config, facts: Facts) -> None:
+    """Refuse biased draws at a level that the model's schedule does not have.
+
+    Raises:
+        UserError: all levels lie on one side of it.
+    """
+    if config.timestep_bias_share is None:
+        return
+    from diffusers import DDPMScheduler
+
+    from memshield.families.diffusion import DiffusionProcess
+
+    DiffusionProcess.of(config, DDPMScheduler.from_config(facts.scheduler))
 
 
 def load(config: Config, facts: Facts, placement: Placement) -> Family:

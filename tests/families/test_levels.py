@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from diffusers import DDPMScheduler
 from memshield.errors import UserError
 from memshield.families.diffusion import DiffusionProcess
 from memshield.families.levels import LevelDraws, TimestepBias
-from tests.runs import digits, refused
-from tests.tiny import unet_config
+from memshield.plan import main as plan
+from tests.runs import digits, flags, refused
+from tests.tiny import ddpm_pipeline, unet_config
 
 LINEAR: dict[str, Any] = {"beta_schedule": "linear"}
 SCALED: dict[str, Any] = {
@@ -86,3 +88,27 @@ def test_training_refuses_what_cannot_be_drawn(
 ) -> None:
     said = refused(capsys, **digits(tmp_path / "run", unet_config(tmp_path), **changes))
     assert field in said
+
+
+def test_a_level_outside_the_schedule_is_refused_before_weights_are_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipeline without weights is enough to hear of it, from training and from a plan."""
+    folder = ddpm_pipeline(tmp_path / "base")  # its hundred steps end at a low level
+    config = folder / "scheduler" / "scheduler_config.json"
+    values = json.loads(config.read_text()) | {"num_train_timesteps": 100}
+    config.write_text(json.dumps(values))
+    settings = {
+        "pretrained_model_name_or_path": folder,
+        "dataset_name": "sklearn:digits",
+        "max_train_samples": 60,
+        "timestep_bias_share": 0.1,
+        "timestep_bias_level": 100.0,
+        "output_dir": tmp_path / "run",
+    }
+    for path in (folder / "unet").glob("*.safetensors"):
+        path.write_bytes(b"no weights")
+    said = refused(capsys, **settings)
+    assert "timestep_bias_level: 100 lies outside this model's noise levels" in said
+    with pytest.raises(UserError, match="timestep_bias_level"):
+        plan(flags(**settings))
