@@ -90,8 +90,9 @@ def draws_alike(one: Situation) -> Advice | None:
     if one.text or one.settings.get("timestep_bias_share") is not None:
         return None
     return Advice(
-        "With a tenth of the draws at low noise, models gave less back after as many samples, and "
-        "from scratch they were better too. It costs nothing.",
+        "With a tenth of the draws at low noise, models gave less back after as many samples. From "
+        "scratch, where copies limited how long they could learn, they became better in the end, "
+        "after more than half as many samples again.",
         {"timestep_bias_share": 0.1},
     )
 
