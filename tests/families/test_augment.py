@@ -150,6 +150,22 @@ def test_training_equals_a_loop_and_leaves_a_stock_model(tmp_path: Path) -> None
     assert images.images.shape == (1, 8, 8, 1)
 
 
+def test_draws_at_given_levels_are_not_augmented(tmp_path: Path) -> None:
+    """Held-out pictures are looked at as they are."""
+    settings = digits(
+        tmp_path / "run", unet_config(tmp_path), num_shards=1, augment_probability=1.0
+    )
+    twin = Twin(settings)
+    (batch,) = twin.batches[0][0]
+    encoded = twin.encoder.encode(batch)
+    levels = torch.tensor([1, 10, 100, 900])
+    draw = twin.family.draw(encoded, twin.generator(0, 0), levels)
+    assert draw.augment is None
+    assert torch.equal(draw.clean, encoded["pixels"])
+    assert torch.equal(draw.level, levels)
+    assert twin.family.draw(encoded, twin.generator(0, 0)).augment is not None
+
+
 def test_an_ensemble_with_augmentation_goes_on_where_it_was(tmp_path: Path) -> None:
     unet = unet_config(tmp_path)
     changes: dict[str, Any] = {"augment_probability": 0.3, "use_ema": True, "ema_decay": 0.8}
