@@ -64,8 +64,7 @@ def report(name: str, options: argparse.Namespace, config: dict[str, Any], **fig
     result = {
         "name": name,
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+" if _git("status", "-s", "--", "memshield", "configs") else ""),
+        "commit": _commit(),
         "device": f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()} cores",
         "versions": {package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
@@ -81,6 +80,14 @@ def report(name: str, options: argparse.Namespace, config: dict[str, Any], **fig
 def _module() -> str:
     spec = sys.modules["__main__"].__spec__
     return spec.name if spec is not None else sys.argv[0]
+
+
+def _commit() -> str:
+    """Of this tree, with a plus where it was changed; a copy without its history is told it."""
+    if told := os.environ.get("BENCH_COMMIT"):
+        return told
+    changed = _git("status", "-s", "--", "memshield", "configs")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _git(*words: str) -> str:

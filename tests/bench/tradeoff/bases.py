@@ -10,7 +10,7 @@ import numpy as np
 from memshield.rundir import RunDir, write_text
 from memshield.train import main as train
 from tests.bench.tradeoff.latent_base import latent_base
-from tests.bench.tradeoff.regimes import OLD_CLASSES, UNET, Pool, Regime
+from tests.bench.tradeoff.regimes import UNET, Pool, Regime
 from tests.runs import flags
 
 SAMPLES, BATCH = 160_000, 32
@@ -33,13 +33,13 @@ def base_of(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
 
 
 def _pixel_base(regime: Regime, pool: Pool, work: Path) -> Path:
-    """A pixel UNet trained plainly on the old classes; a training that was cut off goes on."""
+    """A pixel UNet trained plainly on the other classes; a training that was cut off goes on."""
     folder = work / f"base-{regime.fine_tuned}"
     done = RunDir(folder / "run").model
     if done.is_dir():
         return done
     rows = np.concatenate([pool.free, pool.reserved])
-    rows = rows[np.isin(pool.labels[rows], OLD_CLASSES)]
+    rows = rows[~np.isin(pool.labels[rows], regime.classes)]
     pictures = folder / "pictures.parquet"
     if not pictures.is_file():
         pool.write(rows, pictures)

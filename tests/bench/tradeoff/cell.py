@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from memshield.audit.generate import open_generated
 from memshield.audit.images import of_run
@@ -149,7 +150,7 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     report(
         str(path.relative_to(RESULTS).with_suffix("")),
-        argparse.Namespace(device="cpu", save=True),
+        argparse.Namespace(device="cuda" if torch.cuda.is_available() else "cpu", save=True),
         {
             "regime": options.regime,
             "method": options.method,

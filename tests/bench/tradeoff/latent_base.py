@@ -1,8 +1,8 @@
 """A small Stable Diffusion of emoji and their captions, for LoRAs to be trained on.
 
-Its pictures are those reserved and set aside, and the variants of these in skin tone: no run has
-one of them. The autoencoder learns from them first; the text encoder stays random, which tells
-words apart; `memshield.train` then trains the UNet on them in full and plainly.
+Its pictures are those of the kinds that no run has, with their variants in skin tone. The
+autoencoder learns from them first; the text encoder stays random, which tells words apart;
+`memshield.train` then trains the UNet on them in full and plainly.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def latent_base(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
 
 
 def _pictures(regime: Regime, pool: Pool, path: Path) -> Pool:
-    rows = np.concatenate([pool.reserved, pool.free[len(pool.free) - regime.set_aside :]])
+    rows = np.flatnonzero(~np.isin(pool.labels, regime.classes))
     return Pool.with_variants(path, set(pool.table["base"].take(rows).to_pylist()))
 
 
