@@ -23,9 +23,13 @@ class BandStops:
     by more than two standard errors, in `patience` checks in a row. A level whose loss is merely
     flat goes on.
 
+    Copies come from below: a band goes on while one below it still learns, and what lies below a
+    band that stops, stops with it. A network whose rate has just risen is noisy at the highest
+    levels, where a converged one has next to no loss; that is no memorization.
+
     The loss of a network that knows nothing yet may well rise in its first steps: a model that is
     trained from scratch is judged at a level once it does better there than a prediction of
-    zeros. Where it never does, the level stops with the next one above.
+    zeros.
 
     Args:
         pictures: [bands, draws] int64, which picture each draw is of: draws of one picture are
@@ -62,29 +66,39 @@ class BandStops:
             losses: [bands, draws] float64.
             step: optimizer steps of the whole run so far.
         """
-        stopping = []
+        raised, learning = [], len(losses)
         for band in range(len(losses)):
             if self.stopped[band] >= 0:
                 continue
             now, best = losses[band], self.best[band]
+            change = self._change(band, now)
+            if change < 0:
+                learning = min(learning, band)
             if now.mean() < best.mean() or not self.judged[band]:
                 self.best[band] = now
                 self.raised[band] = 0
                 self.judged[band] = now.mean() < self._zeros[band]
                 continue
-            difference = now - best
-            limit = max(
-                self._gain * float(best.mean()),
-                STANDARD_ERRORS * standard_error(difference, self._pictures[band]),
-            )
-            self.raised[band] = self.raised[band] + 1 if difference.mean() > limit else 0
+            self.raised[band] = self.raised[band] + 1 if change > 0 else 0
             if self.raised[band] >= self._patience:
-                stopping.append(band)
-        if stopping:
-            below = torch.arange(len(losses)) < stopping[-1]
-            stopping += (below & ~self.judged & (self.stopped < 0)).nonzero().flatten().tolist()
+                raised.append(band)
+        last = max((band for band in raised if band < learning), default=-1)
+        stopping: list[int] = (self.stopped[: last + 1] < 0).nonzero().flatten().tolist()
         self.stopped[stopping] = step
-        return sorted(stopping)
+        return stopping
+
+    def _change(self, band: int, now: Tensor) -> int:
+        """Whether a band's loss differs from its best by more than chance: 1 above, -1 below."""
+        best = self.best[band]
+        if not best.isfinite().all():
+            return 0
+        difference = now - best
+        limit = max(
+            self._gain * float(best.mean()),
+            STANDARD_ERRORS * standard_error(difference, self._pictures[band]),
+        )
+        mean = float(difference.mean())
+        return int(mean > limit) - int(mean < -limit)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What decides the next check."""

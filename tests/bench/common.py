@@ -26,12 +26,17 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "diffusers", "accelerate", "peft", "transformers", "datasets", "numpy")
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """`--device` and `--save`."""
+def arguments_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of `--device` and `--save`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save", action="store_true", help="write tests/bench/results/NAME.json")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """`--device` and `--save`, as given."""
+    return arguments_parser(description).parse_args()
 
 
 def interleaved_medians(

@@ -1,6 +1,6 @@
 """What only a GPU can tell: device memory of many shards, and a LoRA step beside its UNet's work.
 
-python -m tests.bench.gpu --save
+python -m tests.bench.gpu [--only step_sd15 ..] --save
 Needs a CUDA device, and exits with 2 without one; 24 GB of it, 24 GB of host memory and 10 GB of
 temporary disk should do (an estimate). Weights are random: nothing is downloaded.
 
@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from memshield.families.latent import LatentDiffusion
 from memshield.progress import Listener
 from tests.bench.cached import stepping
-from tests.bench.common import arguments, interleaved_medians, report
+from tests.bench.common import arguments_parser, interleaved_medians, report
 from tests.bench.gpu_models import FULL, VAE_SCALE, PixelCase, Size, sd_folder, sdxl_folder
 from tests.bench.setting import Setting, set_up
 from tests.tiny import image_folder, unet_config
@@ -190,36 +190,40 @@ def forward_and_backward(family: LatentDiffusion, batch: int, tokens: int) -> Ca
     return run
 
 
+PARTS = ("memory_pixels", "step_sd15", "memory_sdxl")
+
+
 def main() -> int:
     """Measure and report; 2 without a GPU."""
-    options = arguments(__doc__ or "")
+    parser = arguments_parser(__doc__ or "")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    options = parser.parse_args()
     if not options.device.startswith("cuda") or not torch.cuda.is_available():
         print("tests.bench.gpu measures a CUDA device, and there is none here.", file=sys.stderr)
         return 2
     device, size = options.device, FULL
     run = {"rounds": _ROUNDS, "steps": _STEPS}
-    report(
-        f"memory_pixels_{device}",
-        options,
-        {
-            **run,
-            "activations": "configs/models/cifar-unet.json in grey, batch 128",
-            "weights": "100 million weights on 8 px, batch 4",
-        },
-        **pixel_memory(size, device),
-    )
-    report(
-        f"step_sd15_{device}",
-        options,
-        {"unet": size.sd_unet, "batch": 4, "precision": "bf16", "lora_rank": 4},
-        **step_over_unet(size, device),
-    )
-    report(
-        f"memory_sdxl_{device}",
-        options,
-        {**run, "unet": size.sdxl_unet, "batch": 2, "precision": "bf16", "lora_rank": size.rank},
-        **sdxl_memory(size, device),
-    )
+    if "memory_pixels" in options.only:
+        report(
+            f"memory_pixels_{device}",
+            options,
+            {
+                **run,
+                "activations": "configs/models/cifar-unet.json in grey, batch 128",
+                "weights": "100 million weights on 8 px, batch 4",
+            },
+            **pixel_memory(size, device),
+        )
+    if "step_sd15" in options.only:
+        report(
+            f"step_sd15_{device}",
+            options,
+            {"unet": size.sd_unet, "batch": 4, "precision": "bf16", "lora_rank": 4},
+            **step_over_unet(size, device),
+        )
+    if "memory_sdxl" in options.only:
+        unet = {"unet": size.sdxl_unet, "batch": 2, "precision": "bf16", "lora_rank": size.rank}
+        report(f"memory_sdxl_{device}", options, {**run, **unet}, **sdxl_memory(size, device))
     return 0
 
 
