@@ -40,10 +40,14 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
     """Settings of a cell's training, without its model and folders."""
     chosen = METHODS[method]
     audits = max(1, round(regime.audits * chosen.share))
-    batch = int(chosen.settings.get("train_batch_size", BATCH))
-    steps = round(regime.samples * chosen.share) // batch
     pictures = regime.members + regime.held_out + regime.watched
-    own = {**chosen.settings, **regime.own.get(method, {})}
+    own = {
+        "train_batch_size": BATCH,
+        **regime.settings,
+        **chosen.settings,
+        **regime.own.get(method, {}),
+    }
+    steps = round(regime.samples * chosen.share) // own["train_batch_size"]
     rounds = int(own.pop("num_rounds", audits))
     return {
         "held_out_fraction": regime.held_out / pictures,
@@ -51,7 +55,6 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "num_rounds": rounds,
         "max_train_steps": steps,
-        "train_batch_size": BATCH,
         "lr_warmup_steps": 100,
         "adam_weight_decay": 0.0,
         "use_ema": True,
@@ -62,7 +65,6 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
         "num_inference_steps": STEPS,
         "audit_every_rounds": rounds // audits,
         "audit_num_images": IMAGES,
-        **regime.settings,
         **own,
     }
 

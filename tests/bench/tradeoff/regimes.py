@@ -66,6 +66,8 @@ class Regime:
 
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 2e-3, "ema_decay": 0.995}
 
+ENSEMBLES = ("iet-agc", "iet-agc-outer", "outer-draws")
+
 NOT_FOR_LORAS = frozenset(
     {
         *("plain-ema-99", "plain-ema-998"),  # no moving average is kept of a LoRA
@@ -92,7 +94,8 @@ REGIMES: dict[str, Regime] = {
     ),
     "fashion-1000": Regime(
         "Fashion-MNIST, 1,000 pictures, from scratch",
-        FASHION, 1, 1000, 400_000, 10, settings=FROM_SCRATCH,
+        FASHION, 1, 1000, 640_000, 8, settings={**FROM_SCRATCH, "train_batch_size": 128},
+        own={name: {"train_batch_size": 125} for name in ENSEMBLES},  # of shards of 250
     ),
     "emoji-200": Regime(
         "Emoji, 200 pictures, from scratch",
