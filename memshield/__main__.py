@@ -23,15 +23,17 @@ COMMANDS = {
     "describe": Command(
         "memshield.hub.catalog.describe_command", "say what a model or dataset there is"
     ),
-    "plan": Command("memshield.plan", "say what a training would do, without training"),
-    "sample": Command("memshield.sample", "make pictures with a run's or a published model"),
+    "plan": Command("memshield.forecast.plan", "say what a training would do, without training"),
+    "sample": Command(
+        "memshield.sampling.command", "make pictures with a run's or a published model"
+    ),
     "audit": Command(
         "memshield.audit.command", "measure what a model gives back of its training images"
     ),
     "compare": Command(
-        "memshield.audit.compare", "set models or rounds side by side, and choose one"
+        "memshield.runs.compare", "set models or rounds side by side, and choose one"
     ),
-    "publish": Command("memshield.hub.publish_command", "put a run's model and audit on the Hub"),
+    "publish": Command("memshield.hub.publish.command", "put a run's model and audit on the Hub"),
     "pull": Command("memshield.hub.pull_command", "fetch a published model, and check it"),
     "verify": Command("memshield.hub.verify_command", "hold a published model to its own claims"),
 }

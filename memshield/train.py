@@ -17,12 +17,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from memshield.config import Config, make_config, read_yaml, to_yaml
+from memshield.config.file import Config, make_config, read_yaml, to_yaml
+from memshield.config.flags import config_parser, given, merged
+from memshield.config.schema import HubSettings
 from memshield.errors import UserError
-from memshield.failures import Failure, explain
-from memshield.flags import config_parser, given, merged
-from memshield.launch import require_agreement, require_usable, resolve_launch
-from memshield.ranks import RankLostError, Ranks
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
     HEARTBEAT_SECONDS,
@@ -34,8 +32,10 @@ from memshield.rundir import (
     remove_leftovers,
     this_process,
 )
-from memshield.settings import HubSettings
-from memshield.stop import Stopped, StopRequest
+from memshield.training.failures import Failure, explain
+from memshield.training.interruption import Stopped, StopRequest
+from memshield.training.launch import require_agreement, require_usable, resolve_launch
+from memshield.training.ranks import RankLostError, Ranks
 
 log = logging.getLogger("memshield")
 NOT_PUBLISHED = 3
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 def _dry_run(config: Config, ranks: Ranks) -> int:
     """Check everything that can be checked beforehand, in one process."""
     if ranks.is_first:
-        from memshield.dry_run import dry_run
+        from memshield.forecast.dry_run import dry_run
 
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)  # the others are gone: nobody would meet it
@@ -119,7 +119,7 @@ def _publish(run: RunDir, config: Config) -> int:
     """
     if not config.push_to_hub:
         return 0
-    from memshield.hub.publish import Publisher, open_to_publish
+    from memshield.hub.publish.publishing import Publisher, open_to_publish
 
     changes = {name: getattr(config, name) for name in HubSettings.model_fields}
     try:
@@ -191,7 +191,7 @@ def _lead_training(
     before: dict[str, Any],
 ) -> str | None:
     """Train to the end; why another round than the last is the model, if so."""
-    from memshield import start
+    from memshield.training import start
 
     if before.get("state") == "done" and start.is_done(config, run):
         log.info("This run is done: %s", run.model)
@@ -218,7 +218,7 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         ranks.share_stops(run.stop_file)
         settings = ranks.share()
         if settings is not None:
-            from memshield import start
+            from memshield.training import start
 
             job = start.follow(settings, run)
             start.train(job, run, ranks, stop, None, None)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from memshield.rundir import RunDir
-from tests.runs import digits, train
 from tests.tiny import image_folder, unet_config
+from tests.trained_runs import digits, train
 
 GREY = 90
 """Value of all pixels of the picture that is given back."""

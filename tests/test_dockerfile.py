@@ -16,10 +16,10 @@ import yaml
 from gradio_client import Client
 
 from memshield.ui.app import PORT
-from memshield.ui.visitor import LONGEST_SECONDS
+from memshield.ui.server.visitor import LONGEST_SECONDS
 from tests.hub.conftest import TOKEN
 from tests.hub_server import HubServer
-from tests.runs import ROOT
+from tests.trained_runs import ROOT
 from tests.ui.pages import end_tasks, space_environment, start, until
 
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memshield.audit.auc import separation
-from memshield.audit.examine import Progress
 from memshield.audit.images import ImageSet, Ints, of_places
+from memshield.audit.measures import Progress
 from memshield.audit.membership import Scores, loss_scores, pia_scores, prompt_scores
 from memshield.audit.reference import Reference
 from memshield.audit.report import Attack, Missing
+from memshield.audit.stats.auc import separation
 from memshield.families.base import Family
 from memshield.randomness import Purpose, numpy_generator
 

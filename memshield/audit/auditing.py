@@ -14,11 +14,9 @@ import numpy as np
 from memshield import __version__
 from memshield.audit.attacks import attack_all
 from memshield.audit.comparison import Compared, Comparison
-from memshield.audit.counts import default_count
 from memshield.audit.generate import Generated, generate
 from memshield.audit.images import ImageSet
-from memshield.audit.page import name_of, write_page
-from memshield.audit.private import write_private
+from memshield.audit.private_report import write_private
 from memshield.audit.prompts import choose_prompts
 from memshield.audit.report import (
     PAGE,
@@ -32,11 +30,13 @@ from memshield.audit.report import (
     verdict,
 )
 from memshield.audit.report import Generated as GeneratedPictures
-from memshield.config import Config
+from memshield.audit.report_page import name_of, write_page
+from memshield.audit.sample_size import default_count
+from memshield.audit.watch_record import WatchRecord
+from memshield.config.file import Config
+from memshield.config.mitigation import SHAPING
 from memshield.errors import UserError
 from memshield.families.base import Family
-from memshield.mitigation import SHAPING
-from memshield.watch_record import WatchRecord
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 

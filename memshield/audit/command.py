@@ -18,11 +18,11 @@ from memshield.audit.images import of_folder
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, Report, Target
 from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
-from memshield.config import make_config
+from memshield.config.file import make_config
+from memshield.config.flags import config_parser, given, merged
+from memshield.config.schema import DataSettings, ModelSettings
 from memshield.errors import UserError
-from memshield.flags import config_parser, given, merged
 from memshield.rundir import RunDir
-from memshield.settings import DataSettings, ModelSettings
 
 OWN = ("target", "round", "images", "num_images", "seed", "num_inference_steps", "prompts",
        "features", "sscd", "sscd_sha256", "beside", "held_out_split", "held_out_data_dir",

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memshield.audit.examine import (
+from memshield.audit.generate import Generated
+from memshield.audit.images import ImageSet, Ints, of_places
+from memshield.audit.measures import (
     SQUARED,
     Findings,
     Progress,
@@ -19,7 +21,9 @@ from memshield.audit.examine import (
     search_features,
     search_pixels,
 )
-from memshield.audit.features import (
+from memshield.audit.reference import Reference
+from memshield.audit.report import Memorization, Missing, Quality
+from memshield.audit.search.features import (
     NAMED,
     ClipScore,
     Features,
@@ -30,12 +34,8 @@ from memshield.audit.features import (
     rows_of,
     unit,
 )
-from memshield.audit.generate import Generated
-from memshield.audit.images import ImageSet, Ints, of_places
-from memshield.audit.intervals import mean_interval
-from memshield.audit.neighbours import Neighbours
-from memshield.audit.reference import Reference
-from memshield.audit.report import Memorization, Missing, Quality
+from memshield.audit.search.neighbours import Neighbours
+from memshield.audit.stats.intervals import mean_interval
 from memshield.errors import UserError
 
 LEAST_COMPARED = 3

@@ -15,7 +15,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from memshield.audit.distances import Rows
+from memshield.audit.search.distances import Rows
 from memshield.families.base import Draw, Encoded, Family, Pictures
 from memshield.randomness import Purpose, torch_seed
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from memshield.audit.report import CurvePoint, Interval
-from memshield.watch_findings import above_lowest, band_name, findings, height_of, some_of
-from memshield.watch_record import WatchRecord
+from memshield.audit.watch_findings import above_lowest, band_name, findings, height_of, some_of
+from memshield.audit.watch_record import WatchRecord
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and read by screen readers

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from memshield.audit.counts import LEAST_TRAINING
 from memshield.audit.images import ImageSet, Ints, of_run
-from memshield.config import Config
+from memshield.audit.sample_size import LEAST_TRAINING
+from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
 from memshield.data.examples import Examples
-from memshield.data.prepare import prepare
+from memshield.data.scan import prepare
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
 from memshield.rundir import RunDir

@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from memshield.audit.watch_record import WatchRecord
 from memshield.errors import UserError
 from memshield.rundir import write_text
-from memshield.watch_record import WatchRecord
 
 VERSION: Literal[1] = 1
 REPORT, PAGE = "report.json", "report.html"

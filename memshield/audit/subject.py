@@ -11,17 +11,17 @@ import torch
 from memshield.audit.auditing import mitigation_of
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import Target
-from memshield.audit.watched import watch_of
-from memshield.config import Config, make_config, read_yaml
+from memshield.audit.watch_of_model import watch_of
+from memshield.audit.watch_record import WatchRecord
+from memshield.config.file import Config, make_config, read_yaml
 from memshield.data.examples import Examples
-from memshield.data.prepare import require_same_dataset
+from memshield.data.scan import require_same_dataset
 from memshield.data.source import open_source
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
 from memshield.rundir import RunDir
-from memshield.watch_record import WatchRecord
 
 PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
 """Settings of a run that may be given anew, where its dataset was moved."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.data.examples import Examples
 from memshield.data.images import Mode, centre, crop, open_image, resize_shorter_side, to_mode
 from memshield.data.source import Source

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER, Token, asking
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.defaults import resolve
 from memshield.families.facts import Facts, read_facts
 

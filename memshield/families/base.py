@@ -21,7 +21,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.facts import Facts
 
 Encoded = dict[str, Tensor]

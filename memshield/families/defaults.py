@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.errors import UserError
 from memshield.families.facts import Facts
 

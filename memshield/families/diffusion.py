@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.base import Draw, SampleLoss, squared_error
 from memshield.families.levels import LevelDraws, TimestepBias
 

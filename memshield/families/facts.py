@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.errors import UserError
 from memshield.families.repository import Repository
 from memshield.network import Token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.facts import Facts
 
 # The rest, such as a safety checker, is needed only to write a whole pipeline again.

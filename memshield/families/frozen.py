@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.facts import Facts
 from memshield.families.repository import Repository
 

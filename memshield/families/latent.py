@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families import lora
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor

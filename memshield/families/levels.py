@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.errors import UserError
 
 

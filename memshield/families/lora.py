@@ -12,7 +12,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.digests import LORA
 from memshield.families.saved import wrong_weights
 

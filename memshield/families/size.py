@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families import lora
 from memshield.families.facts import TEXT_ENCODERS, Facts
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.families.base import Encoded, Pictures, Placement
 from memshield.families.facts import TEXT_ENCODERS, Facts
 from memshield.families.latent import LatentDiffusion

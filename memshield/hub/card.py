@@ -12,13 +12,13 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.advice import Situation, few_a_shard
 from memshield.audit.report import Report, percent
+from memshield.config.mitigation import measures_of
+from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
 from memshield.hub.manifest import Dataset, Manifest
-from memshield.mitigation import measures_of
 
 TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")

@@ -60,7 +60,7 @@ def open_fetched(
     Raises:
         UserError: the base of a LoRA was withheld, or cannot be read.
     """
-    from memshield.pipelines import open_pipeline
+    from memshield.families.pipelines import open_pipeline
 
     if manifest.training.kind == "full":
         return open_pipeline(folder, None, **options)

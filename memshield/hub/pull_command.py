@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from memshield.flags import given
+from memshield.config.flags import given
 from memshield.hub.catalog.access import require_id
 from memshield.hub.manifest import Manifest
 from memshield.hub.pull import fetch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from memshield.hub.advice import PublishingError
-from memshield.hub.patience import OutOfRetriesError
+from memshield.hub.problems import PublishingError
+from memshield.hub.retries import OutOfRetriesError
 from memshield.network import words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)

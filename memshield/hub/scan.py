@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memshield.hub.contents import is_allowed
-from memshield.hub.index import code_in
+from memshield.hub.model_index import code_in
 from memshield.redaction import holds_token
 
 _TEXT = (".json", ".md", ".txt", ".html")

@@ -21,7 +21,7 @@ from memshield import __version__
 from memshield.audit.report import REPORT, Report, verdict
 from memshield.digests import file_sha256
 from memshield.errors import UserError
-from memshield.hub import index as index_of
+from memshield.hub import model_index as index_of
 from memshield.hub.card import OWN_KEYS, evidence_of, metadata_of
 from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
 from memshield.hub.manifest import NAME, Manifest

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from memshield.flags import given, plain_parser
+from memshield.config.flags import given, plain_parser
 from memshield.hub.account import api_for
 from memshield.hub.catalog.access import require_id
 from memshield.hub.verify import in_folder, on_hub, verify

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.data.source import BUILT_IN
 from memshield.errors import UserError, UserErrors
 from memshield.jobs.commands import ROOT

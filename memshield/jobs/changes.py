@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memshield.config import Config, make_config, may_differ_on_resume, read_yaml
+from memshield.config.file import Config, make_config, may_differ_on_resume, read_yaml
 from memshield.errors import UserError, UserErrors
 from memshield.jobs.folders import Folders
 from memshield.jobs.job_settings import accepted

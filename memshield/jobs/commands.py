@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import memshield
-from memshield.sampling.asked import Asked
+from memshield.sampling.arguments import Asked
 
 ROOT = Path(memshield.__file__).resolve().parent.parent
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from memshield.config import Config, make_config, to_yaml
+from memshield.config.file import Config, make_config, to_yaml
 from memshield.errors import UserError
 from memshield.jobs.admission import require_allowed, settle_paths
 from memshield.jobs.folders import Folders

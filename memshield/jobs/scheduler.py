@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 
-from memshield.config import make_config, read_yaml
+from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs import logs, processes
 from memshield.jobs.admission import require_allowed

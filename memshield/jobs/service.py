@@ -15,27 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from memshield.config import Config, make_config, read_yaml
+from memshield.config.file import Config, make_config, read_yaml
+from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
-from memshield.jobs.auditing import AuditAsked
-from memshield.jobs.belongings import Belongings
+from memshield.jobs.audit_request import AuditAsked
 from memshield.jobs.changes import changed_config, changed_values, reads_anew
 from memshield.jobs.commands import Commands
 from memshield.jobs.devices import CPU, find_devices
-from memshield.jobs.errands import Errands
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
 from memshield.jobs.job_settings import accepted, write_settings
-from memshield.jobs.plain import plain_name, plain_values, require_new
-from memshield.jobs.reading import runs_elsewhere
+from memshield.jobs.plain_twin import plain_name, plain_values, require_new
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Task, Work
+from memshield.jobs.requests import Errands
+from memshield.jobs.run_state import runs_elsewhere
 from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.storage import Belongings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import JobView, view_of
-from memshield.promote import promote_alone
 from memshield.rundir import RunDir
-from memshield.settings import HubSettings
+from memshield.runs.promote import promote_alone
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.errors import UserError
-from memshield.jobs.keeping import Copy
+from memshield.jobs.backup import Copy
 from memshield.jobs.records import Job, Kind, Task, Work
 
 VERSION = 1

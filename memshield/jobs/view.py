@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from memshield.hub.publication import read_publication
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
-from memshield.jobs.reading import Figures, figures_of, is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
+from memshield.jobs.run_state import Figures, figures_of, is_of, runs_elsewhere, silence_of
 from memshield.rundir import RunDir, is_alive
+from memshield.runs.publication import read_publication
 
 State = Literal[
     "none",  # never asked for
@@ -79,7 +79,7 @@ class JobView:
         position: in the queue, from 1; None where it does not wait.
         training, auditing, publishing: how each goes.
         figures: of the training.
-        error: kind of a training's failure; see `memshield.failures`.
+        error: kind of a training's failure; see `memshield.training.failures`.
         actions: what can be done now.
         files: names inside the run directory.
         command: of its newest task, to copy.

@@ -15,10 +15,10 @@ from PIL import Image
 
 from memshield.audit.images import Pixels
 from memshield.families.pixels import to_bytes
-from memshield.samples import as_picture, save_picture
 from memshield.sampling.nearness import Watch
 from memshield.sampling.record import Made, Nearness, Recorder
-from memshield.sampling.wish import Wish
+from memshield.sampling.request import Wish
+from memshield.training.sample_grid import as_picture, save_picture
 
 _AT_ONCE = {"cuda": 16 * 512**2, "cpu": 4 * 64**2}
 """Pixels in a batch. A CPU gains little from batches, and single pictures are seen earlier."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from memshield.audit.examine import SECOND, SQUARED
 from memshield.audit.images import Pixels
-from memshield.audit.memorization import COPY, NEAREST, distance_ratio, second_ratio
-from memshield.audit.neighbours import nearest
+from memshield.audit.measures import SECOND, SQUARED
 from memshield.audit.reference import Reference
 from memshield.audit.report import CurvePoint, Report
+from memshield.audit.search.neighbours import nearest
+from memshield.audit.stats.memorization import COPY, NEAREST, distance_ratio, second_ratio
 from memshield.data.batches import IN_MEMORY_BYTES
 from memshield.sampling.record import Nearness, Rule
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from memshield.audit.report import Report
-from memshield.config import Config, make_config, read_yaml
+from memshield.config.file import Config, make_config, read_yaml
 from memshield.errors import UserError
 from memshield.families.facts import PIPELINES
 from memshield.hub.catalog.access import is_address, require_id
 from memshield.hub.manifest import Manifest
+from memshield.hub.provenance import is_from, reports_of
 from memshield.hub.pull import fetch, open_fetched
 from memshield.network import asking
 from memshield.rundir import RunDir
-from memshield.sampling.asked import Asked
-from memshield.sampling.kin import is_from, reports_of
+from memshield.sampling.arguments import Asked
 
 NOT_HERE = (
     "The training pictures are not here: nobody can tell from the model alone whether a picture is "
@@ -93,7 +93,7 @@ def _is_text(folder: Path) -> bool:
 
 
 def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:
-    from memshield.pipelines import open_pipeline
+    from memshield.families.pipelines import open_pipeline
 
     base = config.pretrained_model_name_or_path
     if config.training != "lora" or base is None:

@@ -12,12 +12,12 @@ import gradio as gr
 
 from memshield.audit.report import REPORT, Report
 from memshield.errors import UserError
-from memshield.hub.catalog.found import Page
+from memshield.hub.catalog.results import Page
 from memshield.hub.catalog.search import search_datasets, search_models
-from memshield.ui.planning import plan
-from memshield.ui.server import Server
-from memshield.ui.setup.choices import Choices, on_this_machine
-from memshield.ui.setup.recipes import recipes
+from memshield.ui.form.choices import Choices, on_this_machine
+from memshield.ui.form.planning import plan
+from memshield.ui.form.recipes import recipes
+from memshield.ui.server.server import Server
 
 NAMES = ("search", "plan", "submit", "status", "report")
 """Of all endpoints that are listed and may be called by name."""

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from memshield.errors import UserError
 from memshield.hub.session import use_one_client
 from memshield.redaction import guard_logging, redact
-from memshield.ui.place import find_place
+from memshield.ui.server.deployment import find_place
 
 PORT = 7860
 AT_ONCE = 8
@@ -26,11 +26,11 @@ def main() -> None:
     use_one_client()
     try:
         place = find_place()
-        from memshield.ui.look import CSS, HEAD, theme
-        from memshield.ui.no_downloads import NoDownloads
         from memshield.ui.page import build
-        from memshield.ui.server import Server
-        from memshield.ui.sign_in import SignedInUploads, SigningOut
+        from memshield.ui.server.no_downloads import NoDownloads
+        from memshield.ui.server.server import Server
+        from memshield.ui.server.sign_in import SignedInUploads, SigningOut
+        from memshield.ui.theme import CSS, HEAD, theme
 
         server = Server.open(place)
     except UserError as error:

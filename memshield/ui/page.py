@@ -9,10 +9,10 @@ import gradio as gr
 from memshield import __version__
 from memshield.errors import UserError
 from memshield.ui.api import NAMES, add_api
-from memshield.ui.runs_tab import runs_tab
-from memshield.ui.server import Server
-from memshield.ui.train_tab import train_tab
-from memshield.ui.use_tab import use_tab
+from memshield.ui.new.tab import train_tab
+from memshield.ui.runs.tab import runs_tab
+from memshield.ui.server.server import Server
+from memshield.ui.use.tab import use_tab
 
 HEAD = (
     "# MemShield\n"

@@ -13,8 +13,8 @@ from memshield.__main__ import main
 from memshield.audit.images import ImageSet
 from memshield.audit.report import Report
 from memshield.rundir import RunDir
-from tests.runs import digits, train
 from tests.tiny import unet_config
+from tests.trained_runs import digits, train
 
 QUICK = ("--num_images", "40", "--num_inference_steps", "3")
 

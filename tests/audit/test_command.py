@@ -12,8 +12,8 @@ from memshield.audit.subject import open_run
 from memshield.data.examples import Examples
 from memshield.rundir import RunDir
 from tests.audit.runs import QUICK, command, refused, report_in, save_pictures, small_run
-from tests.runs import train
 from tests.tiny import ddpm_pipeline, image_folder
+from tests.trained_runs import train
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from PIL import Image
 from memshield.audit import images as module
 from memshield.audit.images import ImageSet, of_array_file, of_folder, of_places, of_run
 from memshield.data.batches import PictureReader, ShardBatches
-from memshield.data.prepare import Prepared, prepare
+from memshield.data.scan import Prepared, prepare
 from memshield.data.source import Source, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings

@@ -12,9 +12,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from memshield.audit.auc import separation
 from memshield.audit.membership import Scores, loss_scores, pia_scores, prompt_scores
-from memshield.config import make_config
+from memshield.audit.stats.auc import separation
+from memshield.config.file import make_config
 from memshield.families import latent, load, read_facts, resolve, unconditional
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement
 from memshield.randomness import Purpose, torch_seed

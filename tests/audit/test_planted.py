@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from memshield.audit.calibration import calibrate
-from memshield.audit.memorization import distance_ratio
-from memshield.audit.neighbours import nearest
+from memshield.audit.search.neighbours import nearest
+from memshield.audit.stats.calibration import calibrate
+from memshield.audit.stats.memorization import distance_ratio
 from tests.audit.pictures import KINDS, smooth_fields
 from tests.bench.planted import Outcome, look_for_copies
 

@@ -11,7 +11,7 @@ import pytest
 
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.subject import open_run
-from memshield.config import make_config
+from memshield.config.file import make_config
 from memshield.data.examples import HELD_OUT, MEMBER
 from memshield.rundir import RunDir
 from tests.audit.runs import save_pictures, small_run

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from memshield.audit.page import write_page
 from memshield.audit.report import Missing, Report, Target
+from memshield.audit.report_page import write_page
+from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
-from memshield.watch_findings import sentences
 from tests.audit.reports import report_of
 from tests.watches import made_watch
 

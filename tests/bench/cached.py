@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memshield.anti_gradient import LossBank
 from memshield.data.batches import ShardBatches
 from memshield.families.latent import LatentDiffusion
-from memshield.replica import Replica, Shard
-from memshield.step import Stepper
+from memshield.training.anti_gradient import LossBank
+from memshield.training.replica import Replica, Shard
+from memshield.training.step import Stepper
 from tests.bench.common import arguments, interleaved_medians, report
 from tests.bench.scaled import SIDE, proportions, scaled_sd
 from tests.bench.setting import Setting, set_up

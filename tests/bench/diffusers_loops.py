@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from memshield.progress import Listener
-from memshield.step import StepResult
+from memshield.training.progress import Listener
+from memshield.training.step import StepResult
 from tests.bench.common import ROOT, arguments, report, wait_for
 from tests.bench.plain_loops import text_to_image_lora, unconditional
 from tests.bench.scaled import SIDE, scaled_sd

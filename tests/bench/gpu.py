@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from memshield.families.latent import LatentDiffusion
-from memshield.progress import Listener
+from memshield.training.progress import Listener
 from tests.bench.cached import stepping
 from tests.bench.common import arguments_parser, interleaved_medians, report
 from tests.bench.gpu_models import FULL, VAE_SCALE, PixelCase, Size, sd_folder, sdxl_folder

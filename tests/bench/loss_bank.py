@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from memshield.anti_gradient import LossBank
+from memshield.training.anti_gradient import LossBank
 from tests.bench.common import arguments, interleaved_medians, report
 
 BATCH, SLOTS, DECAY = 128, 1000, 0.8

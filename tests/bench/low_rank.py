@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from memshield.ensemble import low_rank_mean
+from memshield.training.ensemble import low_rank_mean
 from tests.bench.common import arguments, interleaved_medians, report
 
 SIDE, RANK, SHARDS = 1280, 8, 8

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memshield.audit.memorization import NEAREST, distance_ratio
-from memshield.audit.neighbours import nearest
+from memshield.audit.search.neighbours import nearest
+from memshield.audit.stats.memorization import NEAREST, distance_ratio
 from tests.audit.pictures import Pictures, copy, smooth_fields
 from tests.bench.common import report
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline
 
-from memshield.config import make_config, read_yaml
+from memshield.config.file import make_config, read_yaml
 from memshield.data.batches import PictureReader
 from memshield.data.examples import Examples
 from memshield.data.source import open_source
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import ROOT, arguments, report
-from tests.runs import flags
+from tests.trained_runs import flags
 
 STEPS, ROUNDS, SHOWN = 3200, 32, 8
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from memshield.audit.calibration import Calibration, Excess, calibrate, excess_over
-from memshield.audit.intervals import share_of
-from memshield.audit.memorization import distance_ratio
-from memshield.audit.neighbours import Neighbours, nearest
+from memshield.audit.search.neighbours import Neighbours, nearest
+from memshield.audit.stats.calibration import Calibration, Excess, calibrate, excess_over
+from memshield.audit.stats.intervals import share_of
+from memshield.audit.stats.memorization import distance_ratio
 from tests.audit.pictures import KINDS, Pictures, Planted, plant, smooth_fields
 from tests.bench.common import arguments, report
 

@@ -23,8 +23,8 @@ from safetensors.numpy import save_file
 from memshield.rundir import RunDir
 from tests.bench.common import ROOT, report
 from tests.hub_server import HubServer
-from tests.runs import digits, train
 from tests.tiny import unet_config
+from tests.trained_runs import digits, train
 
 TOKEN = "hf_" + "adasownsecrettokenofthirtyfour"
 TENSOR = 250_000_000
@@ -32,7 +32,7 @@ CHILD = """
 import json, re, sys, time
 from pathlib import Path
 from memshield.__main__ import main
-import memshield.hub.publish_command, memshield.hub.pull_command
+import memshield.hub.publish.command, memshield.hub.pull_command
 # Not getrusage: a child begins with the peak of the process that started it.
 peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, begun = peak(), time.perf_counter()

@@ -26,7 +26,7 @@ import psutil
 import torch
 
 from tests.bench.common import ROOT, arguments, report
-from tests.runs import finish_ranks
+from tests.trained_runs import finish_ranks
 
 COUNTS = (1, 2)
 REPEATS = 3

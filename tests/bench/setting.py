@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from memshield.config import make_config
+from memshield.config.file import make_config
 from memshield.data.batches import PictureReader
 from memshield.families import load
 from memshield.families.base import Family, Placement
-from memshield.loop import Trainer
-from memshield.progress import Listener
-from memshield.ranks import Ranks
 from memshield.rundir import EventLog, RunDir
-from memshield.start import Job, lead, make_encoder
-from memshield.step import Encoder
-from memshield.stop import StopRequest
+from memshield.training.interruption import StopRequest
+from memshield.training.loop import Trainer
+from memshield.training.progress import Listener
+from memshield.training.ranks import Ranks
+from memshield.training.start import Job, lead, make_encoder
+from memshield.training.step import Encoder
 
 
 @dataclass

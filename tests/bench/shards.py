@@ -21,7 +21,7 @@ import psutil
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import ROOT, arguments, report
-from tests.runs import flags
+from tests.trained_runs import flags
 
 COUNTS = (1, 8)
 

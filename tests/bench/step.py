@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memshield.config import read_yaml
-from memshield.progress import Listener
+from memshield.config.file import read_yaml
+from memshield.training.progress import Listener
 from tests.bench.common import ROOT, arguments, interleaved_medians, report
 from tests.bench.setting import set_up
 

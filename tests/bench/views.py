@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from memshield.ui.views.charts import charts_view, figures_view
-from memshield.ui.views.following import Follower, fingerprint
-from memshield.ui.views.progress import progress_view
-from memshield.ui.views.reports import read_rounds
-from memshield.ui.views.samples import samples_view
+from memshield.runs.progress import Follower, fingerprint
+from memshield.runs.reports import read_rounds
+from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.progress import progress_view
+from memshield.ui.runs.samples import samples_view
 from tests.bench.common import arguments, report
-from tests.ui.views.made import audit_round, made_run, save_grid, step_event, write_events
+from tests.ui.made_runs import audit_round, made_run, save_grid, step_event, write_events
 
 EVENTS, ROUNDS, SHARDS, REPEATS = 170_000, 20, 8, 50
 

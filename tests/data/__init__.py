@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from memshield.config import Config, make_config
+from memshield.config.file import Config, make_config
 from tests.tiny import Pixels
 
 

@@ -13,11 +13,11 @@ import psutil
 import pytest
 import torch
 
-from memshield.config import Config
+from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
 from memshield.data.examples import Examples
 from memshield.data.images import open_image, resize_shorter_side, to_mode
-from memshield.data.prepare import prepare
+from memshield.data.scan import prepare
 from memshield.data.source import Source, open_source
 from tests.data import save_set, settings
 from tests.tiny import Pixels, pictures

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from memshield.config import make_config
+from memshield.config.file import make_config
 from memshield.data.images import open_image
 from memshield.data.source import Columns, Source, open_source
 from memshield.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from memshield.config import Config, make_config
+from memshield.config.file import Config, make_config
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
 

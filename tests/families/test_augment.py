@@ -16,9 +16,9 @@ from diffusers import DDIMPipeline, UNet2DModel
 from torch import Tensor, nn
 
 from memshield.families.augment import LABELS, SHIFT_DEVIATION, Augmentation, _places, _warp
-from tests.runs import digits, refused, train, weights
-from tests.test_method import Twin, assert_same_model, plain_optimizer
 from tests.tiny import unet_config
+from tests.trained_runs import digits, refused, train, weights
+from tests.training.test_method import Twin, assert_same_model, plain_optimizer
 
 PREFIX = "unet/diffusion_pytorch_model.safetensors:"
 

@@ -15,8 +15,8 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
 from tests.families import SHORT, loaded, sample
-from tests.runs import train
 from tests.tiny import ddpm_pipeline, image_folder, sd_components, sd_pipeline, unet_config
+from tests.trained_runs import train
 
 
 @pytest.mark.parametrize("channels", [1, 3])

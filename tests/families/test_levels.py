@@ -13,9 +13,9 @@ from diffusers import DDPMScheduler
 from memshield.errors import UserError
 from memshield.families.diffusion import DiffusionProcess
 from memshield.families.levels import LevelDraws, TimestepBias
-from memshield.plan import main as plan
-from tests.runs import digits, flags, refused
+from memshield.forecast.plan import main as plan
 from tests.tiny import ddpm_pipeline, unet_config
+from tests.trained_runs import digits, flags, refused
 
 LINEAR: dict[str, Any] = {"beta_schedule": "linear"}
 SCALED: dict[str, Any] = {

@@ -13,8 +13,8 @@ from memshield.errors import UserError
 from memshield.families.base import Family, Pictures, evaluating
 from memshield.families.latent import LatentDiffusion
 from tests.families import SHORT, loaded, looked_up
-from tests.runs import digits, train, weights
 from tests.tiny import ddpm_pipeline, image_folder, unet_config
+from tests.trained_runs import digits, train, weights
 
 LATENT = ["tiny_sd", "tiny_sdxl"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from memshield.families.base import Draw, Encoded, Family, Pictures
 from memshield.families.latent import LatentDiffusion
-from memshield.samples import as_picture, make_grid
+from memshield.training.sample_grid import as_picture, make_grid
 from tests.families import loaded
 from tests.tiny import ddpm_pipeline, pictures
 

@@ -20,8 +20,8 @@ from memshield.families.base import Draw, Encoded, Pictures
 from memshield.families.latent import LatentDiffusion
 from memshield.families.size import trainable_parameters
 from tests.families import SHORT, loaded, looked_up, sample
-from tests.runs import flags, train, weights
 from tests.tiny import SCHEDULE, image_folder, pictures, sdxl_pipeline
+from tests.trained_runs import flags, train, weights
 
 CAPTIONS = ["a cat", "picture number 1", "a caption of more words than there are tokens"]
 

@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from memshield.anti_gradient import LossBank
 from memshield.families import load
 from memshield.families.base import Placement
-from memshield.launch import make_accelerator
 from memshield.rundir import RunDir
+from memshield.training.anti_gradient import LossBank
+from memshield.training.launch import make_accelerator
 from tests.families import looked_up
 from tests.families.test_running import order_of
-from tests.runs import ROOT, digits, flags, train, weights
 from tests.tiny import ddpm_pipeline, image_folder, sd_components, unet_config
+from tests.trained_runs import ROOT, digits, flags, train, weights
 
 pytestmark = pytest.mark.gpu
 

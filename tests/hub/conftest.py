@@ -16,8 +16,8 @@ from memshield.rundir import RunDir
 from tests.audit.runs import QUICK, command, small_run
 from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
-from tests.runs import ROOT, flags
 from tests.tiny import image_folder, sd_pipeline
+from tests.trained_runs import ROOT, flags
 
 TOKEN = "hf_" + "adasownsecrettokenofthirtyfour"
 BOBS = "hf_" + "bobsownsecrettokenofthirtyfour"

@@ -6,7 +6,7 @@ from typing import Any
 
 from memshield.hub.account import api_for
 from memshield.hub.contents import is_allowed
-from memshield.hub.publish import Published, Publisher, open_to_publish
+from memshield.hub.publish.publishing import Published, Publisher, open_to_publish
 from memshield.hub.verify import on_hub, verify
 from memshield.rundir import RunDir
 from tests.hub.conftest import FakeClock

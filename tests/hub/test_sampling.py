@@ -14,16 +14,16 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from memshield.audit.report import REPORT
 from memshield.errors import UserError
-from memshield.hub.publication import path_of
+from memshield.hub.provenance import is_from
 from memshield.hub.pull import fetch, pull
 from memshield.rundir import RunDir
-from memshield.sampling.kin import is_from
+from memshield.runs.publication import path_of
 from memshield.sampling.record import Samples, read_samples
 from tests.audit.runs import command, refused
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.publishing import publish
 from tests.hub_server import HubServer
-from tests.runs import ROOT
+from tests.trained_runs import ROOT
 
 FAST = ("--num_images", 2, "--num_inference_steps", 2)
 

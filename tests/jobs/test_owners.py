@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from memshield.errors import UserError
-from memshield.jobs.belongings import Kept
 from memshield.jobs.commands import ROOT
 from memshield.jobs.records import LOCAL
-from memshield.sampling.wish import Wish
+from memshield.jobs.storage import Kept
+from memshield.sampling.request import Wish
 from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, task_of, until, view
 
 MODEL = ROOT / "configs" / "models" / "digits-unet.json"

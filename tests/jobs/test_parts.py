@@ -46,7 +46,11 @@ def test_an_output_that_grows_too_long_is_cut_while_it_is_written(tmp_path: Path
 
 
 def test_the_launchers_traceback_is_left_out() -> None:
-    own = ["Traceback (most recent call last):", '  File "memshield/loop.py"', "KeyError: 7"]
+    own = [
+        "Traceback (most recent call last):",
+        '  File "memshield/training/loop.py"',
+        "KeyError: 7",
+    ]
     launchers = [
         "Traceback (most recent call last):",
         '  File "/lib/python3.11/runpy.py", line 198, in _run_module_as_main',
@@ -85,7 +89,7 @@ def test_devices(tmp_path: Path, visible: str | None, files: list[str], found: l
 
 def test_commands_are_those_that_a_person_types(tmp_path: Path) -> None:
     from memshield.audit.command import _parser as audit_parser
-    from memshield.flags import given
+    from memshield.config.flags import given
 
     settings = tmp_path / "my settings.yaml"
     commands = Commands(on_gpu=True)
@@ -164,7 +168,7 @@ PUBLISHES = """
 import json, os, sys, time
 from pathlib import Path
 from memshield.rundir import RunDir
-from memshield.hub.publication import Publication
+from memshield.runs.publication import Publication
 run = RunDir(sys.argv[1])
 publication = Publication(run, "ada/x", "the command")
 publication.at("uploading")

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memshield.config import make_config
+from memshield.config.file import make_config
+from memshield.config.mitigation import is_plain
 from memshield.data.examples import Examples
-from memshield.data.prepare import prepare
+from memshield.data.scan import prepare
 from memshield.data.source import open_source
 from memshield.errors import UserError
-from memshield.jobs.plain import plain_values
-from memshield.mitigation import is_plain
-from tests.runs import digits, train
+from memshield.jobs.plain_twin import plain_values
 from tests.tiny import unet_config
+from tests.trained_runs import digits, train
 
 
 def test_it_leaves_out_what_the_mitigated_run_watches(tmp_path: Path) -> None:

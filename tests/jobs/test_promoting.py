@@ -12,12 +12,12 @@ from filelock import FileLock
 from memshield.audit.report import REPORT, Report, Target
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
-from memshield.hub.publication import Publication
 from memshield.jobs import service
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
-from memshield.promote import promote, promote_alone, round_of_model
 from memshield.rundir import RunDir, lock_path, publish_lock_path
+from memshield.runs.promote import promote, promote_alone, round_of_model
+from memshield.runs.publication import Publication
 from tests.audit.reports import report_of
 from tests.jobs.children import DONE, ended, local, open_jobs, until, view
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from memshield.hub.publication import path_of, read_publication
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs, Limits
 from memshield.rundir import this_process
+from memshield.runs.publication import path_of, read_publication
 from tests.hub_server import Fault, HubServer
 from tests.jobs.children import DEMO, DONE, Scripted, ended, open_jobs, task_of, until, view
 
@@ -31,7 +31,7 @@ SMALL = {
 
 PUBLISHES = """
 import signal, sys, time
-from memshield.hub.publication import Publication
+from memshield.runs.publication import Publication
 from memshield.rundir import RunDir
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 run = RunDir(sys.argv[1])

@@ -13,11 +13,11 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
-from memshield.ui.views.following import read_progress
-from memshield.ui.views.progress import progress_view
+from memshield.runs.progress import read_progress
+from memshield.ui.runs.progress import progress_view
 from tests.jobs.children import ended, until, view
-from tests.runs import digits, weights
 from tests.tiny import unet_config
+from tests.trained_runs import digits, weights
 
 
 @pytest.fixture

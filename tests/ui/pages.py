@@ -22,7 +22,7 @@ import psutil
 
 from memshield.jobs.processes import MARK
 from tests.hub_server.environment import child_environment
-from tests.runs import ROOT
+from tests.trained_runs import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

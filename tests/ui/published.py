@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from memshield.config import make_config, read_yaml, to_yaml
+from memshield.config.file import make_config, read_yaml, to_yaml
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from memshield.families.facts import PIPELINES
 from tests.hub_server import Fault, HubServer
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
-from tests.ui.setup.repos import PIXELS, TEXT, model, picture, pictures
+from tests.ui.repos import PIXELS, TEXT, model, picture, pictures
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -16,7 +16,7 @@ from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, sd_pipeline
 from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
-from tests.ui.setup.repos import pictures
+from tests.ui.repos import pictures
 from tests.ui.test_page import LONG, tiny
 from tests.ui.test_space import OPERATORS
 

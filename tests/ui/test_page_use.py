@@ -108,4 +108,4 @@ def _ask_in_odd_ways(home: Running) -> None:
                 timeout=60,
             )
     said = home.said[mark:]
-    assert "use_tab.py" not in said and "using.py" not in said, said[-3000:]
+    assert "memshield/ui/use" not in said, said[-3000:]

@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 from memshield.ui.api import NAMES
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
-from tests.runs import ROOT
+from tests.trained_runs import ROOT
 from tests.ui.pages import Running, end_tasks, home_environment, serving, space_environment, until
 
 OPERATORS = "hf_" + "theoperatorsowntokenofthespace"

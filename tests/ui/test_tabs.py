@@ -7,22 +7,22 @@ from pathlib import Path
 
 import gradio as gr
 
+from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.jobs.view import Progress
 from memshield.network import TryAgainError, asking
-from memshield.ui.kept_part import KeptPart
+from memshield.ui.form.choices import Choices
+from memshield.ui.form.planning import plan
 from memshield.ui.page import build
-from memshield.ui.place import Place
-from memshield.ui.planning import plan
-from memshield.ui.runs_tab import _shown
-from memshield.ui.server import Server
-from memshield.ui.setup.choices import Choices
-from memshield.ui.setup.hardware import Machine
-from memshield.ui.visitor import Visitors
+from memshield.ui.runs.storage import KeptPart
+from memshield.ui.runs.tab import _shown
+from memshield.ui.server.deployment import Place
+from memshield.ui.server.server import Server
+from memshield.ui.server.visitor import Visitors
 from tests.jobs.children import DEMO
-from tests.runs import digits
 from tests.tiny import unet_config
+from tests.trained_runs import digits
 
 MACHINE = Machine((), 2, 8 * 10**9)
 

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from memshield.data.source import refuse_script
 from memshield.errors import UserError
 from memshield.hub.catalog.access import FIELDS
-from memshield.hub.catalog.own_files import require_own_files
+from memshield.hub.catalog.outside_files import require_own_files
 from memshield.hub.catalog.remote import RemoteFiles
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from memshield.hub.catalog.access import (
     require_token,
 )
 from memshield.hub.catalog.card_splits import declared_splits
-from memshield.hub.catalog.described import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.formats import FORMATS, Opened, opening
 from memshield.hub.catalog.license import read_license
-from memshield.hub.catalog.opened import FORMATS, Opened, opening
 from memshield.network import Token, page_of
 
 

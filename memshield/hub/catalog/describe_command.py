@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from memshield.config.flags import plain_parser
 from memshield.errors import UserError
-from memshield.flags import plain_parser
 from memshield.hub.catalog.dataset import describe_dataset
-from memshield.hub.catalog.described import Column, DatasetDescription
+from memshield.hub.catalog.dataset_description import Column, DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.hub.catalog.table import facts, rounded, table
 from memshield.hub.catalog.to_json import to_json

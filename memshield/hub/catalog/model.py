@@ -8,7 +8,7 @@ from typing import Literal
 from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import SafetensorsParsingError
 
-from memshield.config import Config, make_config
+from memshield.config.file import Config, make_config
 from memshield.data.source import BUILT_IN
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve

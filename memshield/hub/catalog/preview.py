@@ -16,7 +16,7 @@ from memshield.hub.catalog.access import (
     require_id,
     require_token,
 )
-from memshield.hub.catalog.opened import FORMATS, Opened, opening
+from memshield.hub.catalog.formats import FORMATS, Opened, opening
 from memshield.hub.catalog.reader import Row
 from memshield.network import Token, gated
 

@@ -13,8 +13,8 @@ from memshield.errors import UserError
 from memshield.families.facts import PIPELINES
 from memshield.hub.catalog.access import card_of, is_address, require_id, require_token
 from memshield.hub.catalog.card_splits import declared_rows
-from memshield.hub.catalog.found import DatasetFound, FoundT, ModelFound, Page
 from memshield.hub.catalog.license import read_license
+from memshield.hub.catalog.results import DatasetFound, FoundT, ModelFound, Page
 from memshield.network import RepoType, Token, asking
 
 LARGEST_LIMIT = 100

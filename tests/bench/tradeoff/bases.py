@@ -11,7 +11,7 @@ from memshield.rundir import RunDir, write_text
 from memshield.train import main as train
 from tests.bench.tradeoff.latent_base import latent_base
 from tests.bench.tradeoff.regimes import UNET, Pool, Regime
-from tests.runs import flags
+from tests.trained_runs import flags
 
 SAMPLES, BATCH = 160_000, 32
 

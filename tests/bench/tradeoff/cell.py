@@ -12,21 +12,21 @@ import torch
 
 from memshield.audit.generate import open_generated
 from memshield.audit.images import of_run
-from memshield.audit.quality import frechet_distance, kernel_distance
 from memshield.audit.report import REPORT, Report
-from memshield.config import make_config, read_yaml
+from memshield.audit.stats.quality import frechet_distance, kernel_distance
+from memshield.audit.watch_record import WatchRecord
+from memshield.config.file import make_config, read_yaml
 from memshield.data.batches import PictureReader
 from memshield.data.examples import Examples
 from memshield.data.source import open_source
 from memshield.rundir import RunDir
 from memshield.train import main as train
-from memshield.watch_record import WatchRecord
 from tests.bench.common import RESULTS, report
 from tests.bench.tradeoff.bases import base_of, write_unet
 from tests.bench.tradeoff.classifier import Classifier, classifier_of
 from tests.bench.tradeoff.methods import METHODS
 from tests.bench.tradeoff.regimes import REGIMES, Pool, Regime, rows_of_run
-from tests.runs import flags
+from tests.trained_runs import flags
 
 BATCH, IMAGES, STEPS = 32, 1000, 20
 

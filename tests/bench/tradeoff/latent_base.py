@@ -19,7 +19,7 @@ from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.tradeoff.autoencoder import autoencoder_of
 from tests.bench.tradeoff.regimes import Pool, Regime
-from tests.runs import flags
+from tests.trained_runs import flags
 
 STEPS, BATCH = 4000, 32
 TOKENS, WIDTH = 24, 64

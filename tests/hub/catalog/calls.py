@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from memshield.config import make_config
+from memshield.config.file import make_config
 from memshield.data.source import Columns, open_source
 from memshield.errors import UserError
 from memshield.families import read_facts

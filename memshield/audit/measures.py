@@ -1,0 +1,341 @@
+"""What generated pictures say of a training set: the measures put together. No model inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from memshield.audit.report import CurvePoint, Memorization, Quality
+from memshield.audit.search.distances import Rows
+from memshield.audit.search.neighbours import Neighbours, nearest
+from memshield.audit.stats.at_risk import AtRisk, most_at_risk
+from memshield.audit.stats.calibration import Calibration, Side, calibrate
+from memshield.audit.stats.intervals import Floats
+from memshield.audit.stats.memorization import (
+    COPY,
+    NEAREST,
+    authenticity,
+    distance_ratio,
+    memorized_quantity,
+    second_ratio,
+    similarities,
+    similarity,
+)
+from memshield.audit.stats.quality import frechet_distance, kernel_distance, precision_recall
+
+Features = npt.NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and of how much."""
+
+SQUARED = "distance ratio, squared (Liu et al. 2024)"
+PLAIN = "distance ratio (Carlini et al. 2023)"
+SECOND = "first over second neighbour (Gu et al. 2023)"
+FIXED_ALPHAS = (0.1, 0.3, 0.5)
+"""Of those that Liu et al. use; shown beside the calibrated share."""
+SIMILARITY = "similarity (Somepalli et al. 2022)"
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The pictures of an audit.
+
+    Attributes:
+        training, held_out, generated: [.., C, H, W] uint8, of one size; anything that can be
+            sliced.
+        groups: [N] duplicate group of every training picture.
+        mirrored: whether training saw mirrored pictures.
+        device: to search on.
+    """
+
+    training: Rows
+    held_out: Rows
+    generated: Rows
+    groups: npt.NDArray[np.int64]
+    mirrored: bool
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated picture and the training picture that it is nearest to.
+
+    Attributes:
+        generated, training: their places in the sets.
+        ratio: squared distance ratio.
+        beyond: beyond the threshold.
+        mirrored: near to the mirrored picture.
+    """
+
+    generated: int
+    training: int
+    ratio: float
+    beyond: bool
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the search for neighbours found.
+
+    Attributes:
+        measures: for the report.
+        pairs: most suspicious first; private.
+        at_risk: training pictures given back most often; private.
+        beyond: [M] places of all generated pictures beyond the threshold.
+    """
+
+    measures: list[Memorization]
+    pairs: list[Pair]
+    at_risk: list[AtRisk]
+    beyond: npt.NDArray[np.int64]
+
+
+def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
+    """Neighbours of the held-out pictures: what happens by chance, whatever the model."""
+    if sets.held_out.shape[0] == 0:
+        return None
+    return _nearest(sets, sets.held_out, "held-out pictures", progress)
+
+
+def search_pixels(
+    sets: Sets,
+    control: Neighbours | None,
+    progress: Progress,
+    draws: npt.NDArray[np.int64] | None = None,
+    skips: npt.NDArray[np.int64] | None = None,
+    shown: int = 100,
+) -> Findings:
+    """Compare pixels: the paper's measure, and two more.
+
+    Args:
+        sets: the pictures.
+        control: of `search_control`.
+        progress: is told how far it is.
+        draws, skips: [N] of every training picture, where known.
+        shown: pairs and pictures at risk at most.
+    """
+    found = _nearest(sets, sets.generated, "generated pictures", progress)
+    ratio, control_ratio = distance_ratio(found.distance), _of(control, distance_ratio)
+    headline = calibrate(control_ratio, ratio, "low")
+    by_root = partial(distance_ratio, squared=False)
+    plain, control_plain = by_root(found.distance), _of(control, by_root)
+    measures = [
+        _measure(
+            SQUARED,
+            "pixels",
+            headline,
+            ratio,
+            control_ratio,
+            curve=True,
+            figures={
+                name: share
+                for alpha in FIXED_ALPHAS
+                for name, share in _shares(
+                    f"share under {alpha}", ratio < alpha, control_ratio < alpha
+                ).items()
+            },
+        ),
+        _calibrated(PLAIN, "pixels", plain, control_plain, side="low", curve=True),
+    ]
+    second, control_second = second_ratio(found.distance), _of(control, second_ratio)
+    own = _own_nearest(sets, found.index[:, 0], progress)
+    measures.append(
+        _calibrated(
+            SECOND,
+            "pixels",
+            second,
+            control_second,
+            side="low",
+            figures={
+                **_shares("share under 1/3", second < COPY, control_second < COPY),
+                "authenticity (Alaa et al. 2022)": authenticity(found.distance[:, 0], own).share,
+            },
+        )
+    )
+    beyond = (
+        headline.threshold.beyond(ratio)
+        if headline.threshold is not None
+        else np.zeros(len(ratio), np.bool_)
+    )
+    order = np.argsort(ratio, kind="stable")[:shown]
+    pairs = [
+        Pair(int(i), int(found.index[i, 0]), float(ratio[i]), bool(beyond[i]),
+             bool(found.mirrored[i]))
+        for i in order
+    ]  # fmt: skip
+    at_risk = most_at_risk(
+        found.index[:, 0], beyond, sets.groups, draws=draws, skips=skips, limit=shown
+    )
+    return Findings(measures, pairs, at_risk, np.flatnonzero(beyond))
+
+
+def search_features(
+    name: str, training: Features, held_out: Features, generated: Features, sets: Sets
+) -> Memorization:
+    """Compare unit features [.., D] float32 by their dot products."""
+    options: dict[str, Any] = {"groups": sets.groups, "device": sets.device}
+    found, control = (
+        similarity(nearest(rows, training, 1, **options).distance[:, 0])
+        if len(rows)
+        else np.empty(0)
+        for rows in (generated, held_out)
+    )
+    background = similarity(
+        nearest(training, training, 1, exclude=sets.groups, **options).distance[:, 0]
+    )
+    said = similarities(found, background)
+    figures = {
+        "share above 0.5": said.similar.share,
+        "share above 0.5, training pictures among themselves": said.background_similar.share,
+    }
+    for percentile, ours, theirs in zip(
+        (75, 90, 95), said.percentiles, said.background_percentiles, strict=True
+    ):
+        figures[f"{percentile}th percentile"] = ours
+        figures[f"{percentile}th percentile, training pictures among themselves"] = theirs
+    return _calibrated(SIMILARITY, name, found, control, side="high", figures=figures)
+
+
+def quality_of(name: str, real: Features, generated: Features) -> list[Quality]:
+    """Measures of quality on feature rows [.., D], against held-out pictures."""
+    counts: dict[str, Any] = {
+        "space": name,
+        "count": len(generated),
+        "reference_count": len(real),
+    }
+    kernel = kernel_distance(real, generated)
+    frechet = frechet_distance(real, generated)
+    covered = precision_recall(real, generated)
+    return [
+        Quality(
+            measure="KID", value=kernel.value, interval=kernel.interval, better="lower", **counts
+        ),
+        Quality(
+            measure="Frechet distance",
+            value=frechet.value,
+            better="lower",
+            note=frechet.note,
+            **counts,
+        ),
+        Quality(
+            measure="precision",
+            value=covered.precision.share,
+            interval=covered.precision.interval,
+            better="higher",
+            **counts,
+        ),
+        Quality(
+            measure="recall",
+            value=covered.recall.share,
+            interval=covered.recall.interval,
+            better="higher",
+            **counts,
+        ),
+    ]
+
+
+def _shares(
+    name: str, generated: npt.NDArray[np.bool_], control: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """An uncalibrated share, and the same of held-out pictures where there are any."""
+    found = {name: float(generated.mean())}
+    return found | ({f"{name}, fresh real pictures": float(control.mean())} if len(control) else {})
+
+
+def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Floats:
+    return np.empty(0) if control is None else statistic(control.distance)
+
+
+def _nearest(sets: Sets, queries: Rows, what: str, progress: Progress) -> Neighbours:
+    total = queries.shape[0]
+    return nearest(
+        queries,
+        sets.training,
+        NEAREST,
+        mirrored=sets.mirrored,
+        groups=sets.groups,
+        device=sets.device,
+        progress=lambda done: progress(f"searching for {what}", done, total),
+    )
+
+
+def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: Progress) -> Floats:
+    """Distance of every chosen training picture to the nearest one outside its group."""
+    unique, back = np.unique(chosen, return_inverse=True)
+    found = nearest(
+        np.stack([np.asarray(sets.training[i : i + 1])[0] for i in unique.tolist()]),
+        sets.training,
+        1,
+        mirrored=sets.mirrored,
+        groups=sets.groups,
+        exclude=sets.groups[unique],
+        device=sets.device,
+        progress=lambda done: progress("searching among training pictures", done, len(unique)),
+    )
+    own: Floats = found.distance[back, 0]
+    return own
+
+
+def _calibrated(
+    statistic: str,
+    space: str,
+    generated: Floats,
+    control: Floats,
+    side: Side,
+    curve: bool = False,
+    figures: dict[str, float] | None = None,
+) -> Memorization:
+    calibration = calibrate(control, generated, side)
+    return _measure(statistic, space, calibration, generated, control, curve, figures)
+
+
+def _measure(
+    statistic: str,
+    space: str,
+    calibration: Calibration,
+    generated: Floats,
+    control: Floats,
+    curve: bool = False,
+    figures: dict[str, float] | None = None,
+) -> Memorization:
+    values: dict[str, Any] = {
+        "statistic": statistic,
+        "space": space,
+        "count": len(generated),
+        "control_count": len(control),
+        "curve": _curve(generated, control) if curve and len(control) else (),
+        "figures": figures or {},
+    }
+    threshold, beyond, excess = calibration.threshold, calibration.beyond, calibration.excess
+    # Where hardly anything can pass the threshold, few that do say nothing; many still do.
+    if calibration.reason is not None and (excess is None or excess.interval[0] <= 0):
+        values["cannot_say"] = calibration.reason
+    elif threshold is not None and beyond is not None and excess is not None:
+        values |= {
+            "level": threshold.level,
+            "threshold": threshold.value,
+            "control": threshold.chance,
+            "control_interval": threshold.chance_interval,
+            "share": beyond.share,
+            "interval": beyond.interval,
+            "excess": excess.excess,
+            "excess_interval": excess.interval,
+            "p_value": excess.p_value,
+        }
+    return Memorization(**values)
+
+
+def _curve(generated: Floats, control: Floats) -> tuple[CurvePoint, ...]:
+    ours, chance = memorized_quantity(generated), memorized_quantity(control)
+    return tuple(
+        CurvePoint(alpha=alpha, count=count, share=share, interval=interval, control=by_chance)
+        for alpha, count, share, interval, by_chance in zip(
+            ours.alpha, ours.count, ours.share, ours.interval, chance.share, strict=True
+        )
+    )

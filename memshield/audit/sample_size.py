@@ -1,0 +1,61 @@
+"""How many pictures an audit needs, and generates where nobody says. Imports no torch."""
+
+from __future__ import annotations
+
+from memshield.audit.stats.calibration import LEVELS
+from memshield.audit.stats.memorization import NEAREST
+from memshield.config.file import Config
+from memshield.data.examples import Examples
+from memshield.errors import UserError
+
+LEAST_TRAINING = NEAREST
+"""Training pictures below which distance ratios mean nothing."""
+LEAST_HELD_OUT = LEVELS[-1][0]
+
+
+def default_count(members: int, text: bool) -> int:
+    """Of the audit command: enough to see what is rare, few enough to wait for."""
+    return min(1000, max(200, members)) if text else min(10_000, max(1000, 2 * members))
+
+
+def count_of_round(config: Config, members: int) -> int:
+    """Of an audit while training: fewer, because they are waited for round by round."""
+    return config.audit_num_images or min(1000, max(200, members))
+
+
+def audits_of_run(config: Config) -> int:
+    """Rounds that are audited while training."""
+    every = config.audit_interval
+    return 0 if every is None else config.num_rounds // every
+
+
+def require_auditable(config: Config, examples: Examples) -> None:
+    """Refuse a budget that no audit of this dataset could hold the training to.
+
+    Raises:
+        UserError: too few pictures are held out, or trained on.
+    """
+    require_enough_to_audit(config, len(examples.members()), len(examples.held_out()))
+
+
+def require_enough_to_audit(config: Config, members: int, held_out: int) -> None:
+    """Refuse a budget that no audit of so many pictures could hold the training to.
+
+    Raises:
+        UserError: too few pictures are held out, or trained on.
+    """
+    if config.audit_interval is None:
+        return
+    if members < LEAST_TRAINING:
+        raise UserError(
+            "audit_every_rounds",
+            f"{members} training pictures are too few to audit, {LEAST_TRAINING} are the least",
+            "Leave it and memorization_budget out, or add pictures.",
+        )
+    if config.memorization_budget is not None and held_out < LEAST_HELD_OUT:
+        raise UserError(
+            "memorization_budget",
+            f"{held_out} held-out pictures are too few to say what happens by chance, "
+            f"{LEAST_HELD_OUT} are the least",
+            "Raise held_out_fraction, or leave the budget out.",
+        )

@@ -1,0 +1,1 @@
+"""The search for nearest training pictures, and what it compares in."""

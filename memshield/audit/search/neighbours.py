@@ -1,0 +1,253 @@
+"""Exact nearest training images of query images, for sets of any size in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from memshield.audit.search.distances import (
+    PIECE,
+    Block,
+    Features,
+    Pixels,
+    Rows,
+    Space,
+    block_distances,
+    block_of,
+)
+from memshield.audit.search.running_nearest import Best
+
+Ints = npt.NDArray[np.int64]
+
+MEMORY = 2**30
+"""Bytes that a search may use, on the device or beside it, unless told otherwise."""
+
+_CACHE = 2**25
+_LARGEST_BLOCK = 4096
+_MORE = 16
+"""Neighbours searched beyond k, because some may be duplicates of the first."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest training images of every query, by (distance, index).
+
+    Attributes:
+        index: [Q, k] training image, -1 where there are not that many.
+        distance: [Q, k] squared L2 distance, of pixels in [0, 1] or of features; inf where index
+            is -1.
+        mirrored: [Q] whether it is the mirrored first neighbour that lies so near.
+    """
+
+    index: Ints
+    distance: npt.NDArray[np.float64]
+    mirrored: npt.NDArray[np.bool_]
+
+
+def nearest(
+    queries: Rows,
+    training: Rows,
+    k: int = 50,
+    *,
+    mirrored: bool = False,
+    groups: npt.ArrayLike | None = None,
+    exclude: npt.ArrayLike | None = None,
+    memory: int = MEMORY,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int], object] | None = None,
+) -> Neighbours:
+    """The k nearest training images of every query: exact, also among near duplicates.
+
+    Args:
+        queries: [Q, C, H, W] uint8 or [Q, D] float32 (or float16); anything that can be sliced.
+        training: [N, ...] of the same kind.
+        k: neighbours of each query.
+        mirrored: the distance to a training image is the smaller one of the image and its mirror
+            image (the width axis flipped); for images only.
+        groups: [N] duplicate group of every training image. The neighbours after the first lie
+            outside the first one's group, or an image that exists twice would look like two.
+        exclude: [Q] group that has no neighbours of this query: its own, when training images
+            are searched among themselves. Needs `groups`.
+        memory: bytes to work with; inputs and results come on top. One query and one training
+            image at a time are always held.
+        progress: called with the number of queries that are done.
+
+    Raises:
+        ValueError: shapes or types do not fit, or features are not finite.
+    """
+    space = _space(queries, training, k, mirrored, memory)
+    target = torch.device(device)
+    search = _Search(space, training, k, mirrored, _codes(groups, training), memory, target)
+    count = queries.shape[0]
+    outside = _outside(exclude, groups, count)
+    index = np.full((count, k), -1, np.int64)
+    distance = np.full((count, k), np.inf)
+    flags = np.zeros(count, np.bool_)
+    with torch.inference_mode(), _full_precision():
+        for start in range(0, count, search.step):
+            rows = slice(start, min(start + search.step, count))
+            stored = queries[rows]
+            not_from = None if outside is None else outside[rows].to(target)[:, None]
+            found, code = search.outside_first_group(stored, not_from)
+            distance[rows] = found.cpu().numpy() * space.unit
+            index[rows] = (code >> 1).cpu().numpy()
+            flags[rows] = ((code[:, 0] & 1) == 1).cpu().numpy()
+            if progress is not None:
+                progress(rows.stop)
+    return Neighbours(index, distance, flags)
+
+
+class _Search:
+    """Blocks of queries against blocks of the training set.
+
+    Attributes:
+        step: rows in a block.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        training: Rows,
+        k: int,
+        mirrored: bool,
+        groups: Tensor | None,
+        memory: int,
+        device: torch.device,
+    ) -> None:
+        self._space, self._training, self._k, self._mirrored = space, training, k, mirrored
+        self._groups = None if groups is None else groups.to(device)
+        self._device = device
+        # A quarter is for looking through distances (`Best`), less where it would not stay in
+        # the cache; the rest for a block of b x b distances and b rows of either set:
+        # cell b^2 + row b bytes.
+        self._looking = memory // 4
+        if device.type == "cpu":
+            self._looking = min(self._looking, _CACHE)
+        cell = 36 if mirrored else 28
+        row = 6 * space.itemsize * space.width + 24 * min(space.width, PIECE) + 64 * (k + _MORE)
+        root = math.isqrt(row * row + 4 * cell * (memory - self._looking))
+        self.step = min(_LARGEST_BLOCK, max(1, (root - row) // (2 * cell)))
+
+    def outside_first_group(self, stored: Any, not_from: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The k nearest of stored queries, from the second on outside the first one's group.
+
+        Args:
+            stored: [q, ...].
+            not_from: [q, 1] group without neighbours, or None.
+
+        Returns:
+            distance [q, k] in units of the space, and code [q, k], see `Best`.
+        """
+        queries = self._orientations(stored)
+        if self._groups is None:
+            return self._nearest(queries, self._k, not_from)
+        distance, code = self._nearest(queries, self._k + _MORE, not_from)
+        first = self._groups[(code[:, 0] >> 1).clamp(min=0)]
+        inside = self._groups[(code >> 1).clamp(min=0)] == first[:, None]
+        inside[:, 0] = False
+        # With fewer than k outside, others may be farther away than the search has looked.
+        short = torch.nonzero(((~inside).sum(dim=1) < self._k) & (code[:, -1] >= 0)).squeeze(1)
+        # Those outside move up, in their order.
+        order = inside.to(torch.uint8).sort(dim=1, stable=True).indices[:, : self._k]
+        distance = distance.masked_fill_(inside, torch.inf).gather(1, order)
+        code = code.masked_fill_(inside, -2).gather(1, order)
+        if len(short) and self._k > 1:
+            banned = first[short, None]
+            if not_from is not None:
+                banned = torch.cat([banned, not_from[short]], dim=1)
+            some = [Block(block.rows[short], block.squares[short]) for block in queries]
+            distance[short, 1:], code[short, 1:] = self._nearest(some, self._k - 1, banned)
+        return distance, code
+
+    def _orientations(self, stored: Any) -> list[Block]:
+        stored = np.asarray(stored)
+        views = [stored, stored[..., ::-1]] if self._mirrored else [stored]
+        return [block_of(self._space, self._space.load(view, self._device)) for view in views]
+
+    def _nearest(
+        self, queries: list[Block], k: int, banned: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The k nearest, none from the groups `banned` [q, b]."""
+        best = Best(self._space, queries[0], k, self._looking)
+        for start in range(0, self._training.shape[0], self.step):
+            rows = slice(start, min(start + self.step, self._training.shape[0]))
+            loaded = self._space.load(self._training[rows], self._device)
+            block = block_of(self._space, loaded)
+            distances = block_distances(self._space, queries[0], block)
+            flipped = None
+            if self._mirrored:
+                # As far from the mirrored training image as its mirror image is from it.
+                other = block_distances(self._space, queries[1], block)
+                flipped = other < distances
+                torch.minimum(distances, other, out=distances)
+            if banned is not None and self._groups is not None:
+                for group in banned.unbind(dim=1):
+                    distances.masked_fill_(self._groups[rows] == group[:, None], torch.inf)
+            best.offer(block, start, distances, flipped)
+        return best.distance, best.code
+
+
+def _space(queries: Rows, training: Rows, k: int, mirrored: bool, memory: int) -> Space:
+    shape, other = tuple(queries.shape), tuple(training.shape)
+    kinds = {np.asarray(rows[:1]).dtype for rows in (queries, training)}
+    if k < 1:
+        raise ValueError(f"k: must be at least 1, is {k}")
+    if shape[1:] != other[1:] or 0 in shape[1:]:
+        raise ValueError(f"queries {list(shape)} and training {list(other)}: rows differ in shape")
+    if kinds == {np.dtype(np.uint8)} and len(shape) == 4:
+        return Pixels(math.prod(shape[1:]))
+    if kinds <= {np.dtype(np.float32), np.dtype(np.float16)} and len(shape) == 2:
+        if mirrored:
+            raise ValueError("mirrored: features have no mirror image")
+        return Features.of(queries, training, max(1, memory // (16 * shape[1])))
+    names = ", ".join(sorted(str(kind) for kind in kinds))
+    raise ValueError(
+        "queries and training: must be uint8 [N, C, H, W] or float32 [N, D], "
+        f"are {names} {list(shape)} and {list(other)}"
+    )
+
+
+def _codes(groups: npt.ArrayLike | None, training: Rows) -> Tensor | None:
+    if groups is None:
+        return None
+    return _integers("groups", groups, training.shape[0])
+
+
+def _outside(
+    exclude: npt.ArrayLike | None, groups: npt.ArrayLike | None, count: int
+) -> Tensor | None:
+    if exclude is None:
+        return None
+    if groups is None:
+        raise ValueError("exclude: names groups, but there are none")
+    return _integers("exclude", exclude, count)
+
+
+def _integers(name: str, values: npt.ArrayLike, count: int) -> Tensor:
+    array = np.asarray(values)
+    if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
+        raise ValueError(f"{name}: must be {count} integers, are {array.dtype} {array.shape}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Float32 products without TF32 or bfloat16 inside, whatever the process has set."""
+    mkldnn: Any = torch.backends.mkldnn
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

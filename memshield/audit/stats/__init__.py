@@ -1,0 +1,1 @@
+"""Statistics of an audit: arrays in, numbers out."""

@@ -1,0 +1,1 @@
+"""The settings of a run: their schema, files and flags. Imports no torch."""

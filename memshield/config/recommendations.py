@@ -1,0 +1,111 @@
+"""What is recommended for a training, from what was measured. No torch.
+
+The figures are those of tests/bench/results/tradeoff, and of arXiv 2407.15328 where it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memshield.config.file import Config
+
+MEASURED_A_SHARD = 25
+"""Pictures a shard with which averaging was measured, and lost to plain training."""
+FEW_A_SHARD = 100
+"""Pictures a shard below which it is advised against; between here and the paper's smallest, 473,
+nothing is known."""
+COPIES_AFTER = {True: 500, False: 250}
+"""Passes over 100 pictures after which plain training gave some back: from scratch, fine-tuned."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a training is like.
+
+    Attributes:
+        pictures: trained on.
+        shards: that they are split into.
+        text: whether the model is conditioned on text (and denoises latents).
+        scratch: whether it is trained from scratch.
+        passes: over the pictures; None where it is not known.
+        settings: of the run, by name.
+    """
+
+    pictures: int
+    shards: int
+    text: bool
+    scratch: bool
+    passes: float | None
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Config, pictures: int, steps: int | None, text: bool) -> Situation:
+        """That of a config, once its pictures and steps are known."""
+        batch = config.train_batch_size * config.gradient_accumulation_steps
+        return cls(
+            pictures=pictures,
+            shards=config.num_shards,
+            text=text,
+            scratch=config.pretrained_model_name_or_path is None,
+            passes=None if steps is None else steps * batch / max(1, pictures),
+            settings=config.model_dump(),
+        )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to do otherwise.
+
+    Attributes:
+        words: why, for a person.
+        settings: that follow it, by name.
+    """
+
+    words: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def advice_for(situation: Situation) -> list[Advice]:
+    """What is recommended; nothing where a training is as recommended."""
+    checks = (few_a_shard, draws_alike, many_passes)
+    return [found for check in checks if (found := check(situation)) is not None]
+
+
+def few_a_shard(one: Situation) -> Advice | None:
+    """Shards so small that averaging costs more quality than it saves copies."""
+    each = one.pictures // max(1, one.shards)
+    if one.shards == 1 or each >= FEW_A_SHARD:
+        return None
+    return Advice(
+        f"Shards hold {each:,} pictures each. With so few, averaging them costs more quality than "
+        f"it saves copies (measured with {MEASURED_A_SHARD} a shard): train in one shard.",
+        {"num_shards": 1},
+    )
+
+
+def draws_alike(one: Situation) -> Advice | None:
+    """A pixel model whose noise levels are all drawn alike."""
+    if one.text or one.settings.get("timestep_bias_share") is not None:
+        return None
+    return Advice(
+        "With a tenth of the draws at low noise, models gave less back after as many samples. From "
+        "scratch, where copies limited how long they could learn, they became better in the end, "
+        "after more than half as many samples again.",
+        {"timestep_bias_share": 0.1},
+    )
+
+
+def many_passes(one: Situation) -> Advice | None:
+    """So many passes that plain training would give pictures back, and nobody looks."""
+    # Copying is put off in proportion to the number of pictures (arXiv 2505.16959): passes count.
+    most = COPIES_AFTER[one.scratch]
+    if one.passes is None or one.passes <= most or one.settings.get("memorization_budget"):
+        return None
+    return Advice(
+        f"Every picture is seen {one.passes:,.0f} times. With 100 pictures, plain training gave "
+        f"some back after about {most}: set a memorization budget, so that audits stop it in "
+        "time, or train for less.",
+        {"memorization_budget": 0.02},
+    )

@@ -1,0 +1,221 @@
+"""Encoded pictures and captions on disk, so that frozen encoders run once and then go.
+
+Encodings are training images in another form: they lie outside the run, in the owner's cache
+folder, and can be deleted at any time (`MEMSHIELD_CACHE`, default ~/.cache/memshield).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from memshield.config.file import Config, cache_root
+from memshield.data.batches import MicroBatch, PictureReader
+from memshield.data.examples import Examples
+from memshield.families.base import Encoded, Family, Pictures
+from memshield.rundir import new_folder
+from memshield.training.ranks import Ranks
+
+_PART = 256
+"""Entries a file."""
+
+
+class EncodingStore:
+    """Rows of encodings in files of `_PART` rows, written whole or not at all.
+
+    Args:
+        folder: of this store; it is made as it fills.
+        count: number of rows.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        self._count = count
+        self._open: dict[int, safe_open] = {}
+
+    def fill(
+        self, encode: Callable[[range], Encoded], describe: str, ranks: Ranks | None = None
+    ) -> None:
+        """Encode what is missing; parts that are there already are kept.
+
+        Args:
+            encode: rows -> tensors with as many leading entries.
+            describe: what the progress bar says.
+            ranks: share the work, each a part of it; all of them call this.
+        """
+        parts = range(0, self._count, _PART)
+        missing = [start for start in parts if not self._part(start).exists()]
+        if ranks is not None and ranks.count > 1:
+            ranks.barrier()  # none begins before all have seen what is missing
+            self._fill(missing[ranks.rank :: ranks.count], encode, describe)
+            ranks.barrier()
+            # What another rank encoded is missing here if the nodes share no cache.
+            missing = [start for start in missing if not self._part(start).exists()]
+        self._fill(missing, encode, describe)
+
+    def _fill(
+        self, missing: Sequence[int], encode: Callable[[range], Encoded], describe: str
+    ) -> None:
+        with tqdm(total=len(missing) * _PART, desc=describe, unit="row", delay=1) as bar:
+            for start in missing:
+                rows = range(start, min(start + _PART, self._count))
+                encoded = {name: t.cpu().contiguous() for name, t in encode(rows).items()}
+                with new_folder(self._part(start)) as aside:
+                    save_file(encoded, aside / "rows.safetensors")
+                bar.update(_PART)
+
+    def read(self, rows: Sequence[int]) -> Encoded:
+        """Encodings of these rows, stacked, in host memory."""
+        found = [self._row(row) for row in rows]
+        return {name: torch.stack([row[name] for row in found]) for name in found[0]}
+
+    def _part(self, start: int) -> Path:
+        return self._folder / f"{start // _PART:06d}"
+
+    def _row(self, row: int) -> Encoded:
+        part = row - row % _PART
+        if part not in self._open:
+            path = self._part(part) / "rows.safetensors"
+            self._open[part] = safe_open(path, framework="pt")
+        file = self._open[part]
+        return {name: file.get_slice(name)[row - part] for name in file.keys()}  # noqa: SIM118
+
+
+class EncodedExamples:
+    """Encodings of every member by index and orientation, and of every caption.
+
+    Args:
+        config: resolved settings.
+        family: with its encoders still on the device.
+        examples: the table.
+        reader: of the pictures, with a fixed crop.
+        captions: by example index, or None.
+        ranks: share the encoding.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        family: Family,
+        examples: Examples,
+        reader: PictureReader,
+        captions: Sequence[str] | None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        # Those that are watched while training are encoded as well.
+        members = np.union1d(examples.members(), examples.watched()).tolist()
+        self._orientations = 2 if config.random_flip else 1
+        self._place = {index: place for place, index in enumerate(members)}
+        folder = cache_root() / "encodings"
+        picture_key = _key(config, family, [examples.sha256[i] for i in members])
+        self._pictures = EncodingStore(folder / picture_key, len(members) * self._orientations)
+        batch = config.train_batch_size
+
+        def encode_pictures(rows: range) -> Encoded:
+            done = []
+            for start in range(rows.start, rows.stop, batch):
+                chosen = range(start, min(start + batch, rows.stop))
+                done.append(family.encode_pictures(self._read(chosen, members, examples, reader)))
+            return _concatenate(done)
+
+        self._pictures.fill(encode_pictures, "Encoding pictures", ranks)
+        self._captions: EncodingStore | None = None
+        if captions is not None:
+            # Equal captions are encoded once; the empty one is always among them.
+            texts = sorted({"", *(captions[i] for i in members)})
+            self._text_row = {text: row for row, text in enumerate(texts)}
+            self._caption_of = captions
+            self._captions = EncodingStore(folder / _key(config, family, texts), len(texts))
+
+            def encode_captions(rows: range) -> Encoded:
+                chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
+                return _concatenate([family.encode_captions(chunk) for chunk in chunks])
+
+            self._captions.fill(encode_captions, "Encoding captions", ranks)
+
+    def encode(self, batch: MicroBatch) -> Encoded:
+        """The cached encodings of a batch, on the host."""
+        rows = [
+            self._place[index] * self._orientations + int(flip)
+            for index, flip in zip(batch.index.tolist(), batch.flip.tolist(), strict=True)
+        ]
+        encoded = self._pictures.read(rows)
+        if self._captions is not None:
+            texts = [
+                "" if empty else self._caption_of[index]
+                for index, empty in zip(batch.index.tolist(), batch.empty.tolist(), strict=True)
+            ]
+            encoded |= self._captions.read([self._text_row[text] for text in texts])
+        return encoded
+
+    def _read(
+        self, rows: range, members: list[int], examples: Examples, reader: PictureReader
+    ) -> Pictures:
+        pixels, sizes, corners = [], [], []
+        for row in rows:
+            index, flip = members[row // self._orientations], row % self._orientations
+            picture, corner = reader.read(index, mirrored=bool(flip))
+            pixels.append(picture)
+            sizes.append((int(examples.height[index]), int(examples.width[index])))
+            corners.append(corner)
+        return Pictures(
+            torch.from_numpy(np.stack(pixels)), torch.tensor(sizes), torch.tensor(corners)
+        )
+
+
+def _concatenate(parts: list[Encoded]) -> Encoded:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
+    """Folder name: a digest of everything that the encodings depend on."""
+    repository = family.facts.repository
+    vae = family.facts.vae_repository
+    what = {
+        "family": family.facts.family,
+        "model": [r.identity() for r in (repository, vae) if r is not None],
+        "variant": config.variant,
+        "resolution": config.resolution,
+        "center_crop": config.center_crop,
+        "orientations": 2 if config.random_flip else 1,
+        "tiling": config.enable_vae_tiling,
+        "dtype": str(family.frozen_dtype),
+        "contents": list(contents),
+    }
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+
+
+class LiveEncoder:
+    """Encodes every batch as it comes, for pixel models and for crops that are drawn anew.
+
+    Args:
+        family: with its encoders on the device.
+        captions: by example index, or None.
+    """
+
+    def __init__(self, family: Family, captions: Sequence[str] | None) -> None:
+        self._family = family
+        self._captions = captions
+
+    def encode(self, batch: MicroBatch) -> Encoded:
+        """Encodings of a batch, on the device."""
+        assert batch.pixels is not None
+        assert batch.original_size is not None
+        assert batch.crop is not None
+        pictures = Pictures(batch.pixels, batch.original_size, batch.crop)
+        encoded = self._family.encode_pictures(pictures)
+        if self._captions is not None:
+            texts = [
+                "" if empty else self._captions[index]
+                for index, empty in zip(batch.index.tolist(), batch.empty.tolist(), strict=True)
+            ]
+            encoded |= self._family.encode_captions(texts)
+        return encoded

@@ -1,0 +1,1 @@
+"""What a training would do, take and cost, before it is started."""

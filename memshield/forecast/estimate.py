@@ -1,0 +1,179 @@
+"""Time, memory and price of a training before it is started: a range, or what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memshield.config.file import Config
+from memshield.errors import UserError
+from memshield.forecast.cost import ModelSize, cost_of, grid_of
+from memshield.forecast.flavours import Hardware
+from memshield.forecast.totals import Numbers
+
+TIME_FACTOR = 2.0
+"""A rough estimate may be wrong by this much either way."""
+MEMORY_FACTOR = 1.4
+MEASURED_FACTOR = 1.2
+"""What is left open by a few measured steps: other shards, a warmer machine, neighbours."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """From low to high."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def about(cls, middle: float, factor: float) -> Range:
+        """From a `factor`-th of the middle to `factor` times it."""
+        return cls(middle / factor, middle * factor)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Attributes:
+        hardware: name of the hardware that it is for.
+        seconds: of the whole run, without downloads.
+        memory_bytes: at the peak.
+        memory_there: bytes that the hardware has; None where that is not known.
+        dollars: at the Hub's price; None where that is not known.
+        measured: whether steps were really taken; else it is a rough model's.
+    """
+
+    hardware: str
+    seconds: Range
+    memory_bytes: Range
+    memory_there: int | None
+    dollars: Range | None
+    measured: bool
+
+    @property
+    def fits(self) -> Literal["yes", "perhaps", "no"] | None:
+        """Whether the memory suffices; None where it is not known how much there is."""
+        if self.memory_there is None:
+            return None
+        if self.memory_bytes.high <= self.memory_there:
+            return "yes"
+        return "no" if self.memory_bytes.low > self.memory_there else "perhaps"
+
+    def lines(self) -> list[str]:
+        """In words, a line each."""
+        how = "measured" if self.measured else "a rough estimate"
+        low, high = self.seconds.low, self.seconds.high
+        lines = [f"time: {duration(low)} to {duration(high)} on {self.hardware} ({how})"]
+        memory = f"{self.memory_bytes.low / 1e9:.1f} to {self.memory_bytes.high / 1e9:.1f} GB"
+        if self.memory_there is None:
+            lines.append(f"memory: {memory}")
+        else:
+            lines.append(f"memory: {memory} of {self.memory_there / 1e9:.0f} GB{_WORDS[self.fits]}")
+        if self.dollars is not None:
+            lines.append(f"price: ${self.dollars.low:.2f} to ${self.dollars.high:.2f}")
+        return lines
+
+
+_WORDS = {
+    None: "",
+    "yes": "",
+    "perhaps": "; it may not fit",
+    "no": "; it does not fit: lower the batch or the resolution, or turn on gradient_checkpointing",
+}
+
+
+def estimate(
+    config: Config,
+    numbers: Numbers,
+    model: ModelSize,
+    hardware: Hardware,
+    dollars_an_hour: float | None = None,
+) -> Estimate:
+    """A rough estimate from the sizes of model and pictures.
+
+    Args:
+        config: settings.
+        numbers: of the same settings.
+        model: from its description.
+        hardware: one of `FLAVOURS`, or this machine's.
+        dollars_an_hour: from `memshield.forecast.prices`; None where it is not known.
+    """
+    cost = cost_of(config, numbers, model, hardware)
+    seconds = Range.about(cost.total_s, TIME_FACTOR)
+    return Estimate(
+        hardware=f"{hardware.name} ({hardware.device})",
+        seconds=seconds,
+        memory_bytes=Range.about(cost.memory_bytes, MEMORY_FACTOR),
+        memory_there=hardware.memory_bytes,
+        dollars=_dollars(seconds, dollars_an_hour),
+        measured=False,
+    )
+
+
+def measured_estimate(
+    plan: str,
+    config: Config,
+    numbers: Numbers,
+    model: ModelSize,
+    memory_there: int | None = None,
+    dollars_an_hour: float | None = None,
+) -> Estimate:
+    """The estimate that replaces the rough one once steps were taken on the real machine.
+
+    Args:
+        plan: what `python -m memshield plan --measure --json` of the settings printed.
+        config: settings.
+        numbers: of the same settings.
+        model: from its description.
+        memory_there: bytes of the device; None where not known.
+        dollars_an_hour: as in `estimate`.
+
+    Raises:
+        UserError: the text is something else.
+    """
+    found = _measured(plan)
+    # A plan leaves audits out; their pictures take as long as those of a grid.
+    grid = grid_of(config, model.family)
+    audits = numbers.audits * numbers.audit_images * found["samples_s"] / grid if grid else 0.0
+    seconds = Range.about(found["total_s"] + audits, MEASURED_FACTOR)
+    return Estimate(
+        hardware=str(found["device"])[:100],
+        seconds=seconds,
+        memory_bytes=Range(found["peak_bytes"], found["peak_bytes"] * MEASURED_FACTOR),
+        memory_there=memory_there,
+        dollars=_dollars(seconds, dollars_an_hour),
+        measured=True,
+    )
+
+
+def _measured(plan: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(plan[max(0, plan.find("{")) :])["measured"]
+        numbers = [float(found[name]) for name in ("total_s", "samples_s", "peak_bytes")]
+        if not all(0 <= number < float("inf") for number in numbers):
+            raise ValueError
+        return {**found, "device": str(found["device"])}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            "plan", "is not what `plan --measure --json` prints", "Measure again."
+        ) from None
+
+
+def _dollars(seconds: Range, an_hour: float | None) -> Range | None:
+    if an_hour is None:
+        return None
+    return Range(seconds.low / 3600 * an_hour, seconds.high / 3600 * an_hour)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"

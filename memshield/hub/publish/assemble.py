@@ -1,0 +1,202 @@
+"""The folder that is published: made afresh, of files that are allowed and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memshield import __version__
+from memshield.audit.report import PAGE, REPORT, Report
+from memshield.audit.report_page import write_page
+from memshield.config.file import Config
+from memshield.config.schema import MethodSettings
+from memshield.data.examples import Examples
+from memshield.digests import file_sha256, weights_sha256
+from memshield.errors import UserError, UserErrors
+from memshield.hub import model_index as index_of
+from memshield.hub.card import write_card
+from memshield.hub.contents import CARD, EVIDENCE, is_model_file
+from memshield.hub.evidence import published
+from memshield.hub.manifest import Manifest, Training
+from memshield.hub.publish.gallery import write_gallery
+from memshield.hub.publish.sources import Origins
+from memshield.hub.scan import problems_of
+from memshield.rundir import RunDir
+
+_TRAINING = (
+    "train_batch_size", "gradient_accumulation_steps", "mixed_precision", "learning_rate",
+    "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_weight_decay",
+    "adam_epsilon", "max_grad_norm", "snr_gamma", "noise_offset", "use_ema", "ema_decay",
+    "random_flip", "center_crop", "prediction_type",
+)  # fmt: skip
+_LORA = ("rank", "lora_alpha", "lora_dropout")
+_PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash", "special_tokens_map_file")
+"""What libraries note of where a config was read from."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is said of a model beside its files.
+
+    Attributes:
+        config: of the run, resolved.
+        origins: of the model.
+        report: the audit of its weights, or None.
+        beside: audits of other models.
+        confirmed: names of warnings that were confirmed.
+    """
+
+    config: Config
+    origins: Origins
+    report: Report | None
+    beside: Mapping[str, Report]
+    confirmed: Sequence[str]
+
+
+def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifest:
+    """Fill an empty folder with what is published of a run, and look it over.
+
+    Args:
+        run: with a finished model.
+        claims: see there.
+        repo_id: where it will be.
+        folder: empty; on the file system of the run, so that weights are linked, not copied.
+
+    Raises:
+        UserErrors: naming every file that must not be published, and why.
+    """
+    pipeline_class = _take_model(run.model, folder, claims.origins)
+    base, data = claims.origins.base, claims.origins.dataset
+    beside = {name: published(one, name, None, data) for name, one in claims.beside.items()}
+    audit = None
+    if claims.report is not None:
+        name = repo_id.split("/")[-1]
+        audit = published(claims.report, name, base.name if base else None, data)
+        (folder / EVIDENCE).mkdir()
+        audit.write(folder / EVIDENCE / REPORT)
+        write_page(audit, folder / EVIDENCE / PAGE, list(beside.values()))
+    gallery = write_gallery(run, claims.report, folder)
+    manifest = Manifest(
+        memshield=__version__,
+        pipeline_class=pipeline_class,
+        text=pipeline_class.startswith("StableDiffusion"),
+        license=claims.origins.license,
+        base=base,
+        dataset=data,
+        training=_training(run, claims.config),
+        audit=audit,
+        beside=beside,
+        gallery=gallery,
+        confirmed=tuple(sorted(claims.confirmed)),
+        files={path.relative_to(folder).as_posix(): file_sha256(path) for path in _files(folder)},
+    )
+    if audit is not None and audit.target.weights != manifest.weights:
+        raise UserError(
+            "publish", "the model changed while it was being published", "Publish again."
+        )
+    manifest.write(folder)
+    (folder / CARD).write_text(write_card(manifest, repo_id), encoding="utf-8")
+    _require_clean(folder, run, claims.config)
+    return manifest
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _take_model(model: Path, folder: Path, origins: Origins) -> str:
+    """Take over what stock diffusers reads of a saved model; its pipeline class.
+
+    Raises:
+        UserError: it is no whole model of safetensors weights.
+    """
+    index, parts = model / index_of.NAME, None
+    pipeline_class = origins.pipeline_class or "StableDiffusionPipeline"
+    names = [path.relative_to(model).as_posix() for path in _files(model)]
+    try:
+        if index.is_file():
+            pipeline_class, parts = index_of.read_index(index.read_text(encoding="utf-8"))
+        lacks = index_of.is_whole(names, parts)
+    except ValueError as error:
+        lacks = str(error)
+    if lacks is not None:
+        raise UserError("model", f"is not one that can be published: {lacks}", "Train it anew.")
+    for name in names:
+        # A folder that is no part of the pipeline is nothing that diffusers reads.
+        inside = "/" not in name or name.split("/")[0] in (parts or ())
+        if inside and is_model_file(name):
+            _take(model / name, folder / name)
+    return pipeline_class
+
+
+def _take(source: Path, target: Path) -> None:
+    """A weight file as a hard link where that can be, a settings file without private keys."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".json":
+        text = source.read_text(encoding="utf-8")
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise UserError("model", f"{target.name} is not valid JSON", "Train it anew.") from None
+        kept = _without_private_keys(values)
+        if kept != values:
+            text = json.dumps(kept, indent=2) + "\n"
+        target.write_text(text, encoding="utf-8")
+        return
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _without_private_keys(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_without_private_keys(one) for one in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: _without_private_keys(one) for key, one in values.items() if key not in _PRIVATE_KEYS
+    }
+
+
+def _training(run: RunDir, config: Config) -> Training:
+    lora = config.training == "lora"
+    if not run.examples.is_file():
+        raise UserError("run", f"{run.path} has no {run.examples.name}", "Train it anew.")
+    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ())]
+    values: dict[str, Any] = {name: getattr(config, name) for name in names}
+    return Training(
+        kind="lora" if lora else "full",
+        resolution=int(config.resolution or 0),
+        pictures=len(Examples.read(run.examples).members()),
+        steps=_steps(run),
+        settings={name: value for name, value in values.items() if value is not None},
+    )
+
+
+def _steps(run: RunDir) -> int | None:
+    """Optimizer steps until the round that is the model; None where that is not known."""
+    rounds = [event for event in run.read_events() if event.get("type") == "round"]
+    ends = {event.get("round"): event.get("step") for event in rounds}
+    wanted = weights_sha256(run.model)
+    for number in sorted(path for path in run.rounds.glob("*") if path.name.isdecimal()):
+        if weights_sha256(number) == wanted:
+            return ends.get(int(number.name))
+    return None
+
+
+def _require_clean(folder: Path, run: RunDir, config: Config) -> None:
+    local = (config.train_data_dir, config.dataset_name, config.pretrained_model_name_or_path)
+    named = [Path(place) for place in local if place is not None]
+    # Pictures may have been deleted since: where they lay is still nobody's business.
+    here = [place for place in named if place.is_absolute() or place.exists()]
+    places = [str(place.resolve()) for place in (run.path, *here)]
+    problems = problems_of(folder, tuple(places))
+    if problems:
+        remedy = "Nothing was published. Mend the run's model/ folder, or train again."
+        raise UserErrors([UserError("publish", problem, remedy) for problem in problems])

@@ -1,0 +1,101 @@
+"""What has to be confirmed by name before a model is published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from memshield.audit.report import Report, percent
+from memshield.errors import UserError
+from memshield.hub.catalog.license import License
+from memshield.hub.problems import PublishingError
+from memshield.hub.publish.sources import Origins, is_known
+
+WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
+NAMES: tuple[str, ...] = get_args(WarningName)
+WORDS: Mapping[WarningName, str] = {
+    "no_audit": "it was not audited",
+    "cannot_say": "its audit cannot say what it gives back",
+    "memorization": "it gives training pictures back",
+    "license": "the license of its base",
+}
+"""What is confirmed, for people."""
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that publishing waits for a person to confirm.
+
+    Attributes:
+        name: to confirm it by.
+        problem: in words.
+        remedy: what else could be done.
+    """
+
+    name: WarningName
+    problem: str
+    remedy: str
+
+    def error(self) -> PublishingError:
+        """As an error, with how to confirm it."""
+        remedy = f"{self.remedy} Or confirm: {self.name}."
+        return PublishingError("hub_confirm", self.problem, remedy, warning=self.name)
+
+
+def warnings_of(
+    report: Report | None, why_none: str | None, budget: float | None, public: bool,
+    origins: Origins,
+) -> list[Warned]:  # fmt: skip
+    """All warnings about a publication.
+
+    Args:
+        report: the audit of the model; None where there is none, with `why_none`.
+        budget: largest excess of given-back pictures; None where the run has none: then what
+            is beyond chance is over it.
+        public: whether everybody will be able to read the repository.
+        origins: of the model.
+    """
+    found = []
+    problem = _objection(origins.license)
+    if problem is not None and origins.base is not None:
+        found.append(
+            Warned("license", problem, "Ask its owner, or state the license as hub_license.")
+        )
+    if public:
+        found += _of_audit(report, why_none, budget)
+    return found
+
+
+def _objection(license: License | None) -> str | None:
+    """Why publishing a derivative may not be allowed; None where nothing speaks against it."""
+    if license is None or not is_known(license):
+        return "the license of the base is not known"
+    words = f"{license.id} {license.name or ''}"
+    if re.search(r"(^|[\W_])nd([\W_]|$)|no[\s_-]?deriv", words, re.IGNORECASE):
+        return f"the license of the base, {license}, allows no derivatives"
+    return None
+
+
+def _of_audit(report: Report | None, why_none: str | None, budget: float | None) -> list[Warned]:
+    private = "Publish to a private repository,"
+    if report is None:
+        return [Warned("no_audit", f"{why_none}, so nothing is known of what it gives back",
+                       f"Audit it (python -m memshield audit RUN). {private} or")]  # fmt: skip
+    headline = report.headline
+    broken = report.generated.broken * 2 > report.generated.count
+    if headline.excess is None or headline.excess_interval is None or broken:
+        return [Warned("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
+    over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
+    if not over:
+        return []
+    allowed = "what happens by chance" if budget is None else f"the budget of {percent(budget)}"
+    given = f"the model gives {percent(headline.excess)} back beyond chance, over {allowed}"
+    remedy = "Choose an earlier round (python -m memshield compare RUN --budget X --promote)."
+    return [Warned("memorization", given, f"{remedy} {private}")]
+
+
+def require_confirmed(warned: Sequence[Warned], confirmed: Collection[str]) -> list[UserError]:
+    """Errors for the warnings that were not confirmed."""
+    return [one.error() for one in warned if one.name not in confirmed]

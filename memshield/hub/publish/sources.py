@@ -1,0 +1,130 @@
+"""Where a run's model and pictures come from: what the Hub says of them, licence and privacy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import (
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from memshield.config.file import Config
+from memshield.data.source import BUILT_IN
+from memshield.hub.catalog.access import card_of
+from memshield.hub.catalog.license import License, read_license
+from memshield.hub.manifest import Base, Dataset
+
+_WITHHELD = Dataset(name=None, revision=None, on_hub=False)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a published model was made of.
+
+    Attributes:
+        base: the pipeline; None where the model was trained from scratch.
+        license: of the base or, where that is not known, as the user states it; None for neither.
+        dataset: withheld where it is private or local.
+        private: what of it is private on the Hub, in words; its model may not be public.
+        pipeline_class: of the base, where it is known.
+    """
+
+    base: Base | None
+    license: License | None
+    dataset: Dataset
+    private: tuple[str, ...]
+    pipeline_class: str | None = None
+
+
+def look_up_origins(api: HfApi, config: Config) -> Origins:
+    """Ask the Hub about a resolved config's model and dataset.
+
+    What cannot be seen with this token counts as private, and its license as unknown.
+    """
+    found = _base(api, config)
+    dataset, dataset_private = _dataset(api, config)
+    private = ("the base",) if found.private else ()
+    return replace(
+        found,
+        license=_license(found, config.hub_license),
+        dataset=dataset,
+        private=(*private, "the dataset") if dataset_private else private,
+    )
+
+
+def _license(base: Origins, stated: str | None) -> License | None:
+    """A base's own license stands; only where there is none the user's word counts."""
+    if stated is None or (base.base is not None and is_known(base.license)):
+        return base.license
+    return License(stated)
+
+
+def is_known(license: License | None) -> bool:
+    """Whether a license says anything."""
+    return license is not None and not (license.id in ("unknown", "other") and not license.name)
+
+
+def _base(api: HfApi, config: Config) -> Origins:
+    """What is known of the base alone."""
+    name, variant = config.pretrained_model_name_or_path, config.variant
+    if name is None:
+        return Origins(None, None, _WITHHELD, ())
+    # A run that read its base from the Hub has noted the commit: a folder of that name that lies
+    # here by now is another thing.
+    folder = Path(name).expanduser()
+    local = Base(name=None, revision=None, variant=variant)
+    if config.revision is None and folder.is_dir():
+        return _local(folder, local)
+    try:
+        info = api.model_info(name, revision=config.revision)
+    except HFValidationError:
+        return Origins(local, None, _WITHHELD, ())  # a folder that is gone
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        unseen = Base(name=name, revision=config.revision, variant=variant)
+        return Origins(unseen, None, _WITHHELD, ("the base",))
+    return Origins(
+        Base(name=name, revision=config.revision or info.sha, variant=variant),
+        read_license(card_of(info), info.tags),
+        _WITHHELD,
+        ("the base",) if info.private else (),
+        ((info.config or {}).get("diffusers") or {}).get("_class_name"),
+    )
+
+
+def _local(folder: Path, base: Base) -> Origins:
+    """What a folder says of itself, as far as it can be read."""
+    card, index = folder / "README.md", folder / "model_index.json"
+    values: dict[str, object] = {}
+    named = None
+    try:
+        if card.is_file():
+            values = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
+        named = dict(json.loads(index.read_text(encoding="utf-8"))).get("_class_name")
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        pass  # then its license is not known, which is said
+    known = named if isinstance(named, str) else None
+    return Origins(base, read_license(values, None), _WITHHELD, (), known)
+
+
+def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
+    name = config.dataset_name
+    if name == BUILT_IN:
+        return Dataset(name=name, revision=None, on_hub=False), False
+    here = name is None or Path(name).expanduser().exists()
+    if name is None or (here and config.dataset_revision is None):
+        return _WITHHELD, False
+    try:
+        private = bool(api.dataset_info(name, revision=config.dataset_revision).private)
+    except HFValidationError:
+        return _WITHHELD, False  # a folder that is gone
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        private = True
+    if private:
+        return _WITHHELD, True
+    return Dataset(name=name, revision=config.dataset_revision, on_hub=True), False

@@ -1,0 +1,227 @@
+"""Errands: commands that belong to no run, such as measuring a training before it is started.
+
+An owner has one errand of a kind: a new one takes the place of the one before it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memshield.config.file import make_config, read_yaml
+from memshield.errors import UserError
+from memshield.hub.catalog.access import require_id
+from memshield.jobs.admission import require_allowed
+from memshield.jobs.commands import Commands, as_typed
+from memshield.jobs.folders import Folders, require_owner
+from memshield.jobs.job_settings import accepted, write_settings
+from memshield.jobs.records import ERRANDS, LOCAL, Job, Kind, Work
+from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.tokens import Tokens
+from memshield.jobs.view import Progress, errand_of
+from memshield.sampling.arguments import Asked
+from memshield.sampling.request import Wish
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Errand:
+    """An errand as its owner sees it.
+
+    Attributes:
+        id: of its job.
+        progress: how it goes.
+        position: in the queue, from 1; None where it does not wait.
+        command: to copy.
+        results: folder of what it made; it may not be there yet.
+        words: the very argument list.
+    """
+
+    id: str
+    progress: Progress
+    position: int | None
+    command: str
+    results: Path
+    words: tuple[str, ...]
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to come."""
+        return self.progress.state in (
+            "waiting", "needs_sign_in", "preparing", "running", "stopping"
+        )  # fmt: skip
+
+
+class Errands:
+    """What people let a server do beside their runs.
+
+    Args:
+        store, folders, commands, scheduler, tokens: of the server.
+        most_queued: tasks that one owner may have in the queue.
+        now: the time, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folders: Folders,
+        commands: Commands,
+        scheduler: Scheduler,
+        tokens: Tokens,
+        most_queued: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._folders = folders
+        self._commands = commands
+        self._scheduler = scheduler
+        self._tokens = tokens
+        self._most_queued = most_queued
+        self._now = now
+        self._turn = threading.Lock()
+
+    def measure(self, owner: str, values: Mapping[str, Any], needs_token: bool = False) -> str:
+        """Queue a few steps of a training, to tell its time and memory.
+
+        What it finds is `PLAN` among the results; see `setup.estimate.measured_estimate`.
+
+        Args:
+            owner, values, needs_token: as of `Jobs.submit`.
+
+        Returns:
+            The errand's id.
+
+        Raises:
+            UserError: a setting is wrong or not open to this owner, or one is under way.
+        """
+        # Asked for twice at once, one of the two would be nobody's to see or stop.
+        with self._turn:
+            job = self._new(owner, "measure")
+            write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
+            words = self._commands.measure(
+                self._folders.settings(job.id), self._folders.results(job.id) / PLAN
+            )
+            work = Work("measure", tuple(words), True, needs_token and owner != LOCAL)
+            return self._add(job, work)
+
+    def sample(
+        self,
+        owner: str,
+        repo_id: str,
+        revision: str,
+        wish: Wish,
+        against: str | None = None,
+        needs_token: bool = False,
+    ) -> str:
+        """Queue pictures of a published model.
+
+        They come among the results, with samples.json; see `sampling.record.read_samples`.
+
+        Args:
+            owner: who is signed in, or `LOCAL`.
+            repo_id, revision: of the model, which is a commit.
+            wish: which pictures.
+            against: id of the owner's run that the model came from.
+            needs_token: whether something of it can only be read with the owner's token.
+
+        Returns:
+            The errand's id.
+
+        Raises:
+            UserError: the owner has no such run, or pictures are being made.
+        """
+        with self._turn:
+            job = self._new(owner, "sample")
+            run = None if against is None else self._run_of(owner, against)
+            asked = Asked(
+                require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
+                output_dir=self._folders.results(job.id),
+            )  # fmt: skip
+            self._make_folder(job)
+            words = self._commands.sample(asked)
+            work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
+            return self._add(job, work)
+
+    def view(self, owner: str, kind: Kind) -> Errand | None:
+        """An owner's errand of a kind; None where there is none."""
+        job = self._newest(owner, kind)
+        if job is None:
+            return None
+        task = job.current
+        position = None if task is None else self._store.position(task)
+        may_start = task is None or self._scheduler.may_start(owner, task.work)
+        progress = errand_of(job, self._folders, position, may_start)
+        return Errand(
+            job.id,
+            progress.without_tokens(self._tokens.hide),
+            position,
+            as_typed(job.tasks[-1].work.command),
+            self._folders.results(job.id),
+            job.tasks[-1].work.command,
+        )
+
+    def stop(self, owner: str, kind: Kind) -> None:
+        """Stop an owner's errand, or take it out of the queue.
+
+        Raises:
+            UserError: none is under way.
+        """
+        job = self._newest(owner, kind)
+        task = None if job is None else job.current
+        if task is None:
+            raise UserError("job", "nothing of it runs or waits", "There is nothing to stop.")
+        if not self._store.withdraw(task):
+            self._store.ask_to_stop(task, self._now())
+        self._scheduler.wake()
+
+    def _newest(self, owner: str, kind: Kind) -> Job | None:
+        assert kind in ERRANDS
+        found = (job for job in self._store.jobs_of(owner) if job.kind == kind)
+        return next(found, None)
+
+    def _new(self, owner: str, kind: Kind) -> Job:
+        """A job for an errand, whose folder is still to be made."""
+        require_owner(owner)
+        before = self._newest(owner, kind)
+        if before is not None and before.current is not None:
+            words = "waits" if before.current.state == "queued" else "is running"
+            raise UserError("job", f"one of yours {words} already", "Stop it, or wait for it.")
+        return Job(secrets.token_urlsafe(16), owner, kind, self._now(), ())
+
+    def _run_of(self, owner: str, id: str) -> Path:
+        """The run directory of an owner's job, whose settings this owner may have."""
+        job = self._store.job(id)
+        if job is None or job.owner != owner or job.kind in ERRANDS:
+            raise no_such_job(id)
+        run = self._folders.run(job)
+        require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
+        return run.path
+
+    def _make_folder(self, job: Job) -> None:
+        try:
+            self._folders.make(job.id)
+        except OSError as error:
+            raise UserError(
+                "job", f"its folder cannot be made: {error.strerror}",
+                "Make room on the server's disk.",
+            ) from None  # fmt: skip
+
+    def _add(self, job: Job, work: Work) -> str:
+        before = self._newest(job.owner, work.kind)
+        try:
+            self._store.add(job, work, self._most_queued)
+        except UserError:
+            shutil.rmtree(self._folders.job(job.id))
+            raise
+        if before is not None:
+            self._store.hide(before)
+        self._scheduler.wake()
+        return job.id

@@ -1,0 +1,1 @@
+"""Finished and running trainings, read from their directories."""

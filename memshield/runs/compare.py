@@ -1,0 +1,195 @@
+"""`python -m memshield compare RUN ...`: models or rounds side by side, and the one to keep."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memshield.audit.auditing import Options, audit_model
+from memshield.audit.choose import Choice, choose, excess_of
+from memshield.audit.command import (
+    Bars,
+    add_options,
+    comparison_of,
+    options_of,
+)
+from memshield.audit.report import Report, percent
+from memshield.audit.report_page import name_of, write_comparison
+from memshield.audit.subject import Subject, open_run
+from memshield.config.flags import config_parser, given
+from memshield.errors import UserError
+from memshield.rundir import RunDir, write_text
+from memshield.runs.promote import promote_alone
+
+OWN_PAGE, OWN_JSON = "compare.html", "compare.json"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Audit every model or round, draw them, and choose one where a budget is given."""
+    own = given(_parser(), argv)
+    runs = [Path(word) for word in own["runs"]]
+    budget, alpha = own.get("budget"), own.get("alpha")
+    _require_sense(runs, own)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options = options_of(own)
+    with Bars() as bars:
+        audited = _audit_all(runs, own, options, device, bars)
+    reports = [report for _, _, report in audited]
+    choice = None if budget is None else choose(reports, budget, alpha)
+    folder = Path(own.get("output_dir") or _folder_for(runs))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, reports, budget, alpha, choice)
+    for place, report in enumerate(reports):
+        print(_line(report, alpha, chosen=choice is not None and choice.place == place))
+    if choice is not None:
+        print(f"Chosen: {name_of(reports[choice.place])}: {choice.reason}.")
+    if choice is not None and own.get("promote"):
+        run, number, _ = audited[choice.place]
+        _promote(run, number, choice)
+    print(folder / OWN_PAGE)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = config_parser(
+        "python -m memshield compare",
+        "Audit several runs, or all rounds of one, with the same seeds, and set memorization "
+        "against quality.",
+        (),
+        "RUN [RUN ...] [--name value ...]",
+    )
+    add_options(parser)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory")
+    parser.add_argument(
+        "--rounds", action="store_true", help="all rounds of every run; so it is for a single run"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="X", help="largest excess over chance, such as 0.02"
+    )
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        metavar="X",
+        help="apply the budget to MQ at this fixed alpha, less that of held-out pictures",
+    )
+    parser.add_argument(
+        "--promote", action="store_true", help="make the chosen round the run's model"
+    )
+    return parser
+
+
+def _require_sense(runs: Sequence[Path], own: dict[str, Any]) -> None:
+    for name in ("budget", "alpha"):
+        value = own.get(name)
+        if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
+            raise UserError(f"--{name}", f"must lie in 0 to 1, is {value}", "")
+    if own.get("promote") and "budget" not in own:
+        raise UserError("--promote", "the round to promote follows from a budget", "Add --budget.")
+    if "alpha" in own and "budget" not in own:
+        raise UserError("--alpha", "says what the budget is of", "Add --budget.")
+    twice = {str(run) for run in runs if runs.count(run) > 1}
+    if twice:
+        raise UserError("runs", f"{', '.join(sorted(twice))} is named twice", "Name it once.")
+
+
+def _audit_all(
+    runs: Sequence[Path], own: dict[str, Any], options: Options, device: torch.device, bars: Bars
+) -> list[tuple[Path, int | None, Report]]:
+    """Every model with its run and round; runs of other pictures are refused before any work."""
+    whole = own.get("rounds", False) or len(runs) == 1
+    wanted: list[tuple[Path, int | None]] = []
+    for run in runs:
+        if not RunDir(run).is_run():
+            raise UserError("runs", f"{run} holds no run", "Give the output_dir of a training.")
+        numbers: list[int | None] = [*RunDir(run).round_numbers()] if whole else [None]
+        if not numbers:
+            raise UserError("runs", f"{run} has no round yet", "Wait for its first one.")
+        wanted += [(run, number) for number in numbers]
+    subjects = {run: _open_first(run, wanted) for run in runs}
+    first = subjects[runs[0]]
+    for run, subject in subjects.items():
+        if not subject.reference.is_like(first.reference):
+            raise UserError(
+                "runs",
+                f"{run} was trained on other pictures than {runs[0]}, or holds other ones out",
+                "Compare runs of the same dataset, seed, resolution and held_out_fraction.",
+            )
+    mirrored = any(subject.reference.mirrored for subject in subjects.values())
+    reference = replace(first.reference, mirrored=mirrored)
+    comparison = comparison_of(own, reference, device, bars, first.facts.needs_captions)
+    found = []
+    for run, subject in subjects.items():
+        comparison.reference = reference.with_record(RunDir(run))
+        family = subject.load(device)
+        for other, number in wanted:
+            if other != run:
+                continue
+            weights = RunDir(run).model if number is None else RunDir(run).rounds / str(number)
+            family.load_saved(weights)
+            target = subject.target.model_copy(update={"round": number})
+            report = audit_model(
+                family, target, comparison, options, RunDir(run).audit_of(number),
+                watch=subject.watch(number),
+            )  # fmt: skip
+            found.append((run, number, report))
+        del family
+    return found
+
+
+def _open_first(run: Path, wanted: Sequence[tuple[Path, int | None]]) -> Subject:
+    number = next(number for other, number in wanted if other == run)
+    return open_run(run, number, {})
+
+
+def _folder_for(runs: Sequence[Path]) -> Path:
+    if len(runs) == 1:
+        return runs[0] / "audit"
+    return Path("memshield-compare")
+
+
+def _write(
+    folder: Path,
+    reports: Sequence[Report],
+    budget: float | None,
+    alpha: float | None,
+    choice: Choice | None,
+) -> None:
+    values = {
+        "version": 1,
+        "budget": budget,
+        "alpha": alpha,
+        "choice": None if choice is None else asdict(choice),
+        "reports": [report.model_dump(mode="json") for report in reports],
+    }
+    write_text(folder / OWN_JSON, json.dumps(values, indent=1) + "\n")
+    place = None if choice is None else choice.place
+    reason = "" if choice is None else choice.reason
+    # The plot is of the headline statistic: a budget on another one is no line in it.
+    write_comparison(reports, folder / OWN_PAGE, None if alpha else budget, place, reason)
+
+
+def _line(report: Report, alpha: float | None, chosen: bool) -> str:
+    excess, quality = excess_of(report, alpha), report.headline_quality
+    return (
+        f"{'*' if chosen else ' '} {name_of(report):<32} "
+        f"excess {'cannot say' if excess is None else percent(excess):>10}"
+        + (f"   {quality.measure} {quality.value:.4g}" if quality is not None else "")
+    )
+
+
+def _promote(path: Path, number: int | None, choice: Choice) -> None:
+    if number is None:
+        print(f"The chosen model is {path / 'model'} as it is.")
+        return
+    if not choice.within:
+        raise UserError("--promote", choice.reason, "Nothing was promoted.")
+    run = RunDir(path)
+    promote_alone(run, number, choice.reason)
+    print(f"Round {number} is now {run.model}")

@@ -1,0 +1,133 @@
+"""`python -m memshield sample TARGET`: pictures of a run's or a published model.
+
+They are made as stock diffusers makes them; where the training pictures are at hand, each is held
+against these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memshield.errors import UserError
+from memshield.sampling.arguments import Asked, asked_of
+from memshield.sampling.record import Recorder, Samples
+from memshield.sampling.target import Target, is_hub_id, open_target
+from memshield.training.failures import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+
+    from memshield.sampling.nearness import Watch
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw the pictures, write them down, and say which are near-copies."""
+    asked = asked_of(argv)
+    if asked.output_dir is not None:
+        _require_empty(asked.output_dir)
+    recorder = Recorder(
+        asked.output_dir,
+        Samples(
+            model=asked.target if is_hub_id(asked) else Path(asked.target).resolve().name,
+            revision=asked.revision,
+            total=asked.wish.total,
+            steps=asked.wish.steps,
+        ),
+    )
+    try:
+        _draw(asked, recorder)
+    except UserError as error:
+        recorder.note(stage="failed", problem=str(error))
+        raise
+    recorder.note(stage="done")
+    _tell(recorder.samples)
+    for made in (asked.output, asked.output_dir):
+        if made is not None:
+            print(made)
+    return 0
+
+
+def _require_empty(folder: Path) -> None:
+    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
+        raise UserError("output_dir", f"{folder} is not empty", "Name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _draw(asked: Asked, recorder: Recorder) -> None:
+    target = open_target(asked)
+    recorder.note(model=target.name, stage="loading", not_compared=target.not_compared)
+    asked.wish.require_fits(target.text)
+
+    import torch
+
+    from memshield.sampling.drawing import columns_of, draw
+    from memshield.training.sample_grid import grid, save_picture
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    watch = _watch(target, device, recorder)
+    try:
+        pipeline = _on_device(target, device)
+        pictures = draw(
+            pipeline, asked.wish, target.resolution, target.text, watch, recorder, asked.output_dir
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "the GPU" if device.type == "cuda" else "the machine"
+        raise UserError(
+            "num_images", f"{where} is out of memory", "Ask for fewer, or free it of other work."
+        ) from None
+    if asked.output is not None:
+        save_picture(grid(pictures, columns_of(asked.wish)), asked.output)
+
+
+def _on_device(target: Target, device: torch.device) -> Any:
+    """The pipeline, in half precision where it is large and the device has it."""
+    import torch
+
+    half = target.text and device.type == "cuda"
+    pipeline = target.open(**({"torch_dtype": torch.float16} if half else {})).to(device)
+    if hasattr(pipeline, "vae"):
+        pipeline.vae.enable_slicing()  # decoders take much memory
+    return pipeline
+
+
+def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | None:
+    """What compares the pictures; where that cannot be done, the reason is noted."""
+    if target.run is None:
+        return None
+    from memshield.audit.subject import pictures_of
+    from memshield.sampling.nearness import Watch
+
+    try:
+        reference = pictures_of(target.run)
+    except UserError as error:
+        why = f"The training pictures cannot be looked at: {error.problem}."
+        recorder.note(not_compared=why)
+        return None
+    watch = Watch(reference, target.reports, device)
+    recorder.note(
+        compared=len(reference.members), run=target.run.path.resolve().name, rule=watch.rule
+    )
+    return watch
+
+
+def _tell(samples: Samples) -> None:
+    """What a person at a terminal should know of the pictures."""
+    if samples.not_compared is not None:
+        print(samples.not_compared)
+        return
+    if samples.rule is not None and samples.rule.source == "fixed":
+        print("No audit tells what is usual among these pictures: a fixed rule is used.")
+    words = {"near_copy": "a near-copy of a training picture", "close": "closer than usual"}
+    for one in samples.pictures:
+        if one.broken:
+            print(f"{one.file} (seed {one.seed}) is broken: it has values that are no numbers")
+        elif one.warning is not None and one.warning.level in words:
+            said = words[one.warning.level]
+            print(f"{one.file} (seed {one.seed}) is {said}: {one.warning.value:.3f}")
+    copies = sum(one.warning is not None and one.warning.level == "near_copy"
+                 for one in samples.pictures)  # fmt: skip
+    print(f"{copies} of {samples.total} pictures are near-copies of training pictures.")

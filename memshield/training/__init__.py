@@ -1,0 +1,1 @@
+"""Training: prepare, the loop and its steps, the method, checkpoints."""

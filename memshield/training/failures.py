@@ -1,0 +1,116 @@
+"""What a failure is called, what a user reads of it, and what can be done about it."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from memshield.config.file import Config
+from memshield.errors import UserError
+from memshield.training.ranks import RankLostError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Failure(NamedTuple):
+    """How a run failed.
+
+    Attributes:
+        error: its kind, for programs: bad_input, out_of_memory, disk_full, rank_lost, crash.
+        reason: in words, with what to do.
+        code: exit code of the process.
+    """
+
+    error: str
+    reason: str
+    code: int
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether nobody foresaw it, so that the traceback is of use."""
+        return self.error == "crash"
+
+
+def explain(error: BaseException, config: Config) -> Failure:
+    """The failure that an exception means for a run with this config."""
+    if isinstance(error, UserError):
+        return Failure("bad_input", str(error), 2)
+    if isinstance(error, RankLostError):
+        return Failure("rank_lost", str(error), 1)
+    if _is_disk_full(error):
+        reason = (
+            "output_dir: the disk is full; the last checkpoint is whole.\n"
+            "  Make room, or set checkpoints_total_limit, and start the same command again."
+        )
+        return Failure("disk_full", reason, 1)
+    if is_out_of_memory(error):
+        remedies = "".join(f"\n  {i}. {line}" for i, line in enumerate(_savings(config), 1))
+        where = "the GPU" if "cuda" in str(error).lower() else "the machine"
+        reason = (
+            f"{where} is out of memory; the last checkpoint is whole.\n"
+            f"Change, in order of effect, and train anew (another output_dir) where a setting may "
+            f"not differ:{remedies}"
+        )
+        return Failure("out_of_memory", reason, 1)
+    return Failure("crash", f"{type(error).__name__}: {error}", 1)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return True
+    # safetensors and arrow report the operating system's error as text only.
+    return any(
+        f"(os error {code})" in str(error) or f"[errno {code}]" in str(error) for code in DISK_FULL
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of the machine or of a device."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    ):
+        return True
+    # torch's class for devices, and its plain RuntimeError from the host's allocator. Named, not
+    # imported: this module is read before torch is.
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    # oneDNN, which convolves on CPUs, has only these words for an allocation that failed.
+    words = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+
+
+def _savings(config: Config) -> list[str]:
+    """Settings that need less memory, the most effective first, as far as they are not used yet.
+
+    Each is as it stands in a file, with what it does as a comment. Weights, gradients and moments
+    of a big network outweigh its activations, unless activations are kept for a large batch.
+    """
+    text = config.pretrained_model_name_or_path is not None and config.training is not None
+    full = config.training == "full"
+    found: list[tuple[str, str]] = []
+    if full and text and not config.use_ema:
+        found.append(("training: lora", "weights, gradients and moments of a thousandth"))
+    if not config.gradient_checkpointing:
+        found.append(("gradient_checkpointing: true", "activations a fifth, a third slower"))
+    if config.train_batch_size > 1:
+        half = config.train_batch_size // 2
+        twice = config.gradient_accumulation_steps * 2
+        found.append((
+            f"train_batch_size: {half}, gradient_accumulation_steps: {twice}",
+            "half the activations, the same steps",
+        ))  # fmt: skip
+    if config.mixed_precision == "no":
+        found.append(("mixed_precision: bf16", "on a GPU: half the activations"))
+    if full and not config.use_8bit_adam:
+        found.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
+    if config.use_ema:
+        found.append(("use_ema: false", "one copy of the weights less"))
+    if config.stop_levels and full:
+        found.append(("stop_levels: false", "one copy of the weights less"))
+    if config.shard_optimizer == "keep" and config.num_shards > 1:
+        found.append(("shard_optimizer_offload: disk", "less host memory"))
+    if not config.enable_vae_slicing and text:
+        found.append(("enable_vae_slicing: true", "less while pictures are encoded"))
+    if config.resolution and config.resolution >= 32:
+        found.append((f"resolution: {config.resolution // 16 * 8}", "a quarter of the activations"))
+    return [f"{change}  # {effect}" for change, effect in found]

@@ -1,0 +1,32 @@
+"""The record of what was drawn and skipped, from what the shards saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import safe_open
+
+from memshield.data.examples import Examples
+from memshield.training.checkpoint import Checkpoint
+
+
+def write_skips(path: Path, checkpoint: Checkpoint, examples: Examples) -> None:
+    """Write skips.parquet (index, draws, skips of every member), whole or not at all.
+
+    Read from the checkpoint, because the shards may be other processes'.
+    """
+    members = examples.members()
+    draws = np.zeros(len(examples), dtype=np.int64)
+    skips = np.zeros(len(examples), dtype=np.int64)
+    for shard in range(len(examples.shard_sizes())):
+        if checkpoint.has(f"shard-{shard}"):
+            with safe_open(checkpoint.path(f"shard-{shard}"), framework="np") as file:
+                draws[examples.of_shard(shard)] = file.get_tensor("draws")
+                skips[examples.of_shard(shard)] = file.get_tensor("skips")
+    table = pa.table({"index": members, "draws": draws[members], "skips": skips[members]})
+    aside = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, aside)
+    aside.replace(path)

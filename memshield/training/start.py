@@ -1,0 +1,290 @@
+"""From a config to a trainer that stands where the run stands."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from memshield.audit.sample_size import require_auditable
+from memshield.budget import Budget
+from memshield.config.file import Config, differing_fields, make_config, read_yaml, to_yaml
+from memshield.data.duplicate_pairs import write_pairs
+from memshield.data.examples import Examples
+from memshield.data.scan import prepare, require_same_dataset
+from memshield.data.source import Source, open_source
+from memshield.errors import UserError
+from memshield.families import Facts, read_facts, require_noise_level, resolve
+from memshield.forecast.plan import budget_of, can_cache, require_captions
+from memshield.hub.publish.preflight import require_publishable
+from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, write_text
+from memshield.runs.promote import promote
+from memshield.training.interruption import StopRequest
+from memshield.training.launch import make_accelerator, require_hardware
+from memshield.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from memshield.data.batches import PictureReader
+    from memshield.families.base import Family
+    from memshield.training.step import Encoder
+
+log = logging.getLogger("memshield")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run whose data and settings are known and checked.
+
+    Attributes:
+        config: with everything resolved.
+        facts: of the model.
+        source: of the pictures.
+        examples: the table.
+        budget: steps of every shard in every round.
+    """
+
+    config: Config
+    facts: Facts
+    source: Source
+    examples: Examples
+    budget: Budget
+
+    def captions(self) -> Sequence[str] | None:
+        """The caption of every example, for text models."""
+        from memshield.data.batches import captions_of
+
+        return captions_of(self.source, self.examples) if self.facts.needs_captions else None
+
+
+def lead(config: Config, run: RunDir, events: EventLog) -> Job:
+    """Check and prepare everything, and write it into the run directory; done by rank 0.
+
+    Raises:
+        UserError: whatever a user has to mend, before any weights are fetched.
+    """
+    earlier = earlier_config(run)
+    config = pin(config, earlier)
+    facts = read_facts(config)
+    config = resolve(config, facts)
+    require_noise_level(config, facts)
+    if earlier is not None:
+        require_same(config, earlier)
+    require_hardware(config)
+    if earlier is None:
+        require_publishable(config)
+    remove_leftovers(run.path)
+    remove_leftovers(run.rounds)
+    source = open_source(config)
+    config = config.model_copy(update={"dataset_revision": source.revision})
+    require_captions(facts, source)
+    if earlier is not None and run.examples.exists():
+        examples = Examples.read(run.examples)
+        require_same_dataset(examples, source)
+    else:
+        prepared = prepare(config, source)
+        require_captions(facts, source, prepared)
+        examples = prepared.examples
+        write_pairs(run.duplicates, source, examples)
+        events.write("data", lines=prepared.lines(), bad_rows=prepared.bad_rows[:1000])
+        log.info("\n".join(prepared.lines()))
+    budget = budget_of(config, examples)
+    can_cache(config, facts, examples)
+    require_auditable(config, examples)
+    examples.write(run.examples)
+    write_text(run.config, to_yaml(config))
+    log.info("\n%s", to_yaml(config))
+    return Job(config, facts, source, examples, budget)
+
+
+def follow(settings: str, run: RunDir) -> Job:
+    """What rank 0 prepared, on another rank.
+
+    Args:
+        settings: rank 0's resolved config as YAML.
+        run: the run directory.
+
+    Raises:
+        UserError: this rank does not see the run directory of rank 0.
+    """
+    config = make_config(yaml.safe_load(settings))
+    if not run.examples.exists():
+        raise UserError(
+            "output_dir",
+            f"{run.path} of rank 0 cannot be seen here",
+            "Put it on a file system that all nodes share.",
+        )
+    facts = read_facts(config)
+    require_hardware(config)
+    source, examples = open_source(config), Examples.read(run.examples)
+    return Job(config, facts, source, examples, budget_of(config, examples))
+
+
+def make_encoder(job: Job, family: Family, ranks: Ranks) -> tuple[PictureReader | None, Encoder]:
+    """The encoder of batches, and the reader where pictures are encoded as they come."""
+    from memshield.data.batches import PictureReader
+    from memshield.data.encodings import EncodedExamples, LiveEncoder
+
+    config, captions = job.config, job.captions()
+    reader = PictureReader(
+        job.source, job.examples, job.facts.channels, int(config.resolution or 0),
+        config.center_crop,
+    )  # fmt: skip
+    if not can_cache(config, job.facts, job.examples):
+        return reader, LiveEncoder(family, captions)
+    encoder = EncodedExamples(config, family, job.examples, reader, captions, ranks)
+    family.release_encoders()
+    return None, encoder
+
+
+def train(
+    job: Job,
+    run: RunDir,
+    ranks: Ranks,
+    stop: StopRequest,
+    events: EventLog | None,
+    status: StatusFile | None,
+) -> str | None:
+    """Train from wherever the run stands to its end.
+
+    Args:
+        job: what to train.
+        run: the run directory.
+        ranks: the processes of the run.
+        stop: asks for a stop.
+        events, status: of rank 0; None on the others.
+
+    Returns:
+        Why another round than the last is the run's model, if so.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from memshield.families import load
+    from memshield.families.base import Placement
+    from memshield.training import checkpoint as checkpoints
+    from memshield.training.loop import Trainer
+    from memshield.training.progress import Listener, Progress
+
+    config = job.config
+    accelerator = make_accelerator(config, run)
+    chosen = checkpoints.choose(run, config, ranks.count)
+    ranks.barrier()
+    if chosen is not None and ranks.is_first:
+        checkpoints.discard_after(run, chosen.step)
+        log.info("Going on from %s", chosen.folder.name)
+    if ranks.count > config.num_shards and ranks.is_first:
+        log.warning(
+            "%d processes for %d shards: %d of them idle",
+            ranks.count,
+            config.num_shards,
+            ranks.count - config.num_shards,
+        )
+    family = None
+    if ranks.is_first:
+        family = load(config, job.facts, Placement.of(config, accelerator.device))
+    ranks.barrier()  # what rank 0 has fetched is in the cache of this node
+    if family is None:
+        family = load(config, job.facts, Placement.of(config, accelerator.device))
+    reader, encoder = make_encoder(job, family, ranks)
+    progress = Listener()
+    if events is not None and status is not None:
+        progress = Progress(
+            events,
+            status,
+            job.budget.total,
+            chosen.step if chosen else 0,
+            config.num_rounds,
+            config.num_shards,
+            _tracker(config, accelerator),
+        )
+        status.set("running", total_steps=job.budget.total)
+    audits = None
+    if config.audit_interval is not None and events is not None:
+        from memshield.training.audits import RoundAudits
+
+        audits = RoundAudits(config, job.facts, job.source, job.examples, run, family, events, stop)
+    trainer = Trainer(
+        config, run, ranks, family, job.examples, reader, encoder, job.budget, progress, stop,
+        _prompts(job), audits,
+    )  # fmt: skip
+    reason = None
+    try:
+        with stop.deferred():
+            trainer.train(chosen)
+            if ranks.is_first:
+                kept = trainer.last
+                if audits is not None:
+                    kept, reason = audits.choice(kept)
+                promote(run, kept)
+    finally:
+        progress.close()
+        if config.report_to:
+            accelerator.end_training()
+    return reason
+
+
+def is_done(config: Config, run: RunDir) -> bool:
+    """Whether this very config was trained to its end here."""
+    earlier = earlier_config(run)
+    if earlier is None or not run.model.is_dir() or config.resume_from_checkpoint != "latest":
+        return False
+    config = pin(config, earlier)
+    require_same(resolve(config, read_facts(config)), earlier)
+    return True
+
+
+def earlier_config(run: RunDir) -> Config | None:
+    """The config of the run that stands here, if it got as far as a checkpoint."""
+    if not run.has_begun():
+        return None
+    return make_config(read_yaml(run.config))
+
+
+def pin(config: Config, earlier: Config | None) -> Config:
+    """Go on with the commits that were read at first, where the config names none itself."""
+    names = [n for n in ("revision", "dataset_revision") if getattr(config, n) is None]
+    return config.model_copy(update={n: getattr(earlier, n) for n in names} if earlier else {})
+
+
+def require_same(config: Config, earlier: Config) -> None:
+    """Refuse to go on where a setting differs that may not, naming it."""
+    different = differing_fields(config, earlier)
+    if different:
+        raise UserError(
+            "output_dir",
+            f"{config.output_dir} holds another run; these settings differ and may not:"
+            + "".join(
+                f"\n  {name}: {getattr(config, name)!r}, there {getattr(earlier, name)!r}"
+                for name in different
+            ),
+            "Take them back to go on with that run, or choose another output_dir.",
+        )
+
+
+def _tracker(
+    config: Config, accelerator: Accelerator
+) -> Callable[[dict[str, float], int], None] | None:
+    """Figures only: samples may be near-copies of training pictures and stay here."""
+    if not config.report_to:
+        return None
+    from memshield.config.schema import MethodSettings, TrainingSettings
+
+    shown = {**MethodSettings.model_fields, **TrainingSettings.model_fields}
+    values = {name: getattr(config, name) for name in shown}
+    plain = {name: value for name, value in values.items() if value is not None}
+    accelerator.init_trackers("memshield", config=plain)
+    return lambda figures, step: accelerator.log(figures, step=step)
+
+
+def _prompts(job: Job) -> list[str] | None:
+    captions = job.captions()
+    if captions is None:
+        return None
+    if job.config.validation_prompts:
+        return job.config.validation_prompts
+    shown = job.examples.held_out().tolist() or job.examples.members().tolist()
+    return [captions[index] for index in shown[:4]]

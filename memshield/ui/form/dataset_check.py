@@ -1,0 +1,101 @@
+"""The pictures that a form names, looked at before anything is downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memshield.config.file import make_config
+from memshield.data.source import open_source
+from memshield.errors import UserError, UserErrors
+from memshield.hub.catalog.dataset import describe_dataset
+from memshield.hub.catalog.dataset_description import DatasetDescription
+from memshield.network import Token, gated
+from memshield.ui.form.choices import Choices, to_config
+
+_NO_CAPTIONS = (
+    "this model is conditioned on text, and there are no captions",
+    "Name the column of the captions; a folder takes them in metadata.csv or metadata.jsonl "
+    "(file_name, text).",
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is known of them.
+
+    Attributes:
+        rows: how many; None where that is not known without downloading them.
+        on_hub: whether they are to be downloaded.
+    """
+
+    rows: int | None
+    on_hub: bool
+
+
+def look_at(choices: Choices, token: Token, needs_captions: bool) -> Pictures:
+    """Look the dataset of a form up, or open its folder.
+
+    Args:
+        choices: a form whose names are in order.
+        token: see `memshield.network.Token`.
+        needs_captions: whether the model is conditioned on text.
+
+    Raises:
+        UserErrors: fields are settings.
+    """
+    if choices.dataset is not None:
+        revision = choices.advanced.get("dataset_revision")
+        found = describe_dataset(choices.dataset, choices.dataset_config, revision, token=token)
+        errors = _wrong(found, choices, needs_captions)
+        if errors:
+            raise UserErrors(errors)
+        rows = {split.name: split.rows for split in found.splits}.get(choices.split or "train")
+        return Pictures(rows, on_hub=True)
+    if choices.folder is None:
+        return Pictures(choices.starting_point.rows, on_hub=False)
+    values = to_config(choices)
+    names = ("train_data_dir", "dataset_split", "image_column", "caption_column", "label_column")
+    # No name of a model is needed to open pictures; this one is never looked up.
+    asked = {name: values[name] for name in names if values.get(name) is not None}
+    config = make_config({"pretrained_model_name_or_path": "an/example", **asked})
+    source = open_source(config, token=False)
+    if needs_captions and source.columns.caption is None:
+        raise UserError("caption_column", *_NO_CAPTIONS)
+    return Pictures(len(source), on_hub=False)
+
+
+def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) -> list[UserError]:
+    if not found.has_access:
+        return [gated("dataset_name", found.id, "dataset")]
+    errors = []
+    split = choices.split or "train"
+    names = [one.name for one in found.splits]
+    if split not in names:
+        errors.append(
+            UserError(
+                "dataset_split",
+                f"{found.id} has no split {split!r}",
+                f"It has: {', '.join(names)}.",
+            )
+        )
+    if not found.columns:
+        return errors  # not known before it is downloaded
+    there = {column.name: column for column in found.columns}
+    listed = f"The dataset has: {', '.join(there)}."
+    for field, name in (
+        ("image_column", choices.image_column),
+        ("caption_column", choices.caption_column),
+        ("label_column", choices.label_column),
+    ):
+        if name is not None and name not in there:
+            errors.append(UserError(field, f"there is no column {name!r}", listed))
+    if choices.image_column is None and found.used is None:
+        errors.append(UserError("image_column", found.unused or "none was found", listed))
+    named = there.get(choices.image_column or "")
+    # Stored as bytes, pictures are "other".
+    if named is not None and named.kind in ("text", "class label"):
+        errors.append(UserError("image_column", f"{named.name!r} holds no pictures", listed))
+    caption = choices.caption_column or (found.used.caption if found.used else None)
+    if needs_captions and caption is None:
+        errors.append(UserError("caption_column", *_NO_CAPTIONS))
+    return errors

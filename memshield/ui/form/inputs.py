@@ -1,0 +1,198 @@
+"""From what stands in the form to choices; what a browser or a script sent may be anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from memshield.errors import UserError, UserErrors
+from memshield.hub.publish.confirmations import NAMES
+from memshield.ui.form.advanced import advanced_fields, parse_advanced
+from memshield.ui.form.choices import Choices, input_of
+from memshield.ui.form.recipes import RecipeName, recipes
+
+Kind = Literal["demo", "hub", "scratch"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Where = Literal["hub", "upload", "folder"]
+WHERE: tuple[Where, ...] = get_args(Where)
+
+_OF_PICTURES = (
+    "dataset", "dataset_config", "split", "image_column", "caption_column", "label_column",
+    "folder",
+)  # fmt: skip
+_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A form as it was filled in.
+
+    Attributes:
+        kind: what is trained.
+        where: the pictures are.
+        choices: as far as the inputs can be read.
+        errors: of those that cannot; fields are the form's.
+    """
+
+    kind: Kind
+    where: Where
+    choices: Choices
+    errors: tuple[UserError, ...]
+
+    def beside_inputs(self, errors: Sequence[UserError]) -> list[UserError]:
+        """Errors of a plan, each under the field that can mend it, after those of the form."""
+        found = list(self.errors)
+        said = {error.field for error in found}
+        for error in UserErrors(list(errors)).errors:
+            moved = self._moved(error)
+            if moved.field not in said:
+                found.append(moved)
+        return found
+
+    def _moved(self, error: UserError) -> UserError:
+        field = input_of(error.field, self.choices)
+        if field in _OF_PICTURES and self.where != "hub" and self.kind != "demo":
+            return UserError(self.where, error.problem, error.remedy)
+        if field == "recipe" and self.kind == "scratch":
+            remedy = "Take a model without prompts, or fine-tune this one: choose so above."
+            return UserError("model", error.problem, remedy)
+        if field == "recipe":
+            return UserError("model", error.problem, error.remedy)
+        return UserError(field, error.problem, error.remedy)
+
+
+def filled(
+    values: Mapping[str, Any], recipe: RecipeName, folder: Path | None, at_home: bool
+) -> Filled:
+    """Read a form.
+
+    Args:
+        values: by field.
+        recipe: that follows from what is trained.
+        folder: of the pictures that were uploaded, or of this machine; None for none.
+        at_home: whether folders of this machine are open to who fills the form in.
+    """
+    reading = _Reading(values)
+    kind: Kind = reading.one_of("kind", KINDS, "demo")
+    where: Where = reading.one_of("where", WHERE if at_home else WHERE[:2], "hub")
+    own = kind != "demo" and where != "hub"
+    choices = Choices(
+        recipe=recipe,
+        model=reading.text("model") if kind != "demo" else None,
+        epochs=reading.number("epochs"),
+        rounds=reading.number("rounds"),
+        shards=reading.number("shards"),
+        strength=reading.number("strength"),
+        budget=reading.number("budget", optional=True),
+        never_stop=values.get("budget") in (None, ""),
+        resolution=reading.number("resolution", optional=True),
+        hub_model_id=reading.text("hub_model_id"),
+        confirm=reading.names("confirm", NAMES),
+        advanced=reading.advanced(recipe),
+    )
+    if kind != "demo" and where == "hub":
+        choices = replace(
+            choices,
+            dataset=reading.text("dataset"),
+            dataset_config=reading.text("dataset_config"),
+            split=reading.text("split"),
+            image_column=reading.text("image_column"),
+            caption_column=reading.text("caption_column"),
+            label_column=reading.text("label_column"),
+        )
+    elif own and folder is not None:
+        choices = replace(choices, folder=folder, uploaded=where == "upload")
+    elif own and where == "upload":
+        reading.wrong("upload", "there are no pictures yet", "Upload some, or take a dataset.")
+    elif own:
+        reading.wrong("folder", "no folder is named", "Type its path.")
+    return Filled(kind, where, choices, tuple(reading.errors))
+
+
+class _Reading:
+    """Values that may be anything, and what is wrong with them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.errors: list[UserError] = []
+
+    def wrong(self, field: str, problem: str, remedy: str) -> None:
+        self.errors.append(UserError(field, problem, remedy))
+
+    def one_of(self, name: str, options: Sequence[Any], default: Any) -> Any:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in options:
+            return value
+        self.wrong(name, f"there is no {_shown(value)}", f"One of: {', '.join(options)}.")
+        return default
+
+    def text(self, name: str) -> str | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or len(value) > _LONGEST:
+            self.wrong(name, f"is no short text: {_shown(value)}", "Type it again.")
+            return None
+        return value.strip() or None
+
+    def number(self, name: str, optional: bool = False) -> Any:
+        value = self._values.get(name)
+        if value is None or value == "":
+            if not optional:
+                self.wrong(name, "is empty", "Give a number.")
+            return None
+        if isinstance(value, str):
+            value = _from_text(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # Compared first: a whole number may be larger than any float.
+        if not is_number or not abs(value) <= 1e15 or not math.isfinite(value):
+            self.wrong(name, f"is no number: {_shown(value)}", "Give a number.")
+            return None
+        return int(value) if value == int(value) and name not in ("strength", "budget") else value
+
+    def names(self, name: str, options: Sequence[str]) -> tuple[str, ...]:
+        value = self._values.get(name) or []
+        if isinstance(value, list) and all(
+            isinstance(one, str) and one in options for one in value
+        ):
+            return tuple(value)
+        self.wrong(name, f"there is no {_shown(value)}", f"Some of: {', '.join(options)}.")
+        return ()
+
+    def advanced(self, recipe: RecipeName) -> dict[str, Any]:
+        chosen = recipes()[recipe]
+        given = {
+            field.name: value
+            for field in advanced_fields(chosen)
+            if (value := self._values.get(field.name)) not in ("", None)
+        }
+        try:
+            return parse_advanced(given, chosen)
+        except UserErrors as errors:
+            self.errors += errors.errors
+            wrong = {error.field for error in errors.errors}
+            return self.advanced_without(given, wrong, recipe)
+
+    def advanced_without(
+        self, given: Mapping[str, Any], wrong: set[str], recipe: RecipeName
+    ) -> dict[str, Any]:
+        """The others: what they do shall be told as well."""
+        kept = {name: value for name, value in given.items() if name not in wrong}
+        return parse_advanced(kept, recipes()[recipe])
+
+
+def _from_text(text: str) -> Any:
+    """The number that somebody typed, or the text where it is none."""
+    try:
+        return float(text) if len(text) < 40 else text
+    except ValueError:
+        return text
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]

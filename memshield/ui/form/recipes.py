@@ -1,0 +1,173 @@
+"""Starting points for a training: good settings by kind of model, read from configs/*.yaml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from memshield.config.file import read_yaml
+from memshield.data.source import BUILT_IN
+from memshield.families.facts import FamilyName
+
+APP_ROOT = Path(__file__).parents[3]
+"""The checkout, in which configs/ lies beside the package."""
+
+RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora"]
+
+RECOMMENDED_STRENGTH = 0.5
+"""The recommended strength of the mitigation; see `Choices`."""
+
+# A file's own choice of model and pictures, what follows from these, and what is the job's
+# business.
+_NOT_TAKEN = (
+    "pretrained_model_name_or_path", "resolution", "dataset_name", "train_data_dir",
+    "validation_prompts", "max_train_steps", "lr_warmup_steps", "output_dir",
+)  # fmt: skip
+
+
+# What tests/bench/tradeoff found best: few draws at low noise, one shard, no sample skipped.
+_MEASURED: Mapping[str, Any] = MappingProxyType(
+    {"num_shards": 1, "skip_threshold": 0.0, "timestep_bias_share": 0.1}
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A starting point.
+
+    Attributes:
+        name: of the recipe.
+        title: for a list to choose from.
+        about: what it is for, in a sentence or two.
+        family: of the models that it is for.
+        scratch: whether it trains a new model; `model_config_name_or_path` then names which.
+        settings: values by setting, without model and pictures; those of the demo with them.
+        rows: pictures, where the recipe brings its own; else None.
+    """
+
+    name: RecipeName
+    title: str
+    about: str
+    family: FamilyName
+    scratch: bool
+    settings: Mapping[str, Any]
+    rows: int | None = None
+
+    @property
+    def strength(self) -> float:
+        """The strength of the mitigation that its settings have; see `Choices`."""
+        return strength_of(self.settings.get("timestep_bias_share"))
+
+
+def share_of(strength: float) -> float | None:
+    """Share of the draws at low noise; None, which draws all levels alike, for no strength.
+
+    It falls by equal factors: 0.3, about what it is without a bias in DDPM's linear schedule, a
+    tenth at the recommended strength, a thirtieth at 1.
+    """
+    return None if strength == 0 else round(0.3 * 9**-strength, 4)
+
+
+def strength_of(share: float | None) -> float:
+    """The strength that has this share; 0 for none, at most 1."""
+    if share is None or share >= 0.3:
+        return 0.0
+    return 1.0 if share <= 0.3 / 9 else round(math.log(0.3 / share, 9), 2)
+
+
+def _taken_from(file: str, **changes: Any) -> Mapping[str, Any]:
+    values = read_yaml(APP_ROOT / "configs" / file)
+    kept = {name: value for name, value in values.items() if name not in _NOT_TAKEN}
+    return MappingProxyType({**kept, **changes})
+
+
+@cache
+def recipes() -> Mapping[RecipeName, Recipe]:
+    """All recipes by name, in the order in which they are offered.
+
+    Raises:
+        UserError: the files of configs/ are not beside the package.
+    """
+    listed = (
+        Recipe(
+            "demo",
+            "Demo: handwritten digits",
+            "1,797 small pictures that come with the app: no network, no sign-in. It is "
+            "configs/demo.yaml at half its length (30 epochs in 6 rounds), with an audit every "
+            "second round: about two minutes on two free CPU cores.",
+            "unconditional",
+            True,
+            _taken_from(
+                "demo.yaml",
+                dataset_name=BUILT_IN,
+                num_train_epochs=30,
+                num_rounds=6,
+                audit_every_rounds=2,
+                audit_num_images=300,
+                memorization_budget=0.02,
+            ),
+            rows=1797,
+        ),
+        Recipe(
+            "sd_lora",
+            "Stable Diffusion, LoRA",
+            "A small addition to Stable Diffusion 1.x or 2.x that learns your captioned pictures.",
+            "stable_diffusion",
+            False,
+            _taken_from("sd15-lora.yaml"),
+        ),
+        Recipe(
+            "sdxl_lora",
+            "Stable Diffusion XL, LoRA",
+            "The same for SDXL at 1024 pixels; wants a GPU with 24 GB.",
+            "stable_diffusion_xl",
+            False,
+            _taken_from("sdxl-lora.yaml"),
+        ),
+        Recipe(
+            "pixels",
+            "Pixel model, fine-tuned",
+            "All weights of a DDPM or DDIM pipeline, without captions; few epochs at a tenth of "
+            "the learning rate from scratch.",
+            "unconditional",
+            False,
+            _without(
+                _taken_from(
+                    "cifar10.yaml",
+                    **_MEASURED,
+                    num_train_epochs=20,
+                    learning_rate=2.0e-5,
+                    ema_decay=0.999,
+                ),
+                "model_config_name_or_path",
+            ),
+        ),
+        Recipe(
+            "pixels_from_scratch",
+            "Pixel model, from scratch",
+            "A new model of 36 million weights for small pictures, for sets of thousands of them.",
+            "unconditional",
+            True,
+            _taken_from("cifar10.yaml", **_MEASURED, num_train_epochs=100, ema_decay=0.999),
+        ),
+    )
+    return MappingProxyType({recipe.name: recipe for recipe in listed})
+
+
+def _without(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return MappingProxyType({key: value for key, value in settings.items() if key != name})
+
+
+def recipe_for(family: FamilyName) -> Recipe:
+    """The recipe that fine-tunes models of a family."""
+    names: dict[FamilyName, RecipeName] = {
+        "unconditional": "pixels",
+        "stable_diffusion": "sd_lora",
+        "stable_diffusion_xl": "sdxl_lora",
+    }
+    return recipes()[names[family]]

@@ -1,0 +1,154 @@
+"""Duplicates among a person's own pictures, as pairs to look at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from memshield.config.file import fields, make_config
+from memshield.data import duplicates
+from memshield.data.duplicate_pairs import pairs_in_turn
+from memshield.data.images import BadImage, open_image, to_mode
+from memshield.data.scan import Scanned, scan_picture
+from memshield.data.source import Source, open_source
+
+MOST_PICTURES = 2000
+"""Compared at most: all of them may be near each other, which takes memory by the square."""
+MOST_PAIRS = 40
+SECONDS = 20.0
+SIDE = 256
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of one duplicate group.
+
+    Attributes:
+        kind: whether all their pixels are equal.
+        rows: of the dataset.
+        images: RGB, scaled down.
+        distance: root mean square of their 16 px thumbnails in [0, 1].
+    """
+
+    kind: Literal["exact", "near"]
+    rows: tuple[int, int]
+    images: tuple[Image.Image, Image.Image]
+    distance: float
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What was found.
+
+    Attributes:
+        shown: pairs, one of every group before the second of any.
+        groups: of duplicates.
+        pictures: that lie in these.
+        looked_at: pictures that were compared.
+        rows: pictures that there are.
+        unreadable: rows whose pictures cannot be decoded.
+    """
+
+    shown: tuple[Pair, ...]
+    groups: int
+    pictures: int
+    looked_at: int
+    rows: int
+    unreadable: tuple[int, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pictures were looked at."""
+        return self.looked_at + len(self.unreadable) == self.rows
+
+
+def open_folder(folder: Path) -> Source:
+    """The pictures of a folder, for `duplicate_pairs`.
+
+    Raises:
+        UserError: there are none.
+    """
+    # The model is of no matter and is not looked up.
+    return open_source(
+        make_config({"train_data_dir": str(folder), "pretrained_model_name_or_path": "an/example"}),
+        token=False,
+    )
+
+
+def duplicate_pairs(
+    source: Source,
+    distance: float | None = None,
+    *,
+    most_pictures: int = MOST_PICTURES,
+    most_pairs: int = MOST_PAIRS,
+    seconds: float = SECONDS,
+    side: int = SIDE,
+) -> Pairs:
+    """Find duplicates by the rules of training, within bounds of time and memory.
+
+    Args:
+        source: of pictures on this machine.
+        distance: see `duplicate_distance`; None for its default.
+        most_pictures: how many are compared, from the first on.
+        most_pairs: how many are shown.
+        seconds: after which no more pictures are decoded; those so far are compared.
+        side: of the longer side of a shown picture, in pixels.
+    """
+    scanned, unreadable = _scan(source, min(len(source), most_pictures), seconds)
+    rows = list(scanned)
+    if not rows:
+        return Pairs((), 0, 0, 0, len(source), tuple(unreadable))
+    hashes = [scanned[row].sha256 for row in rows]
+    thumbnails = np.stack([scanned[row].thumbnail for row in rows])
+    reach = fields()["duplicate_distance"].default if distance is None else distance
+    group_of = duplicates.groups(hashes, thumbnails, reach)
+    sizes = np.bincount(group_of)
+    shown = []
+    for first, other in islice(pairs_in_turn(group_of), most_pairs):
+        pair = (rows[first], rows[other])
+        apart = float(np.sqrt(np.mean((thumbnails[first] - thumbnails[other]) ** 2)))
+        exact = hashes[first] == hashes[other]
+        images = (_shown(source, pair[0], side), _shown(source, pair[1], side))
+        shown.append(Pair("exact" if exact else "near", pair, images, apart))
+    return Pairs(
+        shown=tuple(shown),
+        groups=int((sizes > 1).sum()),
+        pictures=int(sizes[sizes > 1].sum()),
+        looked_at=len(rows),
+        rows=len(source),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _scan(source: Source, count: int, seconds: float) -> tuple[dict[int, Scanned], list[int]]:
+    """By row; and the rows that cannot be decoded."""
+    ends = time.monotonic() + seconds
+    scanned: dict[int, Scanned] = {}
+    unreadable: list[int] = []
+    for start in range(0, count, _AT_ONCE):
+        rows = list(range(start, min(start + _AT_ONCE, count)))
+        for row, stored in zip(rows, source.pictures(rows), strict=True):
+            found = scan_picture(stored)
+            if isinstance(found, Scanned):
+                scanned[row] = found
+            else:
+                unreadable.append(row)
+            if time.monotonic() > ends:
+                return scanned, unreadable
+    return scanned, unreadable
+
+
+def _shown(source: Source, row: int, side: int) -> Image.Image:
+    try:
+        image = to_mode(open_image(source.picture(row)), "RGB")
+    except BadImage:  # it was there a moment ago; its file has gone
+        return Image.new("RGB", (side, side), "lightgrey")
+    image.thumbnail((side, side))
+    return image

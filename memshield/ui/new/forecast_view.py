@@ -1,0 +1,95 @@
+"""What a training would do and take, before it is started."""
+
+from __future__ import annotations
+
+from memshield.config.recommendations import Advice
+from memshield.forecast.estimate import Estimate, Range, duration
+from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
+from memshield.ui.widgets.problems import status_view
+from memshield.ui.widgets.templates import render
+
+_FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""}
+
+
+def forecast_view(made: Plan) -> str:
+    """The numbers of a plan, what it takes on this machine, and on others."""
+    if made.counted is None:
+        return status_view(UNCOUNTED) if made.config is not None else ""
+    counted, here = made.counted, made.here
+    few, many = min(counted.shards), max(counted.shards)
+    each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+    watched = f", {counted.watched:,} watched while training" if counted.watched else ""
+    facts = [
+        ("pictures", f"{counted.members:,} pictures to train on, {counted.held_out:,} held out for "
+                     f"the audit{watched}"),
+        ("shards", f"{len(counted.shards)} of {each} pictures" if len(counted.shards) > 1
+                   else "one with all pictures: nothing is averaged"),
+    ]  # fmt: skip
+    if counted.steps is not None:
+        facts.append(
+            ("steps", f"{counted.steps:,} in {counted.rounds} rounds; every picture is seen "
+                      f"{counted.epochs:.1f} times"))  # fmt: skip
+    if counted.audits:
+        facts.append(
+            ("audits", f"{counted.audits}, of {counted.audit_images:,} generated pictures each")
+        )
+    if here is not None:
+        facts.append(("time", f"{_times(here.seconds)} on {here.hardware}"))
+        facts.append(("memory", _memory(here)))
+        if here.dollars is not None:
+            facts.append(("price", _dollars(here.dollars)))
+    return render(
+        "forecast",
+        facts=facts,
+        advice=[(one.words, _inputs(one)) for one in advice_of(made)],
+        how=None if here is None else ("measured" if here.measured else "estimated"),
+        rows=[_row(one) for one in made.elsewhere],
+        priced=any(one.dollars is not None for one in made.elsewhere),
+        command="python -m memshield plan --measure",
+    )
+
+
+def _inputs(one: Advice) -> str:
+    """The inputs that follow an advice, as they are called on the page."""
+    named = {"num_shards": "Shards", "memorization_budget": "Memorization budget"}
+    return "; ".join(
+        f"{named.get(name, name.replace('_', ' '))}: {value}"
+        for name, value in one.settings.items()
+    )
+
+
+def _row(one: Estimate) -> dict[str, str]:
+    name, _, device = one.hardware.partition(" (")
+    return {
+        "name": name,
+        "device": device.removesuffix(")"),
+        "time": _times(one.seconds),
+        "memory": f"{_gigabytes(one.memory_bytes)}, {_FITS[one.fits]}",
+        "price": "" if one.dollars is None else _dollars(one.dollars),
+    }
+
+
+def _times(seconds: Range) -> str:
+    low, high = duration(seconds.low), duration(seconds.high)
+    if low == high:
+        return f"about {low}"
+    number, _, unit = low.partition(" ")
+    return f"{number if high.endswith(f' {unit}') else low} to {high}"
+
+
+def _memory(one: Estimate) -> str:
+    there = one.memory_there
+    if there is None:
+        return _gigabytes(one.memory_bytes)
+    words = f"{_gigabytes(one.memory_bytes)} of {there / 1e9:.0f} GB: {_FITS[one.fits]}"
+    if one.fits == "no":
+        words += "; lower the batch or the resolution, or turn on gradient checkpointing"
+    return words
+
+
+def _gigabytes(memory: Range) -> str:
+    return f"{memory.low / 1e9:.1f} to {memory.high / 1e9:.1f} GB"
+
+
+def _dollars(dollars: Range) -> str:
+    return f"${dollars.low:.2f} to ${dollars.high:.2f}"

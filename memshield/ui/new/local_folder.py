@@ -1,0 +1,58 @@
+"""A folder of pictures on the machine of the one who uses the page at home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from memshield.errors import UserError
+from memshield.ui.new.uploads.pictures import is_picture_name
+
+FIELD = "folder"
+MOST_LOOKED_AT = 100_000
+_TABLES = (".parquet", ".arrow")
+
+
+def find_folder(text: str) -> Path:
+    """The folder of pictures that a text names.
+
+    Args:
+        text: a path; ~ is the home.
+
+    Raises:
+        UserError: it is no folder, cannot be read, or holds no pictures.
+    """
+    if "\0" in text or len(text) > 4096:
+        raise UserError(FIELD, "is no path", "Type it again.")
+    try:
+        folder = Path(text.strip()).expanduser().absolute()
+        exists, is_folder = folder.exists(), folder.is_dir()
+    except (OSError, RuntimeError):  # a loop of links, a name too long, a home that is unknown
+        raise UserError(FIELD, "is no path", "Type it again.") from None
+    if not exists:
+        raise UserError(FIELD, f"there is no {folder}", "Check the path.")
+    if not is_folder:
+        raise UserError(FIELD, f"{folder} is a file", "Name the folder that it lies in.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(
+            FIELD, f"{folder} cannot be read", "Change its permissions, or copy the pictures."
+        )
+    if not _holds_pictures(folder):
+        raise UserError(
+            FIELD,
+            f"there are no pictures in {folder}",
+            "Name a folder with png, jpg or webp files, or with a parquet file of pictures.",
+        )
+    return folder
+
+
+def _holds_pictures(folder: Path) -> bool:
+    seen = 0
+    for _, _, names in os.walk(folder):
+        for name in names:
+            if is_picture_name(name) or name.lower().endswith(_TABLES):
+                return True
+        seen += len(names)
+        if seen > MOST_LOOKED_AT:
+            return True  # opening it will tell
+    return False

@@ -1,0 +1,88 @@
+"""The settings: a few that everybody sees, and all others below them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from memshield.hub.publish.confirmations import WORDS
+from memshield.ui.form.advanced import Field, advanced_fields
+from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
+from memshield.ui.new.model_kinds import BASIC, defaults, strength_info
+from memshield.ui.new.strength import strength_view
+from memshield.ui.widgets.fields import Fields
+
+RECOMMENDED = "as recommended"
+
+
+def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
+    """Lay the simple settings out.
+
+    Args:
+        fields: takes them.
+        recipe: whose values stand in them.
+
+    Returns:
+        The inputs of `BASIC`, and the scale below the slider.
+    """
+    values = dict(zip(BASIC, defaults(recipe), strict=True))
+    with fields.place("strength", "Strength of the mitigation"):
+        slider = gr.Slider(
+            0, 1, values["strength"], step=0.05, label="Strength of the mitigation",
+            info=strength_info(), buttons=[], elem_id="strength",
+        )  # fmt: skip
+        scale = gr.HTML(strength_view(RECOMMENDED_STRENGTH), elem_id="strength-scale")
+    fields.keep("strength", slider)
+    with gr.Row():
+        for name, label in (("epochs", "Epochs"), ("rounds", "Rounds"), ("shards", "Shards")):
+            # Bounds are the settings' own, told in words.
+            fields.add(name, label, partial(gr.Number, values[name], label=label, step=1))
+    with gr.Row():
+        fields.add("budget", "Memorization budget", lambda: gr.Number(
+            values["budget"], label="Memorization budget", step=0.01,
+            info="Audit as it goes, and stop when more than this share of generated pictures is "
+            "given back beyond chance; 0.02 is 2 %. Empty: no stop."))  # fmt: skip
+        fields.add("resolution", "Resolution", lambda: gr.Textbox(
+            label="Resolution", max_length=40, placeholder="the model's own",
+            info="Side of the pictures in pixels. Empty: the model's own."))  # fmt: skip
+    fields.add("hub_model_id", "Publish as", lambda: gr.Textbox(
+        label="Publish as", placeholder="owner/name; empty: not yet", max_length=500,
+        info="To a private repository, when training is done."))  # fmt: skip
+    fields.add("confirm", "Publish in spite of", lambda: gr.CheckboxGroup(
+        [(f"{name}: {words}", name) for name, words in WORDS.items()],
+        label="Publish in spite of these warnings", visible=False))  # fmt: skip
+    return [*(fields.inputs[name] for name in BASIC), scale]
+
+
+def advanced_settings(fields: Fields, recipe: RecipeName) -> list[str]:
+    """Lay an input a setting out; what is left empty is the recipe's or the model's own.
+
+    Args:
+        fields: takes them.
+        recipe: whose settings are offered.
+
+    Returns:
+        Their names.
+    """
+    listed = advanced_fields(recipes()[recipe])
+    for group in dict.fromkeys(field.group for field in listed):
+        gr.Markdown(f"**{group}**")
+        with gr.Row():
+            for field in (one for one in listed if one.group == group):
+                label = field.name.replace("_", " ")
+                fields.add(field.name, label, partial(_input, field, label), min_width=300)
+    return [field.name for field in listed]
+
+
+def _input(field: Field, label: str) -> Any:
+    info = field.description
+    if field.kind in ("bool", "choice"):
+        options = field.options or ("true", "false")
+        choices = [(RECOMMENDED, ""), *((one, one) for one in options)]
+        return gr.Dropdown(choices, value="", label=label, info=info)
+    return gr.Textbox(
+        value="", placeholder=RECOMMENDED, label=label, info=info,
+        lines=3 if field.kind == "list" else 1, max_length=None if field.kind == "list" else 2000,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""A new training: choose a model and pictures, set it up, see what will happen, start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from memshield.ui.form.inputs import WHERE
+from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName
+from memshield.ui.new.dataset import choose_dataset
+from memshield.ui.new.model import choose_model
+from memshield.ui.new.model_kinds import BASIC, TITLES, about, moved
+from memshield.ui.new.outcome import Outcome
+from memshield.ui.new.own_pictures import name_folder, upload_pictures
+from memshield.ui.new.search_box import SEARCH
+from memshield.ui.new.settings import advanced_settings, basic_settings
+from memshield.ui.new.strength import strength_view
+from memshield.ui.server.server import Server
+from memshield.ui.widgets.fields import QUIET, Fields
+
+PLACES = {
+    "hub": "A dataset on the Hub",
+    "upload": "Pictures that you upload",
+    "folder": "A folder on this computer",
+}
+
+
+def train_tab(server: Server, page: gr.Blocks) -> gr.State:
+    """Lay the tab out.
+
+    Args:
+        server: see there.
+        page: whose loading finds what is being measured.
+
+    Returns:
+        The id of the job that was started last by this visitor.
+    """
+    started = gr.State("")
+    recipe, settled = gr.State("demo"), gr.State("demo")
+    fields = Fields()
+    gr.Markdown("## What to train")
+    kind = fields.add("kind", "What to train", lambda: gr.Radio(
+        [(title, name) for name, title in TITLES.items()], value="demo",
+        label="What to train", show_label=False))  # fmt: skip
+    recipe_about = gr.Markdown(about("demo", "demo", False), elem_id="about-kind")
+    with gr.Column(visible=False) as choosing:
+        model = choose_model(server, fields, kind, recipe)
+        gr.Markdown("## Pictures")
+        open_places = [one for one in WHERE if one != "folder" or not server.place.on_space]
+        where = fields.add("where", "Pictures", lambda: gr.Radio(
+            [(PLACES[one], one) for one in open_places], value="hub", label="Pictures",
+            show_label=False))  # fmt: skip
+        columns = {}
+        with gr.Column() as columns["hub"]:
+            choose_dataset(server, fields)
+        own = gr.Column(visible=False)
+        folder = gr.Column(visible=False)
+    gr.Markdown("## Settings")
+    basic = basic_settings(fields, "demo")
+    with gr.Accordion("All other settings", open=False) as more:
+        advanced = advanced_settings(fields, "demo")
+    with own:
+        upload = upload_pictures(server, fields, fields.inputs["duplicates"], where)
+    if not server.place.on_space:
+        with folder:
+            name_folder(server, fields, fields.inputs["duplicates"])
+    columns |= {"upload": own, "folder": folder}
+
+    kind.change(
+        lambda one: (gr.Column(visible=one != "demo"), gr.Textbox(placeholder=_asks_for(one))),
+        kind, [choosing, model.text], **QUIET,
+    )  # fmt: skip
+    where.change(
+        lambda one: [gr.Column(visible=one == name) for name in columns], where,
+        list(columns.values()), **QUIET,
+    )  # fmt: skip
+
+    def on_recipe(after: RecipeName, before: RecipeName, *values: Any) -> list[Any]:
+        new = moved(values, before, after)
+        slider = gr.Slider(value=new[0])
+        return [after, slider, *new[1:], strength_view(RECOMMENDED_STRENGTH)]
+
+    # On this alone: a second call would take the inputs as they were before the first.
+    recipe.change(
+        on_recipe, [recipe, settled, *basic[: len(BASIC)]], [settled, *basic],
+        **QUIET,
+    )  # fmt: skip
+    gr.on(
+        [recipe.change, kind.change, model.seen.change],
+        lambda kind, recipe, seen: about(kind, recipe, bool(seen)),
+        [kind, recipe, model.seen], recipe_about, **QUIET,
+    )  # fmt: skip
+    Outcome(server, page, fields, recipe, upload, more, advanced, started)
+    return started
+
+
+def _asks_for(kind: object) -> str:
+    if kind == "scratch":
+        return "optional: a model whose layout is taken, and not its weights"
+    return SEARCH

@@ -1,0 +1,265 @@
+"""Auditing a run from the page: what it found, what stands beside it, and which round to keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from memshield.config.mitigation import is_plain
+from memshield.errors import UserError
+from memshield.jobs.audit_request import ALL, MOST_BESIDE
+from memshield.jobs.view import JobView
+from memshield.runs.progress import audits_fingerprint
+from memshield.runs.promote import round_of_model
+from memshield.ui.runs.audit_data import (
+    BY_BUDGET,
+    LABELS,
+    MODEL,
+    Asked,
+    Audits,
+    round_of,
+    shown_beside,
+)
+from memshield.ui.runs.comparison import BASE
+from memshield.ui.runs.text_inputs import texts_of, whole_of
+from memshield.ui.server.server import Server
+from memshield.ui.widgets.log import log_text_view
+from memshield.ui.widgets.problems import heading_view, problems_view, status_view
+
+_PLAIN = (
+    "Train the same once more without it: on the same pictures, with the same seed and as many "
+    "steps. It takes about as long as this run did. Once it is audited, it stands beside this one."
+)
+_KEEP = (
+    "A model is a round of a training. The budget is the largest share of generated pictures that "
+    "may be given back beyond chance; of the rounds within it, the one of the best quality is kept."
+)
+_FREE: dict[str, Any] = {"allow_custom_value": True}
+"""A page that outlives the server names what the new one has not offered: it is looked up."""
+_HIDDEN: dict[str, Any] = {"api_visibility": "private"}
+
+
+class AuditPart:
+    """Lays audits out, and shows them.
+
+    Args:
+        server: see there.
+        chosen: id of the job that is looked at.
+
+    Attributes:
+        inputs: what `update` and `blank` are asked with.
+        outputs: what they answer for.
+        acted: events after which the list of runs reads otherwise.
+        promoted: the event after which a run's model is another one.
+    """
+
+    def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
+        self._server = server
+        self._offered, self._seen, self._form_of = gr.State(()), gr.State(""), gr.State("")
+        with gr.Column(visible=False) as self._whole:
+            self._lay_out_audit()
+            self._lay_out_choice()
+            self._risk = gr.HTML(elem_id="risk")
+        self.inputs = [self._what, self._budget, self._beside, self._offered, self._seen]
+        self.outputs = [
+            self._whole, self._form, self._what, self._base, self._start, self._failed,
+            self._beside, self._audit, self._plain, self._keep, self._number, self._promote,
+            self._rounds, self._risk, self._offered, self._seen,
+        ]  # fmt: skip
+        self._wire(chosen)
+
+    def _lay_out_audit(self) -> None:
+        with gr.Column(visible=False) as self._form:
+            with gr.Row(equal_height=True):
+                self._what = gr.Dropdown(
+                    [("The model", MODEL)], value=MODEL, label=LABELS["round"], scale=2,
+                    min_width=220, elem_id="what", **_FREE,
+                )  # fmt: skip
+                self._pictures = gr.Textbox(
+                    label=LABELS["num_images"],
+                    placeholder="by the size of the set",
+                    scale=2,
+                    min_width=220,
+                )
+                self._start = gr.Button("Audit", variant="primary", scale=1, min_width=120)
+            self._base = gr.Checkbox(label="Audit the base too, to show it beside")
+        self._said = gr.HTML(elem_id="audit-problems")
+        self._failed = gr.HTML()
+        self._beside = gr.Dropdown(
+            [], label=LABELS["beside"], multiselect=True, max_choices=MOST_BESIDE + 1,
+            visible=False, elem_id="beside", **_FREE,
+        )  # fmt: skip
+        self._audit = gr.HTML(elem_id="audit")
+        with gr.Column(visible=False) as self._plain:
+            gr.HTML(heading_view("What did the mitigation do?", _PLAIN))
+            self._train_plain = gr.Button("Train a plain one to compare with")
+        self._twin = gr.HTML(elem_id="twin")
+
+    def _lay_out_choice(self) -> None:
+        with gr.Column(visible=False) as self._keep:
+            gr.HTML(heading_view("Which round to keep", _KEEP))
+            with gr.Row(equal_height=True):
+                self._budget = gr.Textbox(
+                    label=LABELS["budget"],
+                    placeholder="such as 0.02, or 2 %",
+                    scale=2,
+                    min_width=220,
+                    elem_id="budget",
+                )
+                self._number = gr.Dropdown(
+                    [("By the budget", BY_BUDGET)], value=BY_BUDGET, label=LABELS["number"],
+                    scale=2, min_width=220, elem_id="number", **_FREE,
+                )  # fmt: skip
+                self._promote = gr.Button("Make it the model", scale=1, min_width=120)
+        self._kept = gr.HTML(elem_id="kept")
+        self._rounds = gr.HTML(elem_id="rounds")
+
+    def _wire(self, chosen: gr.Dropdown) -> None:
+        started = self._start.click(
+            self._on_start, [chosen, self._what, self._pictures, self._base, self._beside],
+            self._said, **_HIDDEN,
+        )  # fmt: skip
+        self.promoted = self._promote.click(
+            self._on_promote, [chosen, self._number, self._budget], [self._kept, self._what],
+            **_HIDDEN,
+        )  # fmt: skip
+        twin = self._train_plain.click(self._on_plain, chosen, self._twin, **_HIDDEN)
+        self.acted = [started, self.promoted, twin]
+        chosen.change(
+            self._on_change, [chosen, self._form_of],
+            [self._what, self._pictures, self._base, self._budget, self._number, self._said,
+             self._kept, self._twin, self._form_of], queue=False, **_HIDDEN,
+        )  # fmt: skip
+
+    # Showing
+
+    def update(self, owner: str, view: JobView, inputs: list[Any]) -> list[Any]:
+        """The outputs, or nothing where they would be the same.
+
+        Args:
+            owner: who looks.
+            view: of the owner's job.
+            inputs: their values; all but the last two may be of any type.
+        """
+        *given, offered, before = inputs
+        asked = Asked.of(*given)
+        job = self._server.jobs.get(owner, view.id)
+        audits = Audits.of(self._server.jobs, owner, job, asked.round)
+        others = [(one.name, one.id) for one in audits.others]
+        choices, ids = gr.skip(), (view.id, *(id for _, id in others))
+        if offered != ids:
+            earlier = offered[1:] if offered[:1] == ids[:1] else None
+            shown = shown_beside(audits.others, asked.beside, earlier)
+            asked = replace(asked, beside=tuple(shown))
+            choices = gr.Dropdown(
+                others, value=shown, visible=bool(others), multiselect=True, **_FREE
+            )
+        # Of what will stand in the inputs: what is changed before the next look is another thing.
+        seen = repr((
+            view.id, asked, audits_fingerprint(audits.run), others,
+            [one.report.made for one in audits.others], view.actions, view.auditing,
+        ))  # fmt: skip
+        if seen == before:
+            return [gr.skip()] * len(self.outputs)
+        config, idle = self._server.jobs.config(owner, view.id), "audit" in view.actions
+        mitigated = not is_plain(config.model_dump())
+        return [
+            gr.Column(visible=True),
+            gr.Column(visible=idle or audits.any),
+            gr.Dropdown(audits.to_audit()),
+            gr.Checkbox(visible=config.pretrained_model_name_or_path is not None),
+            gr.Button(interactive=idle),
+            _failed_view(view),
+            choices,
+            audits.audit_view(asked),
+            gr.Column(visible=mitigated and not any(one.plain for one in audits.others)),
+            gr.Column(visible=bool(audits.run.round_numbers())),
+            gr.Dropdown(audits.to_keep(asked)),
+            gr.Button(interactive=idle),
+            audits.rounds_view(asked),
+            audits.risk_view(asked),
+            ids,
+            seen,
+        ]
+
+    def blank(self, now: str, inputs: list[Any]) -> list[Any]:
+        """The outputs where there is no run to look at.
+
+        Args:
+            now: why.
+            inputs: as of `update`.
+        """
+        if now == inputs[-1]:
+            return [gr.skip()] * len(self.outputs)
+        skipped = [gr.skip()] * (len(self.outputs) - 3)
+        return [gr.Column(visible=False), *skipped, (), now]
+
+    def _on_change(self, job: str | None, form_of: str, token: gr.OAuthToken | None) -> list[Any]:
+        """Empty the inputs for another run; the same one leaves them as they are."""
+        if not job or job == form_of:
+            return [gr.skip()] * 9
+        try:
+            budget = self._server.jobs.config(self._server.owner(token), job).memorization_budget
+        except UserError:  # the list of runs says so
+            budget = None
+        words = "" if budget is None else f"{budget:g}"
+        if not form_of:  # the first run that this tab shows: the other inputs are nobody's yet
+            return [*[gr.skip()] * 3, words, *[gr.skip()] * 4, job]
+        return [MODEL, "", False, words, BY_BUDGET, "", "", "", job]
+
+    # Asking for something
+
+    def _on_start(
+        self, job: str | None, what: object, pictures: object, base: object, beside: object,
+        token: gr.OAuthToken | None,
+    ) -> str:  # fmt: skip
+        try:
+            owner = self._server.owner(token)
+            count = whole_of(pictures, LABELS["num_images"])
+            others = [BASE] if base is True else []
+            if what != ALL:
+                others += [one for one in texts_of(beside) if one != BASE]
+            named: Any = None if what in (None, "", MODEL) else ALL if what == ALL else what
+            number = round_of(named)
+            self._server.jobs.audit(
+                owner, job or "", named if number is None else number, count, others
+            )
+        except UserError as error:
+            return problems_view(error, LABELS)
+        return ""
+
+    def _on_promote(
+        self, job: str | None, number: object, budget: object, token: gr.OAuthToken | None
+    ) -> tuple[str, Any]:
+        try:
+            owner = self._server.owner(token)
+            found = self._server.jobs.get(owner, job or "")
+            audits = Audits.of(self._server.jobs, owner, found, None)
+            chosen, reason = audits.keep(number, budget)
+            if chosen == round_of_model(audits.run):
+                return status_view(f"Round {chosen} is the model already."), gr.skip()
+            self._server.jobs.promote(owner, found.id, chosen, reason)
+        except UserError as error:
+            return problems_view(error, LABELS), gr.skip()
+        return status_view(f"Round {chosen} is the model now: {reason}."), MODEL
+
+    def _on_plain(self, job: str | None, token: gr.OAuthToken | None) -> str:
+        try:
+            twin = self._server.jobs.submit_plain(self._server.owner(token), job or "")
+        except UserError as error:
+            return problems_view(error, LABELS, "Not started")
+        return status_view(
+            f"{twin.name} is in the queue: it is in the list of runs. Audit it when it is "
+            "trained, and it stands beside this one."
+        )
+
+
+def _failed_view(view: JobView) -> str:
+    """Why the last audit came to nothing."""
+    side = view.auditing
+    if side.state not in ("failed", "died", "needs_sign_in"):
+        return ""
+    shown = problems_view(UserError("Audit", side.words, side.reason or ""), title="What happened")
+    return shown + log_text_view("\n".join(side.last_lines)) if side.last_lines else shown

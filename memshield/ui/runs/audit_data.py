@@ -1,0 +1,236 @@
+"""The audits that concern a run, and what a page offers to do with them. No gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memshield.audit.choose import Choice, choose, excess_of, is_broken
+from memshield.audit.report import PRIVATE, Report, percent
+from memshield.errors import UserError
+from memshield.jobs.audit_request import ALL, MOST_BESIDE
+from memshield.jobs.records import Job
+from memshield.jobs.service import Jobs
+from memshield.rundir import RunDir
+from memshield.runs.promote import round_of_model
+from memshield.runs.reports import read_audit, read_rounds
+from memshield.ui.runs.at_risk import at_risk_view
+from memshield.ui.runs.comparison import BASE, Beside, comparable
+from memshield.ui.runs.text_inputs import share_of, texts_of
+from memshield.ui.widgets.audit import audit_view, rounds_view
+from memshield.ui.widgets.problems import problems_view
+
+MODEL, BY_BUDGET = "model", "budget"
+LABELS = {
+    "round": "Model or round",
+    "num_images": "Pictures to generate",
+    "beside": "Shown beside it",
+    "budget": "Budget",
+    "number": "Round to keep",
+}
+Choices = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor wants to see of a run's audits.
+
+    Attributes:
+        round: that is looked at; None for the model.
+        budget: largest excess of a round to keep; None for no choice.
+        beside: ids of what stands beside it.
+        problem: what is wrong with the budget.
+    """
+
+    round: int | None
+    budget: float | None
+    beside: tuple[str, ...]
+    problem: UserError | None
+
+    @classmethod
+    def of(cls, what: object, budget: object, beside: object) -> Asked:
+        """From the page's inputs, of any type and text."""
+        chosen, number = tuple(texts_of(beside)), round_of(what)
+        try:
+            return cls(number, share_of(budget, LABELS["budget"]), chosen, None)
+        except UserError as error:
+            return cls(number, None, chosen, error)
+
+
+@dataclass(frozen=True)
+class Audits:
+    """The audits that concern a run.
+
+    Attributes:
+        run: the run directory.
+        report: of the model or round that is looked at; None where there is none.
+        problem: why it cannot be read.
+        rounds: of rounds, by number.
+        others: what can stand beside it.
+    """
+
+    run: RunDir
+    report: Report | None
+    problem: UserError | None
+    rounds: dict[int, Report]
+    others: list[Beside]
+
+    @classmethod
+    def of(cls, jobs: Jobs, owner: str, job: Job, round: int | None) -> Audits:
+        """Read them.
+
+        Args:
+            jobs: of everybody.
+            owner: who looks.
+            job: the owner's.
+            round: that is looked at; None for the model.
+        """
+        run = jobs.folders.run(job)
+        rounds, problem, report = read_rounds(run), None, None
+        try:
+            report = read_audit(run, round)
+        except UserError as error:
+            problem = error
+        first = next((one for one in (report, *rounds.values()) if one is not None), None)
+        return cls(run, report, problem, rounds, comparable(jobs, owner, job, first))
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look at."""
+        return self.problem is not None or self.report is not None or bool(self.rounds)
+
+    def choice(self, budget: float | None) -> tuple[int, Choice] | None:
+        """The round that a budget chooses, and why; None where it cannot."""
+        if budget is None or not self.rounds:
+            return None
+        found = choose(list(self.rounds.values()), budget)
+        return list(self.rounds)[found.place], found
+
+    def audit_view(self, asked: Asked) -> str:
+        """What was found of the model or round, with what stands beside it."""
+        if self.problem is not None:
+            return problems_view(self.problem)
+        beside = {one.name: one.report for one in self.others if one.id in asked.beside}
+        name = "this model" if asked.round is None else f"round {asked.round} of this run"
+        return audit_view(self.report, beside, name, asked.budget)
+
+    def rounds_view(self, asked: Asked) -> str:
+        """The rounds, and which of them the budget would choose."""
+        if not self.run.round_numbers():
+            return ""
+        shown = rounds_view(self.rounds, asked.budget, round_of_model(self.run))
+        return shown if asked.problem is None else problems_view(asked.problem) + shown
+
+    def risk_view(self, asked: Asked) -> str:
+        """Training pictures at risk, for their owner only."""
+        if self.report is None:
+            return ""
+        # The model's own audit may be a round's: what is private was left there.
+        numbers = {asked.round, self.report.target.round}
+        folders = [self.run.audit_of(asked.round), *map(self.run.audit_of, numbers)]
+        return at_risk_view(next((one for one in folders if _is_private(one)), folders[0]))
+
+    def to_audit(self) -> Choices:
+        """What can be audited and looked at."""
+        numbers = self.run.round_numbers()
+        model = round_of_model(self.run)
+        words = f" (round {model})" if model is not None else ""
+        if not self.run.model.is_dir():
+            words = ", which is not there yet"
+        found = [(f"The model{words}", MODEL)]
+        for number in numbers:
+            audited = "audited" if number in self.rounds else "not audited yet"
+            found.append((f"Round {number}, {audited}", str(number)))
+        return found if not numbers else [*found, ("All rounds, to choose one of them", ALL)]
+
+    def to_keep(self, asked: Asked) -> Choices:
+        """Which round can be made the model."""
+        found = self.choice(asked.budget)
+        words = "By the budget"
+        if found is not None:
+            number, choice = found
+            words += f": round {number}" if choice.within else ": none is within it"
+        return [
+            (words, BY_BUDGET),
+            *((f"Round {number}, {self._said(number)}", str(number))
+              for number in self.run.round_numbers()),
+        ]  # fmt: skip
+
+    def keep(self, number: object, budget: object) -> tuple[int, str]:
+        """The round to keep, and why.
+
+        Args:
+            number: `BY_BUDGET`, or a round that was chosen by hand; of any type.
+            budget: as it was typed; of any type.
+
+        Raises:
+            UserError: the budget is no share, or no round is within it.
+        """
+        if number not in (BY_BUDGET, None, ""):
+            by_hand = round_of(number)
+            if by_hand is None:
+                raise UserError(
+                    LABELS["number"], f"there is no round {str(number)[:40]!r}", "Choose another."
+                )
+            return by_hand, f"chosen by hand, {self._said(by_hand)}"
+        found = self.choice(share_of(budget, LABELS["budget"]))
+        if found is None:
+            raise UserError(
+                LABELS["budget"],
+                "no round was audited, so none can be chosen by it"
+                if not self.rounds
+                else "is empty, so it chooses none",
+                "Audit all rounds first, or choose a round by hand."
+                if not self.rounds
+                else "Type one, such as 0.02, or choose a round by hand.",
+            )
+        chosen, choice = found
+        if not choice.within:
+            raise UserError(
+                LABELS["budget"],
+                choice.reason.replace("this one", f"round {chosen}"),
+                "Nothing was changed. Choose a round by hand to keep it in spite of that.",
+            )
+        return chosen, choice.reason
+
+    def _said(self, number: int) -> str:
+        """How much a round gives back, in few words."""
+        report = self.rounds.get(number)
+        if report is None:
+            return "not audited"
+        if is_broken(report):
+            return "broken by its audit"
+        excess = excess_of(report)
+        if excess is None:
+            return "its audit cannot say what it gives back"
+        return f"gives back {percent(excess)} beyond chance"
+
+
+def shown_beside(
+    others: Sequence[Beside], chosen: Sequence[str], before: Sequence[str] | None
+) -> list[str]:
+    """Ids of what stands beside a run: what a visitor left there, and what is new.
+
+    Args:
+        others: what can stand there.
+        chosen: what stands there.
+        before: what could, when that was chosen; None where nothing was chosen yet.
+    """
+    ids = [
+        one.id
+        for one in others
+        if before is None or one.id not in before or one.id in chosen
+    ]  # fmt: skip
+    runs = [id for id in ids if id != BASE]
+    return [id for id in ids if id == BASE or id in runs[:MOST_BESIDE]]
+
+
+def round_of(value: object) -> int | None:
+    """The round that an input names, if it names one."""
+    text = value if isinstance(value, str) else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _is_private(folder: Path) -> bool:
+    return (folder / PRIVATE).is_file()

@@ -1,0 +1,92 @@
+"""What can be shown beside an audit: the base, and its owner's other runs on the same pictures."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memshield.audit.report import Report
+from memshield.config.mitigation import is_plain
+from memshield.jobs.records import Job
+from memshield.jobs.service import Jobs
+from memshield.runs.reports import readable_in
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """An audit that can be shown beside another one.
+
+    Attributes:
+        id: of the job, or `BASE`.
+        name: for people; no two have the same.
+        report: the audit.
+    """
+
+    id: str
+    name: str
+    report: Report
+
+    @property
+    def plain(self) -> bool:
+        """Whether it was trained without mitigation."""
+        return _is_plain(self.report)
+
+
+def comparable(jobs: Jobs, owner: str, job: Job, audited: Report | None) -> list[Beside]:
+    """What can be shown beside a run: its base first, then the newest runs.
+
+    Args:
+        jobs: of everybody.
+        owner: whose runs are looked at.
+        job: the run itself.
+        audited: any audit of it; None where there is none, and so nothing to set beside it.
+    """
+    if audited is None:
+        return []
+    found = []
+    for other in jobs.list(owner):
+        if other.id != job.id:
+            report = readable_in(jobs.folders.run(other).audit_of(None))
+            if report is not None and _same_pictures(report, audited):
+                found.append((other, report))
+    names = _names(found)
+    beside = [
+        Beside(other.id, name, report) for (other, report), name in zip(found, names, strict=True)
+    ]
+    base = readable_in(jobs.folders.run(job).path / "audit" / BASE)
+    if base is not None and _same_pictures(base, audited):
+        beside.insert(0, Beside(BASE, BASE, base))
+    return beside
+
+
+def _same_pictures(one: Report, other: Report) -> bool:
+    ours, theirs = one.data, other.data
+    return (ours.fingerprint, ours.resolution) == (theirs.fingerprint, theirs.resolution)
+
+
+def _names(found: Sequence[tuple[Job, Report]]) -> list[str]:
+    """Names of runs; those of one name are told apart by when they were begun, and by a number."""
+    plain = [_name(job, report) for job, report in found]
+    often = Counter(plain)
+    names: list[str] = []
+    for (job, _), name in zip(found, plain, strict=True):
+        if often[name] > 1 or name == BASE:
+            name += time.strftime(" (%d %b, %H:%M)", time.localtime(job.created))
+        copies = sum(one == name or one.startswith(f"{name}, no. ") for one in names)
+        names.append(name if not copies else f"{name}, no. {copies + 1}")
+    return names
+
+
+def _name(job: Job, report: Report) -> str:
+    told = "plain" in job.name or not _is_plain(report)
+    return job.name if told else f"{job.name}, plain"
+
+
+def _is_plain(report: Report) -> bool:
+    """Whether it is known to be trained plainly: of a stranger's model nothing is known."""
+    made = report.target.mitigation
+    return bool(made) and is_plain(made)

@@ -1,0 +1,126 @@
+"""The state of a run in words, its bar, and the figures of the last steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from memshield.audit.report import percent
+from memshield.runs.progress import Progress
+from memshield.ui.widgets.templates import render
+from memshield.ui.widgets.words import brief, count, time_left
+
+State = Literal["waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"]
+
+_TITLES: dict[State, str] = {
+    "waiting": "Waiting in the queue",
+    "preparing": "Preparing",
+    "running": "Training",
+    "stopping": "Stopping",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "died": "Died",
+    "done": "Done",
+}
+_MARKS: dict[State, str] = {
+    "running": "running", "preparing": "running", "stopping": "running", "done": "done",
+    "failed": "failed", "died": "failed", "stopped": "stopped",
+}  # fmt: skip
+_WORDS: dict[State, str] = {
+    "waiting": "It starts by itself, and needs no open page.",
+    "preparing": "The model and the pictures are fetched, checked and made ready.",
+    "stopping": "The step that is being done is finished, then everything is saved.",
+    "died": "The training's process is gone, and nobody asked it to stop.",
+    "done": "The model is ready to be audited and published.",
+}
+_ADVICE = {
+    "bad_input": "Mend the setting and start it again.",
+    "crash": "This was not foreseen. The last lines of the log say more.",
+}
+
+
+def progress_view(progress: Progress, state: State, position: int | None = None) -> str:
+    """How far a run is.
+
+    Args:
+        progress: what the run says of itself.
+        state: of its job, which may know more than the run: that it waits, or died.
+        position: place in the queue of one that waits, 1 for the next.
+    """
+    step, total = progress.step, progress.total
+    if total is not None:
+        step = total if state == "done" else min(step, total)
+    share = step / total if total else None
+    return render(
+        "progress",
+        title=_TITLES[state],
+        mark=_MARKS.get(state, ""),
+        words=_words(progress, state, position),
+        attempt=progress.attempt,
+        share=share,
+        # Rounded down: 100 % is said of what is whole, and of nothing before.
+        shown=f"{int(100 * share)} %" if share is not None else "",
+        step=step,
+        total=total,
+        moves=state in ("preparing", "running"),
+        left=time_left(progress.eta_s) if state == "running" and progress.eta_s is not None else "",
+        tiles=_tiles(progress) if state != "waiting" else [],
+        reason=progress.reason if state in ("failed", "done") else None,
+        tone="alarm" if state in ("failed", "died") else "plain",
+        advice=_advice(progress, state),
+    )
+
+
+def _words(progress: Progress, state: State, position: int | None) -> str:
+    if state == "waiting" and position is not None:
+        place = "It is the next to start." if position <= 1 else f"{position - 1} before it."
+        return f"{place} {_WORDS[state]}"
+    if state == "stopped":
+        return _stopped(progress)
+    return _WORDS.get(state, "")
+
+
+def _stopped(progress: Progress) -> str:
+    """What of a run that was stopped is kept."""
+    if progress.state is None:
+        return "It was stopped before it began."
+    if progress.state in ("preparing", "running"):
+        # Whoever stops by itself says so.
+        return "It had to be ended before it saved."
+    if not progress.checkpoint:
+        return "It was stopped before there was anything to save."
+    if progress.checkpoint < progress.step:
+        return f"Everything up to step {count(progress.checkpoint)} is saved, and nothing after it."
+    return "Everything is saved."
+
+
+def _advice(progress: Progress, state: State) -> str:
+    """What can be done now."""
+    if state not in ("failed", "died", "stopped"):
+        return ""
+    error = progress.error if state == "failed" else None
+    words = [_ADVICE.get(error or "", "")]
+    if error != "bad_input":
+        words.append(
+            f"Resume goes on from step {count(progress.checkpoint)}."
+            if progress.checkpoint
+            else "Nothing was saved yet: it begins anew."
+        )
+    return " ".join(word for word in words if word)
+
+
+def _tiles(progress: Progress) -> list[tuple[str, str]]:
+    one = progress
+    tiles = [
+        ("round", _of(one.round, one.rounds)),
+        ("shard", _of(one.shard, one.shards)),
+        ("loss", f"{one.loss:.4f}" if one.loss is not None else ""),
+        ("samples kept", percent(one.kept) if one.kept is not None else ""),
+        ("time taken", brief(one.elapsed_s) if one.elapsed_s else ""),
+    ]
+    return [(name, value) for name, value in tiles if value]
+
+
+def _of(number: int | None, total: int | None) -> str:
+    if number is None:
+        return ""
+    return f"{number} of {total}" if total is not None else str(number)

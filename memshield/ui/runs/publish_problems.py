@@ -1,0 +1,64 @@
+"""What stands in the way of publishing, as the page calls its inputs and with what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memshield.errors import UserError
+from memshield.hub.problems import noted
+
+LABELS: Mapping[str, str] = {
+    "hub_model_id": "Repository",
+    "hub_private_repo": "Everybody may read it",
+    "hub_license": "License",
+    "hub_confirm": "Publish in spite of these warnings",
+    "HF_TOKEN": "Sign-in",
+    "sign in": "Sign-in",
+    "job": "Run",
+    "run": "Run",
+    "model": "Model",
+    "beside": "Shown beside it",
+    "publish": "Publishing",
+}
+_REMEDIES: Mapping[str, str] = {
+    "no_audit": "Audit it: the button stands under Audit. Or publish to a private repository",
+    "cannot_say": "Train with more pictures held out. Or publish to a private repository",
+    "memorization": "Make an earlier round the model: that stands under Audit. Or publish to a "
+    "private repository",
+    "license": f"Ask its owner, or state it under {LABELS['hub_license']}",
+}
+_SIGN_IN = "Sign out and in again, and allow this app to write."
+
+
+def on_page(error: UserError, on_space: bool) -> list[UserError]:
+    """The problems of an error, told with what the page shows and offers.
+
+    Args:
+        error: of publishing, or of asking for it.
+        on_space: whether visitors sign in.
+    """
+    return [_told(one, on_space) for one in noted(error)]
+
+
+def problems_in(values: Mapping[str, Any], on_space: bool) -> list[UserError]:
+    """The same of what publish.json says; none where it holds none.
+
+    Args:
+        values: of publish.json.
+        on_space: whether visitors sign in.
+    """
+    found = values.get("problems")
+    listed = found if isinstance(found, list) else []
+    return [_told(one, on_space) for one in listed if isinstance(one, dict)]
+
+
+def _told(one: Mapping[str, Any], on_space: bool) -> UserError:
+    field, problem, advice = (str(one.get(name) or "") for name in ("field", "problem", "advice"))
+    warning: Any = one.get("warning")
+    if isinstance(warning, str) and warning in _REMEDIES:
+        confirmed = f"tick {warning} under {LABELS['hub_confirm']!r}"
+        advice = f"{_REMEDIES[warning]}, or {confirmed}."
+    elif field == "HF_TOKEN" and on_space:
+        advice = _SIGN_IN
+    return UserError(LABELS.get(field, field.replace("_", " ")), problem, advice)

@@ -1,0 +1,138 @@
+"""What would be published, and how far publishing is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from memshield.errors import UserError
+from memshield.hub.publish.destination import Destination
+from memshield.runs.publication import Step
+from memshield.ui.widgets.problems import NOT_PUBLISHED, each, empty_view
+from memshield.ui.widgets.templates import render
+
+MOST_FILES = 200
+_STEPS: dict[Step, str] = {
+    "checking": "Check the account, the origins and the audit",
+    "assembling": "Assemble the files",
+    "creating": "Create the repository",
+    "uploading": "Upload in one commit",
+    "verifying": "Verify what arrived",
+    "tagging": "Tag the commit",
+}
+_STATES = {
+    "done": "done", "outdated": "stopped", "stopped": "stopped", "failed": "failed",
+    "died": "failed",
+}  # fmt: skip
+_MARKS = {
+    "done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"),
+    "stopped": ("■", "stopped"), "": ("·", "to do"),
+}  # fmt: skip
+
+
+def plan_view(
+    destination: Destination | None,
+    findings: UserError | Sequence[UserError] = (),
+    folder: Path | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """What would be published where, and what speaks against it.
+
+    Args:
+        destination: None where it is not settled.
+        findings: what has to be mended or confirmed.
+        folder: as `Publisher.preview` filled it; None where it was not assembled.
+        labels: how the page calls a field, by the setting's name.
+    """
+    found = each(findings)
+    files = _files(folder) if folder is not None else []
+    if destination is None and not found and not files:
+        return empty_view(*NOT_PUBLISHED)
+    return render(
+        "plan",
+        destination=destination,
+        findings=[
+            ((labels or {}).get(one.field, one.field), one.problem, one.remedy) for one in found
+        ],
+        files=files[:MOST_FILES],
+        more=max(0, len(files) - MOST_FILES),
+        number=len(files),
+        total=sum(size for _, size in files),
+    )
+
+
+def publication_view(
+    values: Mapping[str, Any],
+    ended: Literal["died", "stopped"] | None = None,
+    problems: Sequence[UserError] = (),
+) -> str:
+    """How far publishing is.
+
+    Args:
+        values: of publish.json; {} where nothing was published.
+        ended: how its process ended, where it says that it runs and does not.
+        problems: why it failed, for the page; where there are none, the record's own words stand.
+    """
+    if not values:
+        return empty_view(*NOT_PUBLISHED)
+    state = str(values.get("state"))
+    if ended is not None and state == "running":
+        state = ended
+    if state == "done" and values.get("outdated") is True:
+        state = "outdated"
+    url = str(values.get("url") or "")
+    return render(
+        "publication",
+        state=state,
+        title=_TITLES.get(state, "Publishing"),
+        mark=_STATES.get(state, "running"),
+        steps=_steps(state, str(values.get("step"))),
+        waiting=values.get("waiting") if state == "running" else None,
+        problems=each(problems) if state == "failed" else [],
+        reason=values.get("reason") if state == "failed" and not problems else None,
+        # Only what a browser opens as a page becomes a link.
+        url=url if urlsplit(url).scheme in ("http", "https") else "",
+        repo_id=values.get("repo_id"),
+        public=values.get("public"),
+        facts=_facts(values),
+        command=values.get("command") if state in ("failed", "died", "stopped") else None,
+    )
+
+
+_TITLES = {
+    "done": "Published",
+    "outdated": "Published, but not this model",
+    "failed": "Not published",
+    "died": "Interrupted: the process that published is gone",
+    "stopped": "Stopped before it was published",
+}
+
+
+def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
+    """Mark, its meaning, words, and whether it is the current one."""
+    names = [name for name in get_args(Step) if name in _STEPS]
+    at = names.index(step) if step in names else len(names) if state in ("done", "outdated") else 0
+    rows = []
+    for place, name in enumerate(names):
+        kind = "done" if place < at else ""
+        if place == at:
+            kind = {"failed": "failed", "died": "failed", "stopped": "stopped"}.get(state, "now")
+        rows.append((*_MARKS[kind], _STEPS[name], place == at))
+    return rows
+
+
+def _facts(values: Mapping[str, Any]) -> list[tuple[str, str | int]]:
+    names = {"tag": "tag", "commit": "commit", "files": "files", "bytes": "size"}
+    facts = [(shown, values.get(name)) for name, shown in names.items()]
+    return [(name, value) for name, value in facts if isinstance(value, (str, int))]
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    found = [
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    return sorted(found)

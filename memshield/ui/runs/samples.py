@@ -1,0 +1,62 @@
+"""Sample grids round by round: the newest large, those before it in a strip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from memshield.rundir import RunDir
+from memshield.ui.widgets.pictures import Picture, picture_in
+from memshield.ui.widgets.problems import empty_view
+from memshield.ui.widgets.templates import render
+
+LARGE, SMALL = 768, 192
+MOST_EARLIER = 24
+
+
+def samples_view(run: RunDir, prompts: Sequence[str] = ()) -> str:
+    """The grids of a run.
+
+    Args:
+        run: whose samples/ they lie in.
+        prompts: one a row of the grid, where it was drawn from prompts.
+    """
+    grids = _grids(run)
+    newest = _newest(grids)
+    if newest is None:
+        return empty_view(
+            "No samples yet", "A grid of pictures is drawn at the end of every round."
+        )
+    number, large = newest
+    before = [one for one in grids if one[0] < number]
+    earlier: list[tuple[int, Picture]] = []
+    for other, path in before[-MOST_EARLIER:]:
+        small = picture_in(path, SMALL)
+        if small is not None:
+            earlier.append((other, small))
+    return render(
+        "samples",
+        number=number,
+        large=large,
+        earlier=earlier[::-1],
+        left_out=max(0, len(before) - MOST_EARLIER),
+        prompts=list(prompts),
+    )
+
+
+def _newest(grids: Sequence[tuple[int, Path]]) -> tuple[int, Picture] | None:
+    for number, path in reversed(grids):
+        large = picture_in(path, LARGE)
+        if large is not None:
+            return number, large
+    return None
+
+
+def _grids(run: RunDir) -> list[tuple[int, Path]]:
+    found = []
+    for path in run.samples.glob("round-*.png"):
+        match = re.fullmatch(r"round-(\d{1,9})", path.stem)
+        if match:
+            found.append((int(match[1]), path))
+    return sorted(found)

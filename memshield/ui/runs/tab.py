@@ -1,0 +1,240 @@
+"""The visitor's runs: watch, stop, go on, audit, choose a round, publish, delete."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from memshield.errors import UserError
+from memshield.jobs.view import JobView
+from memshield.rundir import RunDir
+from memshield.runs.progress import Progress, fingerprint, read_progress
+from memshield.runs.reports import read_rounds
+from memshield.ui.runs.audit import AuditPart
+from memshield.ui.runs.changes import ChangePart, changes_shown
+from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.progress import progress_view
+from memshield.ui.runs.publish import PublishPart, publishing_view
+from memshield.ui.runs.samples import samples_view
+from memshield.ui.runs.scan import scanned_view
+from memshield.ui.runs.storage import KeptPart
+from memshield.ui.runs.updates import Made, MadeOnce
+from memshield.ui.server.server import Server, told
+from memshield.ui.widgets.log import log_text_view
+from memshield.ui.widgets.problems import empty_view, problems_view, status_view
+
+_NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
+_SIGNED_OUT = empty_view(
+    "Sign in to see your runs",
+    "They are shown to you alone. A training goes on without you, also where your sign-in has "
+    "run out.",
+)
+_TICK = 0.9
+"""Seconds between two looks: with the way there and back, what is shown is a second old at most."""
+_ACTIONS = ("stop", "resume", "delete")
+Seen = tuple[str, tuple[str, ...]]
+"""What all that a tab shows follows from, and a digest of what moves with every step."""
+_NOTHING: Seen = ("", ())
+
+
+def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
+    """Lay the tab out.
+
+    Args:
+        server: see there.
+        page: whose loading fills the list.
+        started: id of the job that this visitor has started last.
+    """
+    # A page that was open while the server started anew names a run that the new server has not
+    # listed for it; whose it is, is looked up in any case.
+    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
+    head = gr.HTML(elem_id="state")
+    small: dict[str, Any] = {"visible": False, "size": "sm", "scale": 0, "min_width": 140}
+    with gr.Row():
+        buttons = {
+            "stop": gr.Button("Stop", **small),
+            "resume": gr.Button("Resume", variant="primary", **small),
+            "delete": gr.Button("Delete", **small),
+        }
+    with gr.Row(visible=False) as asking:
+        surely = gr.Button("Delete this run with all its files", variant="stop")
+        keep = gr.Button("Keep it")
+    changing = ChangePart(server, chosen, started)
+    with gr.Tabs():
+        with gr.Tab("Progress"):
+            charts, figures = gr.HTML(), gr.HTML()
+            samples, scanned = gr.HTML(), gr.HTML(elem_id="scanned")
+        with gr.Tab("Audit"):
+            audit = AuditPart(server, chosen)
+        with gr.Tab("Publish"):
+            publishing = PublishPart(server, chosen)
+        with gr.Tab("Log"):
+            log = gr.HTML()
+            # No language: gradio's colours for it cannot be read on white.
+            command = gr.Code(
+                label="The command, as you would type it", language=None, interactive=False
+            )
+    with gr.Accordion("What is kept of you here", open=False):
+        KeptPart(server)
+    live = [head, charts, figures, log]
+    rest = [*buttons.values(), *changing.shown, samples, scanned, publishing.state, command]
+    seen, rest_seen = gr.State(_NOTHING), gr.State(())
+    # Not a state: gradio tells of a state's change only through its queue.
+    more = gr.Textbox(visible="hidden")
+    hidden = (gr.Button, gr.Accordion)
+    blank = [gr.update(visible=False) if isinstance(one, hidden) else "" for one in rest]
+    timer = gr.Timer(_TICK)
+    made = MadeOnce()
+
+    def look(
+        job: str | None, asked: list[Any], token: gr.OAuthToken | None
+    ) -> tuple[str, Made, list[Any]]:
+        """What all follows from, the outputs of a run, and those of its audits."""
+        try:
+            owner = server.visitor(token).owner
+            if not job or owner is None:
+                now, said = ("signed out", _SIGNED_OUT) if owner is None else ("nothing", _NONE)
+                everything = made.get(now, lambda: [said, "", "", "", *blank])
+                return now, everything, audit.blank(f"{now} {owner}", asked)
+            found = server.jobs.get(owner, job)
+            view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
+            # The id is nobody else's: what is made for its owner is never another's to see.
+            now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
+            everything = made.get(now, lambda: _shown(server, owner, view, run))
+            return now, everything, audit.update(owner, view, asked)
+        except UserError as error:
+            words = problems_view(error)
+            now = f"error {words}"
+            everything = Made.of([words, "", "", "", *blank])
+            return now, everything, audit.blank(now, asked)
+
+    # An output that is skipped costs gradio as much as one that is sent. What moves with every
+    # step is few; the rest is looked at when something of it is new.
+    def on_tick(
+        job: str | None, before: Seen | None, rest_before: tuple[str, ...] | None,
+        what: Any, budget: Any, beside: Any, offered: Any, audited: str,
+        token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        now, everything, audits = look(job, [what, budget, beside, offered, audited], token)
+        live_now, rest_now = everything[: len(live)], everything[len(live) :]
+        is_new = rest_now.digests != tuple(rest_before or ())
+        is_new = is_new or any(one != gr.skip() for one in audits)
+        seen_before, sent = before or _NOTHING
+        again = secrets.token_hex(4) if is_new else gr.skip()
+        if now == seen_before:
+            return [*[gr.skip()] * len(live), gr.skip(), again]
+        return [*live_now.only_new(sent), (now, live_now.digests), again]
+
+    def on_more(
+        job: str | None, rest_before: tuple[str, ...] | None, what: Any, budget: Any, beside: Any,
+        offered: Any, audited: str, token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        _, everything, audits = look(job, [what, budget, beside, offered, audited], token)
+        rest_now = everything[len(live) :]
+        return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
+
+    def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
+        try:
+            owner = server.visitor(token).owner
+        except UserError as error:
+            told(error)
+            owner = None
+        jobs = server.jobs.list(owner) if owner is not None else []
+        # Not its state: this list is not made anew while that changes.
+        named = [(f"{one.name} · {_when(one.created)}", one.id) for one in jobs]
+        newest = jobs[0].id if jobs else None
+        return gr.Dropdown(named, value=job if job in [one.id for one in jobs] else newest)
+
+    page.load(on_load, chosen, chosen, api_visibility="private")
+    started.change(on_load, started, chosen, api_visibility="private")
+    quiet: dict[str, Any] = {
+        "show_progress": "hidden", "queue": False, "api_visibility": "private"
+    }  # fmt: skip
+    asked = [rest_seen, *audit.inputs]
+    timer.tick(on_tick, [chosen, seen, *asked], [*live, seen, more], **quiet)
+    more.change(on_more, [chosen, *asked], [*rest, rest_seen, *audit.outputs], **quiet)
+    acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
+             for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
+    for one in (*acted, changing.resumed, *audit.acted):
+        one.then(on_load, chosen, chosen, api_visibility="private")
+    buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")
+    gr.on(
+        [surely.click, keep.click, chosen.change], lambda: gr.Row(visible=False), None, asking,
+        api_visibility="private",
+    )  # fmt: skip
+    # What was to be published was another model.
+    audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
+
+
+def _action(server: Server, name: str) -> Callable[..., None]:
+    def act(job: str | None, token: gr.OAuthToken | None) -> None:
+        if not job:
+            return
+        try:
+            getattr(server.jobs, name)(server.owner(token), job)
+        except UserError as error:
+            told(error)
+
+    return act
+
+
+def _when(created: float) -> str:
+    return time.strftime("%d %b, %H:%M", time.localtime(created))
+
+
+def _states(view: JobView) -> str:
+    return repr((view.training, view.auditing, view.publishing, view.actions, view.position))
+
+
+def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
+    progress, reports = read_progress(run), read_rounds(run)
+    head = _head(progress, view)
+    for side, name, tab in (
+        (view.auditing, "Audit", "Audit"), (view.publishing, "Publishing", "Publish")
+    ):  # fmt: skip
+        if side.state not in ("none", "done"):
+            ill = side.state in ("failed", "died", "needs_sign_in")
+            why = f". Why it is so stands under {tab}." if ill and side.reason else ""
+            head += status_view(f"{name}: {side.words}{why}")
+    return [
+        head,
+        charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
+        figures_view(progress, reports),
+        log_text_view(server.jobs.log(owner, view.id)),
+        *(gr.update(visible=name in view.actions) for name in _ACTIONS),
+        *changes_shown(view),
+        samples_view(run),
+        scanned_view(progress, run),
+        publishing_view(run, view, server.place.on_space),
+        view.command,
+    ]
+
+
+def _head(progress: Progress, view: JobView) -> str:
+    """How far it is, and what the page knows beyond what the run says of itself."""
+    training = view.training
+    if training.state == "needs_sign_in":
+        return problems_view(UserError("Sign in", training.words, training.reason or ""))
+    if training.state == "none":
+        return ""
+    head = progress_view(progress, training.state, view.position)
+    if training.refused:
+        problem = UserError("Training", training.reason or training.words)
+        head += problems_view(problem, title="The last start came to nothing")
+        if training.last_lines:
+            head += log_text_view("\n".join(training.last_lines))
+    elif training.state in ("died", "failed"):
+        # The run itself may have had no time to say why.
+        words = training.reason
+        if words and words != progress.reason:
+            head += problems_view(UserError("Training", words), title="What happened")
+        if training.last_lines:
+            head += log_text_view("\n".join(training.last_lines))
+    elif training.state in ("preparing", "running") and training.reason:
+        problem = UserError("Training", training.words, training.reason)
+        head += problems_view(problem, title="It may hang")
+    return head

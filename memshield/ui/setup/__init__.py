@@ -1,1 +1,0 @@
-"""What stands behind "Choose" and "Set up": plain values in and out, no gradio and no torch."""

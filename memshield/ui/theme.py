@@ -1,0 +1,61 @@
+"""How the page looks: system fonts, quiet colours, one column; light and dark."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from memshield.ui.widgets.style import CSS as VIEWS
+from memshield.ui.widgets.style import SCRIPT
+
+# A theme has one accent for light and dark, which is too faint on dark.
+COLUMN = """
+.dark .gradio-container { --color-accent: var(--primary-400); }
+.gradio-container { max-width: 56rem !important; margin: 0 auto !important; width: 100%; }
+.gradio-container .prose p, .gradio-container .prose li { max-width: 42rem; }
+.gradio-container .cm-editor { max-width: 100%; }
+.gradio-container .cm-scroller { overflow: hidden; }
+.gradio-container .cm-content { white-space: pre-wrap; word-break: break-word; }
+.gradio-container :is(.block, .column > .column, .tabitem > .column) { min-width: 0 !important; }
+.gradio-container .block:has(> .html-container > .prose:empty) { display: none; }
+.gradio-container .ms :is(table, tr, td, th) { border-left: 0; border-right: 0; }
+.gradio-container .ms table { border-top: 0; border-bottom: 0; }
+.gradio-container .ms-slot:not(:has(.ms)):not(:has(.wrap:not(.hide))) { display: none; }
+.gradio-container .ms-field:not(:has(input, textarea, button)):not(:has(.ms)) { display: none; }
+.gradio-container .progress-text { color: var(--body-text-color); }
+.gradio-container #about-kind { overflow: visible !important; }
+.gradio-container .ms-search { align-self: center; }
+.gradio-container .ms-field { gap: 0.25rem; }
+.gradio-container .ms-list .wrap { flex-direction: column; gap: 0.25rem; max-height: 18rem;
+  overflow-y: auto; flex-wrap: nowrap; }
+@media (max-width: 480px) { .row > .form { flex-direction: column; } }
+.gradio-container :is(button, a, [tabindex], input[type=range]):focus-visible,
+.gradio-container label:has(:is([type=radio], [type=checkbox]):focus-visible) {
+  outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
+footer { opacity: 0.8; }
+#head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
+#head p { margin: 0.2rem 0 0; }
+"""
+CSS = VIEWS + COLUMN
+HEAD = f"<script>{SCRIPT}</script>"
+
+
+def theme() -> gr.themes.Base:
+    """gradio's plain theme with the fonts that the reader's machine has: nothing is fetched."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Base(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=fonts,
+        font_mono=mono,
+        radius_size="md",
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_text_color="white",
+        color_accent="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )

@@ -1,1 +1,0 @@
-"""The tab for a new training: what to train, with which pictures, how, and what will happen."""

@@ -1,0 +1,214 @@
+"""Pictures that a published model draws: how far they are, and each with its warning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from memshield.audit.report import percent
+from memshield.jobs.commands import as_typed
+from memshield.jobs.view import Progress
+from memshield.sampling.arguments import Asked
+from memshield.sampling.record import Made, Samples
+from memshield.ui.widgets.log import log_text_view
+from memshield.ui.widgets.pictures import Picture, picture_in
+from memshield.ui.widgets.problems import empty_view
+from memshield.ui.widgets.templates import render
+from memshield.ui.widgets.words import plural
+
+NOTHING = ("No pictures yet", "Verify a model above, then let it draw.")
+SIGNED_OUT = (
+    "Sign in to generate",
+    "Anybody can verify a model. Pictures are drawn on this server, for whoever is signed in.",
+)
+_WHILE, _AFTER = 256, 512
+"""Longer side of a picture while others are being drawn, and at the end."""
+_PIXELS = 128
+"""A picture shown no larger than this has few pixels, which are shown as they are."""
+_STAGES = {
+    "fetching": "Fetching the model and checking every file",
+    "loading": "Loading the model",
+    "comparing": "Comparing with the training pictures",
+}
+_MARKS = {
+    "preparing": "running", "running": "running", "stopping": "running", "done": "done",
+    "failed": "failed", "died": "failed", "stopped": "stopped",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture with what is said of it: a sign and words, never a colour alone."""
+
+    made: Made
+    picture: Picture | None
+    nearest: Picture | None
+    level: str
+    sign: str
+    words: str
+    detail: str
+
+
+def generating_view(progress: Progress, asked: Asked, samples: Samples | None) -> str:
+    """How far the pictures are.
+
+    Args:
+        progress: of the errand.
+        asked: what was asked for.
+        samples: what there is by now.
+    """
+    total = asked.wish.total
+    done = len(samples.pictures) if samples is not None else 0
+    share = None
+    if progress.state == "running" and samples is not None and samples.stage == "drawing":
+        share = min(1.0, (done + samples.step / samples.steps) / total)
+    problem = samples.problem if samples is not None else None
+    bad = progress.state in ("failed", "died", "needs_sign_in")
+    lines = () if problem else progress.last_lines
+    typed = replace(asked, against=None, output_dir=Path("samples")).words()
+    return render(
+        "generating",
+        title=_title(progress, samples, done, total),
+        mark=_MARKS.get(progress.state, ""),
+        model=asked.target,
+        total=total,
+        done=done,
+        prompts=asked.wish.prompts,
+        words=_words(progress, samples),
+        share=share,
+        moves=progress.state in ("preparing", "running", "stopping"),
+        problem=(problem or progress.reason or progress.words) if bad else None,
+        log=log_text_view("\n".join(lines)) if bad and lines else "",
+        command=as_typed(["python", "-m", "memshield", "sample", *typed]),
+    )
+
+
+def _title(progress: Progress, samples: Samples | None, done: int, total: int) -> str:
+    if progress.state == "done":
+        return "Done"
+    if progress.state == "stopped":
+        return f"Stopped after {done} of {plural(total, 'picture')}" if done else "Stopped"
+    if progress.state != "running" or samples is None:
+        return progress.words
+    if samples.stage == "drawing":
+        return f"Drawing: {done} of {plural(total, 'picture')}"
+    return _STAGES.get(samples.stage, progress.words)
+
+
+def _words(progress: Progress, samples: Samples | None) -> str:
+    if progress.state == "waiting":
+        return "It starts by itself, and needs no open page. What runs now is finished first."
+    if progress.state == "running" and samples is not None and samples.stage == "drawing":
+        return f"step {samples.step} of {samples.steps}" if samples.step else ""
+    return ""
+
+
+def generated_view(samples: Samples | None, folder: Path, busy: bool) -> str:
+    """The pictures that there are, by prompt, each with its warning.
+
+    Args:
+        samples: what is known of them.
+        folder: where they lie.
+        busy: whether there are more to come.
+    """
+    if samples is None or not samples.pictures:
+        return ""
+    shown = [_shown(one, samples, folder, busy) for one in samples.pictures]
+    groups: dict[str | None, list[_Shown]] = {}
+    for one in shown:
+        groups.setdefault(one.made.prompt, []).append(one)
+    tone, head = _summary(samples, shown)
+    return render(
+        "generated",
+        tone=tone,
+        head=head,
+        rule=_rule(samples),
+        groups=list(groups.items()),
+        number=len(shown),
+        few_pixels=_PIXELS,
+    )
+
+
+def _shown(made: Made, samples: Samples, folder: Path, busy: bool) -> _Shown:
+    side = _WHILE if busy else _AFTER
+    warning = made.warning
+    nearest = None
+    if warning is not None and warning.nearest is not None:
+        nearest = picture_in(folder / Path(warning.nearest).name, side)
+    picture = picture_in(folder / Path(made.file).name, side)
+    return _Shown(made, picture, nearest, *_told(made, samples, busy))
+
+
+def _told(made: Made, samples: Samples, busy: bool) -> tuple[str, str, str, str]:
+    """Level, sign, words and details of what is said of a picture."""
+    if made.broken:
+        return "near_copy", "✕", "Broken", "The model gave values that are no numbers."
+    warning, rule = made.warning, samples.rule
+    if warning is None or rule is None:
+        if busy and samples.compared is not None:
+            return "unknown", "…", "Being compared", ""
+        return "unknown", "–", "Not compared", ""
+    detail = f"ratio {warning.value:.2f}, threshold {rule.threshold:.2f}"
+    if warning.as_near is not None and warning.level == "close":
+        detail += f"; at most {percent(warning.as_near)} of fresh real pictures are as near"
+    if warning.mirrored and warning.level != "none":
+        detail += "; mirrored"
+    if warning.level == "near_copy":
+        return "near_copy", "⚠", "Near-copy of a training picture", detail
+    if warning.level == "close":
+        return "close", "◐", "Closer than usual", detail
+    return "none", "✓", "No near-copy", detail
+
+
+def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
+    """Tone and words of the box above the pictures."""
+    if samples.not_compared is not None:
+        return "ms-plain", samples.not_compared
+    number = len(shown)
+    copies = sum(one.words.startswith("Near-copy") for one in shown)
+    close = sum(one.level == "close" for one in shown)
+    open_ = sum(one.level == "unknown" for one in shown)
+    against = f"the {plural(samples.compared or 0, 'training picture')} of your run {samples.run}"
+    if copies:
+        be = "is a near-copy" if copies == 1 else "are near-copies"
+        words = f"{copies} of {plural(number, 'picture')} {be} of what your run {samples.run} was "
+        return (
+            "ms-alarm",
+            f"⚠ {words}trained on. Whoever sees such a picture sees a training picture.",
+        )
+    if open_:
+        return "ms-plain", f"{number - open_} of {number} pictures are compared with {against}."
+    words = f"✓ None of {plural(number, 'picture')} is a near-copy of {against}."
+    if number == 1:
+        words = f"✓ The picture is no near-copy of {against}."
+    if close:
+        be = "is" if close == 1 else "are"
+        return "", f"{words[2:]} {close} {be} closer than usual."
+    # A rule that knows nothing of this set gives no calm.
+    calm = samples.rule is not None and samples.rule.source == "audit"
+    return "ms-calm" if calm else "ms-plain", words
+
+
+def _rule(samples: Samples) -> str:
+    """How it is told, in a sentence."""
+    rule = samples.rule
+    if rule is None:
+        return ""
+    if rule.source == "fixed":
+        return (
+            "There is no audit of these training pictures that tells what is usual among them, so "
+            "a fixed rule is used: a near-copy is less than a third as far from its nearest "
+            f"training picture as from the second nearest ({rule.statistic}). Audit the run for a "
+            "threshold of its own."
+        )
+    passed = f", which {percent(rule.chance)} of fresh real pictures pass" if rule.chance else ""
+    return (
+        f"The threshold, {rule.threshold:.2f}{passed}, is the audit's; compared is the "
+        f"{rule.statistic} in pixels. A copy that is moved, turned or recoloured is not found."
+    )
+
+
+def nothing_view(signed_in: bool) -> str:
+    """Where no picture was asked for yet."""
+    return empty_view(*(NOTHING if signed_in else SIGNED_OUT))

@@ -1,0 +1,49 @@
+"""A published model at a glance: what it is, and the figures of its card."""
+
+from __future__ import annotations
+
+from memshield.audit.report_page import tone
+from memshield.config.mitigation import measures_of
+from memshield.hub.manifest import Manifest
+from memshield.ui.widgets.audit import row_of
+from memshield.ui.widgets.templates import render
+from memshield.ui.widgets.words import count, plural
+
+
+def known_view(manifest: Manifest) -> str:
+    """What a published model claims of itself, once its checks hold.
+
+    Args:
+        manifest: of it.
+    """
+    audit = manifest.audit
+    everything = {} if audit is None else {"this model": audit, **manifest.beside}
+    quality = audit.headline_quality if audit is not None else None
+    return render(
+        "model_summary",
+        facts=_facts(manifest),
+        audit=audit,
+        tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
+        rows=[row_of(name, report) for name, report in everything.items()],
+        quality=quality,
+        confirmed=manifest.confirmed,
+    )
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    training, data, base = manifest.training, manifest.dataset, manifest.base
+    kind = "draws what a prompt says" if manifest.text else "draws without a prompt"
+    if training.kind == "lora":
+        kind += "; a LoRA"
+    pictures = f"{plural(training.pictures, 'picture')} of {data.name or 'a withheld dataset'}"
+    done = "; ".join(one.short for one in measures_of(training.settings))
+    how = done or "plain, without mitigation"
+    if training.steps:
+        how += f", {count(training.steps)} steps"
+    return [
+        ("model", kind),
+        ("base", "none: trained from scratch" if base is None else base.name or "withheld"),
+        ("license", str(manifest.license or "not stated")),
+        ("trained on", f"{pictures}, {training.resolution} px"),
+        ("how", how),
+    ]

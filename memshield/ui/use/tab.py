@@ -1,0 +1,204 @@
+"""A published model: whether it is what it claims, what is known of it, and what it draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from memshield.errors import UserError, UserErrors
+from memshield.hub.card import loading_code
+from memshield.sampling.request import ON_PAGE
+from memshield.ui.server.server import Server, told
+from memshield.ui.use.checks import checks_view
+from memshield.ui.use.generated import generated_view, generating_view, nothing_view
+from memshield.ui.use.model_summary import known_view
+from memshield.ui.use.published_model import (
+    following,
+    generate,
+    look_up,
+    published_by,
+    wish_on_page,
+)
+from memshield.ui.widgets.audit import audit_view
+from memshield.ui.widgets.card import card_text_view
+from memshield.ui.widgets.problems import empty_view, problems_view, status_view
+
+LABELS = {
+    "repo_id": "Published model",
+    "prompt": "Prompts",
+    "num_images": "Pictures",
+    "num_inference_steps": "Steps",
+    "seed": "Seed",
+    "sign in": "Sign in",
+    "job": "Pictures",
+}
+_EMPTY = empty_view("No model yet", "Give the id of a model that was published with MemShield.")
+_SIGN_IN = status_view("Sign in above to let it draw: the pictures are yours alone.")
+_TICK = 1.0
+
+
+class Handlers:
+    """What the tab's buttons and its clock do.
+
+    Args:
+        server: see there.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def load(self, token: gr.OAuthToken | None) -> list[Any]:
+        """The visitor's own models, a word to who is signed out, and the newest pictures."""
+        try:
+            owner = self._server.visitor(token).owner
+        except UserError as error:
+            told(error)
+            owner = None
+        own = published_by(self._server.jobs, owner) if owner is not None else []
+        return [
+            gr.Dropdown(own, value=None, visible=bool(own)),
+            gr.HTML(_SIGN_IN, visible=owner is None),
+            *self._now(owner, ("", "")),
+        ]
+
+    def verify(self, name: str | None, token: gr.OAuthToken | None) -> list[Any]:
+        """Checks, whether the rest is shown, and what is known of the model."""
+        try:
+            found = look_up(name, self._server.visitor(token).token)
+        except UserError as error:
+            return [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 6]
+        manifest = found.manifest
+        if manifest is None:
+            return [checks_view(found.checks), gr.Column(visible=False), *[gr.skip()] * 6]
+        return [
+            checks_view(found.checks),
+            gr.Column(visible=True),
+            known_view(manifest),
+            audit_view(manifest.audit, manifest.beside),
+            loading_code(manifest, found.repo_id),
+            card_text_view(found.card),
+            gr.Textbox(visible=manifest.text),
+            gr.HTML("", visible=False),
+        ]
+
+    def generate(
+        self, name: str | None, prompts: str | None, number: object, steps: object, seed: object,
+        token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        """Let the server draw; what is wrong is told beside the button."""
+        try:
+            visitor = self._server.visitor(token)
+            owner = visitor.require_owner()
+            found = look_up(name, visitor.token)
+            if found.manifest is None:
+                raise UserErrors(found.problems)
+            wish = wish_on_page(prompts, number, steps, seed, found.manifest.text)
+            generate(self._server.jobs, visitor, found, wish)
+        except UserError as error:
+            return [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5]
+        return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
+
+    def stop(self, token: gr.OAuthToken | None) -> None:
+        """Stop what is being drawn for this visitor."""
+        try:
+            self._server.jobs.errands.stop(self._server.owner(token), "sample")
+        except UserError as error:
+            told(error)
+
+    def tick(self, before: tuple[str, str] | None, token: gr.OAuthToken | None) -> list[Any]:
+        """What has changed; nothing where nothing has."""
+        try:
+            owner = self._server.visitor(token).owner
+        except UserError:
+            return [gr.skip()] * 5  # the next tick asks again
+        return self._now(owner, before or ("", ""))
+
+    def _now(self, owner: str | None, before: tuple[str, str]) -> list[Any]:
+        """How far it is, the pictures, the stop button, the clock, and the marks of all that."""
+        found = following(self._server.jobs, owner) if owner is not None else None
+        if found is None:
+            marks = ("nothing", str(owner))
+            if marks == before:
+                return [gr.skip()] * 5
+            stop, clock = gr.Button(visible=False), gr.Timer(active=False)
+            return [nothing_view(owner is not None), "", stop, clock, marks]
+        marks = found.marks
+        if marks == before:
+            return [gr.skip()] * 5
+        progress, busy = found.errand.progress, found.errand.busy
+        said: Any = gr.skip()
+        shown: Any = gr.skip()
+        if marks[0] != before[0]:
+            said = generating_view(progress, found.asked, found.samples)
+        if marks[1] != before[1]:
+            shown = generated_view(found.samples, found.folder, busy)
+        stops = busy and progress.state != "stopping"
+        return [said, shown, gr.Button(visible=stops), gr.Timer(active=busy), marks]
+
+
+def use_tab(server: Server, page: gr.Blocks) -> None:
+    """Lay the tab out.
+
+    Args:
+        server: see there.
+        page: whose loading shows the newest pictures.
+    """
+    act = Handlers(server)
+    own = gr.Dropdown(
+        [], label="One of your published models", visible=False, interactive=True,
+        allow_custom_value=True, elem_id="own",
+    )  # fmt: skip
+    with gr.Row(equal_height=True):
+        name = gr.Textbox(
+            label=LABELS["repo_id"], placeholder="owner/name", scale=4, elem_id="published"
+        )
+        button = gr.Button("Verify", variant="primary", scale=1)
+    checks = gr.HTML(_EMPTY, elem_id="checks")
+    with gr.Column(visible=False) as known:
+        glance = gr.HTML(elem_id="known")
+        code = gr.Code(
+            language=None, label="Use it with stock diffusers", interactive=False,
+            wrap_lines=True, lines=4, elem_id="code",
+        )  # fmt: skip
+        with gr.Accordion("The whole audit", open=False):
+            audit = gr.HTML(elem_id="audit")
+        with gr.Accordion("The whole card", open=False):
+            card = gr.HTML(elem_id="card")
+        gr.Markdown("## Let it draw")
+        hint = gr.HTML(_SIGN_IN, visible=False, elem_id="sign-in")
+        prompts = gr.Textbox(
+            label=LABELS["prompt"], lines=2, max_lines=ON_PAGE.prompts, elem_id="prompts",
+            placeholder="what to draw; one prompt a line",
+        )  # fmt: skip
+        # No bounds, and no rounding: what is wrong is told in words.
+        number = gr.Number(
+            4,
+            label="Pictures",
+            info=f"Of each prompt, where there are prompts; {ON_PAGE.pictures} in all at most.",
+        )
+        with gr.Accordion("Steps and seed", open=False), gr.Row():
+            steps = gr.Number(50, label=LABELS["num_inference_steps"], info="Of denoising.")
+            seed = gr.Number(
+                0, label=LABELS["seed"], info="The same seed draws the same picture again."
+            )
+        draw = gr.Button("Generate", variant="primary", elem_id="draw")
+        problems = gr.HTML(visible=False, elem_id="wrong")
+    gr.Markdown("## Your pictures")
+    status = gr.HTML(elem_id="drawing")
+    stop = gr.Button("Stop", visible=False, elem_id="stop-drawing")
+    pictures = gr.HTML(elem_id="pictures")
+    marks = gr.State(("", ""))
+    clock = gr.Timer(_TICK, active=False)
+    now = [status, pictures, stop, clock, marks]
+
+    quiet: dict[str, Any] = {"api_visibility": "private"}
+    page.load(act.load, None, [own, hint, *now], **quiet)
+    looked = [checks, known, glance, audit, code, card, prompts, problems]
+    for event in (button.click, name.submit):
+        event(act.verify, name, looked, **quiet)
+    own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)
+    asked = [name, prompts, number, steps, seed]
+    draw.click(act.generate, asked, [problems, *now], **quiet)
+    stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)
+    clock.tick(act.tick, marks, now, show_progress="hidden", queue=False, **quiet)

@@ -1,0 +1,1 @@
+"""What several tabs show: HTML from data, charts, words, styles."""

@@ -1,0 +1,34 @@
+"""The templates of the views."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from memshield.audit.report import percent
+from memshield.audit.report_page import interval
+from memshield.ui.widgets.words import count, duration, linked, plural, size, unbroken
+
+_FOLDERS = ("widgets", "new", "runs", "use")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader("memshield.ui", folder) for folder in _FOLDERS]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters = (percent, interval, count, duration, linked, plural, size, unbroken)
+    made.filters.update({one.__name__: one for one in filters})
+    return made
+
+
+def render(name: str, **values: object) -> Markup:
+    """A view's HTML: the template `name`.html.jinja, every value escaped, none missing."""
+    return Markup(_environment().get_template(f"{name}.html.jinja").render(values))

@@ -1,0 +1,113 @@
+"""What is recommended for a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memshield.__main__ import main
+from memshield.config.file import fields, make_config
+from memshield.config.recommendations import (
+    COPIES_AFTER,
+    FEW_A_SHARD,
+    MEASURED_A_SHARD,
+    Situation,
+    advice_for,
+)
+from memshield.hub.card import write_card
+from tests.hub.claims import manifest_of
+from tests.tiny import unet_config
+from tests.trained_runs import digits, flags
+
+
+def situation(**changes: Any) -> Situation:
+    """One that is as recommended."""
+    values: dict[str, Any] = {
+        "pictures": 1000, "shards": 1, "text": False, "scratch": True, "passes": 10.0,
+        "settings": {"timestep_bias_share": 0.1},
+    }  # fmt: skip
+    return Situation(**{**values, **changes})
+
+
+def test_nothing_is_said_of_what_is_as_recommended() -> None:
+    assert advice_for(situation()) == []
+    assert advice_for(situation(shards=1000 // FEW_A_SHARD)) == []
+    assert advice_for(situation(text=True, settings={})) == []
+    assert advice_for(situation(pictures=20)) == [], "one shard averages nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "words"),
+    [
+        ({"pictures": 396, "shards": 4}, "num_shards", "99 pictures each"),
+        ({"settings": {}}, "timestep_bias_share", "a tenth of the draws"),
+        ({"passes": 501.0}, "memorization_budget", "501 times"),
+        ({"passes": 251.0, "scratch": False}, "memorization_budget", "251 times"),
+    ],
+)
+def test_each_advice_has_its_reason_and_a_setting(
+    changes: dict[str, Any], setting: str, words: str
+) -> None:
+    (found,) = advice_for(situation(**changes))
+    assert words in found.words
+    assert list(found.settings) == [setting]
+    assert setting in fields()
+    assert "_" not in found.words, "no code names"
+
+
+def test_a_budget_answers_for_many_passes() -> None:
+    settings = {"timestep_bias_share": 0.1, "memorization_budget": 0.02}
+    assert advice_for(situation(passes=10_000.0, settings=settings)) == []
+
+
+def test_figures_are_those_of_the_measurements() -> None:
+    """Pictures a shard, and passes after which plain training gave some back."""
+    from tests.bench.tradeoff.regimes import REGIMES
+    from tests.bench.tradeoff.summary import excess_of, read_cells
+
+    for name, scratch in (("fashion-100", True), ("tuned-100", False)):
+        regime = REGIMES[name]
+        assert regime.members // 4 == MEASURED_A_SHARD
+        cells = read_cells(name)["plain-longer"]
+        for rounds in cells.values():
+            given_back = [row["samples"] for row in rounds if excess_of(row) > 0.02]
+            assert min(given_back) / regime.members >= COPIES_AFTER[scratch]
+
+
+def test_a_config_knows_its_passes() -> None:
+    config = make_config(
+        {"model_config_name_or_path": "unet.json", "dataset_name": "a/b", "train_batch_size": 4}
+    )
+    found = Situation.of(config, 100, 50, text=False)
+    assert (found.passes, found.scratch, found.shards) == (2.0, True, 4)
+    assert Situation.of(config, 100, None, text=False).passes is None
+
+
+def test_the_plan_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path))
+    assert main(["plan", *flags(**settings)]) == 0
+    said = capsys.readouterr().out
+    assert "advice        Shards hold 27 pictures each." in said
+    assert "(num_shards: 1)" in said
+    assert main(["plan", *flags(**settings), "--json"]) == 0
+    advice = json.loads(capsys.readouterr().out)["advice"]
+    assert [list(one["settings"]) for one in advice] == [["num_shards"], ["timestep_bias_share"]]
+
+
+def test_the_card_says_that_shards_were_small() -> None:
+    manifest = manifest_of()
+    training = manifest.training.model_copy(update={"pictures": 120})
+    card = write_card(manifest.model_copy(update={"training": training}), "ada/lora")
+    assert "- Shards hold 30 pictures each." in card
+    large = manifest.training.model_copy(update={"pictures": 4000})
+    assert "Shards hold" not in write_card(
+        manifest.model_copy(update={"training": large}), "ada/lora"
+    )
+    strange = {**manifest.training.settings, "num_shards": "many"}
+    odd = manifest.training.model_copy(update={"settings": strange})
+    assert "Shards hold" not in write_card(
+        manifest.model_copy(update={"training": odd}), "ada/lora"
+    )

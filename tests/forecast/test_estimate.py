@@ -1,0 +1,165 @@
+"""The estimate: its model's own figures, its limits, and the measurement that replaces it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from memshield.config.file import Config, make_config
+from memshield.errors import UserError
+from memshield.forecast.cost import OWN_MODELS, ModelSize, cost_of
+from memshield.forecast.estimate import Estimate, Range, duration, estimate, measured_estimate
+from memshield.forecast.flavours import FLAVOURS, hardware_of
+from memshield.forecast.hardware import Gpu, Machine
+from memshield.forecast.totals import numbers
+from memshield.ui.form.choices import Choices, to_config
+from memshield.ui.form.recipes import APP_ROOT, RecipeName, recipes
+
+SD = ModelSize("stable_diffusion", 859_520_964, 512)
+XL = ModelSize("stable_diffusion_xl", 2_567_463_684, 1024)
+DIGITS = OWN_MODELS["configs/models/digits-unet.json"]
+PLAN = {"measured": {"device": "CPU", "total_s": 100, "samples_s": 2, "peak_bytes": 1e9}}
+
+
+def config_of(recipe: RecipeName, rows: int = 1221, **advanced: Any) -> Config:
+    own = recipes()[recipe]
+    choices = Choices(
+        recipe=recipe,
+        model=None if own.scratch else "a/b",
+        dataset=None if own.rows else "a/b",
+        advanced=advanced,
+    )
+    return make_config(to_config(choices, rows))
+
+
+def rough(recipe: RecipeName, model: ModelSize, name: str, **advanced: Any) -> Estimate:
+    rows = recipes()[recipe].rows or 1221
+    config = config_of(recipe, rows, **advanced)
+    return estimate(config, numbers(config, rows), model, FLAVOURS[name], 1.0)
+
+
+def test_it_holds_what_is_known() -> None:
+    # The demo took 117 s of one core, and the recipes' own estimates stand in their files.
+    demo = rough("demo", DIGITS, "cpu-basic")
+    assert demo.seconds.low < 117 and demo.seconds.high > 58
+    assert demo.fits == "yes"
+    lora = rough("sd_lora", SD, "a10g-small").seconds
+    assert lora.low < 3600 < lora.high
+    xl = rough("sdxl_lora", XL, "a10g-small").seconds
+    assert xl.low < 3 * 3600 < xl.high
+    assert rough("sdxl_lora", XL, "t4-small").fits == "perhaps"
+
+
+def test_full_training_of_sdxl_does_not_fit_on_a_small_gpu() -> None:
+    found = rough("sdxl_lora", XL, "l4x1", training="full")
+    assert found.fits == "no"
+    assert "it does not fit" in found.lines()[1]
+    assert rough("sdxl_lora", XL, "h200", training="full").fits == "yes"
+
+
+def middle(recipe: RecipeName, model: ModelSize, name: str, **advanced: Any) -> Any:
+    rows = recipes()[recipe].rows or 1221
+    config = config_of(recipe, rows, **advanced)
+    return cost_of(config, numbers(config, rows), model, FLAVOURS[name])
+
+
+def test_more_work_costs_more() -> None:
+    base = middle("sd_lora", SD, "a10g-small")
+    assert middle("sd_lora", SD, "h100").total_s < base.total_s
+    assert middle("sd_lora", SD, "t4-small", mixed_precision="fp16").total_s > base.total_s
+    assert middle("sd_lora", SD, "a10g-small", resolution=768).memory_bytes > base.memory_bytes
+    spared = middle("sd_lora", SD, "a10g-small", gradient_checkpointing=True)
+    assert spared.memory_bytes < base.memory_bytes and spared.training_s > base.training_s
+    assert middle("sd_lora", SD, "a10g-small", cache_latents=False).training_s > base.training_s
+    audited = middle("sd_lora", SD, "a10g-small", audit_every_rounds=5)
+    assert base.audits_s == 0 < audited.audits_s
+    assert middle("sd_lora", SD, "a10g-small", num_validation_images=0).sampling_s == 0
+    stopping = middle("sd_lora", SD, "a10g-small", stop_levels=True)
+    assert stopping.training_s > base.training_s
+    full = middle("sd_lora", SD, "a10g-small", training="full")
+    taught = middle("sd_lora", SD, "a10g-small", training="full", stop_levels=True)
+    assert taught.memory_bytes > full.memory_bytes
+    small = middle("sd_lora", SD, "a10g-small", training="full", use_8bit_adam=True)
+    assert base.memory_bytes < small.memory_bytes < full.memory_bytes
+
+
+def test_the_price_is_that_of_the_time() -> None:
+    found = rough("sd_lora", SD, "a10g-small")
+    assert found.dollars is not None
+    assert found.dollars.low == pytest.approx(found.seconds.low / 3600)
+    assert found.lines()[2].startswith("price: $")
+    config = config_of("demo", 1797)
+    free = estimate(config, numbers(config, 1797), DIGITS, FLAVOURS["cpu-basic"])
+    assert free.dollars is None and len(free.lines()) == 2
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("Tesla T4", "T4"), ("NVIDIA L4", "L4"), ("NVIDIA A10G", "A10G"), ("NVIDIA L40S", "L40S"),
+        ("NVIDIA A100-SXM4-80GB", "A100"), ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H200", "H200"),
+    ],
+)  # fmt: skip
+def test_gpus_by_the_names_of_their_driver(name: str, kind: str) -> None:
+    found = hardware_of(Machine((Gpu(name, 10**10, True),), 8, 2**35))
+    assert found is not None
+    assert f"NVIDIA {kind}," in found.device and found.memory_bytes == 10**10
+    assert hardware_of(Machine((Gpu("NVIDIA Future 9000", 10**10, True),), 8, 2**35)) is None
+    cpu = hardware_of(Machine((), 2, 2**34))
+    assert cpu is not None and not cpu.has_gpu
+
+
+def test_a_measurement_replaces_it() -> None:
+    config = config_of("demo", 1797)
+    found = measured_estimate(
+        "Scanning\n" + json.dumps(PLAN), config, numbers(config, 1797), DIGITS, 2 * 10**9, 0.5
+    )
+    # Grids are of 64 pictures; 3 audits of 300 pictures come on top.
+    total = 100 + 900 / 64 * 2
+    assert found.seconds.low < total < found.seconds.high < 1.3 * total
+    assert (found.measured, found.fits, found.hardware) == (True, "yes", "CPU")
+    assert "(measured)" in found.lines()[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", "{}", '{"measured": null}', '{"measured": {"device": "x"}}',
+        json.dumps({"measured": {**PLAN["measured"], "total_s": "soon"}}),
+        json.dumps({"measured": {**PLAN["measured"], "total_s": float("nan")}}),
+        json.dumps({"measured": {**PLAN["measured"], "peak_bytes": -1}}),
+        "Traceback (most recent call last)",
+    ],
+)  # fmt: skip
+def test_what_is_no_measurement_is_refused(text: str) -> None:
+    config = config_of("demo", 1797)
+    with pytest.raises(UserError, match="plan --measure --json"):
+        measured_estimate(text, config, numbers(config, 1797), DIGITS)
+
+
+def test_unknown_memory_is_left_open() -> None:
+    found = Estimate("x", Range(1, 2), Range(1e9, 2e9), None, None, True)
+    assert found.fits is None
+    assert found.lines()[1] == "memory: 1.0 to 2.0 GB"
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.2, 80, 600, 7200, 400_000)] == [
+        "1 s", "80 s", "10 min", "2.0 h", "4.6 days",
+    ]  # fmt: skip
+
+
+def test_the_sizes_of_our_own_models() -> None:
+    """Counted by building them where nothing is stored."""
+    import torch
+    from diffusers import UNet2DModel
+
+    for name, size in OWN_MODELS.items():
+        values = json.loads((APP_ROOT / name).read_text())
+        with torch.device("meta"):
+            unet = UNet2DModel.from_config(values)
+        assert sum(p.numel() for p in unet.parameters()) == size.parameters
+        assert values["sample_size"] == size.resolution

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from memshield.rundir import RunDir
+from memshield.runs.promote import promote
+from tests.audit.runs import QUICK, command, refused, report_in, small_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return small_run(tmp_path_factory.mktemp("first"))
+
+
+def test_all_rounds_are_audited_with_the_same_pictures_and_one_is_promoted(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("compare", run.path, *QUICK, "--no_attacks", "--budget", 0.9, "--promote")
+    reports = [report_in(run.audit_of(number)) for number in (1, 2, 3)]
+    assert len({report.generated.seed for report in reports}) == 1
+    kept = min(reports, key=lambda report: report.quality[0].value)
+    number = kept.target.round
+    assert f"Chosen: run, round {number}" in capsys.readouterr().out
+    found = json.loads((run.path / "audit" / "compare.json").read_text())
+    assert found["choice"]["place"] == int(number or 0) - 1
+    assert found["choice"]["within"]
+    assert report_in(run.audit_of(None)) == kept
+    assert not (run.audit_of(None) / "private.json").exists()
+    ours, theirs = (
+        (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for folder in (run.model, run.rounds / str(number))
+    )
+    assert ours == theirs
+    page = (run.path / "audit" / "compare.html").read_text()
+    assert page.count("<svg") == 2
+
+
+def test_a_budget_on_a_fixed_alpha(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    # No ratio is under 0: nothing is given back there, of no round.
+    command("compare", run.path, *QUICK, "--no_attacks", "--alpha", 0.0, "--budget", 0.0)
+    said = capsys.readouterr().out
+    assert said.count("excess      0.0 %") == 3
+    assert "within the budget" in said
+
+
+def test_an_audit_of_another_model_is_gone_once_a_round_is_promoted(run: RunDir) -> None:
+    command("audit", run.path, *QUICK, "--no_attacks")
+    shutil.rmtree(run.audit_of(2), ignore_errors=True)
+    promote(run, 2)
+    assert not run.audit_of(None).exists()
+    command("audit", run.path, "--round", 3, *QUICK, "--no_attacks")
+    promote(run, 3)
+    assert report_in(run.audit_of(None)).target.round == 3
+
+
+def test_mirrored_pictures_count_for_all_if_one_run_saw_them(run: RunDir, tmp_path: Path) -> None:
+    flipped = small_run(tmp_path / "flipped", random_flip=True)
+    thresholds = []
+    for one in (run, flipped):
+        command("audit", one.path, *QUICK, "--no_attacks")
+        thresholds.append(report_in(one.audit_of(None)).headline.threshold)
+    assert thresholds[0] != thresholds[1]
+    words = ("--output_dir", tmp_path / "out")
+    command("compare", run.path, flipped.path, *QUICK, "--no_attacks", *words)
+    for one in (run, flipped):
+        assert report_in(one.audit_of(None)).headline.threshold == thresholds[1]
+
+
+def test_several_runs_are_set_side_by_side(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = small_run(tmp_path / "plain", num_shards=1, skip_threshold=0)
+    command(
+        "compare", run.path, plain.path, *QUICK, "--no_attacks", "--output_dir", tmp_path / "out"
+    )
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [one["target"]["mitigation"]["num_shards"] for one in found["reports"]] == [2, 1]
+    assert found["choice"] is None
+
+
+def test_runs_of_other_pictures_are_refused_before_any_work(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = small_run(tmp_path / "other", seed=1)
+    said = refused(capsys, "compare", run.path, other.path, *QUICK)
+    assert "was trained on other pictures" in said
+
+
+@pytest.mark.parametrize("change", [{"held_out_fraction": 0.3}, {"resolution": 16}])
+def test_runs_that_hold_out_or_cut_otherwise_are_refused(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, float]
+) -> None:
+    other = small_run(tmp_path / "other", **change)
+    assert "holds other ones out" in refused(capsys, "compare", run.path, other.path, *QUICK)
+
+
+def test_refused_flags(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "0 to 1" in refused(capsys, "compare", run.path, "--budget", 2)
+    assert "Add --budget" in refused(capsys, "compare", run.path, "--promote")
+    assert "Add --budget" in refused(capsys, "compare", run.path, "--alpha", 0.4)
+    assert "named twice" in refused(capsys, "compare", run.path, run.path)
+    assert "holds no run" in refused(capsys, "compare", run.path / "rounds")

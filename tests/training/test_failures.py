@@ -1,0 +1,112 @@
+"""What a run that fails says, and what it leaves to go on from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memshield.config.file import make_config
+from memshield.rundir import RunDir
+from memshield.training.failures import explain
+from tests.tiny import unet_config
+from tests.trained_runs import ROOT, digits, flags, train
+
+# A child that has loaded everything may take only so much more.
+LIMITED = """
+import resource, sys
+import psutil, torch, diffusers, accelerate, datasets
+from memshield.train import main
+import memshield.training.loop
+room = int(sys.argv[1])
+used = psutil.Process().memory_info().vms
+resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_out_of_memory_is_named_with_what_to_change(tmp_path: Path) -> None:
+    unet = unet_config(tmp_path, sample_size=64, block_out_channels=[64, 128])
+    settings = digits(tmp_path / "run", unet, train_batch_size=16, max_train_steps=6, num_shards=2)
+    child = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(600 * 2**20), *flags(**settings)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 1, child.stderr
+    assert "Traceback" not in child.stderr
+    run = RunDir(settings["output_dir"])
+    status = run.read_status()
+    assert (status["state"], status["error"]) == ("failed", "out_of_memory"), child.stderr
+    reason = status["reason"]
+    assert "out of memory" in reason
+    order = ["gradient_checkpointing: true", "train_batch_size: 8", "resolution: 32"]
+    places = [reason.index(words) for words in order]
+    assert places == sorted(places)
+    assert [e["error"] for e in run.read_events() if e["type"] == "error"] == ["out_of_memory"]
+    assert run.checkpoints() == [0], "the checkpoint before is whole"
+    # One of the remedies may be taken in the same folder.
+    assert not [p for p in run.path.iterdir() if p.suffix == ".tmp"]
+
+
+def savings(**settings: Any) -> str:
+    needed = {"pretrained_model_name_or_path": "a/b", "dataset_name": "c/d", "training": "full"}
+    config = make_config({**needed, "mixed_precision": "no", **settings})
+    return explain(MemoryError(), config).reason
+
+
+def test_what_is_used_already_is_not_advised() -> None:
+    first = savings()
+    for words in (
+        "training: lora",
+        "use_8bit_adam",
+        "mixed_precision: bf16",
+        "train_batch_size: 8",
+    ):
+        assert words in first
+    assert first.index("training: lora") < first.index("gradient_checkpointing")
+    rest = savings(
+        training="lora", train_batch_size=1, mixed_precision="bf16", gradient_checkpointing=True
+    )
+    for words in ("training:", "use_8bit_adam", "bf16", "train_batch_size", "checkpointing"):
+        assert words not in rest
+    assert "use_ema: false" in savings(use_ema=True)
+    assert "stop_levels: false" in savings(stop_levels=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (OSError(12, "Cannot allocate memory"), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (OSError(28, "No space left on device"), "disk_full"),
+        (RuntimeError("something else"), "crash"),
+        (ValueError("bad"), "crash"),
+    ],
+)
+def test_kinds_of_failures(error: Exception, kind: str) -> None:
+    config = make_config({"model_config_name_or_path": "x", "dataset_name": "y"})
+    assert explain(error, config).error == kind
+
+
+def test_torchs_own_class_is_out_of_memory() -> None:
+    import torch
+
+    config = make_config({"model_config_name_or_path": "x", "dataset_name": "y"})
+    failure = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), config)
+    assert failure.error == "out_of_memory"
+    assert "the GPU" in failure.reason
+
+
+def test_a_failed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path), learning_rate=10)
+    run = train(1, **{**settings, "max_grad_norm": 1e30, "max_train_steps": 240})
+    assert run.read_status()["error"] == "crash"
+    assert "the loss" in run.read_status()["reason"]

@@ -1,0 +1,440 @@
+"""The training command: what it leaves behind, what it refuses, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from memshield.config.file import make_config, read_yaml
+from memshield.rundir import RunDir
+from memshield.training.checkpoint import MANIFEST
+from tests.tiny import ddpm_pipeline, image_folder, unet_config
+from tests.trained_runs import ROOT, digits, flags, refused, train, weights
+
+
+@pytest.fixture
+def unet(tmp_path: Path) -> Path:
+    return unet_config(tmp_path / "unet")
+
+
+# What a run leaves
+
+
+def test_the_run_directory(tmp_path: Path, unet: Path) -> None:
+    run = train(**digits(tmp_path / "run", unet, num_validation_images=4, num_inference_steps=3))
+    status = run.read_status()
+    assert status["state"] == "done"
+    assert status["reason"] is None
+    assert status["step"] == status["total_steps"] == 24
+    assert status["processes"][0]["pid"] == os.getpid()
+    events = run.read_events()
+    assert {event["v"] for event in events} == {1}
+    assert [e["step"] for e in events if e["type"] == "round"] == [8, 16, 24]
+    last = [e for e in events if e["type"] == "step"][-1]
+    assert last["step"] == 24
+    assert set(last) >= {"time", "round", "shard", "loss", "kept", "lr", "eta_s", "attempt"}
+    assert events[-1]["type"] == "done"
+    config = make_config(read_yaml(run.config))
+    assert (config.training, config.resolution, config.skip_threshold) == ("full", 8, 0.5)
+    assert sorted(int(p.name) for p in run.rounds.iterdir()) == [1, 2, 3]
+    with Image.open(run.samples / "round-0003.png") as grid:
+        assert grid.size == (2 + 2 * 50, 2 + 2 * 50)
+    draws = pq.read_table(run.skips)["draws"].to_pylist()
+    assert sum(draws) == 24 * 4
+    splits = pq.read_table(run.examples)["split"].to_pylist()
+    assert len(draws) == splits.count("member") == 54
+    assert splits.count("held_out") == 6
+    assert not list(run.path.rglob("*.tmp"))
+    assert not [p for p in run.path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    written = run.model.stat().st_ino
+    for _ in range(2):
+        train(**settings)
+        assert run.model.stat().st_ino == written
+        assert run.read_status()["state"] == "done"
+    assert [event["type"] for event in run.read_events()].count("done") == 1
+
+
+def test_checkpoints_total_limit_and_linked_files(tmp_path: Path, unet: Path) -> None:
+    every = train(**digits(tmp_path / "every", unet, checkpointing_steps=2))
+    assert every.checkpoints() == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
+    # Steps 1 to 4 are shard 0's, 5 to 8 shard 1's: at 6 shard 0 is as it was at 4.
+    at_4, at_6 = (every.checkpoint(step) / "shard-0.safetensors" for step in (4, 6))
+    assert at_4.samefile(at_6)
+    start, begun = every.checkpoint(8) / "start.safetensors", every.checkpoint(12)
+    assert start.samefile(begun / "start.safetensors")
+    few = train(**digits(tmp_path / "few", unet, checkpointing_steps=2, checkpoints_total_limit=2))
+    assert few.checkpoints() == [22, 24]
+    for name, tensor in weights(every).items():
+        assert torch.equal(tensor, weights(few)[name])
+
+
+def test_going_back_to_a_named_checkpoint(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint="checkpoint-9")
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+    attempts = {e["attempt"] for e in run.read_events() if e["type"] == "checkpoint"}
+    assert len(attempts) >= 1
+
+
+def test_settings_that_may_differ_do_on_resume(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    before = weights(run)
+    for step in run.checkpoints()[3:]:
+        for path in run.checkpoint(step).iterdir():
+            path.unlink()
+        run.checkpoint(step).rmdir()
+    run.status.unlink()
+    train(**{**settings, "checkpointing_steps": 100, "checkpoints_total_limit": 5})
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_tensorboard_gets_the_figures(tmp_path: Path, unet: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(**digits(tmp_path / "run", unet, report_to="tensorboard"))
+    accumulator = EventAccumulator(str(run.logs / "memshield"))
+    accumulator.Reload()
+    assert {"loss", "kept", "lr", "round_loss"} <= set(accumulator.Tags()["scalars"])
+    assert [event.step for event in accumulator.Scalars("round_loss")] == [8, 16, 24]
+    assert str(tmp_path) not in "".join(
+        path.read_bytes().decode("latin-1") for path in run.logs.rglob("*") if path.is_file()
+    ), "no local path goes to a tracker"
+
+
+def test_a_nan_loss_fails_clearly(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ddpm_pipeline(tmp_path / "base")
+    file = base / "unet/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    state["conv_in.weight"].fill_(float("nan"))
+    save_file(state, file)
+    settings = digits(tmp_path / "run", unet, pretrained_model_name_or_path=base)
+    del settings["model_config_name_or_path"]
+    run = train(expect=1, **settings)
+    status = run.read_status()
+    assert status["state"] == "failed"
+    assert "the loss of step 0 of shard 0 is nan" in status["reason"]
+    assert not run.model.exists()
+
+
+# What a run refuses
+
+
+def test_another_config_in_the_same_folder(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    said = refused(capsys, **{**settings, "num_shards": 3, "learning_rate": 5e-4})
+    assert "num_shards: 3, there 2" in said
+    assert "learning_rate: 0.0005, there 0.001" in said
+    assert "num_rounds" not in said
+    # Refusing leaves the finished run finished.
+    assert run.model.is_dir()
+    assert run.read_status()["state"] == "done"
+    train(**settings)
+
+
+def test_a_folder_with_other_files(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
+    said = refused(capsys, **digits(tmp_path / "thesis", unet))
+    assert "chapter.txt" in said
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+
+
+def test_a_mended_config_starts_where_nothing_was_trained_yet(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet)
+    said = refused(capsys, **{**settings, "num_shards": 4000})
+    assert "4000 shards, but only" in said
+    assert RunDir(settings["output_dir"]).read_status()["state"] == "failed"
+    train(**settings)
+
+
+def test_an_unknown_checkpoint(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    run.status.unlink()
+    said = refused(capsys, **settings, resume_from_checkpoint="checkpoint-5")
+    assert "checkpoint-9" in said
+
+
+def test_a_broken_checkpoint(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    run.status.unlink()
+    (run.checkpoint(24) / "start.safetensors").unlink()
+    said = refused(capsys, **settings)
+    assert "checkpoint-24 lacks start.safetensors" in said
+    manifest = json.loads((run.checkpoint(21) / MANIFEST).read_text())
+    (run.checkpoint(21) / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
+    for path in run.checkpoint(24).iterdir():
+        path.unlink()
+    run.checkpoint(24).rmdir()
+    assert "format 99" in refused(capsys, **settings)
+
+
+def test_another_dataset_on_resume(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = image_folder(tmp_path / "pictures", 60, captions=False)
+    settings = digits(tmp_path / "run", unet, train_data_dir=pictures)
+    del settings["dataset_name"], settings["max_train_samples"]
+    run = train(**settings)
+    run.status.unlink()
+    Image.new("RGB", (16, 16), "red").save(pictures / "0000.png")
+    assert "is not the one that this run was started with" in refused(capsys, **settings)
+
+
+def bad(**changes: Any) -> Any:
+    return changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (bad(num_shards=-1), ["num_shards", "greater than or equal to 1", "-1"]),
+        (bad(learning_rate=0), ["learning_rate", "greater than 0"]),
+        (bad(skip_threshold=7), ["skip_threshold", "less than or equal to 1"]),
+        (bad(num_train_epochs="many"), ["num_train_epochs", "integer"]),
+        (bad(resolution=9), ["resolution", "multiples of 2", "9"]),
+        (bad(num_shards=100), ["num_shards", "100 shards", "54 pictures"]),
+        (bad(train_batch_size=30), ["train_batch_size", "smallest shard has 27"]),
+        (bad(num_rounds=20), ["num_rounds", "24 steps"]),
+        (bad(image_column="photo"), ["image_column", "'photo'", "image, label"]),
+        (bad(label_column="kind"), ["label_column", "'kind'", "image, label"]),
+        (bad(report_to="wandb"), ["report_to", "wandb is not installed"]),
+        (bad(report_to="paper"), ["report_to", "unknown tracker", "tensorboard"]),
+        (bad(use_8bit_adam=True), ["use_8bit_adam", "bitsandbytes is not installed"]),
+        (bad(mixed_precision="fp16"), ["mixed_precision", "fp16 needs a GPU"]),
+        (bad(training="lora"), ["training", "trained in full"]),
+        (bad(validation_prompts=["a"]), ["validation_prompts", "not conditioned on text"]),
+        (bad(loss_bank_bins=5000), ["loss_bank_bins", "1000 noise levels"]),
+        (bad(model_config_name_or_path="nowhere.json"), ["cannot read nowhere.json"]),
+        (bad(numshards=4), ["numshards", "Did you mean num_shards?"]),
+        (bad(hub_token="hf_x"), ["hub_token", "HF_TOKEN"]),
+    ],
+)
+def test_bad_settings(
+    tmp_path: Path,
+    unet: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    expected: list[str],
+) -> None:
+    said = refused(capsys, **digits(tmp_path / "run", unet, **changes))
+    for words in expected:
+        assert words in said
+    assert "hf_x" not in said
+
+
+def test_models_that_are_refused(
+    tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tell(base: Path | str, **changes: Any) -> str:
+        settings = {
+            "pretrained_model_name_or_path": base,
+            "train_data_dir": captioned,
+            "output_dir": tmp_path / "run",
+            "num_shards": 2,
+            **changes,
+        }
+        return refused(capsys, **settings)
+
+    base = ddpm_pipeline(tmp_path / "ddpm")
+    index = base / "model_index.json"
+    original = index.read_text()
+    index.write_text(original.replace("DDPMPipeline", "KandinskyPipeline"))
+    said = tell(base)
+    assert "KandinskyPipeline, which is not supported" in said
+    assert "StableDiffusionPipeline" in said
+    index.write_text(original.replace('"DDPMPipeline"', '["pipeline.py", "MyPipeline"]'))
+    assert "custom code" in tell(base)
+    index.write_text(original)
+    # Weights only as a pickle, a pickled checkpoint, no weights, no pipeline, no such thing.
+    safe = base / "unet/diffusion_pytorch_model.safetensors"
+    safe.rename(base / "unet/diffusion_pytorch_model.bin")
+    assert "only pickled ones" in tell(base)
+    (base / "unet/diffusion_pytorch_model.bin").unlink()
+    assert "no safetensors weights" in tell(base)
+    (tmp_path / "model.ckpt").write_bytes(b"x")
+    assert "pickled checkpoint" in tell(tmp_path / "model.ckpt")
+    assert "has no model_index.json" in tell(captioned)
+    assert "neither a folder here nor a Hub id" in tell("no/such/folder")
+    assert "no weights of the variant 'fp16'" in tell(tiny_sd, variant="fp16")
+    assert "multiples of 2" in tell(tiny_sd, resolution=15)
+    assert "use_ema" in tell(tiny_sd, training="lora", use_ema=True)
+    assert "cannot be kept between rounds" in tell(tiny_sd, shard_optimizer="keep")
+
+
+def test_a_text_model_needs_captions(
+    tmp_path: Path, tiny_sd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "pretrained_model_name_or_path": tiny_sd,
+        "output_dir": tmp_path / "run",
+        "num_shards": 2,
+        "train_batch_size": 4,
+    }
+    bare = image_folder(tmp_path / "bare", captions=False)
+    said = refused(capsys, **settings, train_data_dir=bare)
+    assert "the dataset has no captions (columns: image)" in said
+    empty = image_folder(tmp_path / "empty", captions=[""] * 24)
+    said = refused(capsys, **settings, train_data_dir=empty)
+    assert "every caption in 'text' is empty" in said
+    some = image_folder(tmp_path / "some", captions=["a", *[""] * 23])
+    said = refused(capsys, **settings, train_data_dir=some, caption_column="words")
+    assert "caption_column: there is no column 'words'" in said
+
+
+def test_bad_pictures_are_named_by_row(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = image_folder(tmp_path / "pictures", 40, captions=False)
+    (pictures / "0003.png").write_bytes(b"no picture")
+    settings = digits(tmp_path / "run", unet, train_data_dir=pictures)
+    del settings["dataset_name"], settings["max_train_samples"]
+    said = refused(capsys, **settings)
+    assert "1 of 40 pictures cannot be decoded" in said
+    assert "row 3" in said
+    run = train(**settings, skip_bad_images=True)
+    rows = pq.read_table(run.examples)["row"].to_pylist()
+    assert len(rows) == 39
+    assert 3 not in rows
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "FSDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed"),
+        ("ACCELERATE_MIXED_PRECISION", "fp8", "fp8"),
+    ],
+)
+def test_launches_that_cannot_work(
+    tmp_path: Path,
+    unet: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert words in refused(capsys, **digits(tmp_path / "run", unet))
+
+
+def test_errors_come_before_torch_is_imported(tmp_path: Path) -> None:
+    unet = unet_config(tmp_path / "unet")
+    command = (
+        "import sys; from memshield.train import main; code = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    settings = digits(tmp_path / "run", unet, num_shards=-1, resolution=9, numrounds=3)
+    child = subprocess.run(
+        [sys.executable, "-c", command, *flags(**settings)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 2, child.stderr
+    assert "Did you mean num_rounds?" in child.stderr
+
+
+def test_the_token_is_nowhere(
+    tmp_path: Path, unet: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token = "hf_" + "secretsecret"
+    monkeypatch.setenv("HF_TOKEN", token)
+    run = train(**digits(tmp_path / "run", unet))
+    for path in run.path.rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes()
+    said = capfd.readouterr()
+    assert token not in said.out + said.err
+
+
+# Moments between turns
+
+
+def test_moments_on_disk_give_the_same_bits(tmp_path: Path, unet: Path) -> None:
+    in_memory = train(**digits(tmp_path / "cpu", unet))
+    settings = digits(tmp_path / "disk", unet, shard_optimizer_offload="disk")
+    on_disk = train(**settings)
+    for name, tensor in weights(in_memory).items():
+        assert torch.equal(tensor, weights(on_disk)[name])
+    assert not on_disk.moments.exists()
+    on_disk.status.unlink()
+    train(**settings, resume_from_checkpoint="checkpoint-12")
+    for name, tensor in weights(in_memory).items():
+        assert torch.equal(tensor, weights(on_disk)[name])
+
+
+@pytest.mark.parametrize("offload", ["cpu", "disk"])
+def test_kept_moments_fit_channels_last_parameters(
+    tmp_path: Path, unet: Path, offload: str
+) -> None:
+    settings = digits(tmp_path / "run", unet, channels_last=True, shard_optimizer_offload=offload)
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint="checkpoint-9")
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("back", [4, 6])
+def test_reset_moments_do_not_come_back_with_a_checkpoint(
+    tmp_path: Path, unet: Path, back: int
+) -> None:
+    """Step 4 ends a shard's turn: its moments are still there when that is saved."""
+    settings = digits(tmp_path / "run", unet, shard_optimizer="reset", checkpointing_steps=2)
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint=f"checkpoint-{back}")
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+    assert not [
+        name
+        for name in load_file(run.checkpoint(6) / "shard-0.safetensors")
+        if name.startswith("optimizer.")
+    ]
+
+
+def test_a_shard_without_a_full_batch(
+    tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet, train_batch_size=7, gradient_accumulation_steps=4)
+    said = refused(capsys, **settings)
+    assert "the smallest shard has 27 pictures, fewer than a step takes (7 x 4)" in said

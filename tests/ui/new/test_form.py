@@ -1,0 +1,245 @@
+"""The form without a browser: whatever is sent is answered in words, beside a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from memshield.errors import UserError
+from memshield.forecast.hardware import Machine
+from memshield.forecast.price_cache import AskedPrices
+from memshield.jobs.service import Jobs
+from memshield.ui.form.advanced import advanced_fields
+from memshield.ui.form.recipes import recipes
+from memshield.ui.new import measuring
+from memshield.ui.new.forecast_view import forecast_view
+from memshield.ui.new.model import look_at
+from memshield.ui.new.model_kinds import BASIC, about, defaults, moved, recipe_of, strength_info
+from memshield.ui.new.settings import advanced_settings, basic_settings
+from memshield.ui.new.submission import Checked, check
+from memshield.ui.server.deployment import Place
+from memshield.ui.server.server import Server
+from memshield.ui.server.visitor import Visitors
+from memshield.ui.widgets.fields import Fields
+from tests.hub_server import HubServer
+from tests.hub_server.in_process import connect
+from tests.ui.markup import text_of
+from tests.ui.repos import PIXELS, TEXT, model, pictures
+
+MACHINE = Machine((), 2, 8 * 10**9)
+SCRATCH = {"kind": "scratch", "where": "folder"}
+ODD: list[Any] = [
+    None, "", " ", "x" * 600, "\0", "../../etc/passwd", "🙂", True, -1, 0, 1.5, 1e300,
+    float("nan"), float("inf"), [], ["a", 1], {}, {"a": [1]}, [[]], 10**400,
+]  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """At home; no Hub can be asked."""
+    made = at(tmp_path, on_space=False)
+    yield made
+    made.jobs.close()
+
+
+def at(folder: Path, on_space: bool) -> Server:
+    jobs = Jobs(folder / "data", devices=["cpu"])
+    visitors = Visitors(on_space, name_of=lambda token: token.removeprefix("hf_"))
+    return Server(Place(on_space, folder / "data", None), jobs, visitors, MACHINE)
+
+
+def token_of(name: str) -> gr.OAuthToken:
+    return gr.OAuthToken(token=f"hf_{name}", scope="", expires_at=0)
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """What the form of the demo sends."""
+    return {"kind": "demo", "where": "hub", **dict(zip(BASIC, defaults("demo"), strict=True)),
+            **changes}  # fmt: skip
+
+
+def wrong(found: Checked) -> dict[str, str]:
+    return {error.field: f"{error.problem} {error.remedy}" for error in found.errors}
+
+
+def demo(server: Server, **changes: Any) -> Checked:
+    return check(server, values(**changes), "demo", "", None)
+
+
+def test_the_demo_asks_nobody(server: Server) -> None:
+    found = demo(server)
+    assert found.errors == () and found.plan is not None
+    said = text_of(forecast_view(found.plan))
+    assert "pictures to train on" in said and "2 CPU cores" in said
+    assert "Hub's hardware" not in said
+
+
+def test_nonsense_in_every_advanced_setting_is_told_beside_it(server: Server) -> None:
+    fields = advanced_fields(recipes()["demo"])
+    assert len(fields) > 50
+    for field in fields:
+        sent: Any = {"x": 1} if field.kind in ("text", "list") else "a lot"
+        assert field.name in wrong(demo(server, **{field.name: sent})), field
+    # All at once as well, and the others are still looked at.
+    everything = {
+        field.name: {"x": 1} if field.kind in ("text", "list") else "a lot" for field in fields
+    }
+    told = wrong(demo(server, **everything, epochs=0))
+    assert set(told) >= {"epochs", *everything}
+
+
+def test_numbers_that_are_none(server: Server) -> None:
+    for name in ("epochs", "rounds", "shards", "strength"):
+        assert wrong(demo(server, **{name: None}))[name] == "is empty Give a number."
+    found = demo(server, budget=None, resolution="")
+    assert found.errors == () and found.plan is not None
+    assert "memorization_budget" not in found.plan.values
+    assert "greater than" in wrong(demo(server, epochs=0))["epochs"]
+    assert "is no number" in wrong(demo(server, resolution="large"))["resolution"]
+    assert "epochs" in wrong(demo(server, epochs=1.5))
+    assert "strength" in wrong(demo(server, strength=-0.1))
+
+
+def test_whatever_a_script_sends_is_answered_in_words(server: Server) -> None:
+    names = ("kind", "where", *BASIC, "resolution", "hub_model_id", "confirm", "model", "dataset",
+             "dataset_config", "split", "image_column", "caption_column", "label_column",
+             "folder")  # fmt: skip
+    known = {*names, "sign_in", *(field.name for field in advanced_fields(recipes()["demo"]))}
+    hub = values(kind="hub", model="a/b", dataset="a/b")
+    for start, sent in ((values(), names), (hub, names), (values(**SCRATCH), ("folder", "where"))):
+        recipe = recipe_of(start["kind"])
+        for name in sent:
+            for odd in ODD:
+                found = check(server, {**start, name: odd}, recipe, "", None)
+                assert set(wrong(found)) <= known, (name, odd, wrong(found))
+
+
+def test_a_whole_number_of_hundreds_of_digits_is_no_setting(server: Server) -> None:
+    for field in advanced_fields(recipes()["demo"]):
+        if field.kind == "int":
+            assert field.name in wrong(demo(server, **{field.name: "1" + "0" * 400})), field.name
+    kept = moved((10**400,) * len(BASIC), "demo", "sd_lora")
+    assert kept == list(defaults("sd_lora"))
+
+
+def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "set", range(40))
+    sent = values(**SCRATCH, folder=str(folder), budget=None)
+    found = check(server, sent, "pixels_from_scratch", "", None)
+    assert found.errors == () and found.plan is not None and found.plan.counted is not None
+    assert found.plan.values["train_data_dir"] == str(folder)
+    assert [one.hardware.split()[0] for one in found.plan.elsewhere] == [
+        "t4-small", "l4x1", "a10g-small", "a100-large"
+    ]  # fmt: skip
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/a.txt").write_text("x")
+    for path, words in (
+        (tmp_path / "none", "there is no"), (tmp_path / "words/a.txt", "is a file"),
+        (tmp_path / "words", "there are no pictures"), ("", "no folder is named"),
+        ("~nobodyatall/x", "is no path"),
+    ):  # fmt: skip
+        sent = values(**SCRATCH, folder=str(path))
+        assert words in wrong(check(server, sent, "pixels_from_scratch", "", None))["folder"]
+    space = at(tmp_path / "space", on_space=True)
+    sent = values(**SCRATCH, folder=str(folder), budget=None)
+    refused = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
+    assert "there is no 'folder'" in wrong(refused)["where"]
+    assert refused.plan is not None and "train_data_dir" not in refused.plan.values
+    # Nor is it told whether there is such a folder.
+    sent["folder"] = str(tmp_path / "none")
+    missing = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
+    assert wrong(missing) == wrong(refused)
+    space.jobs.close()
+
+
+def test_pictures_that_are_still_missing(server: Server) -> None:
+    for where, words in (("upload", "no pictures yet"), ("folder", "no folder is named")):
+        sent = values(kind="scratch", where=where)
+        told = wrong(check(server, sent, "pixels_from_scratch", "", None))
+        assert words in told[where] and "dataset" not in told
+    told = wrong(check(server, values(kind="hub"), "sd_lora", "", None))
+    assert set(told) == {"model", "dataset"}
+
+
+def test_settings_follow_the_model_and_leave_what_was_set() -> None:
+    assert recipe_of("hub") == "sd_lora"
+    assert recipe_of("hub", "stable_diffusion_xl") == "sdxl_lora"
+    assert recipe_of(["odd"]) == "demo"
+    strength, epochs, *others = defaults("sd_lora")
+    new = moved([strength, 3, *others], "sd_lora", "pixels")
+    assert (new[0], new[1]) == (0.5, 3), "what a person set stays"
+    assert moved([strength, epochs, *others], "sd_lora", "pixels")[1] == 20
+    assert "Recommended: 0.5. 0 is plain training" in strength_info()
+    assert "follow from what it is" in about("hub", "sd_lora", False)
+    assert "Stable Diffusion XL, LoRA" in about("hub", "sdxl_lora", True)
+
+
+def test_every_input_has_a_place_for_its_problems() -> None:
+    with gr.Blocks():
+        fields = Fields()
+        basic_settings(fields, "demo")
+        advanced_settings(fields, "demo")
+    assert set(fields.slots) == set(fields.inputs) == set(fields.labels)
+    assert set(fields.inputs) > {field.name for field in advanced_fields(recipes()["demo"])}
+
+
+def test_a_model_that_nobody_looked_at_brings_its_settings(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HubServer() as hub:
+        hub.add_repo("model", "ada/ddpm", model(tmp_path / "ddpm", PIXELS))
+        hub.add_repo("model", "ada/sd", model(tmp_path / "sd", TEXT))
+        connect(monkeypatch, hub.endpoint)
+        sent = values(kind="hub", model="ada/ddpm")
+        found = check(server, sent, "sd_lora", "", None)
+        assert "press again" in wrong(found)["model"]
+        again = check(server, sent, found.recipe, "", None)
+        assert found.recipe == "pixels" and set(wrong(again)) == {"dataset"}
+        about, problem, seen, recipe = look_at("ada/sd", "scratch", None)
+        assert "StableDiffusionPipeline" in about and (seen, recipe) == ("", "pixels_from_scratch")
+        assert "without prompts" in problem
+        assert look_at("ada/sd", "hub", None)[1:] == ["", "ada/sd", "sd_lora"]
+
+
+def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
+    asked = []
+
+    def ask() -> dict[str, float]:
+        asked.append(1)
+        return {"t4-small": 0.4}
+
+    at_home = replace(server, prices=AskedPrices(ask))
+    found = demo(at_home)
+    assert found.plan is not None and found.plan.here is not None
+    assert (found.plan.here.dollars, asked) == (None, [])
+    on_space = replace(at_home, flavour="t4-small")
+    found = demo(on_space)
+    assert found.plan is not None and found.plan.here is not None
+    assert found.plan.here.dollars is not None and asked == [1]
+    assert "price" in text_of(forecast_view(found.plan))
+
+
+def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
+    made = demo(server).plan
+    assert made is not None and made.here is not None
+    assert not measuring.look(server, made, made, None).busy
+    measuring.begin(server, made, None)
+    how = measuring.look(server, made, made, None)
+    assert how.busy and "Measuring: waiting" in text_of(how.said)
+    with pytest.raises(UserError, match="one of yours waits already"):
+        measuring.begin(server, made, None)
+    measuring.stop(server, None)
+    how = measuring.look(server, made, made, None)
+    assert not how.busy and how.plan is None and "taken out" in text_of(how.said)
+    assert server.jobs.list("") == []
+    said = '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}}'
+    measured = made.measured(said, 10**10)
+    assert measured.here is not None and measured.here.measured
+    assert "were measured on this machine" in text_of(forecast_view(measured))
+    with pytest.raises(UserError, match="Measure again"):
+        made.measured("", None)

@@ -1,1 +1,0 @@
-"""Tests of memshield.ui.setup."""

@@ -1,0 +1,65 @@
+"""The last lines of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memshield.ui.widgets.log import MOST_BYTES, MOST_LINES, log_text_view, log_view, tail
+from tests.ui.made_runs import HOSTILE
+from tests.ui.markup import shows_hostile, text_of
+
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_an_empty_log() -> None:
+    for text in ("", "\n\n", "\r\r\n"):
+        assert "The log is empty" in text_of(log_text_view(text))
+
+
+def test_a_bar_is_shown_in_its_last_state() -> None:
+    html = log_text_view("begin\r\n 10 %|#\r 50 %|##\r100 %|###\nend\r\n")
+    assert "<pre>begin\n100 %|###\nend</pre>" in html
+
+
+def test_colours_and_unseen_characters_are_left_out() -> None:
+    text = "\x1b[31mred\x1b[0m \x1b]0;title\x07plain\x1b[2K\x00\x08 \u202eback\ttab"
+    assert "<pre>red plain back\ttab</pre>" in log_text_view(text)
+
+
+def test_only_the_last_lines_are_shown() -> None:
+    html = log_text_view("\n".join(f"line {i}" for i in range(1000)))
+    assert html.count("line ") == MOST_LINES
+    assert "line 999" in html
+    assert len(log_text_view("x" * 100_000)) < 2000
+
+
+def test_tokens_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "anything-secret")
+    html = log_text_view(f"with {TOKEN} and anything-secret\nAuthorization: Bearer abc")
+    assert TOKEN not in html
+    assert "anything-secret" not in html
+    assert "abc" not in html
+
+
+def test_the_end_of_a_long_file_begins_with_a_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("a\n" + TOKEN * 5000 + "\nlast\n")
+    assert tail(path) == "last\n" or not tail(path).startswith("f_")
+    html = log_view(path)
+    assert "last" in html
+    assert "abcdefghij" not in html
+    path.write_text("x" * (2 * MOST_BYTES))
+    assert "a line too long" in log_view(path)
+    assert "The log is empty" in log_view(tmp_path / "missing")
+
+
+def test_bytes_that_are_no_text_are_shown_somehow(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"\xff\xfe ok")
+    assert "ok" in text_of(log_view(path))
+
+
+def test_hostile_lines_are_shown_as_text() -> None:
+    assert shows_hostile(log_text_view(HOSTILE))
