@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from memshield.config.file import Config, make_config
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.forecast.cost import OWN_MODELS, ModelSize, cost_of
 from memshield.forecast.estimate import Estimate, Range, duration, estimate, measured_estimate
@@ -15,7 +16,7 @@ from memshield.forecast.flavours import FLAVOURS, hardware_of
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
 from memshield.ui.form.choices import Choices, to_config
-from memshield.ui.form.recipes import APP_ROOT, RecipeName, recipes
+from memshield.ui.form.recipes import RecipeName, recipes
 
 SD = ModelSize("stable_diffusion", 859_520_964, 512)
 XL = ModelSize("stable_diffusion_xl", 2_567_463_684, 1024)
