@@ -58,6 +58,7 @@ def change(path: str, edit: Callable[[str], str], repo_id: str = "ada/digits") -
     api.create_commit(repo_id, [addition], commit_message="An edit")
 
 
+@pytest.mark.process
 def test_stock_diffusers_loads_it(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_stock_diffusers_loads_it(
     assert child.stdout.splitlines()[-1] == "(8, 8) ['default_0'] True"
 
 
+@pytest.mark.process
 def test_pull_gives_ready_pipelines(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
 ) -> None:
@@ -347,6 +349,7 @@ def test_a_card_of_many_keys_is_looked_at_in_seconds(hub: HubServer, digits_run:
     assert problems(hub, "bob/more") == "README.md is too large"
 
 
+@pytest.mark.process
 def test_a_lora_on_a_variant_of_its_base(
     hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path
 ) -> None:

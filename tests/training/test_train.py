@@ -367,6 +367,7 @@ def test_launches_that_cannot_work(
     assert words in refused(capsys, **digits(tmp_path / "run", unet))
 
 
+@pytest.mark.process
 def test_errors_come_before_torch_is_imported(tmp_path: Path) -> None:
     unet = unet_config(tmp_path / "unet")
     command = (
