@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import memshield
-
-_PACKAGE = Path(memshield.__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = "configs"
 APP_ROOT = _PACKAGE.parent if (_PACKAGE.parent / FOLDER).is_dir() else _PACKAGE / "shipped"
 """The folder in which configs/ lies: the checkout, or package data where there is none."""

@@ -277,7 +277,7 @@ def test_a_deleted_part_is_filled_again(tmp_path: Path) -> None:
 def test_the_progress_bar_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars = []
 
-    class Bar(encodings.tqdm):  # type: ignore[type-arg, misc, name-defined]
+    class Bar(encodings.tqdm):  # type: ignore[misc, name-defined]
         def close(self) -> None:
             bars.append((self.total, self.n))
             super().close()

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from memshield.training import launcher
 from memshield.training.launcher import (
     Launcher,
     find_launcher,
@@ -81,10 +81,10 @@ def test_a_launcher_is_found_for_one_process_only(monkeypatch: pytest.MonkeyPatc
 
 def test_a_launcher_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied() -> None:
-        raise launcher.psutil.AccessDenied
+        raise psutil.AccessDenied
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    monkeypatch.setattr(launcher.psutil, "Process", denied)
+    monkeypatch.setattr(psutil, "Process", denied)
     assert find_launcher() is None
 
 
