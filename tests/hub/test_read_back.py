@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from memshield import __version__
 from memshield.__main__ import main
 from memshield.errors import UserError
 from memshield.hub.account import api_for
@@ -281,6 +282,17 @@ def test_models_that_bring_code_or_are_others_than_they_say(
         assert words in found, name
         with pytest.raises(UserError):
             pull(f"bob/{name}")
+
+
+def test_the_wording_of_another_version_is_not_compared(hub: HubServer, digits_run: RunDir) -> None:
+    publish(digits_run)
+    change("README.md", lambda text: text.replace("No sign beyond chance", "Nothing beyond chance"))
+    assert "does not hold the verdict" in problems(hub)
+    own = f'"memshield": "{__version__}"'
+    change("memshield.json", lambda text: text.replace(own, '"memshield": "0.1.0"'))
+    assert problems(hub) == ""
+    change("README.md", lambda text: text.replace("value: 0.369", "value: 0.169"))
+    assert "model-index says" in problems(hub), "figures are, whatever the version"
 
 
 def test_cards_that_say_more_than_the_audit(hub: HubServer, digits_run: RunDir) -> None:
