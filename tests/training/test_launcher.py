@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -68,13 +69,15 @@ def test_threads_stay_as_they_are_without_a_launcher(monkeypatch: pytest.MonkeyP
 
 
 def test_a_launcher_is_found_for_one_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = SimpleNamespace(cmdline=lambda: [*LAUNCH], environ=lambda: {"A": "b"})
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(parent=lambda: parent))
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     assert find_launcher() is None
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    found = find_launcher()
-    assert found is not None
-    assert found.words
+    assert find_launcher() == Launcher(LAUNCH, {"A": "b"})
+    parent = None
+    assert find_launcher() is None
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert find_launcher() is None
 
