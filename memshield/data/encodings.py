@@ -64,13 +64,13 @@ class EncodingStore:
     def _fill(
         self, missing: Sequence[int], encode: Callable[[range], Encoded], describe: str
     ) -> None:
-        with tqdm(total=len(missing) * _PART, desc=describe, unit="row", delay=1) as bar:
-            for start in missing:
-                rows = range(start, min(start + _PART, self._count))
+        parts = [range(start, min(start + _PART, self._count)) for start in missing]
+        with tqdm(total=sum(map(len, parts)), desc=describe, unit="row", delay=1) as bar:
+            for rows in parts:
                 encoded = {name: t.cpu().contiguous() for name, t in encode(rows).items()}
-                with new_folder(self._part(start)) as aside:
+                with new_folder(self._part(rows.start)) as aside:
                     save_file(encoded, aside / "rows.safetensors")
-                bar.update(_PART)
+                bar.update(len(rows))
 
     def read(self, rows: Sequence[int]) -> Encoded:
         """Encodings of these rows, stacked, in host memory."""

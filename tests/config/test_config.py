@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from memshield.config.file import (
     read_yaml,
     to_yaml,
 )
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError
+from tests.refusals import refusal_of
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"pretrained_model_name_or_path": "some/model", "dataset_name": "some/set"}
@@ -34,10 +36,7 @@ def config(**changes: Any) -> Config:
     return make_config({**NEEDED, **changes})
 
 
-def refusal(**changes: Any) -> str:
-    with pytest.raises(UserErrors) as caught:
-        config(**changes)
-    return str(caught.value)
+refusal = partial(refusal_of, config)
 
 
 def from_yaml(folder: Path, text: str) -> Config:
@@ -398,6 +397,7 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_root() == Path.home() / ".cache" / "memshield"
 
 
+@pytest.mark.process
 def test_plain_modules_import_no_torch() -> None:
     modules = "memshield.config.file, memshield.config.flags, memshield.rundir, memshield.budget"
     code = f"import sys, {modules}, memshield.families; assert 'torch' not in sys.modules"

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from memshield.config.file import Config
+from memshield.data import encodings
 from memshield.data.batches import PictureReader, ShardBatches, captions_of
 from memshield.data.encodings import EncodedExamples, EncodingStore, LiveEncoder
 from memshield.data.examples import Examples
@@ -271,3 +272,19 @@ def test_a_deleted_part_is_filled_again(tmp_path: Path) -> None:
     store.fill(again, "test")
     assert again.asked == [range(256, 512)]
     assert_squares(store, range(600))
+
+
+def test_the_progress_bar_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = []
+
+    class Bar(encodings.tqdm):  # type: ignore[misc, name-defined]
+        def close(self) -> None:
+            bars.append((self.total, self.n))
+            super().close()
+
+    monkeypatch.setattr(encodings, "tqdm", Bar)
+    for count in (40, 300):
+        store = EncodingStore(tmp_path / str(count), count)
+        store.fill(lambda rows: {"x": torch.zeros(len(rows))}, "Encoding pictures")
+        assert set(bars) == {(count, count)}
+        bars.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from memshield.data.scan import Prepared, prepare, require_same_dataset
 from memshield.data.source import open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
+from tests.refusals import refusal_of
 from tests.tiny import Pixels, pictures
 
 
@@ -24,10 +26,7 @@ def prepared(dataset: Path, **changes: Any) -> Prepared:
     return prepare(config, open_source(config))
 
 
-def refusal(dataset: Path, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        prepared(dataset, **changes)
-    return str(caught.value)
+refusal = partial(refusal_of, prepared)
 
 
 def assert_equal(one: Examples, other: Examples) -> None:

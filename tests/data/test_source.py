@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from memshield.data.images import open_image
 from memshield.data.source import Columns, Source, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
+from tests.refusals import refusal_of
 from tests.tiny import Pixels, image_folder, pictures
 
 
@@ -41,10 +43,7 @@ def open_folder(folder: Path, **changes: Any) -> Source:
     return open_source(make_config({**needed, **changes}))
 
 
-def refusal(dataset: Path | str, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        open_set(dataset, **changes)
-    return str(caught.value)
+refusal = partial(refusal_of, open_set)
 
 
 def assert_holds(source: Source, expected: Sequence[Pixels]) -> None:

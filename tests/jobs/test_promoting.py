@@ -21,6 +21,8 @@ from memshield.runs.publication import Publication
 from tests.audit.reports import report_of
 from tests.jobs.children import DONE, ended, local, open_jobs, until, view
 
+pytestmark = pytest.mark.process
+
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 

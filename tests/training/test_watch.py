@@ -139,6 +139,7 @@ def test_an_ensemble_has_one_watch_for_its_aggregate(tmp_path: Path) -> None:
     assert events[-1]["stopped"] == list(record.stopped)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_two_processes_watch_the_same(tmp_path: Path) -> None:
     unet = unet_config(tmp_path)
@@ -195,6 +196,7 @@ def test_a_lora_has_a_snapshot_for_a_teacher(
 # Going on
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, shards: int) -> None:

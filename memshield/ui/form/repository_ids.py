@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
 from memshield.ui.form.choices import Choices
-from memshield.ui.form.recipes import APP_ROOT
 
 
 def wrong_ids(choices: Choices) -> list[UserError]:
