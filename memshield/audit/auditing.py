@@ -30,7 +30,8 @@ from memshield.audit.report import (
     verdict,
 )
 from memshield.audit.report import Generated as GeneratedPictures
-from memshield.audit.report_page import name_of, write_page
+from memshield.audit.report_page import write_page
+from memshield.audit.report_view import name_of
 from memshield.audit.sample_size import default_count
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config

@@ -90,6 +90,11 @@ class Generated(_Part):
     steps: int | None
     prompts: str | None
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether most pictures hold values that are no numbers: nothing follows from the rest."""
+        return self.broken * 2 > self.count
+
 
 class CurvePoint(_Part):
     """Share of pictures under a fixed alpha."""
@@ -259,7 +264,7 @@ def percent(share: float) -> str:
 
 def verdict(generated: Generated, headline: Memorization) -> str:
     """One sentence for a person who decides."""
-    if generated.broken * 2 > generated.count:
+    if generated.is_broken:
         return (
             f"The model is broken: {generated.broken} of {generated.count} generated pictures "
             "hold values that are no numbers, so nothing can be said of its memorization."

@@ -12,7 +12,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.audit.report import Report, percent
+from memshield.audit.report import Report
+from memshield.audit.report_view import ModelRow
 from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
@@ -65,7 +66,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         base=Plain(manifest.base.name) if manifest.base and manifest.base.name else None,
         base_revision=_commit(manifest.base.revision if manifest.base else None),
         base_variant=_variant(manifest.base.variant if manifest.base else None),
-        rows=[_row(model, report) for model, report in _reports(manifest)],
+        rows=[ModelRow.of(report, model).cells() for model, report in _reports(manifest)],
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
@@ -188,31 +189,6 @@ def _result(kind: str, name: str, value: float, dataset: dict[str, Any]) -> Eval
 def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
     own = [("this model", manifest.audit)] if manifest.audit else []
     return [*own, *manifest.beside.items()]
-
-
-def _row(name: str, report: Report) -> dict[str, str]:
-    """A line of the table of models."""
-    headline, quality = report.headline, report.headline_quality
-    said = headline.excess is not None and headline.excess_interval is not None
-    attack = report.membership[0] if report.membership else None
-    return {
-        "name": name,
-        "share": percent(headline.share or 0.0) if said else "cannot say",
-        "chance": percent(headline.control or 0.0) if said else "",
-        "excess": percent(headline.excess or 0.0) if said else "",
-        "interval": _interval(headline.excess_interval) if headline.excess_interval else "",
-        "auc": f"{attack.auc:.2f} ({attack.auc_interval[0]:.2f} to {attack.auc_interval[1]:.2f})"
-        if attack
-        else "",
-        "quality": f"{quality.value:.4g}"
-        + (f" ({quality.interval[0]:.3g} to {quality.interval[1]:.3g})" if quality.interval else "")
-        if quality
-        else "",
-    }
-
-
-def _interval(found: tuple[float, float]) -> str:
-    return f"{percent(found[0])} to {percent(found[1])}"
 
 
 def _one_line(text: str | None) -> str | None:

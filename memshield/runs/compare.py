@@ -21,7 +21,8 @@ from memshield.audit.command import (
     options_of,
 )
 from memshield.audit.report import Report, percent
-from memshield.audit.report_page import name_of, write_comparison
+from memshield.audit.report_page import write_comparison
+from memshield.audit.report_view import name_of
 from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import config_parser, given
 from memshield.errors import UserError

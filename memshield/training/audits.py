@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
-from memshield.audit.choose import choose, excess_of, is_broken
+from memshield.audit.choose import choose, excess_of
 from memshield.audit.comparison import Comparison
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import REPORT, Report, Target, percent
@@ -89,7 +89,7 @@ class RoundAudits:
         reason = f"round {numbers[chosen.place]} is kept: {chosen.reason}"
         newest = reports[numbers[-1]]
         excess = excess_of(newest)
-        if is_broken(newest):
+        if newest.generated.is_broken:
             reason = f"{newest.verdict} {reason}"
         elif excess is not None and excess > budget:
             reason = (

@@ -84,8 +84,7 @@ def _of_audit(report: Report | None, why_none: str | None, budget: float | None)
         return [Warned("no_audit", f"{why_none}, so nothing is known of what it gives back",
                        f"Audit it (python -m memshield audit RUN). {private} or")]  # fmt: skip
     headline = report.headline
-    broken = report.generated.broken * 2 > report.generated.count
-    if headline.excess is None or headline.excess_interval is None or broken:
+    if headline.excess is None or headline.excess_interval is None or report.generated.is_broken:
         return [Warned("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
     over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
     if not over:

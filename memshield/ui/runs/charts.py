@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from memshield.audit.choose import is_broken
 from memshield.audit.report import Report, percent
 from memshield.runs.progress import Audited, Progress
 from memshield.runs.series import Dot
@@ -70,7 +69,7 @@ def audits_of(progress: Progress, reports: Mapping[int, Report]) -> list[Audited
 
 def _of_report(number: int, report: Report) -> Audited:
     headline, quality = report.headline, report.headline_quality
-    said = not is_broken(report)
+    said = not report.generated.is_broken
     return Audited(
         number,
         headline.excess if said else None,
