@@ -21,7 +21,7 @@ from memshield.runs.series import Dot, Series
 
 MOST_DOTS = 400
 _MOST_SHARDS = 256
-_MOST_LINES = 20
+_MOST_FACTS = 20
 _SHARD_DOTS = 60
 _FOLLOWED = 32
 _CHUNK = 1 << 20
@@ -133,10 +133,17 @@ class _Told:
             self._data(event)
 
     def _data(self, event: dict[str, Any]) -> None:
-        lines = event.get("lines")
-        texts = [one for one in lines if isinstance(one, str)] if isinstance(lines, list) else []
-        parts = [text.partition(" ") for text in texts[:_MOST_LINES]]
-        self.pictures = tuple((name, words.strip()) for name, _, words in parts)
+        facts = event.get("facts")
+        if facts is None:  # of an older version, which wrote a line a fact
+            lines = event.get("lines")
+            facts = [("", line) for line in lines] if isinstance(lines, list) else []
+        if not isinstance(facts, list):
+            return
+        self.pictures = tuple(
+            (fact[0], fact[1])
+            for fact in facts[:_MOST_FACTS]
+            if isinstance(fact, list | tuple) and [type(word) for word in fact] == [str, str]
+        )
 
     def _step(self, event: dict[str, Any], step: int, attempt: int) -> None:
         if attempt > self.stepped_in:
