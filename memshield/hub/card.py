@@ -19,7 +19,7 @@ from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
-from memshield.hub.manifest import Dataset, Manifest
+from memshield.hub.manifest import Manifest
 
 TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
@@ -50,6 +50,23 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         manifest: all that is claimed.
         repo_id: where it will be, for the code that loads it.
     """
+    name = repo_id.split("/")[-1]
+    body = _render("card", manifest, repo_id, name=name)
+    return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
+
+
+def evidence_of(manifest: Manifest) -> str:
+    """The part of the card that says how much is given back, whatever the repository is called."""
+    return _render("evidence", manifest, "owner/name")
+
+
+def loading_code(manifest: Manifest, repo_id: str) -> str:
+    """The Python of the card that loads the model with stock diffusers and draws a picture."""
+    return _render("loading", manifest, repo_id).rstrip()
+
+
+def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> str:
+    """The card, or one of the templates that it includes."""
     environment = Environment(
         loader=PackageLoader("memshield.hub", "."),
         finalize=escape,
@@ -58,14 +75,13 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    name = repo_id.split("/")[-1]
-    body = environment.get_template("card.md.jinja").render(
-        name=name,
+    base = manifest.base
+    return environment.get_template(f"{part}.md.jinja").render(
         repo_id=Plain(repo_id),
         manifest=manifest,
-        base=Plain(manifest.base.name) if manifest.base and manifest.base.name else None,
-        base_revision=_commit(manifest.base.revision if manifest.base else None),
-        base_variant=_variant(manifest.base.variant if manifest.base else None),
+        base=Plain(base.name) if base and base.name else None,
+        base_revision=_commit(base.revision if base else None),
+        base_variant=_variant(base.variant if base else None),
         rows=[ModelRow.of(report, model).cells() for model, report in _reports(manifest)],
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
@@ -73,26 +89,8 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         few=_few(manifest),
         measures=measures_of(manifest.training.settings),
         plain=Plain,
-        stochastic=manifest.pipeline_class == "DDPMPipeline",
+        **values,
     )
-    return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
-
-
-def evidence_of(manifest: Manifest) -> str:
-    """The part of the card that says how much is given back, whatever the repository is called."""
-    body = write_card(manifest, "owner/name")
-    start = body.index("\n## How much does it give back?")
-    return body[start : body.index("\n## How it was trained")]
-
-
-def loading_code(manifest: Manifest, repo_id: str) -> str:
-    """The Python of the card that loads the model with stock diffusers and draws a picture."""
-    # Names that others chose stand above it on the card; it depends on none of them.
-    unnamed = manifest.model_copy(
-        update={"dataset": Dataset(name=None, revision=None, on_hub=False), "gallery": ()}
-    )
-    code: str = re.split(r"^```(?:python)?\n", write_card(unnamed, repo_id), flags=re.M)[1]
-    return code.rstrip()
 
 
 def require_valid(text: str) -> None:

@@ -64,6 +64,10 @@ class Folders:
         """What a task printed."""
         return self.job(id) / f"task-{number}.log"
 
+    def request(self, id: str) -> Path:
+        """What an errand is to do, as data; see `memshield.jobs.requests`."""
+        return self.job(id) / "request.json"
+
     def results(self, id: str) -> Path:
         """Folder of what an errand made."""
         return self.job(id) / "results"

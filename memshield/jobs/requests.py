@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
@@ -26,10 +28,12 @@ from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import Progress, errand_of
-from memshield.sampling.arguments import Asked
+from memshield.rundir import write_text
+from memshield.sampling.arguments import Asked, asked_of
 from memshield.sampling.request import Wish
 
 PLAN = "plan.json"
+_REQUEST = TypeAdapter(Asked)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Errand:
         position: in the queue, from 1; None where it does not wait.
         command: to copy.
         results: folder of what it made; it may not be there yet.
-        words: the very argument list.
+        asked: which pictures are to be drawn; None for another kind of errand.
     """
 
     id: str
@@ -50,7 +54,7 @@ class Errand:
     position: int | None
     command: str
     results: Path
-    words: tuple[str, ...]
+    asked: Asked | None
 
     @property
     def busy(self) -> bool:
@@ -145,7 +149,7 @@ class Errands:
                 require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
                 output_dir=self._folders.results(job.id),
             )  # fmt: skip
-            self._make_folder(job)
+            self._make_folder(job, asked)
             words = self._commands.sample(asked)
             work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
             return self._add(job, work)
@@ -165,7 +169,7 @@ class Errands:
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
-            job.tasks[-1].work.command,
+            self._asked(job) if kind == "sample" else None,
         )
 
     def stop(self, owner: str, kind: Kind) -> None:
@@ -205,9 +209,16 @@ class Errands:
         require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
         return run.path
 
-    def _make_folder(self, job: Job) -> None:
+    def _asked(self, job: Job) -> Asked:
+        try:
+            return _REQUEST.validate_json(self._folders.request(job.id).read_bytes())
+        except FileNotFoundError:  # queued by an older version, which kept the command alone
+            return asked_of(job.tasks[-1].work.command[4:])
+
+    def _make_folder(self, job: Job, asked: Asked) -> None:
         try:
             self._folders.make(job.id)
+            write_text(self._folders.request(job.id), _REQUEST.dump_json(asked).decode() + "\n")
         except OSError as error:
             raise UserError(
                 "job", f"its folder cannot be made: {error.strerror}",

@@ -11,8 +11,9 @@ from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.records import Job, Task
-from memshield.jobs.run_state import Figures, figures_of, is_of, runs_elsewhere, silence_of
+from memshield.jobs.run_state import is_of, runs_elsewhere, silence_of
 from memshield.rundir import RunDir, is_alive
+from memshield.runs.progress import Figures, read_figures
 from memshield.runs.publication import read_publication
 
 State = Literal[
@@ -123,7 +124,7 @@ def view_of(
     run = folders.run(job)
     status = run.read_status()
     place = _Place(job, folders, position, may_start)
-    figures = figures_of(run, status)
+    figures = read_figures(run, status)
     training = _training(place, run, status, figures, now)
     command = job.tasks[-1].work.command
     return JobView(

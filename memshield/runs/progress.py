@@ -28,6 +28,19 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
+class Figures:
+    """The newest figures of the current attempt, each None where it is not known yet."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    round: int | None = None
+    shard: int | None = None
+    eta_s: float | None = None
+    loss: float | None = None
+    kept: float | None = None
+
+
+@dataclass(frozen=True)
 class RoundEnd:
     """The end of a round, with its means."""
 
@@ -207,6 +220,18 @@ class Follower:
             self._read_events()
             return self._progress(_status(self._run), self._settings())
 
+    def figures(self, status: dict[str, Any]) -> Figures:
+        """The newest figures of the attempt that a status is of.
+
+        The events are ahead of the status by up to a heartbeat.
+        """
+        with self._lock:
+            self._read_events()
+            last = self._told.last
+        newest = last if last.get("attempt") == status.get("attempt") else {}
+        values = {**status, **newest}
+        return Figures(**{name: values.get(name) for name in Figures.__dataclass_fields__})
+
     def _read_events(self) -> None:
         try:
             with self._run.events.open("rb") as file:
@@ -321,6 +346,11 @@ _FOLLOWERS = _Followers()
 def read_progress(run: RunDir) -> Progress:
     """How far a run is; of its events only what was added since this process last asked."""
     return _FOLLOWERS.of(run).read()
+
+
+def read_figures(run: RunDir, status: dict[str, Any]) -> Figures:
+    """The newest figures of a run; like `read_progress` it reads only what was added."""
+    return _FOLLOWERS.of(run).figures(status)
 
 
 def fingerprint(run: RunDir) -> str:
