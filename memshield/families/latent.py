@@ -38,7 +38,6 @@ class LatentDiffusion(Family):
         vae: the frozen autoencoder.
     """
 
-    has_encoders = True
     pipeline_class: ClassVar[Any]
     encoder_classes: ClassVar[tuple[Any, ...]]
 

@@ -34,8 +34,6 @@ class Unconditional(Family):
         augmentation: of its pictures while it is trained; None for none.
     """
 
-    has_encoders = False
-
     def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
         super().__init__(config, facts, placement)
         if facts.repository is None:

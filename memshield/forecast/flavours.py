@@ -14,6 +14,7 @@ class Hardware:
     Attributes:
         name: the Hub's, such as a10g-small; that of the GPU for others.
         device: in words.
+        gpu: name of its GPU; "" where there is none.
         memory_bytes: of the GPU, or of the host where there is none.
         half_tflops: dense products in bf16 (fp16 on the T4), without sparsity; 0 without a GPU.
         tflops: in float32 without tensor cores; all cores together where there is no GPU.
@@ -26,6 +27,7 @@ class Hardware:
     half_tflops: float
     tflops: float
     bf16: bool = True
+    gpu: str = ""
 
     @property
     def has_gpu(self) -> bool:
@@ -81,6 +83,7 @@ def _gpu(name: str, kind: str, memory_bytes: int | None = None) -> Hardware:
         half,
         single,
         bf16=kind != "T4",
+        gpu=f"NVIDIA {kind}",
     )
 
 
@@ -134,5 +137,5 @@ def machine_with(hardware: Hardware) -> Machine:
     """A machine with one process's share of a hardware, for what follows from a machine."""
     if not hardware.has_gpu:
         return Machine((), max(1, round(hardware.tflops / CORE_TFLOPS)), hardware.memory_bytes)
-    gpu = Gpu(hardware.device.partition(",")[0], hardware.memory_bytes, hardware.bf16)
+    gpu = Gpu(hardware.gpu, hardware.memory_bytes, hardware.bf16)
     return Machine((gpu,), 4, hardware.memory_bytes)

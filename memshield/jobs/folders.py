@@ -101,19 +101,6 @@ class Folders:
         found = [file for pattern in _SHOWN for file in sorted(path.glob(pattern))]
         return tuple(file.relative_to(path).as_posix() for file in found if file.is_file())
 
-    def file(self, job: Job, name: str) -> Path:
-        """A file of the run directory by its name there.
-
-        Raises:
-            UserError: it is not there, or lies elsewhere.
-        """
-        path = self.run(job).path
-        found = (path / name).resolve() if "\0" not in name else path
-        hidden = any(part.startswith(".") for part in Path(name).parts)
-        if hidden or not found.is_relative_to(path) or not found.is_file():
-            raise UserError("file", f"this job has no file {name!r}", "")
-        return found
-
     def _name(self, owner: str) -> str:
         return _OF_LOCAL if owner == LOCAL else _checked(_OWNER, owner)
 

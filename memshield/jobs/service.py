@@ -358,14 +358,6 @@ class Jobs:
         except FileNotFoundError:
             return 0
 
-    def file(self, owner: str, id: str, name: str) -> Path:
-        """A file of a job's run directory, by its name there.
-
-        Raises:
-            UserError: the owner has no such job, or the job no such file.
-        """
-        return self.folders.file(self.get(owner, id), name)
-
     def _printed(self, job: Job) -> Path | None:
         begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
         return self.folders.log(job.id, begun[-1].number) if begun else None

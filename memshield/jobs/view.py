@@ -28,6 +28,19 @@ State = Literal[
     "died",  # its processes were killed
     "done",
 ]
+TITLES: dict[State, str] = {
+    "none": "Not asked for",
+    "waiting": "Waiting in the queue",
+    "needs_sign_in": "Waiting for you to sign in",
+    "preparing": "Preparing",
+    "running": "Running",
+    "stopping": "Stopping",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "died": "Died",
+    "done": "Done",
+}
+"""The states for people."""
 Action = Literal["stop", "resume", "audit", "publish", "delete"]
 LAST_LINES = 30
 
@@ -50,6 +63,13 @@ class Progress:
     reason: str | None = None
     last_lines: tuple[str, ...] = ()
     refused: bool = False
+
+    @classmethod
+    def titled(
+        cls, state: State, reason: str | None = None, last_lines: tuple[str, ...] = ()
+    ) -> Self:
+        """A state in its own words, with why it is so."""
+        return cls(state, TITLES[state], reason, last_lines)
 
     def without_tokens(self, hide: Callable[[str], str]) -> Self:
         """The same with everything that a process told put through `hide`."""
@@ -159,9 +179,8 @@ class _Place:
 
     def waiting(self) -> Progress:
         if not self.may_start:
-            return Progress(
+            return Progress.titled(
                 "needs_sign_in",
-                "Waiting for you to sign in",
                 "It needs your Hugging Face account, and the server does not keep tokens. "
                 "Sign in again and it goes on by itself.",
             )
@@ -176,19 +195,21 @@ class _Place:
     def ended(self, task: Task, what: str) -> Progress:
         """A task that ended without a word of its own about how."""
         if task.problem:
-            return Progress("failed", "Failed", task.problem)
+            return Progress.titled("failed", task.problem)
         if task.started is None:
             return Progress("stopped", "Taken out of the queue")
         if task.stop_asked is not None:
-            return Progress("stopped", "Stopped")
+            return Progress.titled("stopped")
         if task.exit_code == 0:
-            return Progress("done", "Done")
+            return Progress.titled("done")
         if task.exit_code is None or task.exit_code < 0:
-            return Progress(
-                "died", "Died", f"{what} was ended from outside. Start it again.", self.lines(task)
+            return Progress.titled(
+                "died",
+                f"{what} was ended from outside. Start it again.",
+                self.lines(task),
             )
-        return Progress(
-            "failed", "Failed", f"{what} ended with an error; its last lines say which.",
+        return Progress.titled(
+            "failed", f"{what} ended with an error; its last lines say which.",
             self.lines(task),
         )  # fmt: skip
 
@@ -207,7 +228,7 @@ def _training(
         if not ours:
             return Progress("preparing", "Starting")
     elif not ours and runs_elsewhere(status, now):
-        return Progress("running", f"Running, started elsewhere{_step(figures)}")
+        return Progress("running", f"{TITLES['running']}, started elsewhere{_step(figures)}")
     elif not ours:
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
@@ -248,14 +269,8 @@ def _told(status: dict[str, Any], figures: Figures) -> Progress:
             f"{reason}\nThis was not foreseen. Resume goes on from the last checkpoint; if it "
             "happens again, report it with the last lines."
         )
-    words = {
-        "preparing": "Preparing",
-        "running": f"Running{_step(figures)}",
-        "stopped": f"Stopped{_step(figures)}",
-        "failed": "Failed",
-        "done": "Done",
-    }
-    return Progress(state, words[state], reason)
+    step = _step(figures) if state in ("running", "stopped") else ""
+    return Progress(state, TITLES[state] + step, reason)
 
 
 def _not_begun(
@@ -279,8 +294,9 @@ def _cut_off(place: _Place, task: Task, run: RunDir) -> Progress:
     steps = run.checkpoints()
     where = f"from step {steps[-1]}" if steps else "from the start"
     if task.stop_asked is not None:
-        return Progress(
-            "stopped", "Stopped", f"It had to be ended before it saved. Resume goes on {where}."
+        return Progress.titled(
+            "stopped",
+            f"It had to be ended before it saved. Resume goes on {where}.",
         )
     return Progress(
         "died",
@@ -300,7 +316,7 @@ def _step(figures: Figures) -> str:
 def _auditing(place: _Place) -> Progress:
     task = place.job.last("audit")
     if task is None:
-        return Progress("none", "Not asked for")
+        return Progress.titled("none")
     return _plain(place, task, "The audit")
 
 
@@ -310,8 +326,8 @@ def _plain(place: _Place, task: Task, what: str) -> Progress:
     if task.state == "ended":
         return place.ended(task, what)
     if task.stop_asked is not None:
-        return Progress("stopping", "Stopping")
-    return Progress("running", "Running")
+        return Progress.titled("stopping")
+    return Progress.titled("running")
 
 
 def _publishing(place: _Place, run: RunDir) -> Publishing:
@@ -337,10 +353,10 @@ def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
     writer = place.job.last("train", "publish")
     if _goes_on(told["process"], writer):
         if current is not None and current.stop_asked is not None:
-            return Progress("stopping", "Stopping")
+            return Progress.titled("stopping")
         return Progress("running", f"Publishing: {told['step']}", told.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
-        return Progress("stopped", "Stopped", "Publishing again goes on.")
+        return Progress.titled("stopped", "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
     return Progress("died", "Not published", reason)
 

@@ -50,7 +50,7 @@ def family(
 
 
 def prompts_for(family: Family, count: int = COUNT) -> list[str] | None:
-    return None if not family.has_encoders else [f"picture {i % 3}" for i in range(count)]
+    return None if not family.facts.needs_captions else [f"picture {i % 3}" for i in range(count)]
 
 
 def made(family: Family, folder: Path, **changes: Any) -> tuple[Generated, list[int]]:

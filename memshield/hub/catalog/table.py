@@ -33,7 +33,7 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
-def rounded(count: int | None, unit: str = "") -> str:
+def rounded(count: int | None) -> str:
     """A number in three figures, such as 860 M; a question mark for None."""
     if count is None:
         return "?"
@@ -41,5 +41,4 @@ def rounded(count: int | None, unit: str = "") -> str:
     while value >= 999.5 and prefix < len(_UNITS) - 1:
         value, prefix = value / 1000, prefix + 1
     number = f"{value:.0f}" if value >= 99.5 or prefix == 0 else f"{value:.3g}"
-    letter = _UNITS[prefix]
-    return f"{number}{letter or (' ' if unit else '')}{unit}"
+    return f"{number}{_UNITS[prefix]}"

@@ -24,6 +24,7 @@ from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.retries import IMPATIENT, Clock, Patience, SystemClock
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token
+from memshield.quantities import size
 
 _PICTURES_ARE_COPIED = 2
 """A dataset lies in the Hub's cache as it is, and once more as its library reads it."""
@@ -145,6 +146,6 @@ def no_room(field: str, what: str, needed: int, place: Path) -> UserError | None
         return None
     return UserError(
         field,
-        f"{what} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+        f"{what} needs {size(needed)}, and {size(free)} are free",
         f"Make room, or use another disk (now: {there}).",
     )

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from memshield.audit.report import percent
+from memshield.jobs.view import TITLES, State
+from memshield.quantities import duration
 from memshield.runs.progress import Progress
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import brief, count, time_left
+from memshield.ui.widgets.words import count, time_left
 
-State = Literal["waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"]
-
-_TITLES: dict[State, str] = {
-    "waiting": "Waiting in the queue",
-    "preparing": "Preparing",
-    "running": "Training",
-    "stopping": "Stopping",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "died": "Died",
-    "done": "Done",
-}
+_TITLES = {**TITLES, "running": "Training"}
 _MARKS: dict[State, str] = {
     "running": "running", "preparing": "running", "stopping": "running", "done": "done",
     "failed": "failed", "died": "failed", "stopped": "stopped",
@@ -115,7 +104,7 @@ def _tiles(progress: Progress) -> list[tuple[str, str]]:
         ("shard", _of(one.shard, one.shards)),
         ("loss", f"{one.loss:.4f}" if one.loss is not None else ""),
         ("samples kept", percent(one.kept) if one.kept is not None else ""),
-        ("time taken", brief(one.elapsed_s) if one.elapsed_s else ""),
+        ("time taken", duration(one.elapsed_s) if one.elapsed_s else ""),
     ]
     return [(name, value) for name, value in tiles if value]
 

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from memshield.audit.report import percent
 from memshield.audit.report_view import interval
-from memshield.ui.widgets.words import count, duration, linked, plural, size, unbroken
+from memshield.quantities import duration, size
+from memshield.ui.widgets.words import count, linked, plural, unbroken
 
 _FOLDERS = ("widgets", "new", "runs", "use")
 

@@ -10,7 +10,7 @@ import pytest
 
 from memshield.runs.progress import Progress, read_progress
 from memshield.ui.runs.progress import State, progress_view
-from memshield.ui.widgets.words import duration, plural, short, size, time_left
+from memshield.ui.widgets.words import plural, short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
 from tests.ui.markup import shows_hostile, text_of
 
@@ -108,14 +108,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert [duration(s) for s in (0.2, 1, 89, 90, 5399, 7200, 200_000)] == [
-        "less than a second", "1 second", "89 seconds", "2 minutes", "90 minutes", "2.0 hours",
-        "2.3 days",
-    ]  # fmt: skip
     assert time_left(33) == "about 35 seconds left"
     assert time_left(0) == "a few seconds left"
-    assert [size(n) for n in (0, 999, 1500, 2_000_000, 12_300_000_000)] == [
-        "0 bytes", "999 bytes", "1.5 kB", "2.0 MB", "12.3 GB",
-    ]  # fmt: skip
     assert [short(n) for n in (12, 860_000_000, 2_570_000_000)] == ["12", "860 M", "2.57 B"]
     assert [plural(1, "step"), plural(2000, "step")] == ["1 step", "2,000 steps"]
