@@ -15,13 +15,21 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from memshield.rundir import is_alive
+from memshield.jobs.records import Task
+from memshield.rundir import HEARTBEAT_SECONDS, is_alive
 
 MARK = "MEMSHIELD_TASK"
+
+_EARLIER = 1.0
+"""Seconds by which a start time may seem too early: clocks are read to different places."""
+_SILENT = 10 * HEARTBEAT_SECONDS
+_HANGS = 60 * HEARTBEAT_SECONDS
+"""A thread beats through all that a training does, however long: encodes, audits, waits for ranks.
+This long without a beat is no pause of a busy machine."""
 
 
 class Server(NamedTuple):
@@ -121,3 +129,24 @@ def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None
         # psutil looks at the start time again before it sends anything.
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
+
+
+def is_of(task: Task, processes: list[dict[str, Any]]) -> bool:
+    """Whether what these processes wrote was written by a task, not by one before it."""
+    begun = task.start_time
+    return begun is not None and any(one["start_time"] > begun - _EARLIER for one in processes)
+
+
+def runs_elsewhere(status: dict[str, Any], now: float) -> bool:
+    """Whether a training that no task has started is under way, typed by a person."""
+    if status.get("state") not in ("preparing", "running"):
+        return False
+    return now - status["heartbeat"] < _SILENT and any(map(is_alive, status["processes"]))
+
+
+def silence_of(status: dict[str, Any], now: float) -> float | None:
+    """Seconds since a training last gave a sign of life, where that is too long."""
+    beat = status.get("heartbeat")
+    if not isinstance(beat, (int, float)) or now - beat < _HANGS:
+        return None
+    return now - beat

@@ -22,9 +22,9 @@ from memshield.hub.catalog.access import require_id
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import Commands, as_typed
 from memshield.jobs.folders import Folders, require_owner
-from memshield.jobs.job_settings import accepted, write_settings
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import Progress, errand_of

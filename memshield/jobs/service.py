@@ -20,16 +20,23 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
-from memshield.jobs.changes import changed_config, changed_values, reads_anew
 from memshield.jobs.commands import Commands
-from memshield.jobs.devices import CPU, find_devices
+from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
-from memshield.jobs.job_settings import accepted, write_settings
-from memshield.jobs.plain_twin import plain_name, plain_values, require_new
+from memshield.jobs.processes import runs_elsewhere
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Task, Work
 from memshield.jobs.requests import Errands
-from memshield.jobs.run_state import runs_elsewhere
 from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.settings import (
+    accepted,
+    changed_config,
+    changed_values,
+    plain_name,
+    plain_values,
+    reads_anew,
+    require_new,
+    write_settings,
+)
 from memshield.jobs.storage import Belongings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens

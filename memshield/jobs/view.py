@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
-from memshield.jobs.run_state import is_of, runs_elsewhere, silence_of
 from memshield.rundir import RunDir, is_alive
 from memshield.runs.progress import Figures, read_figures
 from memshield.runs.publication import read_publication

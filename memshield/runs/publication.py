@@ -25,7 +25,7 @@ class Publication:
     """Keeps publish.json of a run.
 
     Its values: state; step; repo_id; public; reason, in words, where it failed, and problems, the
-    same one by one, see `memshield.hub.problems.noted`; command, to go on with; waiting_until,
+    same one by one, see `memshield.hub.refusals.noted`; command, to go on with; waiting_until,
     where the Hub is busy; files and bytes; and when it is done tag, commit, url, the digest of the
     weights, and outdated, where the run's model became another one since. Like status.json it
     names the process, so that a reader sees that it died.

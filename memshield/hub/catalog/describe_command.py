@@ -12,8 +12,7 @@ from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
-from memshield.hub.catalog.table import facts, rounded, table
-from memshield.hub.catalog.to_json import to_json
+from memshield.hub.catalog.table import facts, rounded, table, to_json
 from memshield.network import Token
 from memshield.quantities import size
 

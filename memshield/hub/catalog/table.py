@@ -1,8 +1,18 @@
-"""Lines for people at a terminal. What strangers wrote is shown without control characters."""
+"""What the catalog commands print: tables for people, JSON for machines.
+
+Text of strangers is shown without control characters.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _UNITS = ("", " K", " M", " G", " T")
 
@@ -42,3 +52,14 @@ def rounded(count: int | None) -> str:
         value, prefix = value / 1000, prefix + 1
     number = f"{value:.0f}" if value >= 99.5 or prefix == 0 else f"{value:.3g}"
     return f"{number}{_UNITS[prefix]}"
+
+
+def to_json(found: DataclassInstance) -> str:
+    """The attributes of a page or description, by name; times in ISO 8601."""
+    return json.dumps(asdict(found), indent=1, default=_time)
+
+
+def _time(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
-from memshield.hub.problems import PublishingError
 from memshield.hub.publish.sources import Origins, is_known
+from memshield.hub.refusals import PublishingError
 
 WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
 NAMES: tuple[str, ...] = get_args(WarningName)

@@ -26,14 +26,13 @@ from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
 from memshield.hub.evidence import audit_of_model, beside_of
 from memshield.hub.manifest import Manifest
-from memshield.hub.problems import noted
 from memshield.hub.publish import upload
 from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.confirmations import require_confirmed, warnings_of
 from memshield.hub.publish.destination import FIELD, Destination, find_destination
 from memshield.hub.publish.sources import look_up_origins
 from memshield.hub.publish.upload import Parcel
-from memshield.hub.refusals import REFUSALS, of_publishing
+from memshield.hub.refusals import REFUSALS, noted, of_publishing
 from memshield.hub.retries import Clock, Patience, SystemClock
 from memshield.hub.session import steady_session
 from memshield.hub.verify import on_hub, verify
