@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memshield.audit.generate import Generated
+from memshield.audit.generate import GeneratedImages
 from memshield.audit.images import ImageSet, Ints, of_places
 from memshield.audit.measures import (
     SQUARED,
     Findings,
-    Progress,
+    OnProgress,
     Sets,
     quality_of,
     search_control,
@@ -74,7 +74,7 @@ class Comparison:
     device: torch.device
     spaces: Sequence[str] = ()
     sscd: tuple[Path, str] | None = None
-    progress: Progress = lambda what, done, total: None
+    progress: OnProgress = lambda what, done, total: None
     _control: Neighbours | None = field(default=None, init=False)
     _features: list[Features] = field(default_factory=list, init=False)
     _clip: ClipScore | None = field(default=None, init=False)
@@ -101,7 +101,7 @@ class Comparison:
                 self._missing.append(Missing(measure=f"features: {name}", reason=error.problem))
         self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
 
-    def compare(self, generated: Generated, prompts: Sequence[str] | None = None) -> Compared:
+    def compare(self, generated: GeneratedImages, prompts: Sequence[str] | None = None) -> Compared:
         """Take every measure of a set of generated pictures.
 
         Args:

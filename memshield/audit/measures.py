@@ -30,7 +30,7 @@ from memshield.audit.stats.memorization import (
 from memshield.audit.stats.quality import frechet_distance, kernel_distance, precision_recall
 
 Features = npt.NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 
 SQUARED = "distance ratio, squared (Liu et al. 2024)"
@@ -96,7 +96,7 @@ class Findings:
     beyond: npt.NDArray[np.int64]
 
 
-def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
+def search_control(sets: Sets, progress: OnProgress) -> Neighbours | None:
     """Neighbours of the held-out pictures: what happens by chance, whatever the model."""
     if sets.held_out.shape[0] == 0:
         return None
@@ -106,7 +106,7 @@ def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
 def search_pixels(
     sets: Sets,
     control: Neighbours | None,
-    progress: Progress,
+    progress: OnProgress,
     draws: npt.NDArray[np.int64] | None = None,
     skips: npt.NDArray[np.int64] | None = None,
     shown: int = 100,
@@ -252,7 +252,7 @@ def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Fl
     return np.empty(0) if control is None else statistic(control.distance)
 
 
-def _nearest(sets: Sets, queries: Rows, what: str, progress: Progress) -> Neighbours:
+def _nearest(sets: Sets, queries: Rows, what: str, progress: OnProgress) -> Neighbours:
     total = queries.shape[0]
     return nearest(
         queries,
@@ -265,7 +265,7 @@ def _nearest(sets: Sets, queries: Rows, what: str, progress: Progress) -> Neighb
     )
 
 
-def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: Progress) -> Floats:
+def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
     """Distance of every chosen training picture to the nearest one outside its group."""
     unique, back = np.unique(chosen, return_inverse=True)
     found = nearest(

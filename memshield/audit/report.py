@@ -37,7 +37,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Target(_Part):
+class AuditedModel(_Part):
     """What was audited.
 
     Attributes:
@@ -76,7 +76,7 @@ class Data(_Part):
     fingerprint: str
 
 
-class Generated(_Part):
+class GeneratedSet(_Part):
     """The pictures that were generated.
 
     Attributes:
@@ -190,9 +190,9 @@ class Report(_Part):
 
     version: Literal[1] = VERSION
     made: str
-    target: Target
+    target: AuditedModel
     data: Data
-    generated: Generated
+    generated: GeneratedSet
     verdict: str
     memorization: tuple[Memorization, ...] = Field(min_length=1)
     membership: tuple[Attack, ...] = ()
@@ -262,7 +262,7 @@ def percent(share: float) -> str:
     return f"{value:.1f} %" if abs(value) < 10 else f"{value:.0f} %"
 
 
-def verdict(generated: Generated, headline: Memorization) -> str:
+def verdict(generated: GeneratedSet, headline: Memorization) -> str:
     """One sentence for a person who decides."""
     if generated.is_broken:
         return (

@@ -27,7 +27,7 @@ from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import Progress, errand_of
+from memshield.jobs.view import TaskProgress, errand_of
 from memshield.rundir import write_text
 from memshield.sampling.arguments import Asked, asked_of
 from memshield.sampling.request import Wish
@@ -50,7 +50,7 @@ class Errand:
     """
 
     id: str
-    progress: Progress
+    progress: TaskProgress
     position: int | None
     command: str
     results: Path

@@ -46,7 +46,7 @@ from memshield.runs.promote import promote_alone
 
 
 @dataclass(frozen=True)
-class Limits:
+class JobLimits:
     """What a server lets people do.
 
     Attributes:
@@ -67,7 +67,7 @@ class Jobs:
         root: of the store, the runs, uploads and caches.
         devices: each runs one task at a time; by default the GPUs, or the CPU.
         commands: makes argument lists.
-        limits: see `Limits`.
+        limits: see `JobLimits`.
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
         store: file of the store, where SQLite cannot work below the root; a copy is kept there.
@@ -88,13 +88,13 @@ class Jobs:
         root: Path | str,
         devices: Sequence[str] | None = None,
         commands: Commands | None = None,
-        limits: Limits | None = None,
+        limits: JobLimits | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
         store: Path | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
-        limits = limits or Limits()
+        limits = limits or JobLimits()
         self.folders = Folders(root)
         self.tokens = Tokens(now)
         if store is None:

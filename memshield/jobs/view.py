@@ -13,8 +13,9 @@ from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
 from memshield.rundir import RunDir, is_alive
-from memshield.runs.progress import Figures, read_figures
+from memshield.runs.progress import read_figures
 from memshield.runs.publication import read_publication
+from memshield.runs.state import Figures
 
 State = Literal[
     "none",  # never asked for
@@ -46,7 +47,7 @@ LAST_LINES = 30
 
 
 @dataclass(frozen=True)
-class Progress:
+class TaskProgress:
     """How one side of a job goes: its training, its audit or its publication.
 
     Attributes:
@@ -78,7 +79,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Publishing(Progress):
+class Publishing(TaskProgress):
     """How publishing goes.
 
     Attributes:
@@ -110,8 +111,8 @@ class JobView:
     name: str
     created: float
     position: int | None
-    training: Progress
-    auditing: Progress
+    training: TaskProgress
+    auditing: TaskProgress
     publishing: Publishing
     figures: Figures = field(default_factory=Figures)
     error: str | None = None
@@ -163,7 +164,7 @@ def view_of(
     )
 
 
-def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> Progress:
+def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> TaskProgress:
     """How an errand goes; the arguments are those of `view_of`."""
     return _plain(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
@@ -177,38 +178,38 @@ class _Place:
     position: int | None
     may_start: bool
 
-    def waiting(self) -> Progress:
+    def waiting(self) -> TaskProgress:
         if not self.may_start:
-            return Progress.titled(
+            return TaskProgress.titled(
                 "needs_sign_in",
                 "It needs your Hugging Face account, and the server does not keep tokens. "
                 "Sign in again and it goes on by itself.",
             )
         if self.position is None:  # it left the queue a moment ago
-            return Progress("preparing", "Starting")
-        return Progress("waiting", f"Waiting, number {self.position} in the queue")
+            return TaskProgress("preparing", "Starting")
+        return TaskProgress("waiting", f"Waiting, number {self.position} in the queue")
 
     def lines(self, task: Task) -> tuple[str, ...]:
         found = tail(self.folders.log(self.job.id, task.number), 4 * LAST_LINES)
         return tuple(without_launcher(found)[-LAST_LINES:])
 
-    def ended(self, task: Task, what: str) -> Progress:
+    def ended(self, task: Task, what: str) -> TaskProgress:
         """A task that ended without a word of its own about how."""
         if task.problem:
-            return Progress.titled("failed", task.problem)
+            return TaskProgress.titled("failed", task.problem)
         if task.started is None:
-            return Progress("stopped", "Taken out of the queue")
+            return TaskProgress("stopped", "Taken out of the queue")
         if task.stop_asked is not None:
-            return Progress.titled("stopped")
+            return TaskProgress.titled("stopped")
         if task.exit_code == 0:
-            return Progress.titled("done")
+            return TaskProgress.titled("done")
         if task.exit_code is None or task.exit_code < 0:
-            return Progress.titled(
+            return TaskProgress.titled(
                 "died",
                 f"{what} was ended from outside. Start it again.",
                 self.lines(task),
             )
-        return Progress.titled(
+        return TaskProgress.titled(
             "failed", f"{what} ended with an error; its last lines say which.",
             self.lines(task),
         )  # fmt: skip
@@ -216,7 +217,7 @@ class _Place:
 
 def _training(
     place: _Place, run: RunDir, status: dict[str, Any], figures: Figures, now: float
-) -> Progress:
+) -> TaskProgress:
     task = place.job.last("train")
     assert task is not None  # a job begins with its training
     ours = is_of(task, status.get("processes", []))
@@ -224,11 +225,11 @@ def _training(
         return place.waiting()
     if task.state == "running":
         if task.stop_asked is not None:
-            return Progress("stopping", "Stopping: the checkpoint is being saved")
+            return TaskProgress("stopping", "Stopping: the checkpoint is being saved")
         if not ours:
-            return Progress("preparing", "Starting")
+            return TaskProgress("preparing", "Starting")
     elif not ours and runs_elsewhere(status, now):
-        return Progress("running", f"{TITLES['running']}, started elsewhere{_step(figures)}")
+        return TaskProgress("running", f"{TITLES['running']}, started elsewhere{_step(figures)}")
     elif not ours:
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
@@ -242,12 +243,12 @@ def _training(
         again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
         if again and told.state == "stopped" and "total_steps" not in status:
             why = "It ended before it trained; its last lines say why."
-            return Progress(told.state, told.words, why, place.lines(task), refused=True)
+            return TaskProgress(told.state, told.words, why, place.lines(task), refused=True)
         return replace(told, last_lines=place.lines(task))
     return told
 
 
-def _with_silence(told: Progress, silence: float | None) -> Progress:
+def _with_silence(told: TaskProgress, silence: float | None) -> TaskProgress:
     """The same, with how long a process that is there has given no sign of life."""
     if silence is None:
         return told
@@ -260,7 +261,7 @@ def _with_silence(told: Progress, silence: float | None) -> Progress:
     )
 
 
-def _told(status: dict[str, Any], figures: Figures) -> Progress:
+def _told(status: dict[str, Any], figures: Figures) -> TaskProgress:
     """The state as the training itself tells it."""
     state: State = status["state"]
     reason = status["reason"]
@@ -270,12 +271,12 @@ def _told(status: dict[str, Any], figures: Figures) -> Progress:
             "happens again, report it with the last lines."
         )
     step = _step(figures) if state in ("running", "stopped") else ""
-    return Progress(state, TITLES[state] + step, reason)
+    return TaskProgress(state, TITLES[state] + step, reason)
 
 
 def _not_begun(
     place: _Place, task: Task, run: RunDir, status: dict[str, Any], figures: Figures
-) -> Progress:
+) -> TaskProgress:
     """A task that left no trace in the run directory, which may tell of an earlier one."""
     if not status:
         return place.ended(task, "The training")
@@ -286,19 +287,19 @@ def _not_begun(
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
-    return Progress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
+    return TaskProgress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
 
 
-def _cut_off(place: _Place, task: Task, run: RunDir) -> Progress:
+def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     """A training whose processes are gone and which did not say so."""
     steps = run.checkpoints()
     where = f"from step {steps[-1]}" if steps else "from the start"
     if task.stop_asked is not None:
-        return Progress.titled(
+        return TaskProgress.titled(
             "stopped",
             f"It had to be ended before it saved. Resume goes on {where}.",
         )
-    return Progress(
+    return TaskProgress(
         "died",
         "Died, can be resumed",
         "Its process was killed: by a restart of the machine, by hand, or because the machine ran "
@@ -313,21 +314,21 @@ def _step(figures: Figures) -> str:
     return f", step {figures.step:,} of {figures.total_steps:,}"
 
 
-def _auditing(place: _Place) -> Progress:
+def _auditing(place: _Place) -> TaskProgress:
     task = place.job.last("audit")
     if task is None:
-        return Progress.titled("none")
+        return TaskProgress.titled("none")
     return _plain(place, task, "The audit")
 
 
-def _plain(place: _Place, task: Task, what: str) -> Progress:
+def _plain(place: _Place, task: Task, what: str) -> TaskProgress:
     if task.state == "queued":
         return place.waiting()
     if task.state == "ended":
         return place.ended(task, what)
     if task.stop_asked is not None:
-        return Progress.titled("stopping")
-    return Progress.titled("running")
+        return TaskProgress.titled("stopping")
+    return TaskProgress.titled("running")
 
 
 def _publishing(place: _Place, run: RunDir) -> Publishing:
@@ -338,27 +339,27 @@ def _publishing(place: _Place, run: RunDir) -> Publishing:
     )
 
 
-def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
+def _publishing_state(place: _Place, told: dict[str, Any]) -> TaskProgress:
     task = place.job.last("publish")
     current = place.job.current
     if task is not None and not (told and is_of(task, [told["process"]])):
         return _plain(place, task, "Publishing")
     if not told:
-        return Progress("none", "Not published")
+        return TaskProgress("none", "Not published")
     if told["state"] == "failed":
-        return Progress("failed", "Not published", told["reason"])
+        return TaskProgress("failed", "Not published", told["reason"])
     if told["state"] == "done":
         outdated = bool(told.get("outdated"))
-        return Progress("done", "Published, but not this model" if outdated else "Published")
+        return TaskProgress("done", "Published, but not this model" if outdated else "Published")
     writer = place.job.last("train", "publish")
     if _goes_on(told["process"], writer):
         if current is not None and current.stop_asked is not None:
-            return Progress.titled("stopping")
-        return Progress("running", f"Publishing: {told['step']}", told.get("waiting"))
+            return TaskProgress.titled("stopping")
+        return TaskProgress("running", f"Publishing: {told['step']}", told.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
-        return Progress.titled("stopped", "Publishing again goes on.")
+        return TaskProgress.titled("stopped", "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
-    return Progress("died", "Not published", reason)
+    return TaskProgress("died", "Not published", reason)
 
 
 def _goes_on(process: dict[str, Any], writer: Task | None) -> bool:

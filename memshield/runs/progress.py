@@ -17,7 +17,8 @@ from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import read_yaml
 from memshield.errors import UserError
 from memshield.rundir import RunDir
-from memshield.runs.series import Dot, Series
+from memshield.runs.series import Series
+from memshield.runs.state import Audited, Figures, RoundEnd, RunProgress
 
 MOST_DOTS = 400
 _MOST_SHARDS = 256
@@ -27,93 +28,8 @@ _FOLLOWED = 32
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Figures:
-    """The newest figures of the current attempt, each None where it is not known yet."""
-
-    step: int | None = None
-    total_steps: int | None = None
-    round: int | None = None
-    shard: int | None = None
-    eta_s: float | None = None
-    loss: float | None = None
-    kept: float | None = None
-
-
-@dataclass(frozen=True)
-class RoundEnd:
-    """The end of a round, with its means."""
-
-    round: int
-    step: int
-    loss: float | None
-    kept: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class Audited:
-    """What an audit says of a round.
-
-    Attributes:
-        excess, excess_interval: share given back beyond chance; None where it cannot say.
-        quality, quality_interval, measure, better: of the headline measure.
-    """
-
-    round: int
-    excess: float | None
-    excess_interval: tuple[float, float] | None
-    quality: float | None
-    measure: str | None
-    quality_interval: tuple[float, float] | None = None
-    better: str | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        state: as the run wrote it; None where it has not begun.
-        attempt: number of the last start; 0 before the first.
-        step, total: optimizer steps of the whole run; None where not known.
-        round, rounds, shard, shards: numbers from 1, and how many there are.
-        loss, kept: of the last steps; kept is the share of samples that were not skipped.
-        eta_s: seconds left, by the pace of this attempt.
-        elapsed_s: seconds that all attempts took until the last sign of them.
-        checkpoint: step of the last checkpoint.
-        reason, error: how it ended, in words, and the kind of failure.
-        losses, kept_by_shard: lines to draw.
-        round_ends, audits: by round.
-        pictures: what the scan found of them: names and words.
-        watch: the held-out loss by noise level; None where it is not watched.
-    """
-
-    state: str | None = None
-    attempt: int = 0
-    step: int = 0
-    total: int | None = None
-    round: int | None = None
-    rounds: int | None = None
-    shard: int | None = None
-    shards: int | None = None
-    loss: float | None = None
-    kept: float | None = None
-    eta_s: float | None = None
-    elapsed_s: float = 0.0
-    checkpoint: int | None = None
-    reason: str | None = None
-    error: str | None = None
-    losses: tuple[Dot, ...] = ()
-    kept_by_shard: tuple[tuple[int, tuple[Dot, ...]], ...] = ()
-    round_ends: tuple[RoundEnd, ...] = ()
-    audits: tuple[Audited, ...] = ()
-    pictures: tuple[tuple[str, str], ...] = ()
-    watch: WatchRecord | None = None
-
-
 @dataclass
-class _Told:
+class _EventSummary:
     """What the events have said so far."""
 
     last: dict[str, Any] = field(default_factory=dict)
@@ -208,13 +124,13 @@ class Follower:
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._lock = threading.Lock()
-        self._told = _Told()
+        self._events = _EventSummary()
         self._inode = 0
         self._offset = 0
         self._plan: tuple[object, dict[str, Any]] = (None, {})
         self._watch: tuple[object, WatchRecord | None] = (None, None)
 
-    def read(self) -> Progress:
+    def read(self) -> RunProgress:
         """How far the run is now."""
         with self._lock:
             self._read_events()
@@ -227,7 +143,7 @@ class Follower:
         """
         with self._lock:
             self._read_events()
-            last = self._told.last
+            last = self._events.last
         newest = last if last.get("attempt") == status.get("attempt") else {}
         values = {**status, **newest}
         return Figures(**{name: values.get(name) for name in Figures.__dataclass_fields__})
@@ -237,7 +153,7 @@ class Follower:
             with self._run.events.open("rb") as file:
                 stat = os.fstat(file.fileno())
                 if stat.st_ino != self._inode or stat.st_size < self._offset:
-                    self._told, self._offset, self._inode = _Told(), 0, stat.st_ino
+                    self._events, self._offset, self._inode = _EventSummary(), 0, stat.st_ino
                 file.seek(self._offset)
                 rest = b""
                 while chunk := file.read(_CHUNK):
@@ -247,7 +163,7 @@ class Follower:
                 # A line without an end is still being written: it is read again.
                 self._offset = file.tell() - len(rest)
         except FileNotFoundError:
-            self._told, self._offset, self._inode = _Told(), 0, 0
+            self._events, self._offset, self._inode = _EventSummary(), 0, 0
 
     def _take(self, line: bytes) -> None:
         try:
@@ -255,7 +171,7 @@ class Follower:
         except ValueError:  # torn by a writer that was killed, or found the disk full
             return
         if isinstance(event, dict):
-            self._told.take(event)
+            self._events.take(event)
 
     def _settings(self) -> dict[str, Any]:
         key = _stamp(self._run.config)
@@ -277,11 +193,11 @@ class Follower:
             self._watch = (key, record)
         return self._watch[1]
 
-    def _progress(self, status: dict[str, Any], settings: dict[str, Any]) -> Progress:
-        told, last = self._told, self._told.last
-        attempt = _whole(status.get("attempt")) or max(told.times, default=0)
+    def _progress(self, status: dict[str, Any], settings: dict[str, Any]) -> RunProgress:
+        events, last = self._events, self._events.last
+        attempt = _whole(status.get("attempt")) or max(events.times, default=0)
         going = status.get("state") == "running" and last.get("attempt", 1) == attempt
-        return Progress(
+        return RunProgress(
             state=_text(status.get("state")),
             attempt=attempt,
             step=_whole(last.get("step")) or 0,
@@ -293,15 +209,15 @@ class Follower:
             loss=_number(last.get("loss")),
             kept=_number(last.get("kept")),
             eta_s=_number(last.get("eta_s")) if going else None,
-            elapsed_s=_elapsed(told.times, attempt, status),
-            checkpoint=told.checkpoint,
+            elapsed_s=_elapsed(events.times, attempt, status),
+            checkpoint=events.checkpoint,
             reason=_text(status.get("reason")),
             error=_text(status.get("error")),
-            losses=told.losses.dots(),
-            kept_by_shard=tuple((k, told.kept[k].dots()) for k in sorted(told.kept)),
-            round_ends=tuple(told.ends[k] for k in sorted(told.ends)),
-            audits=tuple(told.audits[k] for k in sorted(told.audits)),
-            pictures=told.pictures,
+            losses=events.losses.dots(),
+            kept_by_shard=tuple((k, events.kept[k].dots()) for k in sorted(events.kept)),
+            round_ends=tuple(events.ends[k] for k in sorted(events.ends)),
+            audits=tuple(events.audits[k] for k in sorted(events.audits)),
+            pictures=events.pictures,
             watch=self._watched(),
         )
 
@@ -343,7 +259,7 @@ class _Followers:
 _FOLLOWERS = _Followers()
 
 
-def read_progress(run: RunDir) -> Progress:
+def read_progress(run: RunDir) -> RunProgress:
     """How far a run is; of its events only what was added since this process last asked."""
     return _FOLLOWERS.of(run).read()
 

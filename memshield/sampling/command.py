@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from memshield.errors import UserError
 from memshield.sampling.arguments import Asked, asked_of
 from memshield.sampling.record import Recorder, Samples
-from memshield.sampling.target import Target, is_hub_id, open_target
+from memshield.sampling.target import SampledModel, is_hub_id, open_target
 from memshield.training.failures import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _draw(asked: Asked, recorder: Recorder) -> None:
         save_picture(grid(pictures, columns_of(asked.wish)), asked.output)
 
 
-def _on_device(target: Target, device: torch.device) -> Any:
+def _on_device(target: SampledModel, device: torch.device) -> Any:
     """The pipeline, in half precision where it is large and the device has it."""
     import torch
 
@@ -94,7 +94,7 @@ def _on_device(target: Target, device: torch.device) -> Any:
     return pipeline
 
 
-def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | None:
+def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> Watch | None:
     """What compares the pictures; where that cannot be done, the reason is noted."""
     if target.run is None:
         return None

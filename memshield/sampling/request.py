@@ -17,7 +17,7 @@ _UNWRITABLE = ("Cc", "Cs")
 
 
 @dataclass(frozen=True)
-class Limits:
+class SampleLimits:
     """The most that may be asked for.
 
     Attributes:
@@ -31,7 +31,7 @@ class Limits:
     steps: int = 1000
 
 
-ON_PAGE = Limits(pictures=16, prompts=8, steps=200)
+ON_PAGE = SampleLimits(pictures=16, prompts=8, steps=200)
 """Of a page, which shows all pictures at once and whose device others wait for."""
 
 
@@ -80,7 +80,7 @@ class Wish:
 
 def make_wish(
     prompts: Sequence[object], num_images: object, steps: object, seed: object,
-    limits: Limits = Limits(),
+    limits: SampleLimits = SampleLimits(),
 ) -> Wish:  # fmt: skip
     """What somebody asks for, whatever was given.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memshield.audit.report import Missing, Report, Target
+from memshield.audit.report import AuditedModel, Missing, Report
 from memshield.audit.report_page import write_page
 from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
@@ -67,17 +67,17 @@ def test_names_from_outside_cannot_write_html(tmp_path: Path) -> None:
         excess=0.1,
         kid=0.1,
         curve={0.5: (0.5, 0.2)},
-        target=Target(name=evil, kind="run"),
+        target=AuditedModel(name=evil, kind="run"),
         missing=(Missing(measure=evil, reason=evil),),
     )
-    beside = report_of(excess=0.2, kid=0.1, target=Target(name=evil + "2", kind="run"))
+    beside = report_of(excess=0.2, kid=0.1, target=AuditedModel(name=evil + "2", kind="run"))
     write_page(report, tmp_path / "report.html", [beside])
     assert "<script" not in (tmp_path / "report.html").read_text()
 
 
 def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:
     report = report_of(excess=0.01, kid=0.1)
-    beside = report_of(excess=0.2, kid=0.05, target=Target(name="plain", kind="run"))
+    beside = report_of(excess=0.2, kid=0.05, target=AuditedModel(name="plain", kind="run"))
     write_page(report, tmp_path / "report.html", [beside])
     page = (tmp_path / "report.html").read_text()
     assert "<td>plain</td>" in page

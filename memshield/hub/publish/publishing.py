@@ -47,7 +47,7 @@ _ASIDE = ".publishing"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """What was published.
 
     Attributes:
@@ -86,7 +86,7 @@ class Publisher:
     patience: Patience = field(default_factory=Patience)
     _publication: Publication | None = field(default=None, init=False)
 
-    def publish(self) -> Published:
+    def publish(self) -> PublishedModel:
         """Make the repository hold this model, and tag it.
 
         Raises:
@@ -162,7 +162,7 @@ class Publisher:
         beside = beside_of(self.run, self.beside, report)
         return assemble(self.run, Claims(self.config, origins, report, beside, ()), repo_id, folder)
 
-    def _publish(self) -> Published:
+    def _publish(self) -> PublishedModel:
         api = api_for(self.token)
         destination, claims = self._check(api)
         repo_id = destination.repo_id
@@ -240,10 +240,10 @@ class Publisher:
 
     def _published(
         self, destination: Destination, manifest: Manifest, commit: str, changed: bool
-    ) -> Published:
+    ) -> PublishedModel:
         repo_id = destination.repo_id
         url = f"{api_for(False).endpoint}/{repo_id}"
-        return Published(
+        return PublishedModel(
             repo_id, manifest.tag, commit, url, destination.public, changed, manifest.weights
         )
 

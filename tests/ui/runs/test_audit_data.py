@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memshield.audit.report import REPORT, Report, Target
+from memshield.audit.report import REPORT, AuditedModel, Report
 from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
@@ -36,7 +36,9 @@ def new(jobs: Jobs, name: str = "digits", owner: str = LOCAL) -> tuple[Job, RunD
 
 def audited(run: RunDir, round: int | None = None, excess: float = 0.01, **changes: Any) -> Report:
     """An audit of a run's model or round, in its place."""
-    target = Target(name="run", kind="run", round=round, mitigation=changes.pop("mitigation", {}))
+    target = AuditedModel(
+        name="run", kind="run", round=round, mitigation=changes.pop("mitigation", {})
+    )
     report = report_of(excess, changes.pop("kid", 0.5), target=target, **changes)
     report.write(run.audit_of(round) / REPORT)
     return report

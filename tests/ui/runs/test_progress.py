@@ -8,13 +8,14 @@ from typing import get_args
 
 import pytest
 
-from memshield.runs.progress import Progress, read_progress
+from memshield.runs.progress import read_progress
+from memshield.runs.state import RunProgress
 from memshield.ui.runs.progress import State, progress_view
 from memshield.ui.widgets.words import plural, short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
 from tests.ui.markup import shows_hostile, text_of
 
-HALF = Progress(
+HALF = RunProgress(
     state="running", attempt=1, step=1200, total=2400, round=2, rounds=4, shard=1, shards=2,
     loss=0.03125, kept=0.915, eta_s=184.0, elapsed_s=200.0, checkpoint=1000,
 )  # fmt: skip
@@ -35,13 +36,13 @@ def test_a_run_half_way() -> None:
 
 @pytest.mark.parametrize("state", get_args(State))
 def test_every_state_has_words_even_with_nothing_known(state: State) -> None:
-    assert text_of(progress_view(Progress(), state))
+    assert text_of(progress_view(RunProgress(), state))
     assert text_of(progress_view(HALF, state))
 
 
 def test_the_place_in_the_queue() -> None:
-    assert "2 before it" in text_of(progress_view(Progress(), "waiting", 3))
-    assert "the next to start" in text_of(progress_view(Progress(), "waiting", 1))
+    assert "2 before it" in text_of(progress_view(RunProgress(), "waiting", 3))
+    assert "the next to start" in text_of(progress_view(RunProgress(), "waiting", 1))
 
 
 def test_almost_done_is_not_done() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memshield.audit.report import PRIVATE, REPORT, Attack, Missing, Report, Target
+from memshield.audit.report import PRIVATE, REPORT, Attack, AuditedModel, Missing, Report
 from memshield.errors import UserError
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
@@ -83,7 +83,7 @@ def test_not_audited() -> None:
 
 def test_the_round_that_the_budget_would_choose() -> None:
     reports = {
-        number: report_of(excess, kid, target=Target(name="run", kind="run", round=number))
+        number: report_of(excess, kid, target=AuditedModel(name="run", kind="run", round=number))
         for number, excess, kid in ((1, 0.01, 0.9), (2, 0.04, 0.5), (3, 0.3, 0.2))
     }
     text = text_of(rounds_view(reports, 0.05))
@@ -114,7 +114,7 @@ def test_rounds_are_read_once_until_they_change(tmp_path: Path) -> None:
 
 def test_hostile_names_are_shown_as_text() -> None:
     hostile = full(
-        target=Target(name=HOSTILE, kind="run", base=HOSTILE),
+        target=AuditedModel(name=HOSTILE, kind="run", base=HOSTILE),
         verdict=HOSTILE,
         missing=(Missing(measure=HOSTILE, reason=HOSTILE),),
         limits=(HOSTILE,),
