@@ -26,7 +26,7 @@ from memshield.audit.report import Memorization, Missing, Quality
 from memshield.audit.search.features import (
     NAMED,
     ClipScore,
-    Features,
+    FeatureSpace,
     PrincipalComponents,
     Rows,
     ScriptedFeatures,
@@ -76,7 +76,7 @@ class Comparison:
     sscd: tuple[Path, str] | None = None
     progress: OnProgress = lambda what, done, total: None
     _control: Neighbours | None = field(default=None, init=False)
-    _features: list[Features] = field(default_factory=list, init=False)
+    _features: list[FeatureSpace] = field(default_factory=list, init=False)
     _clip: ClipScore | None = field(default=None, init=False)
     _missing: list[Missing] = field(default_factory=list, init=False)
     _real: dict[str, tuple[Rows, Rows]] = field(default_factory=dict, init=False)
@@ -154,7 +154,7 @@ class Comparison:
             self.device,
         )
 
-    def _real_rows(self, space: Features) -> tuple[Rows, Rows]:
+    def _real_rows(self, space: FeatureSpace) -> tuple[Rows, Rows]:
         if space.name not in self._real:
             training, held_out = (
                 rows_of(pictures, space, self._told("embedding real pictures", len(pictures)))

@@ -29,7 +29,7 @@ from memshield.audit.stats.memorization import (
 )
 from memshield.audit.stats.quality import frechet_distance, kernel_distance, precision_recall
 
-Features = npt.NDArray[np.float32]
+FeatureRows = npt.NDArray[np.float32]
 OnProgress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 
@@ -176,7 +176,7 @@ def search_pixels(
 
 
 def search_features(
-    name: str, training: Features, held_out: Features, generated: Features, sets: Sets
+    name: str, training: FeatureRows, held_out: FeatureRows, generated: FeatureRows, sets: Sets
 ) -> Memorization:
     """Compare unit features [.., D] float32 by their dot products."""
     options: dict[str, Any] = {"groups": sets.groups, "device": sets.device}
@@ -202,7 +202,7 @@ def search_features(
     return _calibrated(SIMILARITY, name, found, control, side="high", figures=figures)
 
 
-def quality_of(name: str, real: Features, generated: Features) -> list[Quality]:
+def quality_of(name: str, real: FeatureRows, generated: FeatureRows) -> list[Quality]:
     """Measures of quality on feature rows [.., D], against held-out pictures."""
     counts: dict[str, Any] = {
         "space": name,

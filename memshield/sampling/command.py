@@ -19,7 +19,7 @@ from memshield.training.failures import is_out_of_memory
 if TYPE_CHECKING:
     import torch
 
-    from memshield.sampling.nearness import Watch
+    from memshield.sampling.nearness import CopyWatch
 
 
 def main(argv: Sequence[str]) -> int:
@@ -94,12 +94,12 @@ def _on_device(target: SampledModel, device: torch.device) -> Any:
     return pipeline
 
 
-def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> Watch | None:
+def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> CopyWatch | None:
     """What compares the pictures; where that cannot be done, the reason is noted."""
     if target.run is None:
         return None
     from memshield.audit.subject import pictures_of
-    from memshield.sampling.nearness import Watch
+    from memshield.sampling.nearness import CopyWatch
 
     try:
         reference = pictures_of(target.run)
@@ -107,7 +107,7 @@ def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> Wa
         why = f"The training pictures cannot be looked at: {error.problem}."
         recorder.note(not_compared=why)
         return None
-    watch = Watch(reference, target.reports, device)
+    watch = CopyWatch(reference, target.reports, device)
     recorder.note(
         compared=len(reference.members), run=target.run.path.resolve().name, rule=watch.rule
     )

@@ -22,7 +22,7 @@ USUAL = 0.1
 """What at most this share of fresh real pictures come as near as is closer than usual."""
 
 
-class Watch:
+class CopyWatch:
     """Compares pictures with those that a model was trained on.
 
     Args:
