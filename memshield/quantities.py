@@ -1,4 +1,4 @@
-"""Times and sizes as a person reads them."""
+"""Times and sizes in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMES = (  # below how many seconds, seconds of the unit, decimals, short and s
 
 
 def duration(seconds: float, spelled: bool = False) -> str:
-    """A time, as exact as anybody wants to know it.
+    """A time in its largest fitting unit.
 
     Args:
         seconds: at least 0.
@@ -25,7 +25,7 @@ def duration(seconds: float, spelled: bool = False) -> str:
 
 
 def duration_range(low: float, high: float) -> str:
-    """A time that lies between two, which name their unit once where they share it."""
+    """A range of times; a shared unit is named once."""
     (first, unit, _), (last, unit_of_last, _) = _in_unit(low), _in_unit(high)
     if unit != unit_of_last:
         return f"{first} {unit} to {last} {unit_of_last}"
@@ -33,7 +33,7 @@ def duration_range(low: float, high: float) -> str:
 
 
 def size(number: float) -> str:
-    """A number of bytes."""
+    """A number of bytes in its largest fitting unit."""
     value, units = float(number), ["bytes", "kB", "MB", "GB", "TB"]
     while value >= 1000 and len(units) > 1:
         value /= 1000

@@ -1,4 +1,4 @@
-"""The membership-inference attacks of an audit: on whom, with what, and how it went."""
+"""The membership-inference attacks of an audit."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class Options:
-    """How pictures are generated, the same for all models that are compared.
+    """Options of generation; all models that are compared share them.
 
     Attributes:
         num_images: how many; None for a number by the size of the set.
@@ -250,7 +250,7 @@ def read_report(path: Path) -> Report:
 
 
 def note_of(report: Report) -> dict[str, object]:
-    """What the event log tells of an audit; nothing points at a single picture."""
+    """An audit's values for the event log; none of them points at a single picture."""
     headline, quality = report.headline, report.headline_quality
     note: dict[str, object] = {"verdict": report.verdict, "share": headline.share}
     note |= {"excess": headline.excess, "excess_interval": headline.excess_interval}

@@ -1,4 +1,4 @@
-"""A model's pictures against the real ones: every measure that can be taken, and what cannot."""
+"""Compares a model's pictures with the real ones, by every measure that can be taken."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LEAST_COMPARED = 3
 
 @dataclass(frozen=True)
 class Compared:
-    """What the pictures of one model say.
+    """The measures of one model's pictures.
 
     Attributes:
         memorization, quality: measures that were taken; the first one is the headline.
@@ -60,7 +60,7 @@ class Compared:
 
 @dataclass
 class Comparison:
-    """Compares any number of models with one reference; what is real is measured once.
+    """Compares any number of models with one reference, whose pictures are measured once.
 
     Args:
         reference: the real pictures.

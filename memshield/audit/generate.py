@@ -1,4 +1,4 @@
-"""Pictures of a model on disk: any number in bounded memory, going on where a process was killed.
+"""Generates pictures to disk: any number in bounded memory, resuming after a kill.
 
 images.npy      [N, C, H, W] uint8, black where a picture is broken
 images.json     which set it is, how much of it is done, and which pictures are broken
@@ -50,7 +50,7 @@ def generate(
     steps: int,
     progress: Callable[[int], object] | None = None,
 ) -> GeneratedImages:
-    """Sample pictures with the weights as they are, or take those that the folder holds.
+    """Sample pictures with the current weights, or reuse those that the folder holds.
 
     A set that was begun is finished, with the very pictures that one process would have made. A
     folder that holds another set (another count, seed, number of steps, prompts or weights) is

@@ -1,4 +1,4 @@
-"""What generated pictures say of a training set: the measures put together. No model inside."""
+"""The measures of an audit, from arrays of generated and real pictures. No model."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the search for neighbours found.
+    """The results of the search for neighbours.
 
     Attributes:
         measures: for the report.
@@ -97,7 +97,7 @@ class Findings:
 
 
 def search_control(sets: Sets, progress: OnProgress) -> Neighbours | None:
-    """Neighbours of the held-out pictures: what happens by chance, whatever the model."""
+    """Find the neighbours of held-out pictures: the chance level, which no model influences."""
     if sets.held_out.shape[0] == 0:
         return None
     return _nearest(sets, sets.held_out, "held-out pictures", progress)

@@ -1,4 +1,4 @@
-"""Membership inference: how surely pictures can be told to have been trained on.
+"""Scores for membership inference: how surely a picture is recognised as a training picture.
 
 Every score is larger the more likely a picture is a member. It depends on the picture, its
 caption and the seed alone: not on its place in the set, nor on the batch that it is in.

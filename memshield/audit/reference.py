@@ -1,4 +1,4 @@
-"""The real pictures that an audit compares with: those trained on, and those held out."""
+"""The real pictures of an audit: members and held-out ones."""
 
 from __future__ import annotations
 

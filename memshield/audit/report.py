@@ -1,6 +1,6 @@
-"""What an audit found, as a file that a machine can check: report.json. No torch.
+"""report.json: the result of an audit, validated. No torch.
 
-Nothing in it points at a single training picture: pairs and pictures at risk are in private.json.
+It points at no single training picture: pairs and pictures at risk are in private.json.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
 REPORT, PAGE = "report.json", "report.html"
-"""Files of an audit's folder that say nothing of a single training picture."""
+"""Files of an audit's folder that point at no single training picture."""
 IMAGES, IMAGES_RECORD, PRIVATE = "images.npy", "images.json", "private.json"
-"""Its other files: the generated pictures, which set they are, and what is private."""
+"""Its other files: the generated pictures, their record, and the private findings."""
 
 Share = float
 Interval = tuple[float, float]
@@ -38,7 +38,7 @@ class _Part(BaseModel):
 
 
 class AuditedModel(_Part):
-    """What was audited.
+    """The model, or the pictures, that were audited.
 
     Attributes:
         name: as a person calls it: a run's or repository's name, never a local path.
@@ -60,7 +60,7 @@ class AuditedModel(_Part):
 
 
 class Data(_Part):
-    """The pictures that it was compared with.
+    """The real pictures of the comparison.
 
     Attributes:
         fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
@@ -255,7 +255,7 @@ class Report(_Part):
 
 
 def percent(share: float) -> str:
-    """A share as a person reads it."""
+    """A share as a percentage."""
     value = 100 * share
     if 0 < abs(value) < 0.1:
         return f"{value:.2g} %"
@@ -263,7 +263,7 @@ def percent(share: float) -> str:
 
 
 def verdict(generated: GeneratedSet, headline: Memorization) -> str:
-    """One sentence for a person who decides."""
+    """The result in one sentence."""
     if generated.is_broken:
         return (
             f"The model is broken: {generated.broken} of {generated.count} generated pictures "

@@ -1,4 +1,4 @@
-"""report.html: one self-contained file that a person reads, made from report.json alone."""
+"""report.html: a self-contained page, rendered from a report alone."""
 
 from __future__ import annotations
 

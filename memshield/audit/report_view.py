@@ -1,4 +1,4 @@
-"""What a report says, as data: a model's row in a table, its name, its tone and its facts.
+"""A report as data to show: a model's row in a table, its name, its tone and its facts.
 
 The page, report.html and the card render them.
 """
@@ -88,7 +88,7 @@ def _with_interval(value: float | None, ends: Interval | None, form: str, form_o
 
 
 def interval(ends: Interval) -> str:
-    """An interval of shares as a person reads it."""
+    """An interval of shares as percentages."""
     return f"{percent(ends[0])} to {percent(ends[1])}"
 
 
@@ -99,7 +99,7 @@ def name_of(report: Report) -> str:
 
 
 def tone(report: Report) -> str:
-    """How the verdict is coloured: alarm, calm, or neither."""
+    """The colour of the verdict: alarm, calm, or neither."""
     ends = report.headline.excess_interval
     if ends is None or report.generated.is_broken:
         return ""
@@ -116,7 +116,7 @@ def uncalibrated_figures(report: Report) -> list[tuple[str, str, float]]:
 
 
 def facts_of(report: Report) -> list[tuple[str, str]]:
-    """What was measured, by name; what is not known is left out."""
+    """The circumstances of an audit, by name; unknown ones are left out."""
     target, data, made = report.target, report.data, report.generated
     facts = [
         ("model", name_of(report)),
@@ -143,7 +143,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
 
 
 def _mitigation(settings: Mapping[str, Any]) -> str:
-    """What was done, in words; nothing where it is not known."""
+    """The mitigation in words; "" where it is not known."""
     if not settings:
         return ""
     return "; ".join(one.short for one in measures_of(settings)) or "none: plain training"

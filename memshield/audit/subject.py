@@ -1,4 +1,4 @@
-"""What is audited: a run's chosen model or one of its rounds, or any pipeline with its dataset."""
+"""The subject of an audit: a run's chosen model or a round, or any pipeline with its dataset."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Subject:
         return replace(self, target=target, weights=None, run=None)
 
     def watch(self, round: int | None) -> WatchRecord | None:
-        """What watching its held-out loss had shown when a round of its run ended, if it did.
+        """The watch of its held-out loss until a round of its run ended, if it was watched.
 
         Args:
             round: its number; None for the run's chosen model.
@@ -124,7 +124,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
 
 
 def pictures_of(run: RunDir) -> Reference:
-    """The very pictures that a run was trained on, whatever became of its model.
+    """The pictures that a run was trained on, whether or not it has a model.
 
     Raises:
         UserError: they cannot be read, are not the run's any more, or are too few.

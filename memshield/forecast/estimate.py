@@ -1,4 +1,4 @@
-"""Time, memory and price of a training before it is started: a range, or what was measured."""
+"""Time, memory and price of a training before it starts: estimated or measured ranges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIME_FACTOR = 2.0
 """A rough estimate may be wrong by this much either way."""
 MEMORY_FACTOR = 1.4
 MEASURED_FACTOR = 1.2
-"""What is left open by a few measured steps: other shards, a warmer machine, neighbours."""
+"""The uncertainty of a few measured steps: other shards, a warmer machine, other load."""
 
 
 @dataclass(frozen=True)

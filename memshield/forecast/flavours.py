@@ -1,4 +1,4 @@
-"""The hardware of Hub Spaces and Jobs that a training can run on, with its makers' figures."""
+"""Hardware of Hub Spaces and Jobs that a training can run on, with its makers' figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Hardware:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether it has one."""
+        """Whether it is a GPU."""
         return self.half_tflops > 0
 
 
@@ -100,7 +100,7 @@ FLAVOURS: dict[str, Hardware] = {
 
 
 def hardware_of(machine: Machine) -> Hardware | None:
-    """What a training on a machine computes with; None for a GPU whose figures are not here."""
+    """The hardware that a training on a machine uses; None for a GPU without known figures."""
     if not machine.gpus:
         return _cpu("this machine", machine.cores, machine.memory_bytes)
     first = machine.gpus[0]
@@ -115,7 +115,7 @@ def _kind_of(name: str) -> str | None:
 
 
 def flavour_of(machine: Machine, said: str = "") -> str | None:
-    """The Hub's name of a Space's hardware; None where it is none that is known.
+    """The Hub's name of a Space's hardware; None where it is unknown.
 
     Args:
         machine: on which this runs.

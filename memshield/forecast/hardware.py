@@ -1,4 +1,4 @@
-"""What this machine has: GPUs, cores and memory. No torch."""
+"""The hardware of this machine: GPUs, cores and memory. No torch."""
 
 from __future__ import annotations
 

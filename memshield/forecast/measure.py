@@ -38,7 +38,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run will take on this machine, in one process.
+    """The time and memory of a run on this machine, in one process.
 
     Attributes:
         device: it was measured on.

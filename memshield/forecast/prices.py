@@ -1,4 +1,4 @@
-"""What an hour of a Hub hardware costs, as the Hub itself says."""
+"""Prices of the Hub's hardware, as the Hub states them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def dollars_an_hour(name: str) -> float:
 
 
 class HubPrices:
-    """Prices for a page that does not wait for them: what the Hub says late is there next time.
+    """Prices for a page, which waits only briefly: a late answer is there the next time.
 
     Args:
         ask: gives the prices, however long it takes.

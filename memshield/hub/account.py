@@ -1,4 +1,4 @@
-"""The one place where a token is read, and who it belongs to."""
+"""Tokens and their accounts; no other module reads a token."""
 
 from __future__ import annotations
 

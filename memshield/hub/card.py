@@ -31,7 +31,7 @@ OWN_KEYS = (
 
 
 class Plain(str):
-    """Text made here, which the template may show as it is."""
+    """Text that is safe to insert into Markdown unescaped."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
 
 
 def evidence_of(manifest: Manifest) -> str:
-    """The part of the card that says how much is given back, whatever the repository is called."""
+    """The section of the card on how much is given back; it does not name the repository."""
     return _render("evidence", manifest, "owner/name")
 
 
@@ -190,7 +190,7 @@ def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
 
 
 def _one_line(text: str | None) -> str | None:
-    """What stands on a foreign card, as one line of this one's metadata."""
+    """Text of another card, as one line of this one's metadata."""
     return " ".join(text.split())[:200] if text else None
 
 
@@ -200,7 +200,7 @@ def _variant(name: str | None) -> Plain | None:
 
 
 def _few(manifest: Manifest) -> str | None:
-    """That shards held too few pictures, where they did. The settings may be a stranger's."""
+    """A warning where shards held too few pictures. The settings may come from a stranger."""
     shards = manifest.training.settings.get("num_shards")
     if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
         return None

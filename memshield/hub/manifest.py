@@ -1,4 +1,4 @@
-"""memshield.json: all that is claimed of a published model, as plain values. No torch.
+"""memshield.json: all claims about a published model, as plain values. No torch.
 
 The card is made from it, and from nothing else; `verify` holds both to it.
 """

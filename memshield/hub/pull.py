@@ -1,4 +1,4 @@
-"""Fetching a published model, checked, as a ready pipeline."""
+"""Fetches a published model, checks it, and opens it as a pipeline."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def fetch(
 
 
 def require_good(repo_id: str, checks: list[Check]) -> None:
-    """Refuse what a check has failed.
+    """Refuse a model that fails a check.
 
     Raises:
         UserErrors: naming every problem.

@@ -11,7 +11,7 @@ from memshield.hub.retries import OutOfRetriesError
 from memshield.network import words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
-"""What publishing ends in: of LFS, the client raises a plain ValueError."""
+"""Errors that end publishing; for LFS, the client raises a plain ValueError."""
 _LFS = "LFS batch API returned errors"
 
 

@@ -1,4 +1,4 @@
-"""How publishing speaks to the Hub: with timeouts, and with one way of trying again.
+"""The HTTP session of publishing: timeouts, and one policy for retries.
 
 huggingface_hub retries some requests, sleeping on its own, and not others. Here what may be
 tried again leaves its code as an error of ours, whichever request it was, so that `patience`

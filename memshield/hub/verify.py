@@ -1,6 +1,6 @@
-"""Whether what is published is what it claims to be: files, hashes, and one set of claims.
+"""Verifies a published model: its files, their hashes, and its claims.
 
-It says that the files belong together. Who made them, only the repository's owner can say.
+It proves that the files belong together, not who made them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class Holding:
-    """What is looked at: a folder, or a repository at a commit.
+    """What is verified: a folder, or a repository at a commit.
 
     Attributes:
         name: as the user called it.
@@ -127,7 +127,7 @@ def read_manifest(holding: Holding) -> Manifest:
 
 
 def verify(holding: Holding) -> list[Check]:
-    """All checks; the first that cannot be made ends them.
+    """Make all checks; the first that cannot be made ends them.
 
     Raises:
         UserError: a file cannot be read at all.

@@ -65,7 +65,7 @@ class Errand:
 
 
 class Errands:
-    """What people let a server do beside their runs.
+    """The errands of all owners.
 
     Args:
         store, folders, commands, scheduler, tokens: of the server.
@@ -93,9 +93,9 @@ class Errands:
         self._turn = threading.Lock()
 
     def measure(self, owner: str, values: Mapping[str, Any], needs_token: bool = False) -> str:
-        """Queue a few steps of a training, to tell its time and memory.
+        """Queue a few steps of a training, which measure its time and memory.
 
-        What it finds is `PLAN` among the results; see `setup.estimate.measured_estimate`.
+        The result is the file `PLAN`; see `forecast.estimate.measured_estimate`.
 
         Args:
             owner, values, needs_token: as of `Jobs.submit`.
@@ -106,7 +106,7 @@ class Errands:
         Raises:
             UserError: a setting is wrong or not open to this owner, or one is under way.
         """
-        # Asked for twice at once, one of the two would be nobody's to see or stop.
+        # Of two requests at the same time one would be an errand that nobody can see or stop.
         with self._turn:
             job = self._new(owner, "measure")
             write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
@@ -127,7 +127,7 @@ class Errands:
     ) -> str:
         """Queue pictures of a published model.
 
-        They come among the results, with samples.json; see `sampling.record.read_samples`.
+        They are among the results, with samples.json; see `sampling.record.read_samples`.
 
         Args:
             owner: who is signed in, or `LOCAL`.
@@ -192,7 +192,7 @@ class Errands:
         return next(found, None)
 
     def _new(self, owner: str, kind: Kind) -> Job:
-        """A job for an errand, whose folder is still to be made."""
+        """A job for an errand; its folder is not made yet."""
         require_owner(owner)
         before = self._newest(owner, kind)
         if before is not None and before.current is not None:

@@ -1,6 +1,6 @@
-"""The jobs of everybody who uses a server: what a page, or a person's script, may ask for.
+"""The jobs of all owners on a server; the page and its API call these methods.
 
-Every question names who asks. A job of somebody else is answered exactly as one that never was.
+Every call names its owner. A job of another owner is answered exactly like one that does not exist.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from memshield.runs.promote import promote_alone
 
 @dataclass(frozen=True)
 class JobLimits:
-    """What a server lets people do.
+    """Limits of a server.
 
     Attributes:
         queued: tasks that one owner may have in the queue.
@@ -61,7 +61,7 @@ class JobLimits:
 
 
 class Jobs:
-    """Everything below one folder.
+    """All jobs below one folder.
 
     Args:
         root: of the store, the runs, uploads and caches.
@@ -118,11 +118,11 @@ class Jobs:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Leave everything as it is; what runs goes on."""
+        """Close the store; running tasks go on."""
         self.scheduler.close()
         self._store.close()
 
-    # Asking for something
+    # Requests
 
     def submit(
         self,
@@ -158,7 +158,7 @@ class Jobs:
         return self.get(owner, id)
 
     def stop(self, owner: str, id: str) -> None:
-        """Stop what runs, so that it can be resumed, or take what waits out of the queue.
+        """Stop a job so that it can be resumed, or take it out of the queue.
 
         Raises:
             UserError: there is no such job, or nothing to stop.
@@ -259,7 +259,7 @@ class Jobs:
         changes: Mapping[str, Any] | None = None,
         beside: Mapping[str, str] | None = None,
     ) -> Job:
-        """Queue the publication of a job's model; once more goes on where it stopped.
+        """Queue the publication of a job's model; a second call continues an interrupted one.
 
         Args:
             owner, id: of the job.
@@ -302,7 +302,7 @@ class Jobs:
             self._store.hide(job)
         self.scheduler.wake()
 
-    # Looking
+    # Reading
 
     def get(self, owner: str, id: str) -> Job:
         """A job of an owner.
@@ -320,7 +320,7 @@ class Jobs:
         return [job for job in self._store.jobs_of(owner) if job.kind not in ERRANDS]
 
     def position(self, job: Job) -> int | None:
-        """Place of its task in the queue, from 1; None where nothing waits."""
+        """Position of its task in the queue, from 1; None where no task waits."""
         task = job.current
         return self._store.position(task) if task is not None else None
 
@@ -333,7 +333,7 @@ class Jobs:
         return self.view_of(self.get(owner, id))
 
     def view_of(self, job: Job) -> JobView:
-        """A job for a page, where it is at hand already."""
+        """The view of a job that was looked up already."""
         task = job.current
         may_start = task is None or self.scheduler.may_start(job.owner, task.work)
         view = view_of(job, self.folders, self.position(job), may_start, self._now())
@@ -358,7 +358,7 @@ class Jobs:
         return "" if path is None else self.tokens.hide("\n".join(logs.tail(path, lines)))
 
     def log_size(self, job: Job) -> int:
-        """Bytes that the newest task of a job printed: whether `log` has more to say."""
+        """Bytes that the newest task of a job printed; more of them mean that `log` has changed."""
         path = self._printed(job)
         try:
             return 0 if path is None else path.stat().st_size

@@ -71,12 +71,12 @@ def changed_values(folders: Folders, job: Job, changes: Mapping[str, Any]) -> di
 
 
 def reads_anew(changes: Mapping[str, Any]) -> bool:
-    """Whether changes name a model or dataset, which may be its reader's alone."""
+    """Whether changes name a model or dataset, which may be private."""
     return any(name in changes for name in _READ)
 
 
 def changed_config(folders: Folders, job: Job, changes: Mapping[str, Any]) -> Config:
-    """A job's config with changes, to go on with from its last checkpoint.
+    """A job's config with changes, to resume with.
 
     Raises:
         UserError: a setting is wrong, not open to the owner, or may not differ any more.
@@ -149,7 +149,7 @@ def plain_name(name: str) -> str:
 
 
 def require_new(wanted: Config, others: Iterable[tuple[str, Config]]) -> None:
-    """Refuse a training that differs from another one in nothing but where it lies.
+    """Refuse a training that differs from another one in its output_dir alone.
 
     Args:
         wanted: its settings.

@@ -1,4 +1,4 @@
-"""What a page shows of a job: its states in words, and what can be done now."""
+"""A job as data for the page and the API: its states, their reasons, and the actions it allows."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ LAST_LINES = 30
 
 @dataclass(frozen=True)
 class TaskProgress:
-    """How one side of a job goes: its training, its audit or its publication.
+    """The state of one side of a job: its training, its audit or its publication.
 
     Attributes:
         state: for programs.
         words: the state for people.
         reason: why it is so and what to do, in words.
         last_lines: of its output, where something went wrong.
-        refused: whether the last start came to nothing: the state is that of before it, and what
+        refused: whether the last start failed: the state is that before it, and what
             else is here says why.
     """
 
@@ -69,22 +69,22 @@ class TaskProgress:
     def titled(
         cls, state: State, reason: str | None = None, last_lines: tuple[str, ...] = ()
     ) -> Self:
-        """A state in its own words, with why it is so."""
+        """A state under its title, with its reason."""
         return cls(state, TITLES[state], reason, last_lines)
 
     def without_tokens(self, hide: Callable[[str], str]) -> Self:
-        """The same with everything that a process told put through `hide`."""
+        """The same, with everything that a process printed put through `hide`."""
         reason = self.reason and hide(self.reason)
         return replace(self, reason=reason, last_lines=tuple(map(hide, self.last_lines)))
 
 
 @dataclass(frozen=True)
 class Publishing(TaskProgress):
-    """How publishing goes.
+    """The state of a publication.
 
     Attributes:
-        step: what is being done.
-        repo_id, url: where, as far as it is known.
+        step: the current one.
+        repo_id, url: of the repository, None until they are known.
     """
 
     step: str | None = None
@@ -99,10 +99,10 @@ class JobView:
     Attributes:
         id, name, created: of the job.
         position: in the queue, from 1; None where it does not wait.
-        training, auditing, publishing: how each goes.
+        training, auditing, publishing: the state of each.
         figures: of the training.
         error: kind of a training's failure; see `memshield.training.failures`.
-        actions: what can be done now.
+        actions: those that the job allows now.
         files: names inside the run directory.
         command: of its newest task, to copy.
     """
@@ -121,7 +121,7 @@ class JobView:
     command: str = ""
 
     def without_tokens(self, hide: Callable[[str], str]) -> JobView:
-        """The same with everything that a process told put through `hide`."""
+        """The same, with everything that a process printed put through `hide`."""
         return replace(
             self,
             training=self.training.without_tokens(hide),
@@ -133,7 +133,7 @@ class JobView:
 def view_of(
     job: Job, folders: Folders, position: int | None, may_start: bool, now: float
 ) -> JobView:
-    """A job and its run directory as they are now.
+    """The view of a job and its run directory.
 
     Args:
         job: from the store.
@@ -165,7 +165,7 @@ def view_of(
 
 
 def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> TaskProgress:
-    """How an errand goes; the arguments are those of `view_of`."""
+    """The state of an errand; the arguments are those of `view_of`."""
     return _plain(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
 
@@ -194,7 +194,7 @@ class _Place:
         return tuple(without_launcher(found)[-LAST_LINES:])
 
     def ended(self, task: Task, what: str) -> TaskProgress:
-        """A task that ended without a word of its own about how."""
+        """The state of a task that left no reason behind."""
         if task.problem:
             return TaskProgress.titled("failed", task.problem)
         if task.started is None:
@@ -249,7 +249,7 @@ def _training(
 
 
 def _with_silence(told: TaskProgress, silence: float | None) -> TaskProgress:
-    """The same, with how long a process that is there has given no sign of life."""
+    """The same, with the time since the last heartbeat of a process that is still there."""
     if silence is None:
         return told
     return replace(
@@ -262,7 +262,7 @@ def _with_silence(told: TaskProgress, silence: float | None) -> TaskProgress:
 
 
 def _told(status: dict[str, Any], figures: Figures) -> TaskProgress:
-    """The state as the training itself tells it."""
+    """The state that the training wrote."""
     state: State = status["state"]
     reason = status["reason"]
     if state == "failed" and status["error"] == "crash":
@@ -291,7 +291,7 @@ def _not_begun(
 
 
 def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
-    """A training whose processes are gone and which did not say so."""
+    """A training whose processes ended without writing a final state."""
     steps = run.checkpoints()
     where = f"from step {steps[-1]}" if steps else "from the start"
     if task.stop_asked is not None:

@@ -1,4 +1,4 @@
-"""How far a run is, from what it writes: status.json, watch.json, and events.jsonl as it grows."""
+"""Reads the state of a run from status.json, watch.json and, as it grows, events.jsonl."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 
 @dataclass
 class _EventSummary:
-    """What the events have said so far."""
+    """What follows from the events read so far."""
 
     last: dict[str, Any] = field(default_factory=dict)
     losses: Series = field(default_factory=lambda: Series(MOST_DOTS))
@@ -43,7 +43,7 @@ class _EventSummary:
     stepped_in: int = 0
 
     def take(self, event: dict[str, Any]) -> None:
-        """Note one event; what is not as events are is left out."""
+        """Add one event; one of another form is ignored."""
         attempt = _whole(event.get("attempt")) or 1
         time = _number(event.get("time"))
         if time is not None:
@@ -76,7 +76,7 @@ class _EventSummary:
 
     def _step(self, event: dict[str, Any], step: int, attempt: int) -> None:
         if attempt > self.stepped_in:
-            # It goes on from a checkpoint: what came after that is done again.
+            # Training resumed from a checkpoint: the steps after that are repeated.
             self.losses.cut(step)
             for series in self.kept.values():
                 series.cut(step)
@@ -119,7 +119,7 @@ class _EventSummary:
 
 
 class Follower:
-    """Follows one run: reads what was added to its events since the last time."""
+    """Follows one run: every call reads only the events that were added since the last one."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
@@ -131,7 +131,7 @@ class Follower:
         self._watch: tuple[object, WatchRecord | None] = (None, None)
 
     def read(self) -> RunProgress:
-        """How far the run is now."""
+        """The state of the run now."""
         with self._lock:
             self._read_events()
             return self._progress(_status(self._run), self._settings())
@@ -239,14 +239,14 @@ def _process_start(status: dict[str, Any]) -> float | None:
 
 
 class _Followers:
-    """The runs that were asked for last: a run is read from its beginning only once."""
+    """Followers of the runs that were read last, so that each is read from its start only once."""
 
     def __init__(self) -> None:
         self._followers: OrderedDict[str, Follower] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, run: RunDir) -> Follower:
-        """The one that follows this run."""
+        """The follower of a run."""
         key = str(run.path.absolute())
         with self._lock:
             found = self._followers.setdefault(key, Follower(run))
@@ -260,17 +260,17 @@ _FOLLOWERS = _Followers()
 
 
 def read_progress(run: RunDir) -> RunProgress:
-    """How far a run is; of its events only what was added since this process last asked."""
+    """The state of a run; only events that were added since the last call are read."""
     return _FOLLOWERS.of(run).read()
 
 
 def read_figures(run: RunDir, status: dict[str, Any]) -> Figures:
-    """The newest figures of a run; like `read_progress` it reads only what was added."""
+    """The newest figures of a run; like `read_progress`, it reads only new events."""
     return _FOLLOWERS.of(run).figures(status)
 
 
 def fingerprint(run: RunDir) -> str:
-    """Another text where anything changed that a view shows; the heartbeat alone is nothing."""
+    """A text that changes with anything that a view shows; the heartbeat alone does not count."""
     status = {name: value for name, value in _status(run).items() if name != "heartbeat"}
     parts: list[object] = [json.dumps(status, sort_keys=True, default=str)]
     publication = run.path / "publish.json"
@@ -282,7 +282,7 @@ def fingerprint(run: RunDir) -> str:
 
 
 def audits_fingerprint(run: RunDir) -> str:
-    """Another text where a run's audits, its rounds or its model changed."""
+    """A text that changes with a run's audits, its rounds or its model."""
     parts: list[object] = [_stamp(run.config), _stamp(run.model), _stamp(run.rounds)]
     for folder in _entries(run.path / "audit"):
         parts += [folder.name, *(_stamp(Path(folder.path) / name) for name in (REPORT, PRIVATE))]

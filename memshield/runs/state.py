@@ -34,7 +34,7 @@ class RoundEnd:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit says of a round.
+    """The headline figures of a round's audit.
 
     Attributes:
         excess, excess_interval: share given back beyond chance; None where it cannot say.
@@ -52,7 +52,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is.
+    """The state and the figures of a run.
 
     Attributes:
         state: as the run wrote it; None where it has not begun.
@@ -61,12 +61,12 @@ class RunProgress:
         round, rounds, shard, shards: numbers from 1, and how many there are.
         loss, kept: of the last steps; kept is the share of samples that were not skipped.
         eta_s: seconds left, by the pace of this attempt.
-        elapsed_s: seconds that all attempts took until the last sign of them.
+        elapsed_s: seconds that all attempts took until their last events.
         checkpoint: step of the last checkpoint.
         reason, error: how it ended, in words, and the kind of failure.
         losses, kept_by_shard: lines to draw.
         round_ends, audits: by round.
-        pictures: what the scan found of them: names and words.
+        pictures: facts that the scan found, each with its name.
         watch: the held-out loss by noise level; None where it is not watched.
     """
 

@@ -115,7 +115,7 @@ def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> Co
 
 
 def _tell(samples: Samples) -> None:
-    """What a person at a terminal should know of the pictures."""
+    """Print warnings about the pictures."""
     if samples.not_compared is not None:
         print(samples.not_compared)
         return

@@ -1,4 +1,4 @@
-"""Drawing pictures with a pipeline of stock diffusers, and comparing them as they come."""
+"""Samples pictures with a stock diffusers pipeline and compares them on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pictures are made with: a run's model, or a published one that was fetched and checked."""
+"""The model to sample from: a run's, or a published one that was fetched and checked."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SampledModel:
 
 
 def is_hub_id(asked: Asked) -> bool:
-    """Whether the target is meant to be on the Hub.
+    """Whether the target names a repository on the Hub.
 
     A run directory goes before an id; with a revision nothing that lies here is looked at.
     """

@@ -1,4 +1,4 @@
-"""Which repository is meant, who asks, and whether they may read it."""
+"""Access to repositories: ids, tokens and read permission."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def look_up_dataset(name: str, revision: str | None, token: Token) -> DatasetInf
 
 
 def may_read(info: ModelInfo | DatasetInfo, repo_type: RepoType, token: Token) -> bool:
-    """Whether the files of a repository that could be looked up can be had, too.
+    """Whether the files of a repository that was looked up can be downloaded, too.
 
     Raises:
         UserError: the Hub cannot be asked.

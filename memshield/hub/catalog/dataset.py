@@ -1,4 +1,4 @@
-"""What a dataset on the Hub holds, and what training would take of it; nothing is downloaded."""
+"""Describes a dataset on the Hub, and which part of it a training would use. No download."""
 
 from __future__ import annotations
 

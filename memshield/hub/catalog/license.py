@@ -1,4 +1,4 @@
-"""Under which licence a repository stands, as its card says."""
+"""The licence of a repository, as its card states it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model on the Hub is, and what training it would take, before any weight is fetched."""
+"""Describes a model on the Hub, and how it can be trained, before any weight is fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be confirmed by name before a model is published."""
+"""Warnings that a person has to confirm by name before a model is published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS: Mapping[WarningName, str] = {
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that publishing waits for a person to confirm.
+    """A warning that a person has to confirm before publishing.
 
     Attributes:
         name: to confirm it by.

@@ -1,4 +1,4 @@
-"""What can be said of a publication, and of the disk, before anything is trained."""
+"""Checks of a publication and of the disk before a training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PICTURES_ARE_COPIED = 2
 
 
 def require_publishable(config: Config, token: Token = None) -> None:
-    """Refuse to train for a publication that cannot be.
+    """Refuse to train for a publication that would fail.
 
     Raises:
         UserErrors: every problem; those of an audit that is still to be made are no such.
@@ -97,7 +97,7 @@ def _errors(api: HfApi, config: Config) -> list[UserError]:
 
 
 def _imagined(config: Config, origins: Origins) -> Manifest:
-    """What will be claimed, as far as it is known before the training."""
+    """The manifest, as far as it is known before the training."""
     text = (origins.pipeline_class or "").startswith("StableDiffusion")
     names = ("num_shards", "num_rounds", "skip_threshold")
     return Manifest(

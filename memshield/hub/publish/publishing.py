@@ -1,4 +1,4 @@
-"""Publishing a run: check, assemble, commit, tag. It can be repeated, and goes on where it stopped.
+"""Publishes a run: check, assemble, commit, tag. Repeated, it continues where it stopped.
 
 Training and publishing are separate: nothing here touches the run's state, and publish.json says
 how far it got.
@@ -135,10 +135,10 @@ class Publisher:
                 raise of_publishing(error, self._command) from None
 
     def draft(self, folder: Path) -> Manifest:
-        """Assemble into a new folder what would be published, whoever's it will be.
+        """Assemble what would be published into a new folder, for an owner still unknown.
 
-        For who has no account yet, or no network: nobody is asked who publishes and where to, and
-        of a run of the app's own pictures and models nobody is asked at all.
+        It needs no account. For a run on the app's own pictures and models it needs no network
+        either.
 
         Raises:
             UserError: where the model comes from cannot be asked, or a file must not be published.

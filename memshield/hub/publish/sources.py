@@ -1,4 +1,4 @@
-"""Where a run's model and pictures come from: what the Hub says of them, licence and privacy."""
+"""The origins of a run's model and pictures: their licences and privacy on the Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
 
 @dataclass(frozen=True)
 class Origins:
-    """What a published model was made of.
+    """The base model and the dataset of a published model.
 
     Attributes:
         base: the pipeline; None where the model was trained from scratch.
