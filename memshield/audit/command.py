@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(own: dict[str, Any]) -> Options:
-    """How to generate, from the flags.
+    """The options of generation, from the flags.
 
     Raises:
         UserError: a number is out of range.

@@ -37,7 +37,7 @@ SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
 SECOND = "first over second neighbour (Gu et al. 2023)"
 FIXED_ALPHAS = (0.1, 0.3, 0.5)
-"""Of those that Liu et al. use; shown beside the calibrated share."""
+"""Fixed thresholds of Liu et al., shown beside the calibrated share."""
 SIMILARITY = "similarity (Somepalli et al. 2022)"
 
 

@@ -1,4 +1,4 @@
-"""What an audit says about single training pictures: for their owner only.
+"""The findings of an audit about single training pictures, for their owner only.
 
 Neither private.json, which holds the pictures as data URLs, nor private.html is ever published.
 """

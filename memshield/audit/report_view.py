@@ -107,7 +107,7 @@ def tone(report: Report) -> str:
 
 
 def uncalibrated_figures(report: Report) -> list[tuple[str, str, float]]:
-    """What the authors of the measures report: statistic, name and value of each figure."""
+    """The figures that the authors of the measures report: statistic, name and value of each."""
     return [
         (measure.statistic, name, value)
         for measure in report.memorization

@@ -63,7 +63,7 @@ class WatchRecord(BaseModel):
 
     @property
     def bands(self) -> int:
-        """How many bands of noise levels there are."""
+        """The number of bands of noise levels."""
         return len(self.bounds) - 1
 
     def until(self, step: int) -> WatchRecord:
@@ -83,7 +83,7 @@ class WatchRecord(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> WatchRecord | None:
-        """What `write` wrote, or None where nothing was watched."""
+        """Read watch.json; None where nothing was watched."""
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:

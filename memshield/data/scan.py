@@ -34,7 +34,7 @@ _ROWS_CHECKED_ON_RESUME = 64
 
 
 class Scanned(NamedTuple):
-    """What the scan keeps of one picture."""
+    """The scan's record of one picture."""
 
     sha256: str
     thumbnail: npt.NDArray[np.float32]
@@ -61,7 +61,7 @@ class Prepared:
     near_groups: int
 
     def facts(self) -> list[tuple[str, str]]:
-        """What was found, each fact with its name."""
+        """The result in words, each fact with its name."""
         examples = self.examples
         sizes = np.bincount(examples.group)
         in_groups = int(sizes[sizes > 1].sum())

@@ -104,7 +104,7 @@ class Cost:
 
 
 def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardware) -> Cost:
-    """What a training costs on a hardware, in one process.
+    """The cost of a training on a hardware, in one process.
 
     Args:
         config: settings; the resolution and the kind of training may be left open.

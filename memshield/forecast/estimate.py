@@ -36,7 +36,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take.
+    """The time, memory and price of a training.
 
     Attributes:
         hardware: name of the hardware that it is for.

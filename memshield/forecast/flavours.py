@@ -9,7 +9,7 @@ from memshield.forecast.hardware import Gpu, Machine
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one training process computes with: one GPU, or the CPU.
+    """The hardware of one training process: one GPU, or the CPU.
 
     Attributes:
         name: the Hub's, such as a10g-small; that of the GPU for others.

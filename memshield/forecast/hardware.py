@@ -67,7 +67,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """What this process can use; a driver that does not answer counts as no GPU."""
+    """The hardware that this process can use; a driver that does not answer counts as no GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     # A container's share, which neither psutil nor the affinity knows.

@@ -1,4 +1,4 @@
-"""How long a run will take and how much memory it needs, from a few real steps of it."""
+"""Measures the time and memory of a run by a few of its steps."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
 
 
 def _results(manifest: Manifest) -> list[EvalResult]:
-    """What the audit found, as the Hub's evaluation results."""
+    """The audit's figures as the Hub's evaluation results."""
     report = manifest.audit
     if report is None:
         return []

@@ -85,7 +85,7 @@ class Training(_Part):
 
 
 class Manifest(_Part):
-    """What is published.
+    """All claims about a published model.
 
     Attributes:
         memshield: version that published it.

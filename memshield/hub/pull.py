@@ -52,7 +52,7 @@ def open_fetched(
     base: str | None = None,
     **options: Any,
 ) -> Any:
-    """What `fetch` has fetched as a ready pipeline of stock diffusers.
+    """Open what `fetch` has fetched as a pipeline of stock diffusers.
 
     Args:
         repo_id: for messages.

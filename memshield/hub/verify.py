@@ -35,13 +35,13 @@ from memshield.network import asking
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
 _LARGEST = {NAME: 4_000_000, CARD: 300_000}
-"""Of what is read whole, and shown, for whoever names a repository."""
+"""Bytes of files that are read whole and shown, also of a stranger's repository."""
 _WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What is verified: a folder, or a repository at a commit.
+    """A model to verify: a folder, or a repository at a commit.
 
     Attributes:
         name: as the user called it.

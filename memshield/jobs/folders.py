@@ -61,7 +61,7 @@ class Folders:
         return self.job(id) / "settings.yaml"
 
     def log(self, id: str, number: int) -> Path:
-        """What a task printed."""
+        """Output file of a task."""
         return self.job(id) / f"task-{number}.log"
 
     def request(self, id: str) -> Path:

@@ -144,7 +144,7 @@ def _watched(run: RunDir, config: Config) -> float | None:
 
 
 def plain_name(name: str) -> str:
-    """What the plain twin of a run is called."""
+    """The name of a run's plain twin."""
     return name_from(name[: 60 - len(_SUFFIX)]) + _SUFFIX
 
 

@@ -166,12 +166,12 @@ def view_of(
 
 def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> TaskProgress:
     """The state of an errand; the arguments are those of `view_of`."""
-    return _plain(_Place(job, folders, position, may_start), job.tasks[-1], "It")
+    return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What the store says of a job, in words."""
+    """A job's record in the store, and the states that follow from it."""
 
     job: Job
     folders: Folders
@@ -234,34 +234,40 @@ def _training(
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
-    told = _told(status, figures)
-    if task.state == "running" and told.state in ("preparing", "running"):
-        return _with_silence(told, silence_of(status, now))
-    if task.state == "ended" and task.stop_asked is None and told.state in ("failed", "stopped"):
+    progress = _written(status, figures)
+    if task.state == "running" and progress.state in ("preparing", "running"):
+        return _with_silence(progress, silence_of(status, now))
+    if (
+        task.state == "ended"
+        and task.stop_asked is None
+        and progress.state in ("failed", "stopped")
+    ):
         # A start that was refused leaves the state before it; the lines say why. It knew of no
-        # steps, and a failure of its own is told as such.
+        # steps, and a failure of its own is reported as such.
         again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
-        if again and told.state == "stopped" and "total_steps" not in status:
+        if again and progress.state == "stopped" and "total_steps" not in status:
             why = "It ended before it trained; its last lines say why."
-            return TaskProgress(told.state, told.words, why, place.lines(task), refused=True)
-        return replace(told, last_lines=place.lines(task))
-    return told
+            return TaskProgress(
+                progress.state, progress.words, why, place.lines(task), refused=True
+            )
+        return replace(progress, last_lines=place.lines(task))
+    return progress
 
 
-def _with_silence(told: TaskProgress, silence: float | None) -> TaskProgress:
+def _with_silence(progress: TaskProgress, silence: float | None) -> TaskProgress:
     """The same, with the time since the last heartbeat of a process that is still there."""
     if silence is None:
-        return told
+        return progress
     return replace(
-        told,
-        words=f"{told.words}; no sign of life for {silence / 60:.0f} minutes",
+        progress,
+        words=f"{progress.words}; no sign of life for {silence / 60:.0f} minutes",
         reason="Its process is there, but it writes nothing any more, not even that it lives. It "
         "hangs, it was put to sleep, or the disk is full. If it does not go on by itself, stop "
         "it: it is ended after a while, and Resume goes on from the last checkpoint.",
     )
 
 
-def _told(status: dict[str, Any], figures: Figures) -> TaskProgress:
+def _written(status: dict[str, Any], figures: Figures) -> TaskProgress:
     """The state that the training wrote."""
     state: State = status["state"]
     reason = status["reason"]
@@ -283,7 +289,7 @@ def _not_begun(
     if status["state"] in ("preparing", "running"):
         earlier = _cut_off(place, task, run)
     else:
-        earlier = _told(status, figures)
+        earlier = _written(status, figures)
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
@@ -318,10 +324,10 @@ def _auditing(place: _Place) -> TaskProgress:
     task = place.job.last("audit")
     if task is None:
         return TaskProgress.titled("none")
-    return _plain(place, task, "The audit")
+    return _of_task(place, task, "The audit")
 
 
-def _plain(place: _Place, task: Task, what: str) -> TaskProgress:
+def _of_task(place: _Place, task: Task, what: str) -> TaskProgress:
     if task.state == "queued":
         return place.waiting()
     if task.state == "ended":
@@ -332,30 +338,33 @@ def _plain(place: _Place, task: Task, what: str) -> TaskProgress:
 
 
 def _publishing(place: _Place, run: RunDir) -> Publishing:
-    told = read_publication(run)
-    plain = _publishing_state(place, told)
+    record = read_publication(run)
+    state = _publishing_state(place, record)
     return Publishing(
-        **vars(plain), step=told.get("step"), repo_id=told.get("repo_id"), url=told.get("url")
+        **vars(state),
+        step=record.get("step"),
+        repo_id=record.get("repo_id"),
+        url=record.get("url"),
     )
 
 
-def _publishing_state(place: _Place, told: dict[str, Any]) -> TaskProgress:
+def _publishing_state(place: _Place, record: dict[str, Any]) -> TaskProgress:
     task = place.job.last("publish")
     current = place.job.current
-    if task is not None and not (told and is_of(task, [told["process"]])):
-        return _plain(place, task, "Publishing")
-    if not told:
+    if task is not None and not (record and is_of(task, [record["process"]])):
+        return _of_task(place, task, "Publishing")
+    if not record:
         return TaskProgress("none", "Not published")
-    if told["state"] == "failed":
-        return TaskProgress("failed", "Not published", told["reason"])
-    if told["state"] == "done":
-        outdated = bool(told.get("outdated"))
+    if record["state"] == "failed":
+        return TaskProgress("failed", "Not published", record["reason"])
+    if record["state"] == "done":
+        outdated = bool(record.get("outdated"))
         return TaskProgress("done", "Published, but not this model" if outdated else "Published")
     writer = place.job.last("train", "publish")
-    if _goes_on(told["process"], writer):
+    if _goes_on(record["process"], writer):
         if current is not None and current.stop_asked is not None:
             return TaskProgress.titled("stopping")
-        return TaskProgress("running", f"Publishing: {told['step']}", told.get("waiting"))
+        return TaskProgress("running", f"Publishing: {record['step']}", record.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
         return TaskProgress.titled("stopped", "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."

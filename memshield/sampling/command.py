@@ -95,7 +95,7 @@ def _on_device(target: SampledModel, device: torch.device) -> Any:
 
 
 def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> CopyWatch | None:
-    """What compares the pictures; where that cannot be done, the reason is noted."""
+    """The watch for near-copies; None, with the reason noted, where it cannot be made."""
     if target.run is None:
         return None
     from memshield.audit.subject import pictures_of

@@ -155,5 +155,5 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def columns_of(wish: Wish) -> int:
-    """Of the grid: a row a prompt, or a square."""
+    """Columns of the grid: one row for each prompt, or a square."""
     return wish.num_images if len(wish.prompts) > 1 else math.ceil(math.sqrt(wish.num_images))

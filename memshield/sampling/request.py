@@ -32,7 +32,7 @@ class SampleLimits:
 
 
 ON_PAGE = SampleLimits(pictures=16, prompts=8, steps=200)
-"""Of a page, which shows all pictures at once and whose device others wait for."""
+"""Limits on the page, which shows all pictures at once and whose device others wait for."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the catalog commands print: tables for people, JSON for machines.
+"""The output of the catalog commands: tables for people, JSON for machines.
 
 Text of strangers is shown without control characters.
 """

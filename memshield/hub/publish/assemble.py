@@ -36,7 +36,7 @@ _TRAINING = (
 )  # fmt: skip
 _LORA = ("rank", "lora_alpha", "lora_dropout")
 _PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash", "special_tokens_map_file")
-"""What libraries note of where a config was read from."""
+"""Keys in which libraries note where a config was read from."""
 
 
 @dataclass(frozen=True)

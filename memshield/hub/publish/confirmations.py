@@ -21,7 +21,7 @@ WORDS: Mapping[WarningName, str] = {
     "memorization": "it gives training pictures back",
     "license": "the license of its base",
 }
-"""What is confirmed, for people."""
+"""The warnings in words, by name."""
 
 
 @dataclass(frozen=True)

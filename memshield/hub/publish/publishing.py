@@ -48,7 +48,7 @@ _ASIDE = ".publishing"
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """What was published.
+    """A publication that is done.
 
     Attributes:
         repo_id, tag, commit, url: where.

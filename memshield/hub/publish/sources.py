@@ -71,7 +71,7 @@ def is_known(license: License | None) -> bool:
 
 
 def _base(api: HfApi, config: Config) -> Origins:
-    """What is known of the base alone."""
+    """The origins, as far as they concern the base."""
     name, variant = config.pretrained_model_name_or_path, config.variant
     if name is None:
         return Origins(None, None, _WITHHELD, ())
@@ -98,7 +98,7 @@ def _base(api: HfApi, config: Config) -> Origins:
 
 
 def _local(folder: Path, base: Base) -> Origins:
-    """What a folder says of itself, as far as it can be read."""
+    """The card of a local folder, as far as it can be read."""
     card, index = folder / "README.md", folder / "model_index.json"
     values: dict[str, object] = {}
     named = None
