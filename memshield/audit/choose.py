@@ -61,8 +61,7 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
     if not within:
         place, excess = min(said, key=lambda one: one[1])
         reason = (
-            f"none is within the budget of {percent(budget)}: this one has the least excess, "
-            f"{percent(excess)}"
+            f"none is within the budget of {percent(budget)}; the least excess is {percent(excess)}"
         )
         return Choice(place, False, reason)
     place, excess = min(within, key=lambda one: (_badness(reports[one[0]]), -one[0]))

@@ -341,10 +341,7 @@ def _publishing(place: _Place, run: RunDir) -> Publishing:
     record = read_publication(run)
     state = _publishing_state(place, record)
     return Publishing(
-        **vars(state),
-        step=record.get("step"),
-        repo_id=record.get("repo_id"),
-        url=record.get("url"),
+        **vars(state), **{name: record.get(name) for name in ("step", "repo_id", "url")}
     )
 
 

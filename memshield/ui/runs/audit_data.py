@@ -189,7 +189,7 @@ class Audits:
         if not choice.within:
             raise UserError(
                 LABELS["budget"],
-                choice.reason.replace("this one", f"round {chosen}"),
+                f"{choice.reason}, of round {chosen}",
                 "Nothing was changed. Choose a round by hand to keep it in spite of that.",
             )
         return chosen, choice.reason

@@ -166,7 +166,7 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     if samples.not_compared is not None:
         return "ms-plain", samples.not_compared
     number = len(shown)
-    copies = sum(one.words.startswith("Near-copy") for one in shown)
+    copies = sum(one.level == "near_copy" and not one.made.broken for one in shown)
     close = sum(one.level == "close" for one in shown)
     open_ = sum(one.level == "unknown" for one in shown)
     against = f"the {plural(samples.compared or 0, 'training picture')} of your run {samples.run}"

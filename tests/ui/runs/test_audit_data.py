@@ -118,7 +118,7 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     assert (number, reason[:8]) == (1, "best KID")
     with pytest.raises(UserError) as refused:
         audits.keep(BY_BUDGET, "0.001")
-    assert "round 1 has the least excess, 1.0 %" in refused.value.problem
+    assert "the least excess is 1.0 %, of round 1" in refused.value.problem
     assert "by hand" in refused.value.remedy
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")
