@@ -18,6 +18,7 @@ from PIL import Image
 from memshield.audit.measures import Findings, Sets
 from memshield.audit.report import IMAGES_RECORD, PRIVATE
 from memshield.audit.report_page import environment
+from memshield.audit.search.distances import Rows
 from memshield.rundir import write_text
 
 _SIDE = 128
@@ -42,7 +43,7 @@ def write_private(
         {
             **asdict(risk),
             "index": int(index[risk.index]),
-            "picture": _picture(sets.training[risk.index]),
+            "picture": _picture(sets.training, risk.index),
         }
         for risk in findings.at_risk
     ]
@@ -50,8 +51,8 @@ def write_private(
         {
             **asdict(pair),
             "training": int(index[pair.training]),
-            "generated_picture": _picture(sets.generated[pair.generated]),
-            "training_picture": _picture(sets.training[pair.training]),
+            "generated_picture": _picture(sets.generated, pair.generated),
+            "training_picture": _picture(sets.training, pair.training),
         }
         for pair in findings.pairs
     ]
@@ -72,9 +73,9 @@ def write_private(
     write_text(folder / "private.html", page)
 
 
-def _picture(pixels: npt.NDArray[np.uint8]) -> str:
-    """A picture [C, H, W] as a data URL, scaled to be seen."""
-    pixels = np.asarray(pixels).transpose(1, 2, 0)
+def _picture(pictures: Rows, place: int) -> str:
+    """A picture of a set [N, C, H, W] as a data URL, scaled to be seen."""
+    pixels = np.asarray(pictures[place : place + 1])[0].transpose(1, 2, 0)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     scale = _SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import get_session, set_client_factory
-from huggingface_hub.utils import parse_ratelimit_headers
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from memshield.network import TryAgainError
 

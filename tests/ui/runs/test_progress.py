@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
+from memshield.jobs.view import State
 from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
-from memshield.ui.runs.progress import State, progress_view
+from memshield.ui.runs.progress import progress_view
 from memshield.ui.widgets.words import plural, short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
 from tests.ui.markup import shows_hostile, text_of

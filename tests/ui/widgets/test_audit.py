@@ -132,8 +132,21 @@ def test_the_same_audit_gives_the_same_bytes() -> None:
 def private(folder: Path, at_risk: int, pairs: int, uri: str | None = URI) -> Path:
     """What an audit tells of single pictures; without them where `uri` is None."""
     folder.mkdir(parents=True, exist_ok=True)
-    risk = {"group": 1, "count": 7, "index": 3, "copies": 2, "draws": 90, "skips": 12}
-    pair = {"generated": 5, "training": 3, "ratio": 0.1, "beyond": True, "mirrored": True}
+    risk: dict[str, Any] = {
+        "group": 1,
+        "count": 7,
+        "index": 3,
+        "copies": 2,
+        "draws": 90,
+        "skips": 12,
+    }
+    pair: dict[str, Any] = {
+        "generated": 5,
+        "training": 3,
+        "ratio": 0.1,
+        "beyond": True,
+        "mirrored": True,
+    }
     if uri is not None:
         risk |= {"picture": uri}
         pair |= {"generated_picture": uri, "training_picture": uri}
