@@ -340,9 +340,8 @@ def _of_task(place: _Place, task: Task, what: str) -> TaskProgress:
 def _publishing(place: _Place, run: RunDir) -> Publishing:
     record = read_publication(run)
     state = _publishing_state(place, record)
-    return Publishing(
-        **vars(state), **{name: record.get(name) for name in ("step", "repo_id", "url")}
-    )
+    where = {name: record.get(name) for name in ("step", "repo_id", "url")}
+    return Publishing(**(vars(state) | where))
 
 
 def _publishing_state(place: _Place, record: dict[str, Any]) -> TaskProgress:
