@@ -8,6 +8,7 @@ import pytest
 
 from memshield.audit.report import AuditedModel, Missing, Report
 from memshield.audit.report_page import write_page
+from memshield.audit.report_view import ModelRow
 from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
 from tests.audit.reports import report_of
@@ -82,6 +83,24 @@ def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<td>plain</td>" in page
     assert page.count("<svg") == 1  # of these two, none has a curve
+
+
+def test_a_broken_model_and_one_without_a_figure_are_told_apart_on_the_page(tmp_path: Path) -> None:
+    names = ("whole", "broken one", "unknown")
+    reports = [
+        report_of(excess, 0.1, broken=broken, target=AuditedModel(name=name, kind="run"))
+        for name, excess, broken in zip(names, (0.1, 0.5, None), (0, 51, 0), strict=True)
+    ]
+    rows = [ModelRow.of(report, report.target.name) for report in reports]
+    assert [(row.unknown, row.excess) for row in rows] == [
+        ("", 0.1), ("broken", None), ("cannot say", None),
+    ]  # fmt: skip
+    assert [row.cells()["share"] for row in rows] == ["11 %", "broken", "cannot say"]
+    assert rows[1].quality == 0.1, "a measure of its whole pictures"
+    write_page(reports[0], tmp_path / "report.html", reports[1:])
+    page = (tmp_path / "report.html").read_text()
+    for name, words in zip(names, ("11 %", "broken", "cannot say"), strict=True):
+        assert f'<td>{name}</td><td class="number">{words}</td>' in page
 
 
 def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> None:
