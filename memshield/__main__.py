@@ -34,8 +34,8 @@ COMMANDS = {
         "memshield.runs.compare", "set models or rounds side by side, and choose one"
     ),
     "publish": Command("memshield.hub.publish.command", "put a run's model and audit on the Hub"),
-    "pull": Command("memshield.hub.pull_command", "fetch a published model, and check it"),
-    "verify": Command("memshield.hub.verify_command", "hold a published model to its own claims"),
+    "pull": Command("memshield.hub.pull", "fetch a published model, and check it"),
+    "verify": Command("memshield.hub.verify", "hold a published model to its own claims"),
 }
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
     f"  {name:<10}{command.help}\n" for name, command in COMMANDS.items()

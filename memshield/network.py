@@ -1,4 +1,4 @@
-"""Asking the Hub: whose token, and what a refusal or silence means in plain words."""
+"""Requests to the Hub: tokens, and error messages for refusals and silence."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def asking(
 
 
 def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
-    """The error for files that are handed out only to who has accepted their conditions."""
+    """The error for files whose conditions the token's owner has not accepted."""
     return UserError(
         field,
         f"{name} is gated and this token has no access",

@@ -1,4 +1,4 @@
-"""Seeds of everything that is drawn: a function of (seed, purpose, shard, step), never a state.
+"""Seeds of all random draws: a function of (seed, purpose, shard, step), without state.
 
 So nothing random is ever saved, and a result does not depend on where a run was cut or on which
 process trained a shard.

@@ -1,4 +1,4 @@
-"""Tokens are taken out of whatever is written: a second line behind never putting them there."""
+"""Redacts tokens from everything that is written; a second line of defence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The membership-inference attacks of an audit: on whom, with what, and how it went."""
+"""The membership-inference attacks of an audit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memshield.audit.images import ImageSet, Ints, of_places
-from memshield.audit.measures import Progress
+from memshield.audit.measures import OnProgress
 from memshield.audit.membership import Scores, loss_scores, pia_scores, prompt_scores
 from memshield.audit.reference import Reference
 from memshield.audit.report import Attack, Missing
@@ -25,7 +25,7 @@ Score = Callable[[ImageSet, list[str] | None, Callable[[int], object]], Scores]
 
 
 def attack_all(
-    family: Family, reference: Reference, seed: int, progress: Progress
+    family: Family, reference: Reference, seed: int, progress: OnProgress
 ) -> tuple[list[Attack], list[Missing]]:
     """Every attack that the model and the held-out pictures allow.
 
@@ -70,7 +70,7 @@ def attack_all(
 
 
 def _attacked(
-    name: str, reference: Reference, most: int, score: Score, seed: int, progress: Progress
+    name: str, reference: Reference, most: int, score: Score, seed: int, progress: OnProgress
 ) -> Attack:
     members, held_out = (
         _scores(name, pictures, texts, most, score, seed, progress)
@@ -99,7 +99,7 @@ def _scores(
     most: int,
     score: Score,
     seed: int,
-    progress: Progress,
+    progress: OnProgress,
 ) -> npt.NDArray[np.float64]:
     chosen = _draw(len(pictures), most, seed)
     texts = None if captions is None else [captions[i] for i in chosen.tolist()]

@@ -14,7 +14,7 @@ import numpy as np
 from memshield import __version__
 from memshield.audit.attacks import attack_all
 from memshield.audit.comparison import Compared, Comparison
-from memshield.audit.generate import Generated, generate
+from memshield.audit.generate import GeneratedImages, generate
 from memshield.audit.images import ImageSet
 from memshield.audit.private_report import write_private
 from memshield.audit.prompts import choose_prompts
@@ -22,15 +22,16 @@ from memshield.audit.report import (
     PAGE,
     REPORT,
     Attack,
+    AuditedModel,
     Data,
+    GeneratedSet,
     Missing,
     Report,
-    Target,
     percent,
     verdict,
 )
-from memshield.audit.report import Generated as GeneratedPictures
-from memshield.audit.report_page import name_of, write_page
+from memshield.audit.report_page import write_page
+from memshield.audit.report_view import name_of
 from memshield.audit.sample_size import default_count
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config
@@ -43,7 +44,7 @@ _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class Options:
-    """How pictures are generated, the same for all models that are compared.
+    """Options of generation; all models that are compared share them.
 
     Attributes:
         num_images: how many; None for a number by the size of the set.
@@ -66,7 +67,7 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 
 def audit_model(
-    family: Family, target: Target, comparison: Comparison, options: Options, folder: Path,
+    family: Family, target: AuditedModel, comparison: Comparison, options: Options, folder: Path,
     beside: Sequence[Report] = (), watch: WatchRecord | None = None,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
@@ -112,7 +113,7 @@ def audit_model(
         attacks, why_not = attack_all(family, reference, options.seed, comparison.progress)
         missing += why_not
     kind = options.prompts if options.prompts in ("train", "held_out", "perturbed") else "a file"
-    made = GeneratedPictures(
+    made = GeneratedSet(
         count=count,
         broken=len(generated.broken),
         seed=options.seed,
@@ -125,7 +126,7 @@ def audit_model(
 
 
 def audit_pictures(
-    images: ImageSet, target: Target, comparison: Comparison, folder: Path,
+    images: ImageSet, target: AuditedModel, comparison: Comparison, folder: Path,
     beside: Sequence[Report] = (),
 ) -> Report:  # fmt: skip
     """Audit pictures that any generator made, and write the report.
@@ -135,23 +136,23 @@ def audit_pictures(
         target, comparison, folder, beside: as in `audit_model`.
     """
     begun = time.monotonic()
-    generated = Generated(images, np.empty(0, np.int64))
+    generated = GeneratedImages(images, np.empty(0, np.int64))
     compared = comparison.compare(generated)
     missing = [
         *compared.missing,
         Missing(measure="membership inference", reason="it needs the model, not its pictures"),
     ]
-    made = GeneratedPictures(count=len(images), broken=0, seed=None, steps=None, prompts=None)
+    made = GeneratedSet(count=len(images), broken=0, seed=None, steps=None, prompts=None)
     report = _report(target, comparison, compared, made, [], missing, begun)
     _write(report, compared, generated, comparison, folder, beside)
     return report
 
 
 def _report(
-    target: Target,
+    target: AuditedModel,
     comparison: Comparison,
     compared: Compared,
-    made: GeneratedPictures,
+    made: GeneratedSet,
     attacks: list[Attack],
     missing: list[Missing],
     begun: float,
@@ -188,7 +189,7 @@ def _report(
     )
 
 
-def _limits(made: GeneratedPictures, data: Data) -> list[str]:
+def _limits(made: GeneratedSet, data: Data) -> list[str]:
     rare = 3 / max(1, made.count - made.broken)
     limits = [
         "This is a measurement, not differential privacy: it does not prove that a picture cannot "
@@ -217,7 +218,7 @@ def _limits(made: GeneratedPictures, data: Data) -> list[str]:
 def _write(
     report: Report,
     compared: Compared,
-    generated: Generated,
+    generated: GeneratedImages,
     comparison: Comparison,
     folder: Path,
     beside: Sequence[Report],
@@ -249,7 +250,7 @@ def read_report(path: Path) -> Report:
 
 
 def note_of(report: Report) -> dict[str, object]:
-    """What the event log tells of an audit; nothing points at a single picture."""
+    """An audit's values for the event log; none of them points at a single picture."""
     headline, quality = report.headline, report.headline_quality
     note: dict[str, object] = {"verdict": report.verdict, "share": headline.share}
     note |= {"excess": headline.excess, "excess_interval": headline.excess_interval}

@@ -39,11 +39,6 @@ def excess_of(report: Report, alpha: float | None = None) -> float | None:
     return None
 
 
-def is_broken(report: Report) -> bool:
-    """Whether most of the pictures hold values that are no numbers."""
-    return report.generated.broken * 2 > report.generated.count
-
-
 def choose(reports: Sequence[Report], budget: float, alpha: float | None = None) -> Choice:
     """The best quality (headline measure) among those within the budget.
 
@@ -58,7 +53,7 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
     said = [
         (place, excess)
         for place, report in enumerate(reports)
-        if (excess := excess_of(report, alpha)) is not None and not is_broken(report)
+        if (excess := excess_of(report, alpha)) is not None and not report.generated.is_broken
     ]
     if not said:
         return Choice(len(reports) - 1, False, "no audit can say how much is given back")
@@ -66,8 +61,7 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
     if not within:
         place, excess = min(said, key=lambda one: one[1])
         reason = (
-            f"none is within the budget of {percent(budget)}: this one has the least excess, "
-            f"{percent(excess)}"
+            f"none is within the budget of {percent(budget)}; the least excess is {percent(excess)}"
         )
         return Choice(place, False, reason)
     place, excess = min(within, key=lambda one: (_badness(reports[one[0]]), -one[0]))

@@ -16,7 +16,7 @@ from memshield.audit.auditing import Options, audit_model, audit_pictures, read_
 from memshield.audit.comparison import Comparison
 from memshield.audit.images import of_folder
 from memshield.audit.reference import Reference
-from memshield.audit.report import PAGE, REPORT, Report, Target
+from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
 from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
 from memshield.config.file import make_config
 from memshield.config.flags import config_parser, given, merged
@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(own: dict[str, Any]) -> Options:
-    """How to generate, from the flags.
+    """The options of generation, from the flags.
 
     Raises:
         UserError: a number is out of range.
@@ -223,7 +223,7 @@ def _audit_images(
     comparison = comparison_of(own, reference, device, bars, text=False)
     folder = Path(own["output_dir"]) if "output_dir" in own else _folder_for(pictures.name)
     beside = [read_report(Path(path)) for path in own.get("beside", [])]
-    target = Target(name=pictures.resolve().name, kind="pictures")
+    target = AuditedModel(name=pictures.resolve().name, kind="pictures")
     return audit_pictures(images, target, comparison, folder, beside), folder
 
 

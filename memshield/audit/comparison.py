@@ -1,4 +1,4 @@
-"""A model's pictures against the real ones: every measure that can be taken, and what cannot."""
+"""Compares a model's pictures with the real ones, by every measure that can be taken."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memshield.audit.generate import Generated
+from memshield.audit.generate import GeneratedImages
 from memshield.audit.images import ImageSet, Ints, of_places
 from memshield.audit.measures import (
     SQUARED,
     Findings,
-    Progress,
+    OnProgress,
     Sets,
     quality_of,
     search_control,
@@ -26,7 +26,7 @@ from memshield.audit.report import Memorization, Missing, Quality
 from memshield.audit.search.features import (
     NAMED,
     ClipScore,
-    Features,
+    FeatureSpace,
     PrincipalComponents,
     Rows,
     ScriptedFeatures,
@@ -44,7 +44,7 @@ LEAST_COMPARED = 3
 
 @dataclass(frozen=True)
 class Compared:
-    """What the pictures of one model say.
+    """The measures of one model's pictures.
 
     Attributes:
         memorization, quality: measures that were taken; the first one is the headline.
@@ -60,7 +60,7 @@ class Compared:
 
 @dataclass
 class Comparison:
-    """Compares any number of models with one reference; what is real is measured once.
+    """Compares any number of models with one reference, whose pictures are measured once.
 
     Args:
         reference: the real pictures.
@@ -74,9 +74,9 @@ class Comparison:
     device: torch.device
     spaces: Sequence[str] = ()
     sscd: tuple[Path, str] | None = None
-    progress: Progress = lambda what, done, total: None
+    progress: OnProgress = lambda what, done, total: None
     _control: Neighbours | None = field(default=None, init=False)
-    _features: list[Features] = field(default_factory=list, init=False)
+    _features: list[FeatureSpace] = field(default_factory=list, init=False)
     _clip: ClipScore | None = field(default=None, init=False)
     _missing: list[Missing] = field(default_factory=list, init=False)
     _real: dict[str, tuple[Rows, Rows]] = field(default_factory=dict, init=False)
@@ -101,7 +101,7 @@ class Comparison:
                 self._missing.append(Missing(measure=f"features: {name}", reason=error.problem))
         self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
 
-    def compare(self, generated: Generated, prompts: Sequence[str] | None = None) -> Compared:
+    def compare(self, generated: GeneratedImages, prompts: Sequence[str] | None = None) -> Compared:
         """Take every measure of a set of generated pictures.
 
         Args:
@@ -154,7 +154,7 @@ class Comparison:
             self.device,
         )
 
-    def _real_rows(self, space: Features) -> tuple[Rows, Rows]:
+    def _real_rows(self, space: FeatureSpace) -> tuple[Rows, Rows]:
         if space.name not in self._real:
             training, held_out = (
                 rows_of(pictures, space, self._told("embedding real pictures", len(pictures)))

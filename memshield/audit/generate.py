@@ -1,4 +1,4 @@
-"""Pictures of a model on disk: any number in bounded memory, going on where a process was killed.
+"""Generates pictures to disk: any number in bounded memory, resuming after a kill.
 
 images.npy      [N, C, H, W] uint8, black where a picture is broken
 images.json     which set it is, how much of it is done, and which pictures are broken
@@ -29,7 +29,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedImages:
     """A finished set of generated pictures.
 
     Attributes:
@@ -49,8 +49,8 @@ def generate(
     prompts: Sequence[str] | None,
     steps: int,
     progress: Callable[[int], object] | None = None,
-) -> Generated:
-    """Sample pictures with the weights as they are, or take those that the folder holds.
+) -> GeneratedImages:
+    """Sample pictures with the current weights, or reuse those that the folder holds.
 
     A set that was begun is finished, with the very pictures that one process would have made. A
     folder that holds another set (another count, seed, number of steps, prompts or weights) is
@@ -99,7 +99,7 @@ def generate(
     return open_generated(folder)
 
 
-def open_generated(folder: Path) -> Generated:
+def open_generated(folder: Path) -> GeneratedImages:
     """A finished set.
 
     Raises:
@@ -112,7 +112,7 @@ def open_generated(folder: Path) -> Generated:
             "images", f"{folder} holds no finished set of generated pictures", "Generate it first."
         )
     images = of_array_file(folder / IMAGES)
-    return Generated(images, np.asarray(record["broken"], dtype=np.int64))
+    return GeneratedImages(images, np.asarray(record["broken"], dtype=np.int64))
 
 
 def _begun(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

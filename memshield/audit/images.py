@@ -1,4 +1,4 @@
-"""Sets of pictures that are larger than memory, as arrays of which slices are read."""
+"""Sets of pictures that may be larger than memory, read by slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What generated pictures say of a training set: the measures put together. No model inside."""
+"""The measures of an audit, from arrays of generated and real pictures. No model."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from memshield.audit.stats.memorization import (
 )
 from memshield.audit.stats.quality import frechet_distance, kernel_distance, precision_recall
 
-Features = npt.NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
+FeatureRows = npt.NDArray[np.float32]
+OnProgress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 
 SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
 SECOND = "first over second neighbour (Gu et al. 2023)"
 FIXED_ALPHAS = (0.1, 0.3, 0.5)
-"""Of those that Liu et al. use; shown beside the calibrated share."""
+"""Fixed thresholds of Liu et al., shown beside the calibrated share."""
 SIMILARITY = "similarity (Somepalli et al. 2022)"
 
 
@@ -81,7 +81,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the search for neighbours found.
+    """The results of the search for neighbours.
 
     Attributes:
         measures: for the report.
@@ -96,8 +96,8 @@ class Findings:
     beyond: npt.NDArray[np.int64]
 
 
-def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
-    """Neighbours of the held-out pictures: what happens by chance, whatever the model."""
+def search_control(sets: Sets, progress: OnProgress) -> Neighbours | None:
+    """Find the neighbours of held-out pictures: the chance level, which no model influences."""
     if sets.held_out.shape[0] == 0:
         return None
     return _nearest(sets, sets.held_out, "held-out pictures", progress)
@@ -106,7 +106,7 @@ def search_control(sets: Sets, progress: Progress) -> Neighbours | None:
 def search_pixels(
     sets: Sets,
     control: Neighbours | None,
-    progress: Progress,
+    progress: OnProgress,
     draws: npt.NDArray[np.int64] | None = None,
     skips: npt.NDArray[np.int64] | None = None,
     shown: int = 100,
@@ -176,7 +176,7 @@ def search_pixels(
 
 
 def search_features(
-    name: str, training: Features, held_out: Features, generated: Features, sets: Sets
+    name: str, training: FeatureRows, held_out: FeatureRows, generated: FeatureRows, sets: Sets
 ) -> Memorization:
     """Compare unit features [.., D] float32 by their dot products."""
     options: dict[str, Any] = {"groups": sets.groups, "device": sets.device}
@@ -202,7 +202,7 @@ def search_features(
     return _calibrated(SIMILARITY, name, found, control, side="high", figures=figures)
 
 
-def quality_of(name: str, real: Features, generated: Features) -> list[Quality]:
+def quality_of(name: str, real: FeatureRows, generated: FeatureRows) -> list[Quality]:
     """Measures of quality on feature rows [.., D], against held-out pictures."""
     counts: dict[str, Any] = {
         "space": name,
@@ -252,7 +252,7 @@ def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Fl
     return np.empty(0) if control is None else statistic(control.distance)
 
 
-def _nearest(sets: Sets, queries: Rows, what: str, progress: Progress) -> Neighbours:
+def _nearest(sets: Sets, queries: Rows, what: str, progress: OnProgress) -> Neighbours:
     total = queries.shape[0]
     return nearest(
         queries,
@@ -265,7 +265,7 @@ def _nearest(sets: Sets, queries: Rows, what: str, progress: Progress) -> Neighb
     )
 
 
-def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: Progress) -> Floats:
+def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
     """Distance of every chosen training picture to the nearest one outside its group."""
     unique, back = np.unique(chosen, return_inverse=True)
     found = nearest(

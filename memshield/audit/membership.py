@@ -1,4 +1,4 @@
-"""Membership inference: how surely pictures can be told to have been trained on.
+"""Scores for membership inference: how surely a picture is recognised as a training picture.
 
 Every score is larger the more likely a picture is a member. It depends on the picture, its
 caption and the seed alone: not on its place in the set, nor on the batch that it is in.
@@ -20,7 +20,7 @@ from memshield.families.base import Draw, Encoded, Family, Pictures
 from memshield.randomness import Purpose, torch_seed
 
 Scores = npt.NDArray[np.float64]
-Progress = Callable[[int], object]
+OnCount = Callable[[int], object]
 
 
 def loss_scores(
@@ -29,7 +29,7 @@ def loss_scores(
     captions: Sequence[str] | None,
     seed: int,
     draws: int = 10,
-    progress: Progress | None = None,
+    progress: OnCount | None = None,
 ) -> Scores:
     """The denoising-loss attack: members are denoised better (Matsumoto et al., arXiv 2302.03262).
 
@@ -67,7 +67,7 @@ def pia_scores(
     pictures: Rows,
     captions: Sequence[str] | None,
     timestep: int = 200,
-    progress: Progress | None = None,
+    progress: OnCount | None = None,
 ) -> Scores:
     """The proximal initialization attack (Kong et al. 2023, arXiv 2305.18355): nothing is drawn.
 
@@ -100,7 +100,7 @@ def prompt_scores(
     seed: int,
     steps: int = 50,
     guidance: float = 7.5,
-    progress: Progress | None = None,
+    progress: OnCount | None = None,
 ) -> Scores:
     """How much a prompt moves the prediction (Wen et al. 2024, ICLR): more, if it was memorized.
 
@@ -151,7 +151,7 @@ def _scores(
     pictures: Rows,
     captions: Sequence[str] | None,
     score: Callable[[Encoded], Tensor],
-    progress: Progress | None,
+    progress: OnCount | None,
 ) -> Scores:
     found = []
     for rows in _batches(family, pictures.shape[0], progress):
@@ -160,7 +160,7 @@ def _scores(
     return np.concatenate(found)
 
 
-def _batches(family: Family, count: int, progress: Progress | None) -> Iterator[slice]:
+def _batches(family: Family, count: int, progress: OnCount | None) -> Iterator[slice]:
     for start in range(0, count, family.at_once()):
         stop = min(start + family.at_once(), count)
         yield slice(start, stop)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from memshield.audit.report import CurvePoint, Interval
+from memshield.audit.report import CurvePoint, Interval, Memorization, Quality, Report
 from memshield.audit.watch_findings import above_lowest, band_name, findings, height_of, some_of
 from memshield.audit.watch_record import WatchRecord
 
@@ -57,6 +57,33 @@ class Point(NamedTuple):
     quality: float
     quality_interval: Interval | None
     chosen: bool = False
+
+
+def point_of(report: Report, chosen: bool = False) -> Point | None:
+    """A model's place in the trade-off, where both figures are there."""
+    headline, quality = report.headline, report.headline_quality
+    if headline.excess is None or headline.excess_interval is None or quality is None:
+        return None
+    target = report.target
+    return Point(
+        target.name if target.round is None else str(target.round),
+        target.name,
+        headline.excess,
+        headline.excess_interval,
+        quality.value,
+        quality.interval,
+        chosen,
+    )
+
+
+def axis_of(headline: Memorization) -> str:
+    """Label of the axis of memorization."""
+    return f"excess over chance ({headline.statistic}, {headline.space})"
+
+
+def axis_of_quality(quality: Quality | None) -> str:
+    """Label of the axis of quality."""
+    return f"{quality.measure} ({quality.space}),\n{quality.better} is better" if quality else ""
 
 
 def curve_plot(curves: Mapping[str, Sequence[CurvePoint]]) -> str:

@@ -1,6 +1,6 @@
-"""What an audit found out about single training pictures: for their owner only.
+"""The findings of an audit about single training pictures, for their owner only.
 
-private.json and private.html are never part of what is published.
+Neither private.json, which holds the pictures as data URLs, nor private.html is ever published.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from PIL import Image
 from memshield.audit.measures import Findings, Sets
 from memshield.audit.report import IMAGES_RECORD, PRIVATE
 from memshield.audit.report_page import environment
+from memshield.audit.search.distances import Rows
 from memshield.rundir import write_text
 
 _SIDE = 128
@@ -28,7 +29,8 @@ def write_private(
 ) -> None:
     """Write private.json and private.html.
 
-    private.json holds the record of the pictures too: a later set of them is another one.
+    private.json also holds the record of the generated pictures, which tells whether they are
+    still the same.
 
     Args:
         findings: of the search in pixels.
@@ -37,8 +39,23 @@ def write_private(
         folder: of the audit.
         title: of the page.
     """
-    pairs = [{**asdict(pair), "training": int(index[pair.training])} for pair in findings.pairs]
-    at_risk = [{**asdict(one), "index": int(index[one.index])} for one in findings.at_risk]
+    at_risk = [
+        {
+            **asdict(risk),
+            "index": int(index[risk.index]),
+            "picture": _picture(sets.training, risk.index),
+        }
+        for risk in findings.at_risk
+    ]
+    pairs = [
+        {
+            **asdict(pair),
+            "training": int(index[pair.training]),
+            "generated_picture": _picture(sets.generated, pair.generated),
+            "training_picture": _picture(sets.training, pair.training),
+        }
+        for pair in findings.pairs
+    ]
     record = folder / IMAGES_RECORD
     values = {
         "version": 1,
@@ -48,32 +65,17 @@ def write_private(
         "at_risk": at_risk,
     }
     write_text(folder / PRIVATE, json.dumps(values, indent=1) + "\n")
-    page = environment().get_template("private.html.jinja").render(
-        title=title,
-        at_risk=[
-            {**asdict(one), "index": int(index[one.index]),
-             "picture": _picture(sets.training[one.index : one.index + 1])}
-            for one in findings.at_risk
-        ],
-        pairs=[
-            {
-                "number": pair.generated,
-                "index": int(index[pair.training]),
-                "ratio": pair.ratio,
-                "beyond": pair.beyond,
-                "mirrored": pair.mirrored,
-                "generated": _picture(sets.generated[pair.generated : pair.generated + 1]),
-                "training": _picture(sets.training[pair.training : pair.training + 1]),
-            }
-            for pair in findings.pairs
-        ],
-    )  # fmt: skip
+    page = (
+        environment()
+        .get_template("private.html.jinja")
+        .render(title=title, at_risk=at_risk, pairs=pairs)
+    )
     write_text(folder / "private.html", page)
 
 
-def _picture(rows: npt.NDArray[np.uint8]) -> str:
-    """One picture [1, C, H, W] as a data URL, scaled to be seen."""
-    pixels = np.asarray(rows)[0].transpose(1, 2, 0)
+def _picture(pictures: Rows, place: int) -> str:
+    """A picture of a set [N, C, H, W] as a data URL, scaled to be seen."""
+    pixels = np.asarray(pictures[place : place + 1])[0].transpose(1, 2, 0)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     scale = _SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -17,7 +17,7 @@ _WORDS_A_CHANGE = 10
 def choose_prompts(
     kind: str, captions: Sequence[str], held_out: Sequence[str], count: int, seed: int
 ) -> list[str]:
-    """As many prompts as pictures are wanted; the same ones for the same seed.
+    """Choose one prompt for each picture; the same seed gives the same prompts.
 
     Captions come in an order drawn with the seed, lines of a file as they stand there; both
     begin again where there are fewer than wanted. Empty ones are left out.

@@ -1,4 +1,4 @@
-"""The real pictures that an audit compares with: those trained on, and those held out."""
+"""The real pictures of an audit: members and held-out ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reference:
     def of_run(
         cls, config: Config, channels: int, source: Source, examples: Examples, run: RunDir | None
     ) -> Reference:
-        """What a run trained on and what it held out.
+        """The members and held-out pictures of a run.
 
         Args:
             config: resolved.

@@ -1,6 +1,6 @@
-"""What an audit found, as a file that a machine can check: report.json. No torch.
+"""report.json: the result of an audit, validated. No torch.
 
-Nothing in it points at a single training picture: pairs and pictures at risk are in private.json.
+It points at no single training picture: pairs and pictures at risk are in private.json.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from memshield.rundir import write_text
 
 VERSION: Literal[1] = 1
 REPORT, PAGE = "report.json", "report.html"
-"""Files of an audit's folder that say nothing of a single training picture."""
+"""Files of an audit's folder that point at no single training picture."""
 IMAGES, IMAGES_RECORD, PRIVATE = "images.npy", "images.json", "private.json"
-"""Its other files: the generated pictures, which set they are, and what is private."""
+"""Its other files: the generated pictures, their record, and the private findings."""
 
 Share = float
 Interval = tuple[float, float]
@@ -37,8 +37,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Target(_Part):
-    """What was audited.
+class AuditedModel(_Part):
+    """The model, or the pictures, that were audited.
 
     Attributes:
         name: as a person calls it: a run's or repository's name, never a local path.
@@ -60,7 +60,7 @@ class Target(_Part):
 
 
 class Data(_Part):
-    """The pictures that it was compared with.
+    """The real pictures of the comparison.
 
     Attributes:
         fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
@@ -76,7 +76,7 @@ class Data(_Part):
     fingerprint: str
 
 
-class Generated(_Part):
+class GeneratedSet(_Part):
     """The pictures that were generated.
 
     Attributes:
@@ -89,6 +89,11 @@ class Generated(_Part):
     seed: int | None
     steps: int | None
     prompts: str | None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether most pictures hold values that are no numbers: nothing follows from the rest."""
+        return self.broken * 2 > self.count
 
 
 class CurvePoint(_Part):
@@ -185,9 +190,9 @@ class Report(_Part):
 
     version: Literal[1] = VERSION
     made: str
-    target: Target
+    target: AuditedModel
     data: Data
-    generated: Generated
+    generated: GeneratedSet
     verdict: str
     memorization: tuple[Memorization, ...] = Field(min_length=1)
     membership: tuple[Attack, ...] = ()
@@ -250,16 +255,16 @@ class Report(_Part):
 
 
 def percent(share: float) -> str:
-    """A share as a person reads it."""
+    """A share as a percentage."""
     value = 100 * share
     if 0 < abs(value) < 0.1:
         return f"{value:.2g} %"
     return f"{value:.1f} %" if abs(value) < 10 else f"{value:.0f} %"
 
 
-def verdict(generated: Generated, headline: Memorization) -> str:
-    """One sentence for a person who decides."""
-    if generated.broken * 2 > generated.count:
+def verdict(generated: GeneratedSet, headline: Memorization) -> str:
+    """The result in one sentence."""
+    if generated.is_broken:
         return (
             f"The model is broken: {generated.broken} of {generated.count} generated pictures "
             "hold values that are no numbers, so nothing can be said of its memorization."

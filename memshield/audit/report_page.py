@@ -1,18 +1,33 @@
-"""report.html: one self-contained file that a person reads, made from report.json alone."""
+"""report.html: a self-contained page, rendered from a report alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.audit.plots import COLOURS, Point, curve_plot, levels_plot, trade_off_plot
-from memshield.audit.report import Interval, Memorization, Quality, Report, percent
+from memshield.audit.plots import (
+    COLOURS,
+    axis_of,
+    axis_of_quality,
+    curve_plot,
+    levels_plot,
+    point_of,
+    trade_off_plot,
+)
+from memshield.audit.report import Report, percent
+from memshield.audit.report_view import (
+    ModelRow,
+    facts_of,
+    interval,
+    name_of,
+    tone,
+    uncalibrated_figures,
+)
 from memshield.audit.watch_findings import band_name, findings, outcome_words, sentences
 from memshield.audit.watch_record import WatchRecord
-from memshield.config.mitigation import measures_of
 from memshield.rundir import write_text
 
 
@@ -35,7 +50,8 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         report=report,
         tone=tone(report),
         quality=quality,
-        rows=[row_of(one, one is report) for one in everything],
+        rows=[ModelRow.of(one, name_of(one)) for one in everything],
+        chosen=0,
         level=percent(report.headline.level or 0.0),
         curve=curve_plot(curves) if curves else "",
         trade_off=trade_off_plot(points, axis_of(report.headline), axis_of_quality(quality))
@@ -43,11 +59,7 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         else "",
         facts=facts_of(report),
         levels=_levels(report.watch) if report.watch is not None else None,
-        figures=[
-            (one.statistic, name, value)
-            for one in report.memorization
-            for name, value in one.figures.items()
-        ],
+        figures=uncalibrated_figures(report),
     )  # fmt: skip
     write_text(path, text)
 
@@ -80,7 +92,8 @@ def write_comparison(
         f"{first.data.training} training pictures of {first.data.name}",
         verdict=f"Chosen: {name_of(reports[chosen])}: {reason}." if chosen is not None else "",
         quality=quality,
-        rows=[row_of(one, place == chosen) for place, one in enumerate(reports)],
+        rows=[ModelRow.of(one, name_of(one)) for one in reports],
+        chosen=chosen,
         trade_off=trade_off_plot(
             points, axis_of(first.headline), axis_of_quality(quality), budget
         )
@@ -102,72 +115,6 @@ def environment() -> Environment:
     return made
 
 
-def interval(found: Interval) -> str:
-    """An interval of shares as a person reads it."""
-    return f"{percent(found[0])} to {percent(found[1])}"
-
-
-def name_of(report: Report) -> str:
-    """A model's name, with its round where it is one of several."""
-    target = report.target
-    return target.name if target.round is None else f"{target.name}, round {target.round}"
-
-
-def tone(report: Report) -> str:
-    """How the verdict is coloured: alarm, calm, or neither."""
-    found = report.headline.excess_interval
-    if found is None or report.generated.broken * 2 > report.generated.count:
-        return ""
-    return "alarm" if found[0] > 0 else "calm"
-
-
-def point_of(report: Report, chosen: bool = False) -> Point | None:
-    """A model's place in the trade-off, where both figures are there."""
-    headline, quality = report.headline, report.headline_quality
-    if headline.excess is None or headline.excess_interval is None or quality is None:
-        return None
-    target = report.target
-    return Point(
-        target.name if target.round is None else str(target.round),
-        target.name,
-        headline.excess,
-        headline.excess_interval,
-        quality.value,
-        quality.interval,
-        chosen,
-    )
-
-
-def axis_of(headline: Memorization) -> str:
-    """Label of the axis of memorization."""
-    return f"excess over chance ({headline.statistic}, {headline.space})"
-
-
-def axis_of_quality(quality: Quality | None) -> str:
-    """Label of the axis of quality."""
-    return f"{quality.measure} ({quality.space}),\n{quality.better} is better" if quality else ""
-
-
-def row_of(report: Report, chosen: bool = False) -> dict[str, Any]:
-    """A line of the table of several models."""
-    headline, quality = report.headline, report.headline_quality
-    said = headline.cannot_say is None
-    return {
-        "name": name_of(report),
-        "share": percent(headline.share or 0.0) if said else "cannot say",
-        "excess": interval(headline.excess_interval) if headline.excess_interval else "",
-        "quality": f"{quality.value:.4g}" if quality else "",
-        "chosen": chosen,
-    }
-
-
-def _mitigation(settings: Mapping[str, Any]) -> str:
-    """What was done, in words; nothing where it is not known."""
-    if not settings:
-        return ""
-    return "; ".join(one.short for one in measures_of(settings)) or "none: plain training"
-
-
 def _levels(record: WatchRecord) -> dict[str, Any]:
     """The watch of the held-out loss by noise level, to show."""
     return {
@@ -179,30 +126,3 @@ def _levels(record: WatchRecord) -> dict[str, Any]:
         ],
         "plot": levels_plot(record) if len(record.checks) > 1 else "",
     }
-
-
-def facts_of(report: Report) -> list[tuple[str, str]]:
-    """What was measured, by name; what is not known is left out."""
-    target, data, made = report.target, report.data, report.generated
-    facts = [
-        ("model", name_of(report)),
-        ("fine-tuned from", target.base or ""),
-        ("revision", target.revision or ""),
-        ("mitigation", _mitigation(target.mitigation)),
-        ("training set", f"{data.name}{f' at {data.revision}' if data.revision else ''}"),
-        ("fingerprint", data.fingerprint),
-        ("training pictures", f"{data.training}, {data.duplicate_groups} groups of duplicates"),
-        ("held-out pictures", str(data.held_out)),
-        ("resolution", f"{data.resolution} px"),
-        (
-            "generated pictures",
-            f"{made.count}"
-            + (f", seed {made.seed}" if made.seed is not None else "")
-            + (f", {made.steps} steps" if made.steps else "")
-            + (f", prompts: {made.prompts}" if made.prompts else "")
-            + (f", {made.broken} broken" if made.broken else ""),
-        ),
-        ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
-        ("took", f"{report.seconds:.0f} s"),
-    ]
-    return [(name, value) for name, value in facts if value]

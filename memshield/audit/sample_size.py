@@ -1,4 +1,4 @@
-"""How many pictures an audit needs, and generates where nobody says. Imports no torch."""
+"""How many pictures an audit needs, and generates by default. No torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LEAST_HELD_OUT = LEVELS[-1][0]
 
 
 def default_count(members: int, text: bool) -> int:
-    """Of the audit command: enough to see what is rare, few enough to wait for."""
+    """Pictures of the audit command: enough to see rare copies, few enough to wait for."""
     return min(1000, max(200, members)) if text else min(10_000, max(1000, 2 * members))
 
 
 def count_of_round(config: Config, members: int) -> int:
-    """Of an audit while training: fewer, because they are waited for round by round."""
+    """Pictures of an audit while training: fewer, because every round waits for them."""
     return config.audit_num_images or min(1000, max(200, members))
 
 

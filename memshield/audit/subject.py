@@ -1,4 +1,4 @@
-"""What is audited: a run's chosen model or one of its rounds, or any pipeline with its dataset."""
+"""The subject of an audit: a run's chosen model or a round, or any pipeline with its dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from memshield.audit.auditing import mitigation_of
 from memshield.audit.reference import Reference, shown_name
-from memshield.audit.report import Target
+from memshield.audit.report import AuditedModel
 from memshield.audit.watch_of_model import watch_of
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config, make_config, read_yaml
@@ -40,7 +40,7 @@ class Subject:
         run: whose model it is; None for what is no run's.
     """
 
-    target: Target
+    target: AuditedModel
     config: Config
     facts: Facts
     reference: Reference
@@ -69,11 +69,11 @@ class Subject:
         """
         if self.config.pretrained_model_name_or_path is None:
             raise UserError("beside", "the run was trained from scratch: it has no base", "")
-        target = Target(name=self.target.base or "base", kind="pipeline", base=None)
+        target = AuditedModel(name=self.target.base or "base", kind="pipeline", base=None)
         return replace(self, target=target, weights=None, run=None)
 
     def watch(self, round: int | None) -> WatchRecord | None:
-        """What watching its held-out loss had shown when a round of its run ended, if it did.
+        """The watch of its held-out loss until a round of its run ended, if it was watched.
 
         Args:
             round: its number; None for the run's chosen model.
@@ -111,7 +111,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
             f"It has the rounds: {', '.join(map(str, run.round_numbers())) or 'none'}.",
         )
     config, facts, reference = _of_run(run, config)
-    target = Target(
+    target = AuditedModel(
         name=run.path.resolve().name,
         kind="run",
         round=round,
@@ -124,7 +124,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
 
 
 def pictures_of(run: RunDir) -> Reference:
-    """The very pictures that a run was trained on, whatever became of its model.
+    """The pictures that a run was trained on, whether or not it has a model.
 
     Raises:
         UserError: they cannot be read, are not the run's any more, or are too few.
@@ -154,7 +154,7 @@ def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) ->
     config = make_config({"training": "full", **settings, "pretrained_model_name_or_path": name})
     facts = read_facts(config)
     config = resolve(config, facts)
-    target = Target(name=str(shown_name(name)), kind="pipeline", revision=config.revision)
+    target = AuditedModel(name=str(shown_name(name)), kind="pipeline", revision=config.revision)
     reference = Reference.of_dataset(
         config, facts.channels, _with(config, fresh) if fresh else None
     )

@@ -1,4 +1,4 @@
-"""What a watch of the held-out loss found at each band of noise levels, and how that is said.
+"""Findings of a watch of the held-out loss at each band of noise levels, and their words.
 
 Facts first (`findings`), words from the facts (`sentences`): the page and the report of an audit
 say the same. No torch.
@@ -22,7 +22,7 @@ Outcome = Literal["stopped", "stopped along", "risen", "learning"]
 
 @dataclass(frozen=True)
 class Band:
-    """What became of one band of noise levels.
+    """The finding at one band of noise levels.
 
     Attributes:
         number: its place, 0 for the lowest noise.
@@ -44,7 +44,7 @@ class Band:
 
 
 def findings(record: WatchRecord) -> tuple[Band, ...]:
-    """What became of every band, lowest noise first; nothing before the first check."""
+    """The findings of all bands, lowest noise first; none before the first check."""
     if not record.checks:
         return ()
     return tuple(_finding(record, number) for number in range(record.bands))
@@ -113,7 +113,7 @@ def band_name(record: WatchRecord, band: Band) -> str:
 
 
 def outcome_words(record: WatchRecord, band: Band) -> str:
-    """What became of a band, in a few words; nothing before there is a second check."""
+    """A band's finding in a few words; "" before the second check."""
     if band.outcome == "stopped":
         return f"stopped at {band.stopped:,}"
     if band.outcome == "stopped along":

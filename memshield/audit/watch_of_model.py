@@ -1,4 +1,4 @@
-"""What a run's watch of its held-out loss had shown of the model that is audited."""
+"""The watch of a run's held-out loss, up to the audited model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What watching the held-out loss by noise level has shown, as a file: watch.json. No torch."""
+"""watch.json: the held-out loss of a run by noise level. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memshield.rundir import write_text
 
 
 class Check(BaseModel):
-    """One look at the held-out loss.
+    """One check of the held-out loss.
 
     Attributes:
         step: optimizer steps of the whole run that had been taken; 0 before the first.
@@ -63,11 +63,11 @@ class WatchRecord(BaseModel):
 
     @property
     def bands(self) -> int:
-        """How many bands of noise levels there are."""
+        """The number of bands of noise levels."""
         return len(self.bounds) - 1
 
     def until(self, step: int) -> WatchRecord:
-        """What it had shown after so many steps of the whole run."""
+        """The record after so many steps of the whole run."""
         return self.model_copy(
             update={
                 "checks": tuple(check for check in self.checks if check.step <= step),
@@ -83,7 +83,7 @@ class WatchRecord(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> WatchRecord | None:
-        """What `write` wrote, or None where nothing was watched."""
+        """Read watch.json; None where nothing was watched."""
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -34,7 +34,7 @@ _ROWS_CHECKED_ON_RESUME = 64
 
 
 class Scanned(NamedTuple):
-    """What the scan keeps of one picture."""
+    """The scan's record of one picture."""
 
     sha256: str
     thumbnail: npt.NDArray[np.float32]
@@ -60,37 +60,46 @@ class Prepared:
     exact_groups: int
     near_groups: int
 
-    def lines(self) -> list[str]:
-        """The facts in plain words, one a line."""
+    def facts(self) -> list[tuple[str, str]]:
+        """The result in words, each fact with its name."""
         examples = self.examples
         sizes = np.bincount(examples.group)
         in_groups = int(sizes[sizes > 1].sum())
-        lines = [
-            f"pictures      {len(examples) + len(self.bad_rows)} found"
-            + (
-                f", {len(self.bad_rows)} cannot be decoded and are left out"
-                if self.bad_rows
-                else ""
+        bad = len(self.bad_rows)
+        facts = [
+            (
+                "pictures",
+                f"{len(examples) + bad} found"
+                + (f", {bad} cannot be decoded and are left out" if bad else ""),
             ),
-            f"members       {len(examples.members())} to train on, "
-            f"{len(examples.held_out())} held out"
-            + (
-                f", {len(examples.watched())} watched while training"
-                if WATCHED in examples.split
-                else ""
+            (
+                "members",
+                f"{len(examples.members())} to train on, {len(examples.held_out())} held out"
+                + (
+                    f", {len(examples.watched())} watched while training"
+                    if WATCHED in examples.split
+                    else ""
+                ),
             ),
-            f"duplicates    {self.exact_groups} groups of equal and {self.near_groups} of nearly "
-            f"equal pictures ({in_groups} pictures)"
-            + (
-                f", {int((examples.split == DROPPED).sum())} dropped"
-                if DROPPED in examples.split
-                else ""
+            (
+                "duplicates",
+                f"{self.exact_groups} groups of equal and {self.near_groups} of nearly equal "
+                f"pictures ({in_groups} pictures)"
+                + (
+                    f", {int((examples.split == DROPPED).sum())} dropped"
+                    if DROPPED in examples.split
+                    else ""
+                ),
             ),
-            f"shards        {examples.num_shards}: {_sizes(examples.shard_sizes())} pictures",
+            ("shards", f"{examples.num_shards}: {_sizes(examples.shard_sizes())} pictures"),
         ]
         if self.empty_captions is not None:
-            lines.insert(1, f"captions      {self.empty_captions} are empty")
-        return lines
+            facts.insert(1, ("captions", f"{self.empty_captions} are empty"))
+        return facts
+
+    def lines(self) -> list[str]:
+        """The facts for a terminal, one a line."""
+        return [f"{name:<13} {words}" for name, words in self.facts()]
 
 
 def _sizes(sizes: list[int]) -> str:

@@ -104,12 +104,10 @@ class Family(ABC):
         config: the resolved settings.
         facts: what is known of the model.
         network: the one that is trained (or carries the LoRA).
-        has_encoders: whether pictures and captions pass frozen networks, so that caching pays.
         num_slots: noise levels of the loss bank before it is binned.
         scheduler: its noise schedule.
     """
 
-    has_encoders: bool
     network: nn.Module
     num_slots: int
     scheduler: DDPMScheduler

@@ -29,6 +29,9 @@ TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
 }
 """Components of a pipeline that encode captions, in the order of their embeddings."""
 
+# The rest, such as a safety checker, is needed only to write a whole pipeline again.
+_NEEDED = ("unet", "vae", "text_encoder", "tokenizer")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -284,3 +287,23 @@ def _vae(repository: Repository, config: Config) -> tuple[Repository | None, dic
         )
     source.require_safetensors(folder, variant)
     return source if named else None, vae
+
+
+def training_files(config: Config, facts: Facts) -> list[str]:
+    """Paths in `facts.repository`, or patterns of them where its files are not known.
+
+    A replacement VAE comes from a repository of its own and is not among them.
+
+    Args:
+        config: resolved settings.
+        facts: of a model that is not trained from scratch.
+    """
+    assert facts.repository is not None
+    if not facts.components:
+        return facts.repository.component_files("unet", config.variant)
+    files = ["model_index.json"]
+    for part in facts.components:
+        replaced = part == "vae" and facts.vae_repository is not None
+        if not replaced and (config.training != "lora" or part.startswith(_NEEDED)):
+            files += facts.repository.component_files(part, config.variant)
+    return files

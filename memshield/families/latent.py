@@ -18,8 +18,7 @@ from memshield.config.file import Config
 from memshield.families import lora
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
-from memshield.families.facts import TEXT_ENCODERS, Facts
-from memshield.families.files import training_files
+from memshield.families.facts import TEXT_ENCODERS, Facts, training_files
 from memshield.families.frozen import copy_frozen
 from memshield.families.pixels import from_network, to_network
 from memshield.families.saved import load_weights
@@ -38,7 +37,6 @@ class LatentDiffusion(Family):
         vae: the frozen autoencoder.
     """
 
-    has_encoders = True
     pipeline_class: ClassVar[Any]
     encoder_classes: ClassVar[tuple[Any, ...]]
 

@@ -17,8 +17,7 @@ from memshield.config.file import Config
 from memshield.families.augment import Augmentation
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
-from memshield.families.facts import Facts
-from memshield.families.files import training_files
+from memshield.families.facts import Facts, training_files
 from memshield.families.pixels import to_network
 from memshield.families.saved import load_weights
 
@@ -33,8 +32,6 @@ class Unconditional(Family):
     Attributes:
         augmentation: of its pictures while it is trained; None for none.
     """
-
-    has_encoders = False
 
     def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
         super().__init__(config, facts, placement)

@@ -1,1 +1,1 @@
-"""What a training would do, take and cost, before it is started."""
+"""The forecast of a training: its steps, time, memory and price."""

@@ -1,4 +1,4 @@
-"""How much there is to compute and to hold: a rough model of a training, without torch.
+"""A rough model of the computation and memory of a training. No torch.
 
 Operations and activations were counted once, on the meta device, for the UNets of Stable
 Diffusion 1.5 (860 M weights, 64 x 64 latents), SDXL (2,567 M, 128 x 128) and configs/models
@@ -57,7 +57,7 @@ _DRIVER = 1.2e9  # bytes of CUDA's context, or of Python and its libraries
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What is known of a model from its description.
+    """The size of a model, from its description.
 
     Attributes:
         family: of the model.
@@ -110,7 +110,7 @@ class Cost:
 
 
 def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardware) -> Cost:
-    """What a training costs on a hardware, in one process.
+    """The cost of a training on a hardware, in one process.
 
     Args:
         config: settings; the resolution and the kind of training may be left open.

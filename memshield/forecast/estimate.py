@@ -1,4 +1,4 @@
-"""Time, memory and price of a training before it is started: a range, or what was measured."""
+"""Time, memory and price of a training before it starts: estimated or measured ranges."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from memshield.forecast.cost import ModelSize, cost_of, grid_of, own_model
 from memshield.forecast.flavours import Hardware, hardware_of
 from memshield.forecast.hardware import this_machine
 from memshield.forecast.totals import Numbers, numbers
+from memshield.quantities import duration
 
 TIME_FACTOR = 2.0
 """A rough estimate may be wrong by this much either way."""
 MEMORY_FACTOR = 1.4
 MEASURED_FACTOR = 1.2
-"""What is left open by a few measured steps: other shards, a warmer machine, neighbours."""
+"""The uncertainty of a few measured steps: other shards, a warmer machine, other load."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take.
+    """The time, memory and price of a training.
 
     Attributes:
         hardware: name of the hardware that it is for.
+        device: what that computes with; "" where the name says it.
         seconds: of the whole run, without downloads.
         memory_bytes: at the peak.
         memory_there: bytes that the hardware has; None where that is not known.
@@ -53,6 +55,7 @@ class Estimate:
     memory_there: int | None
     dollars: Range | None
     measured: bool
+    device: str = ""
 
     @property
     def fits(self) -> Literal["yes", "perhaps", "no"] | None:
@@ -63,11 +66,16 @@ class Estimate:
             return "yes"
         return "no" if self.memory_bytes.low > self.memory_there else "perhaps"
 
+    @property
+    def place(self) -> str:
+        """The hardware with its device, in words."""
+        return f"{self.hardware} ({self.device})" if self.device else self.hardware
+
     def lines(self) -> list[str]:
         """In words, a line each."""
         how = "measured" if self.measured else "a rough estimate"
         low, high = self.seconds.low, self.seconds.high
-        lines = [f"time: {duration(low)} to {duration(high)} on {self.hardware} ({how})"]
+        lines = [f"time: {duration(low)} to {duration(high)} on {self.place} ({how})"]
         memory = f"{self.memory_bytes.low / 1e9:.1f} to {self.memory_bytes.high / 1e9:.1f} GB"
         if self.memory_there is None:
             lines.append(f"memory: {memory}")
@@ -105,12 +113,13 @@ def estimate(
     cost = cost_of(config, numbers, model, hardware)
     seconds = Range.about(cost.total_s, TIME_FACTOR)
     return Estimate(
-        hardware=f"{hardware.name} ({hardware.device})",
+        hardware=hardware.name,
         seconds=seconds,
         memory_bytes=Range.about(cost.memory_bytes, MEMORY_FACTOR),
         memory_there=hardware.memory_bytes,
         dollars=_dollars(seconds, dollars_an_hour),
         measured=False,
+        device=hardware.device,
     )
 
 
@@ -185,14 +194,3 @@ def _dollars(seconds: Range, an_hour: float | None) -> Range | None:
     if an_hour is None:
         return None
     return Range(seconds.low / 3600 * an_hour, seconds.high / 3600 * an_hour)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"

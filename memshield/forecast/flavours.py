@@ -1,4 +1,4 @@
-"""The hardware of Hub Spaces and Jobs that a training can run on, with its makers' figures."""
+"""Hardware of Hub Spaces and Jobs that a training can run on, with its makers' figures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from memshield.forecast.hardware import Gpu, Machine
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one training process computes with: one GPU, or the CPU.
+    """The hardware of one training process: one GPU, or the CPU.
 
     Attributes:
         name: the Hub's, such as a10g-small; that of the GPU for others.
         device: in words.
+        gpu: name of its GPU; "" where there is none.
         memory_bytes: of the GPU, or of the host where there is none.
         half_tflops: dense products in bf16 (fp16 on the T4), without sparsity; 0 without a GPU.
         tflops: in float32 without tensor cores; all cores together where there is no GPU.
@@ -26,10 +27,11 @@ class Hardware:
     half_tflops: float
     tflops: float
     bf16: bool = True
+    gpu: str = ""
 
     @property
     def has_gpu(self) -> bool:
-        """Whether it has one."""
+        """Whether it is a GPU."""
         return self.half_tflops > 0
 
 
@@ -81,6 +83,7 @@ def _gpu(name: str, kind: str, memory_bytes: int | None = None) -> Hardware:
         half,
         single,
         bf16=kind != "T4",
+        gpu=f"NVIDIA {kind}",
     )
 
 
@@ -97,7 +100,7 @@ FLAVOURS: dict[str, Hardware] = {
 
 
 def hardware_of(machine: Machine) -> Hardware | None:
-    """What a training on a machine computes with; None for a GPU whose figures are not here."""
+    """The hardware that a training on a machine uses; None for a GPU without known figures."""
     if not machine.gpus:
         return _cpu("this machine", machine.cores, machine.memory_bytes)
     first = machine.gpus[0]
@@ -112,7 +115,7 @@ def _kind_of(name: str) -> str | None:
 
 
 def flavour_of(machine: Machine, said: str = "") -> str | None:
-    """The Hub's name of a Space's hardware; None where it is none that is known.
+    """The Hub's name of a Space's hardware; None where it is unknown.
 
     Args:
         machine: on which this runs.
@@ -134,5 +137,5 @@ def machine_with(hardware: Hardware) -> Machine:
     """A machine with one process's share of a hardware, for what follows from a machine."""
     if not hardware.has_gpu:
         return Machine((), max(1, round(hardware.tflops / CORE_TFLOPS)), hardware.memory_bytes)
-    gpu = Gpu(hardware.device.partition(",")[0], hardware.memory_bytes, hardware.bf16)
+    gpu = Gpu(hardware.gpu, hardware.memory_bytes, hardware.bf16)
     return Machine((gpu,), 4, hardware.memory_bytes)

@@ -1,4 +1,4 @@
-"""What this machine has: GPUs, cores, memory, and a disk that may not last. Imports no torch."""
+"""The hardware of this machine: GPUs, cores and memory. No torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pathlib import Path
 import psutil
 
 from memshield.families.facts import FamilyName
-
-MOUNT = Path("/data")
-"""Where a Space has its lasting storage, if it has any."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 _QUERY = ("--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits")
@@ -81,7 +78,7 @@ def available_cores() -> int:
 
 
 def this_machine() -> Machine:
-    """What this process can use; a driver that does not answer counts as no GPU."""
+    """The hardware that this process can use; a driver that does not answer counts as no GPU."""
     memory: int = psutil.virtual_memory().total
     match _limits(_CGROUP / "memory.max"):
         case [limit]:
@@ -117,16 +114,3 @@ def _gpu(row: list[str]) -> Gpu | None:
         return Gpu(name, int(mebibytes) * 2**20, float(capability) >= _BF16_SINCE)
     except ValueError:  # "[N/A]", or an error message
         return None
-
-
-def storage_warning(folder: Path) -> str | None:
-    """What to know about a data folder that will not last; None where it does."""
-    if not os.environ.get("SPACE_ID"):
-        return None
-    if os.path.ismount(MOUNT) and folder.resolve().is_relative_to(MOUNT.resolve()):
-        return None
-    return (
-        "Runs and uploads are on this Space's own disk, which is emptied whenever the Space "
-        "restarts or sleeps. Publish or download what you want to keep; the owner of the Space "
-        f"can mount a storage bucket at {MOUNT}."
-    )

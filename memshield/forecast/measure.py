@@ -1,4 +1,4 @@
-"""How long a run will take and how much memory it needs, from a few real steps of it."""
+"""Measures the time and memory of a run by a few of its steps."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from memshield.data.encodings import LiveEncoder
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
 from memshield.forecast.plan import can_cache
+from memshield.quantities import duration
 from memshield.rundir import RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator
@@ -37,7 +38,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run will take on this machine, in one process.
+    """The time and memory of a run on this machine, in one process.
 
     Attributes:
         device: it was measured on.
@@ -242,14 +243,3 @@ def in_words(measured: Measured, price: tuple[str, float] | None) -> Iterable[st
             f"cost          ${cost:.2f} on {name} (${dollars:.2f} an hour), "
             "if that is as fast as this machine"
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

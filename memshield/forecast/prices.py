@@ -1,9 +1,10 @@
-"""What an hour of a Hub hardware costs, as the Hub itself says."""
+"""Prices of the Hub's hardware, as the Hub states them."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from huggingface_hub import HfApi
@@ -52,24 +53,49 @@ def dollars_an_hour(name: str) -> float:
     return prices[name]
 
 
-class RememberedPrices:
-    """Prices for a page that asks often: the Hub is asked once in a while, also after a failure.
+class HubPrices:
+    """Prices for a page, which waits only briefly: a late answer is there the next time.
 
     Args:
-        seconds: for which an answer is good.
+        ask: gives the prices, however long it takes.
+        seconds: for which an answer is good; so is that there was none.
+        patience: seconds that somebody who looks at an estimate waits for prices.
     """
 
-    def __init__(self, seconds: float = 3600) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Mapping[str, float]] = all_prices,
+        seconds: float = 3600,
+        patience: float = 2.0,
+    ) -> None:
+        self._ask = ask
         self._seconds = seconds
-        self._answer: tuple[float, Mapping[str, float]] | None = None
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._asking: threading.Thread | None = None
+        self._known: Mapping[str, float] = MappingProxyType({})
+        self._known_since: float | None = None
 
     def get(self) -> Mapping[str, float]:
-        """US dollars an hour by hardware; nothing where the Hub does not say."""
-        now = time.monotonic()
-        if self._answer is None or now - self._answer[0] > self._seconds:
-            try:
-                found = all_prices()
-            except UserError:
-                found = {}
-            self._answer = now, MappingProxyType(found)
-        return self._answer[1]
+        """US dollars an hour by hardware; nothing where the Hub does not say it in time."""
+        with self._lock:
+            if self._is_fresh():
+                return self._known
+            if self._asking is None or not self._asking.is_alive():
+                self._asking = threading.Thread(target=self._look, daemon=True)
+                self._asking.start()
+            asking = self._asking
+        asking.join(self._patience)
+        return self._known
+
+    def _is_fresh(self) -> bool:
+        since = self._known_since
+        return since is not None and time.monotonic() - since <= self._seconds
+
+    def _look(self) -> None:
+        try:
+            prices = self._ask()
+        except (UserError, KeyError, TypeError, ValueError):  # also an answer of another form
+            prices = {}
+        self._known = MappingProxyType(dict(prices))
+        self._known_since = time.monotonic()

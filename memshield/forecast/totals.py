@@ -1,4 +1,4 @@
-"""The numbers that stand under the settings, from counts alone: nothing is downloaded."""
+"""The totals of a training from its settings and the number of pictures. No download."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_TURNS = 1_000_000
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a training would do, if no picture is broken or a duplicate.
+    """The totals of a training, if no picture is broken or a duplicate.
 
     Attributes:
         members: pictures to train on.
@@ -86,7 +86,7 @@ def _require_few_turns(config: Config) -> None:
 
 
 def numbers(config: Config, rows: int) -> Numbers:
-    """Count what a training of so many pictures would do.
+    """Count the totals of a training on so many pictures.
 
     Args:
         config: settings.

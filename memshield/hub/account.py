@@ -1,4 +1,4 @@
-"""The one place where a token is read, and who it belongs to."""
+"""Tokens and their accounts; no other module reads a token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memshield.redaction import remember
 
 @dataclass(frozen=True)
 class Account:
-    """Who a token belongs to.
+    """The owner of a token.
 
     Attributes:
         name: of the user.
@@ -50,7 +50,7 @@ def api_for(token: Token = None) -> HfApi:
 
 
 def account_of(api: HfApi) -> Account:
-    """Who is signed in.
+    """The account of a token.
 
     Raises:
         UserError: there is no token, or one that may only read.

@@ -12,13 +12,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.audit.report import Report, percent
+from memshield.audit.report import Report
+from memshield.audit.report_view import ModelRow
 from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.hub.evidence import WITHHELD
-from memshield.hub.manifest import Dataset, Manifest
+from memshield.hub.manifest import Manifest
 
 TASKS = {True: "text-to-image", False: "unconditional-image-generation"}
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|!~$&])")
@@ -30,7 +31,7 @@ OWN_KEYS = (
 
 
 class Plain(str):
-    """Text made here, which the template may show as it is."""
+    """Text that is safe to insert into Markdown unescaped."""
 
     __slots__ = ()
 
@@ -49,6 +50,23 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         manifest: all that is claimed.
         repo_id: where it will be, for the code that loads it.
     """
+    name = repo_id.split("/")[-1]
+    body = _render("card", manifest, repo_id, name=name)
+    return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
+
+
+def evidence_of(manifest: Manifest) -> str:
+    """The section of the card on how much is given back; it does not name the repository."""
+    return _render("evidence", manifest, "owner/name")
+
+
+def loading_code(manifest: Manifest, repo_id: str) -> str:
+    """The Python of the card that loads the model with stock diffusers and draws a picture."""
+    return _render("loading", manifest, repo_id).rstrip()
+
+
+def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> str:
+    """The card, or one of the templates that it includes."""
     environment = Environment(
         loader=PackageLoader("memshield.hub", "."),
         finalize=escape,
@@ -57,41 +75,22 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    name = repo_id.split("/")[-1]
-    body = environment.get_template("card.md.jinja").render(
-        name=name,
+    base = manifest.base
+    return environment.get_template(f"{part}.md.jinja").render(
         repo_id=Plain(repo_id),
         manifest=manifest,
-        base=Plain(manifest.base.name) if manifest.base and manifest.base.name else None,
-        base_revision=_commit(manifest.base.revision if manifest.base else None),
-        base_variant=_variant(manifest.base.variant if manifest.base else None),
-        rows=[_row(model, report) for model, report in _reports(manifest)],
+        base=Plain(base.name) if base and base.name else None,
+        base_revision=_commit(base.revision if base else None),
+        base_variant=_variant(base.variant if base else None),
+        rows=[ModelRow.of(report, model).cells() for model, report in _reports(manifest)],
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
         few=_few(manifest),
         measures=measures_of(manifest.training.settings),
         plain=Plain,
-        stochastic=manifest.pipeline_class == "DDPMPipeline",
+        **values,
     )
-    return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
-
-
-def evidence_of(manifest: Manifest) -> str:
-    """The part of the card that says how much is given back, whatever the repository is called."""
-    body = write_card(manifest, "owner/name")
-    start = body.index("\n## How much does it give back?")
-    return body[start : body.index("\n## How it was trained")]
-
-
-def loading_code(manifest: Manifest, repo_id: str) -> str:
-    """The Python of the card that loads the model with stock diffusers and draws a picture."""
-    # Names that others chose stand above it on the card; it depends on none of them.
-    unnamed = manifest.model_copy(
-        update={"dataset": Dataset(name=None, revision=None, on_hub=False), "gallery": ()}
-    )
-    code: str = re.split(r"^```(?:python)?\n", write_card(unnamed, repo_id), flags=re.M)[1]
-    return code.rstrip()
 
 
 def require_valid(text: str) -> None:
@@ -146,7 +145,7 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
 
 
 def _results(manifest: Manifest) -> list[EvalResult]:
-    """What the audit found, as the Hub's evaluation results."""
+    """The audit's figures as the Hub's evaluation results."""
     report = manifest.audit
     if report is None:
         return []
@@ -190,33 +189,8 @@ def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
     return [*own, *manifest.beside.items()]
 
 
-def _row(name: str, report: Report) -> dict[str, str]:
-    """A line of the table of models."""
-    headline, quality = report.headline, report.headline_quality
-    said = headline.excess is not None and headline.excess_interval is not None
-    attack = report.membership[0] if report.membership else None
-    return {
-        "name": name,
-        "share": percent(headline.share or 0.0) if said else "cannot say",
-        "chance": percent(headline.control or 0.0) if said else "",
-        "excess": percent(headline.excess or 0.0) if said else "",
-        "interval": _interval(headline.excess_interval) if headline.excess_interval else "",
-        "auc": f"{attack.auc:.2f} ({attack.auc_interval[0]:.2f} to {attack.auc_interval[1]:.2f})"
-        if attack
-        else "",
-        "quality": f"{quality.value:.4g}"
-        + (f" ({quality.interval[0]:.3g} to {quality.interval[1]:.3g})" if quality.interval else "")
-        if quality
-        else "",
-    }
-
-
-def _interval(found: tuple[float, float]) -> str:
-    return f"{percent(found[0])} to {percent(found[1])}"
-
-
 def _one_line(text: str | None) -> str | None:
-    """What stands on a foreign card, as one line of this one's metadata."""
+    """Text of another card, as one line of this one's metadata."""
     return " ".join(text.split())[:200] if text else None
 
 
@@ -226,7 +200,7 @@ def _variant(name: str | None) -> Plain | None:
 
 
 def _few(manifest: Manifest) -> str | None:
-    """That shards held too few pictures, where they did. The settings may be a stranger's."""
+    """A warning where shards held too few pictures. The settings may come from a stranger."""
     shards = manifest.training.settings.get("num_shards")
     if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
         return None

@@ -1,4 +1,4 @@
-"""What may be in a published repository, and nothing else."""
+"""The allow-list of files in a published repository."""
 
 from __future__ import annotations
 

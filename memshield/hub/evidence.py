@@ -1,4 +1,4 @@
-"""The audit as it may be published: of these weights, without seeds, places and withheld names."""
+"""The audit as it may be published: without seeds, local paths and withheld names."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _read(path: Path) -> Report:
 
 
 def published(report: Report, name: str, base: str | None, data: Dataset) -> Report:
-    """A report without what is nobody else's business.
+    """A report without its private parts.
 
     Args:
         report: of the model, or of one beside it.

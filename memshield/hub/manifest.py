@@ -1,4 +1,4 @@
-"""memshield.json: all that is claimed of a published model, as plain values. No torch.
+"""memshield.json: all claims about a published model, as plain values. No torch.
 
 The card is made from it, and from nothing else; `verify` holds both to it.
 """
@@ -85,7 +85,7 @@ class Training(_Part):
 
 
 class Manifest(_Part):
-    """What is published.
+    """All claims about a published model.
 
     Attributes:
         memshield: version that published it.

@@ -1,18 +1,20 @@
-"""Fetching a published model, checked, as a ready pipeline."""
+"""Fetches a published model, checks it, and opens it as a pipeline."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from memshield.config.flags import given
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import api_for
 from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, verify
+from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking
 
 
@@ -50,7 +52,7 @@ def open_fetched(
     base: str | None = None,
     **options: Any,
 ) -> Any:
-    """What `fetch` has fetched as a ready pipeline of stock diffusers.
+    """Open what `fetch` has fetched as a pipeline of stock diffusers.
 
     Args:
         repo_id: for messages.
@@ -133,7 +135,7 @@ def fetch(
 
 
 def require_good(repo_id: str, checks: list[Check]) -> None:
-    """Refuse what a check has failed.
+    """Refuse a model that fails a check.
 
     Raises:
         UserErrors: naming every problem.
@@ -145,3 +147,20 @@ def require_good(repo_id: str, checks: list[Check]) -> None:
     ]
     if errors:
         raise UserErrors(errors)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fetch a published model and check it."""
+    parser = reading_parser("pull", "Fetch a published model, check it, and say how to load it.")
+    parser.add_argument("--output_dir", metavar="DIR", help="where to put it; the cache without")
+    own = given(parser, argv)
+    folder = Path(own["output_dir"]) if own["output_dir"] else None
+    repo_id = require_id(own["repo_id"], "model", "repo_id")
+    local, manifest = fetch(repo_id, own["revision"], folder=folder)
+    print(f"Every file is as it was published.\n{_summary(manifest)}\n{local}")
+    print(f'Load it with:\n  from memshield.hub.pull import pull\n  pipeline = pull("{repo_id}")')
+    return 0
+
+
+def _summary(manifest: Manifest) -> str:
+    return manifest.audit.verdict if manifest.audit else "It was not audited."

@@ -1,15 +1,17 @@
-"""What the Hub's refusals, and its silence, mean for a person."""
+"""Problems of publishing: the Hub's refusals and its silence, in words for terminal and page."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from memshield.hub.problems import PublishingError
+from memshield.errors import UserError, UserErrors
 from memshield.hub.retries import OutOfRetriesError
 from memshield.network import words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
-"""What publishing ends in: of LFS, the client raises a plain ValueError."""
+"""Errors that end publishing; for LFS, the client raises a plain ValueError."""
 _LFS = "LFS batch API returned errors"
 
 
@@ -49,3 +51,34 @@ def _said(error: Exception) -> tuple[str, str, str]:
         remedy = "The token needs write access, and the account room."
         return "publish", f"the Hub refuses: {words}", remedy
     return "publish", f"the Hub answered {status}: {words}", ""
+
+
+class PublishingError(UserError):
+    """A problem whose remedy is a command, where there is a command line.
+
+    Args:
+        field, problem, remedy: see `UserError`.
+        advice: the remedy where there is none.
+        warning: name of the warning that waits to be confirmed, if it is one.
+    """
+
+    def __init__(
+        self, field: str, problem: str, remedy: str, advice: str = "", warning: str | None = None
+    ) -> None:
+        self.advice = advice
+        self.warning = warning
+        super().__init__(field, problem, remedy)
+
+
+def noted(error: UserError) -> list[dict[str, Any]]:
+    """The problems that an error tells of, as publish.json keeps them for a page."""
+    parts = error.errors if isinstance(error, UserErrors) else [error]
+    return [
+        {
+            "field": one.field,
+            "problem": one.problem,
+            "advice": one.advice if isinstance(one, PublishingError) else one.remedy,
+            "warning": one.warning if isinstance(one, PublishingError) else None,
+        }
+        for one in parts
+    ]

@@ -1,4 +1,4 @@
-"""Trying again: when the Hub is busy or out of reach, wait as it asks, and not for ever."""
+"""Retries: when the Hub is busy or out of reach, wait as it asks, up to a limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real one."""
+    """The system's clock."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -38,7 +38,7 @@ class SystemClock:
 
 
 class OutOfRetriesError(Exception):
-    """The Hub did not answer however long was waited.
+    """The Hub did not answer within all attempts.
 
     Args:
         reason: in words.
@@ -106,7 +106,7 @@ class Patience:
 
 
 IMPATIENT = Patience(attempts=2, longest=3.0, silence=4.0)
-"""While somebody looks at the page: ten seconds, and then the Hub's own words."""
+"""For a visitor who waits at the page: ten seconds, then the Hub's own message."""
 
 
 def _seconds(retry_after: str | None, clock: Clock) -> float | None:

@@ -1,4 +1,4 @@
-"""A last look at a folder before it is published: what must not be there, and what it is."""
+"""The last check of a folder before it is published: forbidden files and content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACE = re.compile(
 
 
 def problems_of(folder: Path, private: tuple[str, ...] = ()) -> list[str]:
-    """What speaks against publishing a folder, file by file; nothing where it is clean.
+    """The problems of a folder, file by file; none where it may be published.
 
     Args:
         folder: as it would be published.
@@ -42,7 +42,7 @@ def problems_of(folder: Path, private: tuple[str, ...] = ()) -> list[str]:
 
 
 def problems_of_file(path: Path, name: str, words: tuple[str, ...] = ()) -> Iterator[str]:
-    """What speaks against one file.
+    """The problems of one file.
 
     Args:
         path: where it lies.

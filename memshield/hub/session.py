@@ -1,4 +1,4 @@
-"""How publishing speaks to the Hub: with timeouts, and with one way of trying again.
+"""The HTTP session of publishing: timeouts, and one policy for retries.
 
 huggingface_hub retries some requests, sleeping on its own, and not others. Here what may be
 tried again leaves its code as an error of ours, whichever request it was, so that `patience`
@@ -14,9 +14,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import httpx2
-from huggingface_hub import set_client_factory
-from huggingface_hub.utils import _http
-from huggingface_hub.utils._http import hf_request_event_hook, parse_ratelimit_headers
+from huggingface_hub import get_session, set_client_factory
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from memshield.network import TryAgainError
 
@@ -31,12 +30,17 @@ _here: ContextVar[httpx2.Timeout | None] = ContextVar("_here", default=None)
 def use_one_client() -> None:
     """Give huggingface_hub the client that can be steady, unless it has it.
 
-    A change of clients closes the one that other threads may just be using. So it is made once:
-    before there are such threads, where there will be some.
+    A change of clients closes the one that other threads may be using, so it is made once: before
+    such threads are started.
     """
     with _lock:
-        if _http._GLOBAL_CLIENT_FACTORY is not _client:
-            set_client_factory(_client)
+        before = get_session()
+        if isinstance(before, _Client):
+            return
+        hooks = before.event_hooks  # the library's own: it names each request, and may be offline
+        set_client_factory(
+            lambda: _Client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT)
+        )
 
 
 @contextmanager
@@ -59,12 +63,6 @@ def steady_session(whole_process: bool = False, silence: float | None = None) ->
         if whole_process:
             _everywhere.pop()
         _here.reset(here)
-
-
-def _client() -> httpx2.Client:
-    return _Client(
-        event_hooks={"request": [hf_request_event_hook]}, follow_redirects=True, timeout=TIMEOUT
-    )
 
 
 class _Client(httpx2.Client):

@@ -1,13 +1,14 @@
-"""Whether what is published is what it claims to be: files, hashes, and one set of claims.
+"""Verifies a published model: its files, their hashes, and its claims.
 
-It says that the files belong together. Who made them, only the repository's owner can say.
+It proves that the files belong together, not who made them.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from memshield import __version__
 from memshield.audit.report import REPORT, Report, verdict
+from memshield.config.flags import given, plain_parser
 from memshield.digests import file_sha256
 from memshield.errors import UserError
 from memshield.hub import model_index as index_of
+from memshield.hub.account import api_for
 from memshield.hub.card import OWN_KEYS, evidence_of, metadata_of
+from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.scan import problems_of_file
@@ -31,13 +35,13 @@ from memshield.network import asking
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
 _LARGEST = {NAME: 4_000_000, CARD: 300_000}
-"""Of what is read whole, and shown, for whoever names a repository."""
+"""Bytes of files that are read whole and shown, also of a stranger's repository."""
 _WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What is looked at: a folder, or a repository at a commit.
+    """A model to verify: a folder, or a repository at a commit.
 
     Attributes:
         name: as the user called it.
@@ -123,7 +127,7 @@ def read_manifest(holding: Holding) -> Manifest:
 
 
 def verify(holding: Holding) -> list[Check]:
-    """All checks; the first that cannot be made ends them.
+    """Make all checks; the first that cannot be made ends them.
 
     Raises:
         UserError: a file cannot be read at all.
@@ -263,3 +267,33 @@ def _figures(value: Any) -> Any:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) < 80 else text[:77] + "..."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check a repository, or a folder; 1 where a check fails."""
+    own = given(
+        reading_parser("verify", "Check that a published model is what it claims to be."),
+        argv,
+    )
+    name = own["repo_id"]
+    # What looks like an id is one: a folder of that name is named with ./ before it.
+    if Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+        holding = in_folder(Path(name))
+    else:
+        holding, _ = on_hub(api_for(), require_id(name, "model", "repo_id"), own["revision"])
+    checks = verify(holding)
+    for check in checks:
+        print(f"{'FAILED' if check.problems else 'ok':<7} {check.what}")
+        for problem in check.problems:
+            print(f"        {problem}")
+    return 1 if any(check.problems for check in checks) else 0
+
+
+def reading_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """A parser of the commands that read a published model."""
+    parser = plain_parser(f"python -m memshield {name}", description)
+    parser.add_argument("repo_id", metavar="OWNER/NAME", help="repository")
+    parser.add_argument(
+        "--revision", metavar="NAME", help="tag, branch or commit; the newest without"
+    )
+    return parser

@@ -1,4 +1,4 @@
-"""Which settings a job may have: the server's own files are closed to who signs in to it."""
+"""Which settings a job may have: visitors get no access to the server's own files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def settle_paths(config: Config) -> Config:
 def require_allowed(
     config: Config, owner: str, folders: Folders, may_be_gone: bool = False
 ) -> None:
-    """Refuse what reaches for files or accounts of the server that are not the owner's.
+    """Refuse settings that reach for files or accounts of the server that are not the owner's.
 
     Args:
         config: of the job.

@@ -1,4 +1,4 @@
-"""What an audit may be asked for, and the command that does it."""
+"""The request for an audit: what is valid, and the command that carries it out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memshield.rundir import RunDir
 from memshield.runs.promote import require_round
 
 LEAST_PICTURES, MOST_PICTURES = 10, 10_000
-"""That an audit may be asked to generate; more take days, and narrow the intervals little."""
+"""Pictures that an audit may generate; more take days and narrow the intervals little."""
 MOST_BESIDE = 5
 """Other runs beside one; with it and the base, as many as a plot has colours."""
 ALL = "all"
@@ -20,7 +20,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class AuditAsked:
-    """What a visitor asks of an audit: values of any type, not checked yet.
+    """A visitor's request for an audit; its values may be of any type and are not checked yet.
 
     Attributes:
         round: a number, `ALL` for every round, or None for the model.

@@ -27,7 +27,7 @@ class Copy:
         self._changes = -1
 
     def restore(self) -> None:
-        """Begin with what was kept, on a machine that has no store yet.
+        """Restore the copy on a machine that has no store yet.
 
         Raises:
             UserError: it cannot be read.
@@ -45,7 +45,7 @@ class Copy:
             ) from None  # fmt: skip
 
     def take(self, db: sqlite3.Connection) -> bool:
-        """Copy the store to a file beside it, if it has changed; nobody may write meanwhile."""
+        """Copy the store to a file beside it, if it has changed; the caller holds off writers."""
         if db.total_changes == self._changes:
             return False
         whole = sqlite3.connect(self._aside)
@@ -57,7 +57,7 @@ class Copy:
         return True
 
     def send(self, changes: int) -> None:
-        """Replace the copy by what was taken.
+        """Replace the copy by the one just taken.
 
         Args:
             changes: of the store when it was taken.

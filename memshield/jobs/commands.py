@@ -1,4 +1,4 @@
-"""The commands that tasks run: the very ones that a person would type."""
+"""The commands that tasks run: the same that a person would type."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Commands:
         ]
 
     def measure(self, settings: Path, output: Path) -> list[str]:
-        """Take a few steps of a training, and tell its time and memory.
+        """Measure the time and memory of a training by a few of its steps.
 
         Args:
             settings: the config file.

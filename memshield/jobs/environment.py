@@ -1,4 +1,4 @@
-"""The environment of a task: the server's, with the owner's token in place of the operator's."""
+"""The environment of a task, and the devices that tasks run on; found without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from memshield.jobs.devices import CPU
 from memshield.jobs.processes import MARK
 from memshield.jobs.records import LOCAL
 
@@ -24,6 +23,8 @@ _OPERATORS = (
     "TRANSFORMERS_CACHE",
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
+
+CPU = "cpu"
 
 
 def environment_of(
@@ -68,3 +69,23 @@ def environment_of(
     # A log that is read while it is written should not lag by a buffer.
     values["PYTHONUNBUFFERED"] = "1"
     return values
+
+
+def find_devices(
+    environment: Mapping[str, str] = os.environ, dev: Path = Path("/dev")
+) -> list[str]:
+    """The GPUs, as CUDA_VISIBLE_DEVICES names them, or the CPU where there are none.
+
+    Args:
+        environment: whose CUDA_VISIBLE_DEVICES counts.
+        dev: folder of device files.
+    """
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        names = [name.strip() for name in chosen.split(",")]
+        # CUDA ignores what follows the first name that is none.
+        end = next((i for i, name in enumerate(names) if name in ("", "-1", "NoDevFiles")), None)
+        return names[:end] or [CPU]
+    # A container may see one file with a high number; CUDA counts from 0 what it sees.
+    count = sum(path.name.removeprefix("nvidia").isdecimal() for path in dev.glob("nvidia*"))
+    return [str(index) for index in range(count)] or [CPU]

@@ -1,4 +1,4 @@
-"""Where everything of the server lies: one folder a job, and what belongs to an owner.
+"""The server's folders: one for each job, and one for each owner's uploads and cache.
 
 jobs.sqlite3          the store
 jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name;
@@ -61,15 +61,19 @@ class Folders:
         return self.job(id) / "settings.yaml"
 
     def log(self, id: str, number: int) -> Path:
-        """What a task printed."""
+        """Output file of a task."""
         return self.job(id) / f"task-{number}.log"
 
+    def request(self, id: str) -> Path:
+        """File of an errand's request as data; see `memshield.jobs.requests`."""
+        return self.job(id) / "request.json"
+
     def results(self, id: str) -> Path:
-        """Folder of what an errand made."""
+        """Folder of an errand's results."""
         return self.job(id) / "results"
 
     def uploads(self, owner: str) -> Path:
-        """Folder of what an owner brought."""
+        """Folder of an owner's uploads."""
         return self.root / "uploads" / self._name(owner)
 
     def cache(self, owner: str) -> Path:
@@ -92,30 +96,17 @@ class Folders:
             shutil.rmtree(folder)
 
     def files(self, job: Job) -> tuple[str, ...]:
-        """Names of what a page may link to, inside the run directory."""
+        """Names of files inside the run directory that the page may link to."""
         path = self.run(job).path
         found = [file for pattern in _SHOWN for file in sorted(path.glob(pattern))]
         return tuple(file.relative_to(path).as_posix() for file in found if file.is_file())
-
-    def file(self, job: Job, name: str) -> Path:
-        """A file of the run directory by its name there.
-
-        Raises:
-            UserError: it is not there, or lies elsewhere.
-        """
-        path = self.run(job).path
-        found = (path / name).resolve() if "\0" not in name else path
-        hidden = any(part.startswith(".") for part in Path(name).parts)
-        if hidden or not found.is_relative_to(path) or not found.is_file():
-            raise UserError("file", f"this job has no file {name!r}", "")
-        return found
 
     def _name(self, owner: str) -> str:
         return _OF_LOCAL if owner == LOCAL else _checked(_OWNER, owner)
 
 
 def is_id(id: object) -> bool:
-    """Whether a job could have this id; whoever calls the page's API may send anything."""
+    """Whether a job could have this id; callers of the API may send anything."""
     return isinstance(id, str) and _ID.fullmatch(id) is not None
 
 
@@ -130,7 +121,7 @@ def require_owner(owner: str) -> None:
 
 
 def name_from(text: str) -> str:
-    """A name for a run folder, made of any text."""
+    """A valid name for a run folder, made from any text."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
     return plain or "run"
 

@@ -1,4 +1,4 @@
-"""What a task printed: its last lines, and keeping the file from growing for ever."""
+"""The output file of a task: reading its last lines, and bounding its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that outlive the one that started them: told apart, signalled, and seen to be gone.
+"""Processes of tasks, which outlive the server: starting, recognising and signalling them.
 
 A pid alone proves nothing, for pids are reused, and a launcher may be gone while its training is
 not. So the leader of a task is known by pid and start time, and everything below it by a variable
@@ -15,13 +15,21 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from memshield.rundir import is_alive
+from memshield.jobs.records import Task
+from memshield.rundir import HEARTBEAT_SECONDS, is_alive
 
 MARK = "MEMSHIELD_TASK"
+
+_EARLIER = 1.0
+"""Seconds by which a start time may seem too early: clocks are read to different places."""
+_SILENT = 10 * HEARTBEAT_SECONDS
+_HANGS = 60 * HEARTBEAT_SECONDS
+"""A thread beats through all that a training does, however long: encodes, audits, waits for ranks.
+This long without a beat is no pause of a busy machine."""
 
 
 class Server(NamedTuple):
@@ -87,7 +95,7 @@ def start_time_of(pid: int) -> float:
 
 
 def is_running(pid: int, start_time: float) -> bool:
-    """Whether the very process that was started then still runs."""
+    """Whether the process with this start time still runs."""
     return is_alive({"host": socket.gethostname(), "pid": pid, "start_time": start_time})
 
 
@@ -121,3 +129,24 @@ def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None
         # psutil looks at the start time again before it sends anything.
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
+
+
+def is_of(task: Task, processes: list[dict[str, Any]]) -> bool:
+    """Whether these processes, which wrote a status, belong to a task and not to an earlier one."""
+    begun = task.start_time
+    return begun is not None and any(one["start_time"] > begun - _EARLIER for one in processes)
+
+
+def runs_elsewhere(status: dict[str, Any], now: float) -> bool:
+    """Whether a training is under way that a person started, not a task."""
+    if status.get("state") not in ("preparing", "running"):
+        return False
+    return now - status["heartbeat"] < _SILENT and any(map(is_alive, status["processes"]))
+
+
+def silence_of(status: dict[str, Any], now: float) -> float | None:
+    """Seconds since the last heartbeat of a training, where that is too long."""
+    beat = status.get("heartbeat")
+    if not isinstance(beat, (int, float)) or now - beat < _HANGS:
+        return None
+    return now - beat

@@ -1,4 +1,4 @@
-"""What the store knows: jobs and their tasks. How a run goes is not here but in its directory."""
+"""Records of the store: jobs and their tasks. The state of a run is in its directory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Task:
 
     @property
     def mark(self) -> str:
-        """What the environment of all its processes says, so that they are known for its own."""
+        """The value of `MARK` in the environment of its processes, which identifies them."""
         return f"{self.job}:{self.number}"
 
 
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def kind(self) -> Kind:
-        """What it began with: train for a run, or the kind of an errand."""
+        """The kind of its first task: train for a run, or that of an errand."""
         return self.tasks[0].work.kind
 
     @property

@@ -14,22 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import Commands, as_typed
 from memshield.jobs.folders import Folders, require_owner
-from memshield.jobs.job_settings import accepted, write_settings
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import Progress, errand_of
-from memshield.sampling.arguments import Asked
+from memshield.jobs.view import TaskProgress, errand_of
+from memshield.rundir import write_text
+from memshield.sampling.arguments import Asked, asked_of
 from memshield.sampling.request import Wish
 
 PLAN = "plan.json"
+_REQUEST = TypeAdapter(Asked)
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,15 @@ class Errand:
         position: in the queue, from 1; None where it does not wait.
         command: to copy.
         results: folder of what it made; it may not be there yet.
-        words: the very argument list.
+        asked: which pictures are to be drawn; None for another kind of errand.
     """
 
     id: str
-    progress: Progress
+    progress: TaskProgress
     position: int | None
     command: str
     results: Path
-    words: tuple[str, ...]
+    asked: Asked | None
 
     @property
     def busy(self) -> bool:
@@ -61,7 +65,7 @@ class Errand:
 
 
 class Errands:
-    """What people let a server do beside their runs.
+    """The errands of all owners.
 
     Args:
         store, folders, commands, scheduler, tokens: of the server.
@@ -89,9 +93,9 @@ class Errands:
         self._turn = threading.Lock()
 
     def measure(self, owner: str, values: Mapping[str, Any], needs_token: bool = False) -> str:
-        """Queue a few steps of a training, to tell its time and memory.
+        """Queue a few steps of a training, which measure its time and memory.
 
-        What it finds is `PLAN` among the results; see `setup.estimate.measured_estimate`.
+        The result is the file `PLAN`; see `forecast.estimate.measured_estimate`.
 
         Args:
             owner, values, needs_token: as of `Jobs.submit`.
@@ -102,7 +106,7 @@ class Errands:
         Raises:
             UserError: a setting is wrong or not open to this owner, or one is under way.
         """
-        # Asked for twice at once, one of the two would be nobody's to see or stop.
+        # Of two requests at the same time one would be an errand that nobody can see or stop.
         with self._turn:
             job = self._new(owner, "measure")
             write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
@@ -123,7 +127,7 @@ class Errands:
     ) -> str:
         """Queue pictures of a published model.
 
-        They come among the results, with samples.json; see `sampling.record.read_samples`.
+        They are among the results, with samples.json; see `sampling.record.read_samples`.
 
         Args:
             owner: who is signed in, or `LOCAL`.
@@ -145,7 +149,7 @@ class Errands:
                 require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
                 output_dir=self._folders.results(job.id),
             )  # fmt: skip
-            self._make_folder(job)
+            self._make_folder(job, asked)
             words = self._commands.sample(asked)
             work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
             return self._add(job, work)
@@ -165,7 +169,7 @@ class Errands:
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
-            job.tasks[-1].work.command,
+            self._asked(job) if kind == "sample" else None,
         )
 
     def stop(self, owner: str, kind: Kind) -> None:
@@ -188,7 +192,7 @@ class Errands:
         return next(found, None)
 
     def _new(self, owner: str, kind: Kind) -> Job:
-        """A job for an errand, whose folder is still to be made."""
+        """A job for an errand; its folder is not made yet."""
         require_owner(owner)
         before = self._newest(owner, kind)
         if before is not None and before.current is not None:
@@ -205,9 +209,16 @@ class Errands:
         require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
         return run.path
 
-    def _make_folder(self, job: Job) -> None:
+    def _asked(self, job: Job) -> Asked:
+        try:
+            return _REQUEST.validate_json(self._folders.request(job.id).read_bytes())
+        except FileNotFoundError:  # queued by an older version, which kept the command alone
+            return asked_of(job.tasks[-1].work.command[4:])
+
+    def _make_folder(self, job: Job, asked: Asked) -> None:
         try:
             self._folders.make(job.id)
+            write_text(self._folders.request(job.id), _REQUEST.dump_json(asked).decode() + "\n")
         except OSError as error:
             raise UserError(
                 "job", f"its folder cannot be made: {error.strerror}",

@@ -1,4 +1,4 @@
-"""What makes the queue move: one thread that starts what can be started and sees what has ended."""
+"""The scheduler: one thread that starts queued tasks and notes those that have ended."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Scheduler:
         self._changed.set()
 
     def close(self) -> None:
-        """Stop stepping; what runs goes on, for the next server to find."""
+        """Stop stepping; running tasks go on, and the next server takes them over."""
         self._closed.set()
         self._changed.set()
         if self._thread is not None:
@@ -97,7 +97,7 @@ class Scheduler:
         return not work.needs_token or self._tokens.of(owner) is not None
 
     def step(self) -> None:
-        """Look at everything once.
+        """Start, stop and note tasks once.
 
         Raises:
             UserError: the store cannot be used.

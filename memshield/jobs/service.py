@@ -1,6 +1,6 @@
-"""The jobs of everybody who uses a server: what a page, or a person's script, may ask for.
+"""The jobs of all owners on a server; the page and its API call these methods.
 
-Every question names who asks. A job of somebody else is answered exactly as one that never was.
+Every call names its owner. A job of another owner is answered exactly like one that does not exist.
 """
 
 from __future__ import annotations
@@ -20,16 +20,23 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
-from memshield.jobs.changes import changed_config, changed_values, reads_anew
 from memshield.jobs.commands import Commands
-from memshield.jobs.devices import CPU, find_devices
+from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
-from memshield.jobs.job_settings import accepted, write_settings
-from memshield.jobs.plain_twin import plain_name, plain_values, require_new
+from memshield.jobs.processes import runs_elsewhere
 from memshield.jobs.records import ERRANDS, LOCAL, Job, Task, Work
 from memshield.jobs.requests import Errands
-from memshield.jobs.run_state import runs_elsewhere
 from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.settings import (
+    accepted,
+    changed_config,
+    changed_values,
+    plain_name,
+    plain_values,
+    reads_anew,
+    require_new,
+    write_settings,
+)
 from memshield.jobs.storage import Belongings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
@@ -39,8 +46,8 @@ from memshield.runs.promote import promote_alone
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a server lets people do.
+class JobLimits:
+    """Limits of a server.
 
     Attributes:
         queued: tasks that one owner may have in the queue.
@@ -54,13 +61,13 @@ class Limits:
 
 
 class Jobs:
-    """Everything below one folder.
+    """All jobs below one folder.
 
     Args:
         root: of the store, the runs, uploads and caches.
         devices: each runs one task at a time; by default the GPUs, or the CPU.
         commands: makes argument lists.
-        limits: see `Limits`.
+        limits: see `JobLimits`.
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
         store: file of the store, where SQLite cannot work below the root; a copy is kept there.
@@ -81,13 +88,13 @@ class Jobs:
         root: Path | str,
         devices: Sequence[str] | None = None,
         commands: Commands | None = None,
-        limits: Limits | None = None,
+        limits: JobLimits | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
         store: Path | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
-        limits = limits or Limits()
+        limits = limits or JobLimits()
         self.folders = Folders(root)
         self.tokens = Tokens(now)
         if store is None:
@@ -111,11 +118,11 @@ class Jobs:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Leave everything as it is; what runs goes on."""
+        """Close the store; running tasks go on."""
         self.scheduler.close()
         self._store.close()
 
-    # Asking for something
+    # Requests
 
     def submit(
         self,
@@ -151,7 +158,7 @@ class Jobs:
         return self.get(owner, id)
 
     def stop(self, owner: str, id: str) -> None:
-        """Stop what runs, so that it can be resumed, or take what waits out of the queue.
+        """Stop a job so that it can be resumed, or take it out of the queue.
 
         Raises:
             UserError: there is no such job, or nothing to stop.
@@ -252,7 +259,7 @@ class Jobs:
         changes: Mapping[str, Any] | None = None,
         beside: Mapping[str, str] | None = None,
     ) -> Job:
-        """Queue the publication of a job's model; once more goes on where it stopped.
+        """Queue the publication of a job's model; a second call continues an interrupted one.
 
         Args:
             owner, id: of the job.
@@ -295,7 +302,7 @@ class Jobs:
             self._store.hide(job)
         self.scheduler.wake()
 
-    # Looking
+    # Reading
 
     def get(self, owner: str, id: str) -> Job:
         """A job of an owner.
@@ -313,7 +320,7 @@ class Jobs:
         return [job for job in self._store.jobs_of(owner) if job.kind not in ERRANDS]
 
     def position(self, job: Job) -> int | None:
-        """Place of its task in the queue, from 1; None where nothing waits."""
+        """Position of its task in the queue, from 1; None where no task waits."""
         task = job.current
         return self._store.position(task) if task is not None else None
 
@@ -326,7 +333,7 @@ class Jobs:
         return self.view_of(self.get(owner, id))
 
     def view_of(self, job: Job) -> JobView:
-        """A job for a page, where it is at hand already."""
+        """The view of a job that was looked up already."""
         task = job.current
         may_start = task is None or self.scheduler.may_start(job.owner, task.work)
         view = view_of(job, self.folders, self.position(job), may_start, self._now())
@@ -351,20 +358,12 @@ class Jobs:
         return "" if path is None else self.tokens.hide("\n".join(logs.tail(path, lines)))
 
     def log_size(self, job: Job) -> int:
-        """Bytes that the newest task of a job printed: whether `log` has more to say."""
+        """Bytes that the newest task of a job printed; more of them mean that `log` has changed."""
         path = self._printed(job)
         try:
             return 0 if path is None else path.stat().st_size
         except FileNotFoundError:
             return 0
-
-    def file(self, owner: str, id: str, name: str) -> Path:
-        """A file of a job's run directory, by its name there.
-
-        Raises:
-            UserError: the owner has no such job, or the job no such file.
-        """
-        return self.folders.file(self.get(owner, id), name)
 
     def _printed(self, job: Job) -> Path | None:
         begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]

@@ -1,4 +1,4 @@
-"""What a server keeps of an owner beside the runs: training pictures are among it."""
+"""Uploads and caches of owners, which hold training pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memshield.jobs.store import Store
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes of it.
+    """Bytes that a server keeps of an owner beside the runs.
 
     Attributes:
         uploads: pictures that the owner brought.
@@ -39,12 +39,12 @@ class Belongings:
         self._folders = folders
 
     def of(self, owner: str) -> Kept:
-        """How much is kept of an owner."""
+        """Count what is kept of an owner."""
         require_owner(owner)
         return Kept(_size(self._folders.uploads(owner)), _size(self._folders.cache(owner)))
 
     def delete(self, owner: str) -> None:
-        """Delete all of it, and errands' results; runs and their models stay.
+        """Delete an owner's uploads, caches and results of errands; runs and their models stay.
 
         Raises:
             UserError: a job of the owner is running, or waits, or not all could be deleted.

@@ -1,6 +1,6 @@
 """The embedded store of jobs: SQLite, for several threads and several servers of one machine.
 
-Its constraints hold what must never be otherwise: one task of a job at a time, one task a device.
+Its constraints enforce the invariants: one task of a job at a time, one task a device.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Store:
             _insert(db, job.id, work)
 
     def position(self, task: Task) -> int | None:
-        """Place of a task among those that wait for the same thing, from 1; None if it does not."""
+        """Position of a task among those that wait for the same thing, from 1; None if none."""
         (row,) = self._rows(
             "SELECT count(*) AS place, max(number = ?) AS waits FROM tasks"
             " WHERE state = 'queued' AND needs_device = ? AND number <= ?",
@@ -170,11 +170,11 @@ class Store:
         return next(iter(self._jobs("id = ?", id)), None)
 
     def jobs_of(self, owner: str) -> list[Job]:
-        """Somebody's jobs, newest first."""
+        """The jobs of an owner, newest first."""
         return self._jobs("owner = ?", owner)
 
     def running(self) -> list[Task]:
-        """All tasks that were running when somebody last looked."""
+        """All tasks that are recorded as running."""
         rows = self._rows("SELECT * FROM tasks WHERE state = 'running' ORDER BY number")
         return [_task(row) for row in rows]
 
@@ -188,7 +188,7 @@ class Store:
         may_start: Callable[[str, Work], bool],
         now: float,
     ) -> Task | None:
-        """Take the first task of the queue that can be run now; nobody else gets it.
+        """Claim the first task of the queue that can be run now; no other server gets it.
 
         Args:
             devices: all devices, free or not.
@@ -227,7 +227,7 @@ class Store:
         )  # fmt: skip
 
     def put_back(self, task: Task) -> None:
-        """Return a claimed task that was never started to its place in the queue."""
+        """Return a claimed task that was never started to its position in the queue."""
         self._change(
             "UPDATE tasks SET state = 'queued', device = NULL, server = NULL, started = NULL"
             " WHERE number = ? AND state = 'running' AND pid IS NULL",
@@ -235,7 +235,7 @@ class Store:
         )
 
     def adopt(self, task: Task, server: str) -> bool:
-        """Make a running task this server's; False where another was faster."""
+        """Take a running task over; False where another server was faster."""
         return self._change(
             "UPDATE tasks SET server = ? WHERE number = ? AND state = 'running' AND server IS ?",
             server, task.number, task.server,
@@ -265,7 +265,7 @@ class Store:
     # Deleting
 
     def hide(self, job: Job) -> None:
-        """Mark a job as deleted, which takes it out of the queue; nobody sees it any more.
+        """Mark a job as deleted, which takes it out of the queue and of all lists.
 
         Raises:
             UserError: it is running.
@@ -373,7 +373,7 @@ def _require_few(db: sqlite3.Connection, owner: str, most: int) -> None:
 
 
 def no_such_job(id: str) -> UserError:
-    """The error for an id that is nobody's, or somebody else's: the two must read the same."""
+    """The error for an unknown id; one of another owner must read the same."""
     return UserError("job", f"there is no job {id!r}", "Choose one from your list of jobs.")
 
 

@@ -1,4 +1,4 @@
-"""Tokens of people who are signed in: in memory, for as long as they are valid, nowhere else."""
+"""Tokens of signed-in owners: only in memory, and only while they are valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memshield.redaction import HIDDEN, redact
 
 
 class Tokens:
-    """One token an owner; what is held is redacted wherever this process writes.
+    """Holds one token an owner; tokens that are held are redacted wherever this process writes.
 
     Args:
         now: the time, in seconds since the epoch.
@@ -35,7 +35,7 @@ class Tokens:
             self._drop_expired()
 
     def forget(self, token: str) -> None:
-        """Drop a token that was signed out; whoever signed in elsewhere as well stays so there."""
+        """Drop the token of a session that signed out; other sessions of the owner keep theirs."""
         with self._lock:
             for owner in [one for one, (held, _) in self._held.items() if held == token]:
                 self._drop(owner)
@@ -57,7 +57,7 @@ class Tokens:
         return redact(text)
 
     def drop_expired(self) -> None:
-        """Hold what is valid still, and nothing else; asking for tokens does that as well."""
+        """Drop tokens that have expired; looking one up does that as well."""
         with self._lock:
             self._drop_expired()
 

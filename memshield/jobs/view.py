@@ -1,4 +1,4 @@
-"""What a page shows of a job: its states in words, and what can be done now."""
+"""A job as data for the page and the API: its states, their reasons, and the actions it allows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, Literal, Self
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
-from memshield.jobs.run_state import Figures, figures_of, is_of, runs_elsewhere, silence_of
 from memshield.rundir import RunDir, is_alive
+from memshield.runs.progress import read_figures
 from memshield.runs.publication import read_publication
+from memshield.runs.state import Figures
 
 State = Literal[
     "none",  # never asked for
@@ -27,20 +29,33 @@ State = Literal[
     "died",  # its processes were killed
     "done",
 ]
+TITLES: dict[State, str] = {
+    "none": "Not asked for",
+    "waiting": "Waiting in the queue",
+    "needs_sign_in": "Waiting for you to sign in",
+    "preparing": "Preparing",
+    "running": "Running",
+    "stopping": "Stopping",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "died": "Died",
+    "done": "Done",
+}
+"""The states for people."""
 Action = Literal["stop", "resume", "audit", "publish", "delete"]
 LAST_LINES = 30
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How one side of a job goes: its training, its audit or its publication.
+class TaskProgress:
+    """The state of one side of a job: its training, its audit or its publication.
 
     Attributes:
         state: for programs.
         words: the state for people.
         reason: why it is so and what to do, in words.
         last_lines: of its output, where something went wrong.
-        refused: whether the last start came to nothing: the state is that of before it, and what
+        refused: whether the last start failed: the state is that before it, and what
             else is here says why.
     """
 
@@ -50,19 +65,26 @@ class Progress:
     last_lines: tuple[str, ...] = ()
     refused: bool = False
 
+    @classmethod
+    def titled(
+        cls, state: State, reason: str | None = None, last_lines: tuple[str, ...] = ()
+    ) -> Self:
+        """A state under its title, with its reason."""
+        return cls(state, TITLES[state], reason, last_lines)
+
     def without_tokens(self, hide: Callable[[str], str]) -> Self:
-        """The same with everything that a process told put through `hide`."""
+        """The same, with everything that a process printed put through `hide`."""
         reason = self.reason and hide(self.reason)
         return replace(self, reason=reason, last_lines=tuple(map(hide, self.last_lines)))
 
 
 @dataclass(frozen=True)
-class Publishing(Progress):
-    """How publishing goes.
+class Publishing(TaskProgress):
+    """The state of a publication.
 
     Attributes:
-        step: what is being done.
-        repo_id, url: where, as far as it is known.
+        step: the current one.
+        repo_id, url: of the repository, None until they are known.
     """
 
     step: str | None = None
@@ -77,10 +99,10 @@ class JobView:
     Attributes:
         id, name, created: of the job.
         position: in the queue, from 1; None where it does not wait.
-        training, auditing, publishing: how each goes.
+        training, auditing, publishing: the state of each.
         figures: of the training.
         error: kind of a training's failure; see `memshield.training.failures`.
-        actions: what can be done now.
+        actions: those that the job allows now.
         files: names inside the run directory.
         command: of its newest task, to copy.
     """
@@ -89,8 +111,8 @@ class JobView:
     name: str
     created: float
     position: int | None
-    training: Progress
-    auditing: Progress
+    training: TaskProgress
+    auditing: TaskProgress
     publishing: Publishing
     figures: Figures = field(default_factory=Figures)
     error: str | None = None
@@ -99,7 +121,7 @@ class JobView:
     command: str = ""
 
     def without_tokens(self, hide: Callable[[str], str]) -> JobView:
-        """The same with everything that a process told put through `hide`."""
+        """The same, with everything that a process printed put through `hide`."""
         return replace(
             self,
             training=self.training.without_tokens(hide),
@@ -111,7 +133,7 @@ class JobView:
 def view_of(
     job: Job, folders: Folders, position: int | None, may_start: bool, now: float
 ) -> JobView:
-    """A job and its run directory as they are now.
+    """The view of a job and its run directory.
 
     Args:
         job: from the store.
@@ -123,7 +145,7 @@ def view_of(
     run = folders.run(job)
     status = run.read_status()
     place = _Place(job, folders, position, may_start)
-    figures = figures_of(run, status)
+    figures = read_figures(run, status)
     training = _training(place, run, status, figures, now)
     command = job.tasks[-1].work.command
     return JobView(
@@ -142,59 +164,60 @@ def view_of(
     )
 
 
-def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> Progress:
-    """How an errand goes; the arguments are those of `view_of`."""
-    return _plain(_Place(job, folders, position, may_start), job.tasks[-1], "It")
+def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> TaskProgress:
+    """The state of an errand; the arguments are those of `view_of`."""
+    return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What the store says of a job, in words."""
+    """A job's record in the store, and the states that follow from it."""
 
     job: Job
     folders: Folders
     position: int | None
     may_start: bool
 
-    def waiting(self) -> Progress:
+    def waiting(self) -> TaskProgress:
         if not self.may_start:
-            return Progress(
+            return TaskProgress.titled(
                 "needs_sign_in",
-                "Waiting for you to sign in",
                 "It needs your Hugging Face account, and the server does not keep tokens. "
                 "Sign in again and it goes on by itself.",
             )
         if self.position is None:  # it left the queue a moment ago
-            return Progress("preparing", "Starting")
-        return Progress("waiting", f"Waiting, number {self.position} in the queue")
+            return TaskProgress("preparing", "Starting")
+        return TaskProgress("waiting", f"Waiting, number {self.position} in the queue")
 
     def lines(self, task: Task) -> tuple[str, ...]:
         found = tail(self.folders.log(self.job.id, task.number), 4 * LAST_LINES)
         return tuple(without_launcher(found)[-LAST_LINES:])
 
-    def ended(self, task: Task, what: str) -> Progress:
-        """A task that ended without a word of its own about how."""
+    def ended(self, task: Task, what: str) -> TaskProgress:
+        """The state of a task that left no reason behind."""
         if task.problem:
-            return Progress("failed", "Failed", task.problem)
+            return TaskProgress.titled("failed", task.problem)
         if task.started is None:
-            return Progress("stopped", "Taken out of the queue")
+            return TaskProgress("stopped", "Taken out of the queue")
         if task.stop_asked is not None:
-            return Progress("stopped", "Stopped")
+            return TaskProgress.titled("stopped")
         if task.exit_code == 0:
-            return Progress("done", "Done")
+            return TaskProgress.titled("done")
         if task.exit_code is None or task.exit_code < 0:
-            return Progress(
-                "died", "Died", f"{what} was ended from outside. Start it again.", self.lines(task)
+            return TaskProgress.titled(
+                "died",
+                f"{what} was ended from outside. Start it again.",
+                self.lines(task),
             )
-        return Progress(
-            "failed", "Failed", f"{what} ended with an error; its last lines say which.",
+        return TaskProgress.titled(
+            "failed", f"{what} ended with an error; its last lines say which.",
             self.lines(task),
         )  # fmt: skip
 
 
 def _training(
     place: _Place, run: RunDir, status: dict[str, Any], figures: Figures, now: float
-) -> Progress:
+) -> TaskProgress:
     task = place.job.last("train")
     assert task is not None  # a job begins with its training
     ours = is_of(task, status.get("processes", []))
@@ -202,44 +225,50 @@ def _training(
         return place.waiting()
     if task.state == "running":
         if task.stop_asked is not None:
-            return Progress("stopping", "Stopping: the checkpoint is being saved")
+            return TaskProgress("stopping", "Stopping: the checkpoint is being saved")
         if not ours:
-            return Progress("preparing", "Starting")
+            return TaskProgress("preparing", "Starting")
     elif not ours and runs_elsewhere(status, now):
-        return Progress("running", f"Running, started elsewhere{_step(figures)}")
+        return TaskProgress("running", f"{TITLES['running']}, started elsewhere{_step(figures)}")
     elif not ours:
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
-    told = _told(status, figures)
-    if task.state == "running" and told.state in ("preparing", "running"):
-        return _with_silence(told, silence_of(status, now))
-    if task.state == "ended" and task.stop_asked is None and told.state in ("failed", "stopped"):
+    progress = _written(status, figures)
+    if task.state == "running" and progress.state in ("preparing", "running"):
+        return _with_silence(progress, silence_of(status, now))
+    if (
+        task.state == "ended"
+        and task.stop_asked is None
+        and progress.state in ("failed", "stopped")
+    ):
         # A start that was refused leaves the state before it; the lines say why. It knew of no
-        # steps, and a failure of its own is told as such.
+        # steps, and a failure of its own is reported as such.
         again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
-        if again and told.state == "stopped" and "total_steps" not in status:
+        if again and progress.state == "stopped" and "total_steps" not in status:
             why = "It ended before it trained; its last lines say why."
-            return Progress(told.state, told.words, why, place.lines(task), refused=True)
-        return replace(told, last_lines=place.lines(task))
-    return told
+            return TaskProgress(
+                progress.state, progress.words, why, place.lines(task), refused=True
+            )
+        return replace(progress, last_lines=place.lines(task))
+    return progress
 
 
-def _with_silence(told: Progress, silence: float | None) -> Progress:
-    """The same, with how long a process that is there has given no sign of life."""
+def _with_silence(progress: TaskProgress, silence: float | None) -> TaskProgress:
+    """The same, with the time since the last heartbeat of a process that is still there."""
     if silence is None:
-        return told
+        return progress
     return replace(
-        told,
-        words=f"{told.words}; no sign of life for {silence / 60:.0f} minutes",
+        progress,
+        words=f"{progress.words}; no sign of life for {silence / 60:.0f} minutes",
         reason="Its process is there, but it writes nothing any more, not even that it lives. It "
         "hangs, it was put to sleep, or the disk is full. If it does not go on by itself, stop "
         "it: it is ended after a while, and Resume goes on from the last checkpoint.",
     )
 
 
-def _told(status: dict[str, Any], figures: Figures) -> Progress:
-    """The state as the training itself tells it."""
+def _written(status: dict[str, Any], figures: Figures) -> TaskProgress:
+    """The state that the training wrote."""
     state: State = status["state"]
     reason = status["reason"]
     if state == "failed" and status["error"] == "crash":
@@ -247,41 +276,36 @@ def _told(status: dict[str, Any], figures: Figures) -> Progress:
             f"{reason}\nThis was not foreseen. Resume goes on from the last checkpoint; if it "
             "happens again, report it with the last lines."
         )
-    words = {
-        "preparing": "Preparing",
-        "running": f"Running{_step(figures)}",
-        "stopped": f"Stopped{_step(figures)}",
-        "failed": "Failed",
-        "done": "Done",
-    }
-    return Progress(state, words[state], reason)
+    step = _step(figures) if state in ("running", "stopped") else ""
+    return TaskProgress(state, TITLES[state] + step, reason)
 
 
 def _not_begun(
     place: _Place, task: Task, run: RunDir, status: dict[str, Any], figures: Figures
-) -> Progress:
+) -> TaskProgress:
     """A task that left no trace in the run directory, which may tell of an earlier one."""
     if not status:
         return place.ended(task, "The training")
     if status["state"] in ("preparing", "running"):
         earlier = _cut_off(place, task, run)
     else:
-        earlier = _told(status, figures)
+        earlier = _written(status, figures)
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
-    return Progress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
+    return TaskProgress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
 
 
-def _cut_off(place: _Place, task: Task, run: RunDir) -> Progress:
-    """A training whose processes are gone and which did not say so."""
+def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
+    """A training whose processes ended without writing a final state."""
     steps = run.checkpoints()
     where = f"from step {steps[-1]}" if steps else "from the start"
     if task.stop_asked is not None:
-        return Progress(
-            "stopped", "Stopped", f"It had to be ended before it saved. Resume goes on {where}."
+        return TaskProgress.titled(
+            "stopped",
+            f"It had to be ended before it saved. Resume goes on {where}.",
         )
-    return Progress(
+    return TaskProgress(
         "died",
         "Died, can be resumed",
         "Its process was killed: by a restart of the machine, by hand, or because the machine ran "
@@ -296,52 +320,51 @@ def _step(figures: Figures) -> str:
     return f", step {figures.step:,} of {figures.total_steps:,}"
 
 
-def _auditing(place: _Place) -> Progress:
+def _auditing(place: _Place) -> TaskProgress:
     task = place.job.last("audit")
     if task is None:
-        return Progress("none", "Not asked for")
-    return _plain(place, task, "The audit")
+        return TaskProgress.titled("none")
+    return _of_task(place, task, "The audit")
 
 
-def _plain(place: _Place, task: Task, what: str) -> Progress:
+def _of_task(place: _Place, task: Task, what: str) -> TaskProgress:
     if task.state == "queued":
         return place.waiting()
     if task.state == "ended":
         return place.ended(task, what)
     if task.stop_asked is not None:
-        return Progress("stopping", "Stopping")
-    return Progress("running", "Running")
+        return TaskProgress.titled("stopping")
+    return TaskProgress.titled("running")
 
 
 def _publishing(place: _Place, run: RunDir) -> Publishing:
-    told = read_publication(run)
-    plain = _publishing_state(place, told)
-    return Publishing(
-        **vars(plain), step=told.get("step"), repo_id=told.get("repo_id"), url=told.get("url")
-    )
+    record = read_publication(run)
+    state = _publishing_state(place, record)
+    where = {name: record.get(name) for name in ("step", "repo_id", "url")}
+    return Publishing(**(vars(state) | where))
 
 
-def _publishing_state(place: _Place, told: dict[str, Any]) -> Progress:
+def _publishing_state(place: _Place, record: dict[str, Any]) -> TaskProgress:
     task = place.job.last("publish")
     current = place.job.current
-    if task is not None and not (told and is_of(task, [told["process"]])):
-        return _plain(place, task, "Publishing")
-    if not told:
-        return Progress("none", "Not published")
-    if told["state"] == "failed":
-        return Progress("failed", "Not published", told["reason"])
-    if told["state"] == "done":
-        outdated = bool(told.get("outdated"))
-        return Progress("done", "Published, but not this model" if outdated else "Published")
+    if task is not None and not (record and is_of(task, [record["process"]])):
+        return _of_task(place, task, "Publishing")
+    if not record:
+        return TaskProgress("none", "Not published")
+    if record["state"] == "failed":
+        return TaskProgress("failed", "Not published", record["reason"])
+    if record["state"] == "done":
+        outdated = bool(record.get("outdated"))
+        return TaskProgress("done", "Published, but not this model" if outdated else "Published")
     writer = place.job.last("train", "publish")
-    if _goes_on(told["process"], writer):
+    if _goes_on(record["process"], writer):
         if current is not None and current.stop_asked is not None:
-            return Progress("stopping", "Stopping")
-        return Progress("running", f"Publishing: {told['step']}", told.get("waiting"))
+            return TaskProgress.titled("stopping")
+        return TaskProgress("running", f"Publishing: {record['step']}", record.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
-        return Progress("stopped", "Stopped", "Publishing again goes on.")
+        return TaskProgress.titled("stopped", "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
-    return Progress("died", "Not published", reason)
+    return TaskProgress("died", "Not published", reason)
 
 
 def _goes_on(process: dict[str, Any], writer: Task | None) -> bool:

@@ -1,1 +1,1 @@
-"""Finished and running trainings, read from their directories."""
+"""Runs, read from their directories."""

@@ -21,7 +21,8 @@ from memshield.audit.command import (
     options_of,
 )
 from memshield.audit.report import Report, percent
-from memshield.audit.report_page import name_of, write_comparison
+from memshield.audit.report_page import write_comparison
+from memshield.audit.report_view import ModelRow, name_of
 from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import config_parser, given
 from memshield.errors import UserError
@@ -176,11 +177,11 @@ def _write(
 
 
 def _line(report: Report, alpha: float | None, chosen: bool) -> str:
-    excess, quality = excess_of(report, alpha), report.headline_quality
-    return (
-        f"{'*' if chosen else ' '} {name_of(report):<32} "
-        f"excess {'cannot say' if excess is None else percent(excess):>10}"
-        + (f"   {quality.measure} {quality.value:.4g}" if quality is not None else "")
+    row, quality = ModelRow.of(report, name_of(report)), report.headline_quality
+    excess = None if report.generated.is_broken else excess_of(report, alpha)
+    words = percent(excess) if excess is not None else row.unknown or "cannot say"
+    return f"{'*' if chosen else ' '} {row.name:<32} excess {words:>10}" + (
+        f"   {quality.measure} {quality.value:.4g}" if quality is not None else ""
     )
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, from what it writes: status.json, watch.json, and events.jsonl as it grows."""
+"""Reads the state of a run from status.json, watch.json and, as it grows, events.jsonl."""
 
 from __future__ import annotations
 
@@ -17,91 +17,20 @@ from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import read_yaml
 from memshield.errors import UserError
 from memshield.rundir import RunDir
-from memshield.runs.series import Dot, Series
+from memshield.runs.series import Series
+from memshield.runs.state import Audited, Figures, RoundEnd, RunProgress
 
 MOST_DOTS = 400
 _MOST_SHARDS = 256
-_MOST_LINES = 20
+_MOST_FACTS = 20
 _SHARD_DOTS = 60
 _FOLLOWED = 32
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class RoundEnd:
-    """The end of a round, with its means."""
-
-    round: int
-    step: int
-    loss: float | None
-    kept: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class Audited:
-    """What an audit says of a round.
-
-    Attributes:
-        excess, excess_interval: share given back beyond chance; None where it cannot say.
-        quality, quality_interval, measure, better: of the headline measure.
-    """
-
-    round: int
-    excess: float | None
-    excess_interval: tuple[float, float] | None
-    quality: float | None
-    measure: str | None
-    quality_interval: tuple[float, float] | None = None
-    better: str | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        state: as the run wrote it; None where it has not begun.
-        attempt: number of the last start; 0 before the first.
-        step, total: optimizer steps of the whole run; None where not known.
-        round, rounds, shard, shards: numbers from 1, and how many there are.
-        loss, kept: of the last steps; kept is the share of samples that were not skipped.
-        eta_s: seconds left, by the pace of this attempt.
-        elapsed_s: seconds that all attempts took until the last sign of them.
-        checkpoint: step of the last checkpoint.
-        reason, error: how it ended, in words, and the kind of failure.
-        losses, kept_by_shard: lines to draw.
-        round_ends, audits: by round.
-        pictures: what the scan found of them: names and words.
-        watch: the held-out loss by noise level; None where it is not watched.
-    """
-
-    state: str | None = None
-    attempt: int = 0
-    step: int = 0
-    total: int | None = None
-    round: int | None = None
-    rounds: int | None = None
-    shard: int | None = None
-    shards: int | None = None
-    loss: float | None = None
-    kept: float | None = None
-    eta_s: float | None = None
-    elapsed_s: float = 0.0
-    checkpoint: int | None = None
-    reason: str | None = None
-    error: str | None = None
-    losses: tuple[Dot, ...] = ()
-    kept_by_shard: tuple[tuple[int, tuple[Dot, ...]], ...] = ()
-    round_ends: tuple[RoundEnd, ...] = ()
-    audits: tuple[Audited, ...] = ()
-    pictures: tuple[tuple[str, str], ...] = ()
-    watch: WatchRecord | None = None
-
-
 @dataclass
-class _Told:
-    """What the events have said so far."""
+class _EventSummary:
+    """What follows from the events read so far."""
 
     last: dict[str, Any] = field(default_factory=dict)
     losses: Series = field(default_factory=lambda: Series(MOST_DOTS))
@@ -114,7 +43,7 @@ class _Told:
     stepped_in: int = 0
 
     def take(self, event: dict[str, Any]) -> None:
-        """Note one event; what is not as events are is left out."""
+        """Add one event; one of another form is ignored."""
         attempt = _whole(event.get("attempt")) or 1
         time = _number(event.get("time"))
         if time is not None:
@@ -133,14 +62,21 @@ class _Told:
             self._data(event)
 
     def _data(self, event: dict[str, Any]) -> None:
-        lines = event.get("lines")
-        texts = [one for one in lines if isinstance(one, str)] if isinstance(lines, list) else []
-        parts = [text.partition(" ") for text in texts[:_MOST_LINES]]
-        self.pictures = tuple((name, words.strip()) for name, _, words in parts)
+        facts = event.get("facts")
+        if facts is None:  # of an older version, which wrote a line a fact
+            lines = event.get("lines")
+            facts = [("", line) for line in lines] if isinstance(lines, list) else []
+        if not isinstance(facts, list):
+            return
+        self.pictures = tuple(
+            (fact[0], fact[1])
+            for fact in facts[:_MOST_FACTS]
+            if isinstance(fact, list | tuple) and [type(word) for word in fact] == [str, str]
+        )
 
     def _step(self, event: dict[str, Any], step: int, attempt: int) -> None:
         if attempt > self.stepped_in:
-            # It goes on from a checkpoint: what came after that is done again.
+            # Training resumed from a checkpoint: the steps after that are repeated.
             self.losses.cut(step)
             for series in self.kept.values():
                 series.cut(step)
@@ -183,29 +119,41 @@ class _Told:
 
 
 class Follower:
-    """Follows one run: reads what was added to its events since the last time."""
+    """Follows one run: every call reads only the events that were added since the last one."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._lock = threading.Lock()
-        self._told = _Told()
+        self._events = _EventSummary()
         self._inode = 0
         self._offset = 0
         self._plan: tuple[object, dict[str, Any]] = (None, {})
         self._watch: tuple[object, WatchRecord | None] = (None, None)
 
-    def read(self) -> Progress:
-        """How far the run is now."""
+    def read(self) -> RunProgress:
+        """The state of the run now."""
         with self._lock:
             self._read_events()
             return self._progress(_status(self._run), self._settings())
+
+    def figures(self, status: dict[str, Any]) -> Figures:
+        """The newest figures of the attempt that a status is of.
+
+        The events are ahead of the status by up to a heartbeat.
+        """
+        with self._lock:
+            self._read_events()
+            last = self._events.last
+        newest = last if last.get("attempt") == status.get("attempt") else {}
+        values = {**status, **newest}
+        return Figures(**{name: values.get(name) for name in Figures.__dataclass_fields__})
 
     def _read_events(self) -> None:
         try:
             with self._run.events.open("rb") as file:
                 stat = os.fstat(file.fileno())
                 if stat.st_ino != self._inode or stat.st_size < self._offset:
-                    self._told, self._offset, self._inode = _Told(), 0, stat.st_ino
+                    self._events, self._offset, self._inode = _EventSummary(), 0, stat.st_ino
                 file.seek(self._offset)
                 rest = b""
                 while chunk := file.read(_CHUNK):
@@ -215,7 +163,7 @@ class Follower:
                 # A line without an end is still being written: it is read again.
                 self._offset = file.tell() - len(rest)
         except FileNotFoundError:
-            self._told, self._offset, self._inode = _Told(), 0, 0
+            self._events, self._offset, self._inode = _EventSummary(), 0, 0
 
     def _take(self, line: bytes) -> None:
         try:
@@ -223,7 +171,7 @@ class Follower:
         except ValueError:  # torn by a writer that was killed, or found the disk full
             return
         if isinstance(event, dict):
-            self._told.take(event)
+            self._events.take(event)
 
     def _settings(self) -> dict[str, Any]:
         key = _stamp(self._run.config)
@@ -245,11 +193,11 @@ class Follower:
             self._watch = (key, record)
         return self._watch[1]
 
-    def _progress(self, status: dict[str, Any], settings: dict[str, Any]) -> Progress:
-        told, last = self._told, self._told.last
-        attempt = _whole(status.get("attempt")) or max(told.times, default=0)
+    def _progress(self, status: dict[str, Any], settings: dict[str, Any]) -> RunProgress:
+        events, last = self._events, self._events.last
+        attempt = _whole(status.get("attempt")) or max(events.times, default=0)
         going = status.get("state") == "running" and last.get("attempt", 1) == attempt
-        return Progress(
+        return RunProgress(
             state=_text(status.get("state")),
             attempt=attempt,
             step=_whole(last.get("step")) or 0,
@@ -261,15 +209,15 @@ class Follower:
             loss=_number(last.get("loss")),
             kept=_number(last.get("kept")),
             eta_s=_number(last.get("eta_s")) if going else None,
-            elapsed_s=_elapsed(told.times, attempt, status),
-            checkpoint=told.checkpoint,
+            elapsed_s=_elapsed(events.times, attempt, status),
+            checkpoint=events.checkpoint,
             reason=_text(status.get("reason")),
             error=_text(status.get("error")),
-            losses=told.losses.dots(),
-            kept_by_shard=tuple((k, told.kept[k].dots()) for k in sorted(told.kept)),
-            round_ends=tuple(told.ends[k] for k in sorted(told.ends)),
-            audits=tuple(told.audits[k] for k in sorted(told.audits)),
-            pictures=told.pictures,
+            losses=events.losses.dots(),
+            kept_by_shard=tuple((k, events.kept[k].dots()) for k in sorted(events.kept)),
+            round_ends=tuple(events.ends[k] for k in sorted(events.ends)),
+            audits=tuple(events.audits[k] for k in sorted(events.audits)),
+            pictures=events.pictures,
             watch=self._watched(),
         )
 
@@ -291,14 +239,14 @@ def _process_start(status: dict[str, Any]) -> float | None:
 
 
 class _Followers:
-    """The runs that were asked for last: a run is read from its beginning only once."""
+    """Followers of the runs that were read last, so that each is read from its start only once."""
 
     def __init__(self) -> None:
         self._followers: OrderedDict[str, Follower] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, run: RunDir) -> Follower:
-        """The one that follows this run."""
+        """The follower of a run."""
         key = str(run.path.absolute())
         with self._lock:
             found = self._followers.setdefault(key, Follower(run))
@@ -311,13 +259,18 @@ class _Followers:
 _FOLLOWERS = _Followers()
 
 
-def read_progress(run: RunDir) -> Progress:
-    """How far a run is; of its events only what was added since this process last asked."""
+def read_progress(run: RunDir) -> RunProgress:
+    """The state of a run; only events that were added since the last call are read."""
     return _FOLLOWERS.of(run).read()
 
 
+def read_figures(run: RunDir, status: dict[str, Any]) -> Figures:
+    """The newest figures of a run; like `read_progress`, it reads only new events."""
+    return _FOLLOWERS.of(run).figures(status)
+
+
 def fingerprint(run: RunDir) -> str:
-    """Another text where anything changed that a view shows; the heartbeat alone is nothing."""
+    """A text that changes with anything that a view shows; the heartbeat alone does not count."""
     status = {name: value for name, value in _status(run).items() if name != "heartbeat"}
     parts: list[object] = [json.dumps(status, sort_keys=True, default=str)]
     publication = run.path / "publish.json"
@@ -329,7 +282,7 @@ def fingerprint(run: RunDir) -> str:
 
 
 def audits_fingerprint(run: RunDir) -> str:
-    """Another text where a run's audits, its rounds or its model changed."""
+    """A text that changes with a run's audits, its rounds or its model."""
     parts: list[object] = [_stamp(run.config), _stamp(run.model), _stamp(run.rounds)]
     for folder in _entries(run.path / "audit"):
         parts += [folder.name, *(_stamp(Path(folder.path) / name) for name in (REPORT, PRIVATE))]

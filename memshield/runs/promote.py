@@ -1,4 +1,4 @@
-"""Which round is the run's model: a copy of its folder, with the audit that speaks for it."""
+"""Makes a round the run's model: copies its folder, and its audit with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def promote(run: RunDir, number: int) -> None:
 
 
 def promote_alone(run: RunDir, number: int, reason: str) -> None:
-    """The same for a run that is through, where no process trains or publishes it meanwhile.
+    """Promote a round of a finished run, which no other process may train or publish meanwhile.
 
     Args:
         run: the run directory.
@@ -85,7 +85,7 @@ def require_round(run: RunDir, number: object) -> int:
 
 
 def round_of_model(run: RunDir) -> int | None:
-    """The round that model/ is a copy of; None where that cannot be told at a glance.
+    """The round that model/ is a copy of; None where comparing file sizes and times does not tell.
 
     A copy has its files' times and sizes: digests of gigabytes would take too long for a page.
     """

@@ -1,4 +1,4 @@
-"""publish.json: how far publishing got, apart from the state of the training. No torch."""
+"""publish.json: the state of a publication, apart from that of the training. No torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Publication:
     """Keeps publish.json of a run.
 
     Its values: state; step; repo_id; public; reason, in words, where it failed, and problems, the
-    same one by one, see `memshield.hub.problems.noted`; command, to go on with; waiting_until,
+    same one by one, see `memshield.hub.refusals.noted`; command, to go on with; waiting_until,
     where the Hub is busy; files and bytes; and when it is done tag, commit, url, the digest of the
     weights, and outdated, where the run's model became another one since. Like status.json it
     names the process, so that a reader sees that it died.
@@ -45,7 +45,7 @@ class Publication:
         self._write()
 
     def at(self, step: Step, **values: Any) -> None:
-        """Note what is being done now."""
+        """Note the step that has begun."""
         self._values.update(step=step, waiting=None, **values)
         self._write()
 
@@ -60,7 +60,7 @@ class Publication:
         self._write()
 
     def broke_off(self) -> None:
-        """Note an end that nobody foresaw, if no other was noted since the last step."""
+        """Note an unexpected end, if none was noted since the last step."""
         if self._values["state"] == "running" and sys.exc_info()[0] is not None:
             self.ended("failed", "publishing broke off; the command goes on")
 
@@ -83,7 +83,7 @@ def read_publication(run: RunDir) -> dict[str, Any]:
 
 
 def note_model(run: RunDir) -> None:
-    """Note that the run's model is another one now, and whether it is what was published."""
+    """Note whether the run's model, which has changed, is still the published one."""
     told = read_publication(run)
     if told.get("state") == "done":
         values = {**told, "outdated": told.get("weights") != weights_sha256(run.model)}
@@ -91,7 +91,7 @@ def note_model(run: RunDir) -> None:
 
 
 def command(run: RunDir, config: Config, beside: Sequence[str] = ()) -> str:
-    """The one command that goes on: with all that was asked for, so that it does the same."""
+    """The command that continues a publication, with all its settings."""
     words = ["python", "-m", "memshield", "publish", str(run.path.resolve())]
     for name in HubSettings.model_fields:
         value = getattr(config, name)

@@ -1,4 +1,4 @@
-"""Audits of a run, read once and kept until their file changes."""
+"""Reads audits of a run; a report is cached until its file changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line of figures that grows for days and stays short enough to draw."""
+"""A time series of bounded length, for charts of long trainings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Series:
             self._halve()
 
     def cut(self, step: int) -> None:
-        """Forget what reaches `step` or goes beyond it: it is being done again."""
+        """Drop points at `step` or beyond it: those steps are repeated."""
         while self._parts and self._parts[-1][0] >= step:
             self._parts.pop()
 

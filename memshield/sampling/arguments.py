@@ -1,4 +1,4 @@
-"""The words of `python -m memshield sample`: read from a command line, and put on one. No torch."""
+"""The arguments of `python -m memshield sample`, parsed and formatted. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ONE, _EACH = 16, 4
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command is asked to do.
+    """A parsed command line.
 
     Attributes:
         target: run directory, or Hub id of a published model.
@@ -43,7 +43,7 @@ class Asked:
     compare: bool = True
 
     def words(self) -> list[str]:
-        """The command's words after its name."""
+        """The arguments of the command."""
         wish = self.wish
         words = [self.target]
         for flag, value in (
@@ -60,7 +60,7 @@ class Asked:
 
 
 def asked_of(argv: Sequence[str]) -> Asked:
-    """What a command line asks for.
+    """Parse a command line.
 
     Raises:
         UserError: it is wrong.

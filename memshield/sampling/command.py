@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from memshield.errors import UserError
 from memshield.sampling.arguments import Asked, asked_of
 from memshield.sampling.record import Recorder, Samples
-from memshield.sampling.target import Target, is_hub_id, open_target
+from memshield.sampling.target import SampledModel, is_hub_id, open_target
 from memshield.training.failures import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
-    from memshield.sampling.nearness import Watch
+    from memshield.sampling.nearness import CopyWatch
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,7 +83,7 @@ def _draw(asked: Asked, recorder: Recorder) -> None:
         save_picture(grid(pictures, columns_of(asked.wish)), asked.output)
 
 
-def _on_device(target: Target, device: torch.device) -> Any:
+def _on_device(target: SampledModel, device: torch.device) -> Any:
     """The pipeline, in half precision where it is large and the device has it."""
     import torch
 
@@ -94,12 +94,12 @@ def _on_device(target: Target, device: torch.device) -> Any:
     return pipeline
 
 
-def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | None:
-    """What compares the pictures; where that cannot be done, the reason is noted."""
+def _watch(target: SampledModel, device: torch.device, recorder: Recorder) -> CopyWatch | None:
+    """The watch for near-copies; None, with the reason noted, where it cannot be made."""
     if target.run is None:
         return None
     from memshield.audit.subject import pictures_of
-    from memshield.sampling.nearness import Watch
+    from memshield.sampling.nearness import CopyWatch
 
     try:
         reference = pictures_of(target.run)
@@ -107,7 +107,7 @@ def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | 
         why = f"The training pictures cannot be looked at: {error.problem}."
         recorder.note(not_compared=why)
         return None
-    watch = Watch(reference, target.reports, device)
+    watch = CopyWatch(reference, target.reports, device)
     recorder.note(
         compared=len(reference.members), run=target.run.path.resolve().name, rule=watch.rule
     )
@@ -115,7 +115,7 @@ def _watch(target: Target, device: torch.device, recorder: Recorder) -> Watch | 
 
 
 def _tell(samples: Samples) -> None:
-    """What a person at a terminal should know of the pictures."""
+    """Print warnings about the pictures."""
     if samples.not_compared is not None:
         print(samples.not_compared)
         return

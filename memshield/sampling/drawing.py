@@ -1,4 +1,4 @@
-"""Drawing pictures with a pipeline of stock diffusers, and comparing them as they come."""
+"""Samples pictures with a stock diffusers pipeline and compares them on the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from memshield.audit.images import Pixels
 from memshield.families.pixels import to_bytes
-from memshield.sampling.nearness import Watch
+from memshield.sampling.nearness import CopyWatch
 from memshield.sampling.record import Made, Nearness, Recorder
 from memshield.sampling.request import Wish
 from memshield.training.sample_grid import as_picture, save_picture
@@ -30,7 +30,7 @@ def draw(
     wish: Wish,
     resolution: int | None,
     text: bool,
-    watch: Watch | None,
+    watch: CopyWatch | None,
     recorder: Recorder,
     folder: Path | None,
 ) -> list[Image.Image]:
@@ -119,7 +119,7 @@ def _made(place: int, seed: int, prompt: str | None, broken: bool) -> Made:
 
 
 def _compare(
-    watch: Watch, first: int, pictures: list[Pixels], recorder: Recorder, folder: Path | None
+    watch: CopyWatch, first: int, pictures: list[Pixels], recorder: Recorder, folder: Path | None
 ) -> None:
     """Note the warnings of the pictures from place `first` on."""
     shape = watch.reference.training.shape[1:]
@@ -139,7 +139,7 @@ def _compare(
     recorder.note(pictures=tuple(known))
 
 
-def _with_picture(watch: Watch, warning: Nearness, file: str, folder: Path | None) -> Nearness:
+def _with_picture(watch: CopyWatch, warning: Nearness, file: str, folder: Path | None) -> Nearness:
     """A warning with the training picture beside it, for its owner to judge by."""
     if folder is None or warning.level == "none":
         return warning
@@ -155,5 +155,5 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def columns_of(wish: Wish) -> int:
-    """Of the grid: a row a prompt, or a square."""
+    """Columns of the grid: one row for each prompt, or a square."""
     return wish.num_images if len(wish.prompts) > 1 else math.ceil(math.sqrt(wish.num_images))

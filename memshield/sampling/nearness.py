@@ -1,4 +1,4 @@
-"""How near generated pictures are to training pictures, as audits measure it."""
+"""Distances of generated pictures to training pictures, measured as in audits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from memshield.data.batches import IN_MEMORY_BYTES
 from memshield.sampling.record import Nearness, Rule
 
 USUAL = 0.1
-"""What at most this share of fresh real pictures come as near as is closer than usual."""
+"""A picture is closer than usual where at most this share of fresh real pictures are as near."""
 
 
-class Watch:
+class CopyWatch:
     """Compares pictures with those that a model was trained on.
 
     Args:
@@ -47,7 +47,7 @@ class Watch:
         self.at_hand = math.prod(reference.training.shape) <= IN_MEMORY_BYTES
 
     def look(self, pictures: Pixels) -> list[Nearness]:
-        """What is to be said of each picture [n, C, H, W] of the training pictures' size."""
+        """The nearness of each picture [n, C, H, W], which has the training pictures' size."""
         reference = self.reference
         found = nearest(
             pictures,

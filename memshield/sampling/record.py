@@ -86,7 +86,7 @@ class Made(_Part):
 
 
 class Samples(_Part):
-    """All of samples.json.
+    """The content of samples.json.
 
     Attributes:
         model: Hub id, or the run's name.
@@ -140,13 +140,13 @@ class Recorder:
             self._written = time.monotonic()
 
     def at_step(self, step: int) -> None:
-        """Note how far the pictures are that are being drawn."""
+        """Note the denoising step of the pictures that are being drawn."""
         if time.monotonic() - self._written >= _SECONDS:
             self.note(step=step)
 
 
 def read_samples(folder: Path) -> Samples | None:
-    """What samples.json of a folder says; None where there is none that can be read."""
+    """Read samples.json of a folder; None where it is missing or invalid."""
     try:
         return Samples.model_validate(json.loads((folder / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):

@@ -1,4 +1,4 @@
-"""Which pictures are asked for: prompts, their number, steps and seed. No torch."""
+"""Which pictures to sample: prompts, number, steps and seed. No torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _UNWRITABLE = ("Cc", "Cs")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most that may be asked for.
+class SampleLimits:
+    """Upper limits of a request.
 
     Attributes:
         pictures: in all.
@@ -31,13 +31,13 @@ class Limits:
     steps: int = 1000
 
 
-ON_PAGE = Limits(pictures=16, prompts=8, steps=200)
-"""Of a page, which shows all pictures at once and whose device others wait for."""
+ON_PAGE = SampleLimits(pictures=16, prompts=8, steps=200)
+"""Limits on the page, which shows all pictures at once and whose device others wait for."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for; made by `make_wish`.
+    """A valid request; made by `make_wish`.
 
     Attributes:
         prompts: for text models; () for others.
@@ -62,7 +62,7 @@ class Wish:
         return [(seed, prompt) for prompt in self.prompts or (None,) for seed in seeds]
 
     def require_fits(self, text: bool) -> None:
-        """Refuse prompts of a model that takes none, and a model's prompts that are missing.
+        """Refuse prompts for a model without text input, and missing prompts for one with it.
 
         Args:
             text: whether the model is prompted.
@@ -80,9 +80,9 @@ class Wish:
 
 def make_wish(
     prompts: Sequence[object], num_images: object, steps: object, seed: object,
-    limits: Limits = Limits(),
+    limits: SampleLimits = SampleLimits(),
 ) -> Wish:  # fmt: skip
-    """What somebody asks for, whatever was given.
+    """Check a request whose values may be of any type.
 
     Args:
         prompts: empty ones are left out.

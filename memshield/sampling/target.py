@@ -1,4 +1,4 @@
-"""What pictures are made with: a run's model, or a published one that was fetched and checked."""
+"""The model to sample from: a run's, or a published one that was fetched and checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_ASKED = "The pictures were not compared with the training pictures: that was
 
 
 @dataclass(frozen=True)
-class Target:
+class SampledModel:
     """A model.
 
     Attributes:
@@ -51,14 +51,14 @@ class Target:
 
 
 def is_hub_id(asked: Asked) -> bool:
-    """Whether the target is meant to be on the Hub.
+    """Whether the target names a repository on the Hub.
 
     A run directory goes before an id; with a revision nothing that lies here is looked at.
     """
     return asked.revision is not None or not RunDir(asked.target).is_run()
 
 
-def open_target(asked: Asked) -> Target:
+def open_target(asked: Asked) -> SampledModel:
     """The model of a command line.
 
     Raises:
@@ -67,7 +67,7 @@ def open_target(asked: Asked) -> Target:
     return _of_hub(asked) if is_hub_id(asked) else _of_run(asked)
 
 
-def _of_run(asked: Asked) -> Target:
+def _of_run(asked: Asked) -> SampledModel:
     for flag, value in (("against", asked.against), ("base", asked.base)):
         if value is not None:
             raise UserError(flag, f"{asked.target} is a run, which knows its own", "Leave it out.")
@@ -76,7 +76,7 @@ def _of_run(asked: Asked) -> Target:
     folder = run.model if asked.round is None else run.rounds / str(asked.round)
     if not folder.is_dir():
         raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
-    return Target(
+    return SampledModel(
         name=run.path.resolve().name,
         text=config.training == "lora" or _is_text(folder),
         resolution=config.resolution,
@@ -103,7 +103,7 @@ def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:
         return open_pipeline(folder, base, **where, **options)
 
 
-def _of_hub(asked: Asked) -> Target:
+def _of_hub(asked: Asked) -> SampledModel:
     if asked.round is not None:
         raise UserError("round", "a published model has one only", "Leave it out.")
     repo_id = _id_of(asked.target)
@@ -112,7 +112,7 @@ def _of_hub(asked: Asked) -> Target:
     base = asked.base or _base_of(run, manifest)
     reports = [*([manifest.audit] if manifest.audit else []), *(reports_of(run) if run else ())]
     compared = run is not None and asked.compare
-    return Target(
+    return SampledModel(
         name=repo_id,
         text=manifest.text,
         resolution=manifest.training.resolution,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
-from memshield.audit.choose import choose, excess_of, is_broken
+from memshield.audit.choose import choose, excess_of
 from memshield.audit.comparison import Comparison
 from memshield.audit.reference import Reference, shown_name
-from memshield.audit.report import REPORT, Report, Target, percent
+from memshield.audit.report import REPORT, AuditedModel, Report, percent
 from memshield.audit.sample_size import count_of_round
 from memshield.audit.watch_of_model import watch_of
 from memshield.config.file import Config
@@ -89,7 +89,7 @@ class RoundAudits:
         reason = f"round {numbers[chosen.place]} is kept: {chosen.reason}"
         newest = reports[numbers[-1]]
         excess = excess_of(newest)
-        if is_broken(newest):
+        if newest.generated.is_broken:
             reason = f"{newest.verdict} {reason}"
         elif excess is not None and excess > budget:
             reason = (
@@ -98,9 +98,9 @@ class RoundAudits:
             )
         return numbers[chosen.place], reason
 
-    def _target(self, number: int) -> Target:
+    def _target(self, number: int) -> AuditedModel:
         config = self.config
-        return Target(
+        return AuditedModel(
             name=self.run.path.resolve().name,
             kind="run",
             round=number,

@@ -91,7 +91,7 @@ def lead(config: Config, run: RunDir, events: EventLog) -> Job:
         require_captions(facts, source, prepared)
         examples = prepared.examples
         write_pairs(run.duplicates, source, examples)
-        events.write("data", lines=prepared.lines(), bad_rows=prepared.bad_rows[:1000])
+        events.write("data", facts=prepared.facts(), bad_rows=prepared.bad_rows[:1000])
         log.info("\n".join(prepared.lines()))
     budget = budget_of(config, examples)
     can_cache(config, facts, examples)

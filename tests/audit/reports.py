@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from memshield.audit.report import (
+    AuditedModel,
     CurvePoint,
     Data,
-    Generated,
+    GeneratedSet,
     Memorization,
     Quality,
     Report,
-    Target,
     verdict,
 )
 
@@ -55,10 +55,10 @@ def report_of(
         ),
         **said,
     )
-    generated = Generated(count=100, broken=broken, seed=0, steps=50, prompts=None)
+    generated = GeneratedSet(count=100, broken=broken, seed=0, steps=50, prompts=None)
     values: dict[str, Any] = {
         "made": "2026-01-02T03:04:05Z",
-        "target": Target(name="model", kind="run"),
+        "target": AuditedModel(name="model", kind="run"),
         "data": Data(
             name="set", revision=None, training=1000, held_out=300, duplicate_groups=0,
             resolution=32, fingerprint="0" * 64,

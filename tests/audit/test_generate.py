@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from memshield.audit.generate import Generated, generate, open_generated
+from memshield.audit.generate import GeneratedImages, generate, open_generated
 from memshield.audit.report import IMAGES, IMAGES_RECORD
 from memshield.errors import UserError
 from memshield.families import latent, unconditional
@@ -50,10 +50,10 @@ def family(
 
 
 def prompts_for(family: Family, count: int = COUNT) -> list[str] | None:
-    return None if not family.has_encoders else [f"picture {i % 3}" for i in range(count)]
+    return None if not family.facts.needs_captions else [f"picture {i % 3}" for i in range(count)]
 
 
-def made(family: Family, folder: Path, **changes: Any) -> tuple[Generated, list[int]]:
+def made(family: Family, folder: Path, **changes: Any) -> tuple[GeneratedImages, list[int]]:
     """A set of ten pictures in two steps, and how far it was each time that it said so."""
     said: list[int] = []
     settings: dict[str, Any] = {
@@ -78,7 +78,7 @@ def stop_after(family: Family, folder: Path, limit: int, **changes: Any) -> None
         generate(family, folder, progress=progress, **{**settings, **changes})
 
 
-def values(found: Generated) -> npt.NDArray[np.uint8]:
+def values(found: GeneratedImages) -> npt.NDArray[np.uint8]:
     return found.images[:]
 
 

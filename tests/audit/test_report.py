@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from memshield.audit.report import Missing, Report, Target
+from memshield.audit.report import AuditedModel, Missing, Report
 from memshield.audit.report_page import write_page
+from memshield.audit.report_view import ModelRow
 from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
 from tests.audit.reports import report_of
@@ -67,21 +68,39 @@ def test_names_from_outside_cannot_write_html(tmp_path: Path) -> None:
         excess=0.1,
         kid=0.1,
         curve={0.5: (0.5, 0.2)},
-        target=Target(name=evil, kind="run"),
+        target=AuditedModel(name=evil, kind="run"),
         missing=(Missing(measure=evil, reason=evil),),
     )
-    beside = report_of(excess=0.2, kid=0.1, target=Target(name=evil + "2", kind="run"))
+    beside = report_of(excess=0.2, kid=0.1, target=AuditedModel(name=evil + "2", kind="run"))
     write_page(report, tmp_path / "report.html", [beside])
     assert "<script" not in (tmp_path / "report.html").read_text()
 
 
 def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:
     report = report_of(excess=0.01, kid=0.1)
-    beside = report_of(excess=0.2, kid=0.05, target=Target(name="plain", kind="run"))
+    beside = report_of(excess=0.2, kid=0.05, target=AuditedModel(name="plain", kind="run"))
     write_page(report, tmp_path / "report.html", [beside])
     page = (tmp_path / "report.html").read_text()
     assert "<td>plain</td>" in page
     assert page.count("<svg") == 1  # of these two, none has a curve
+
+
+def test_a_broken_model_and_one_without_a_figure_are_told_apart_on_the_page(tmp_path: Path) -> None:
+    names = ("whole", "broken one", "unknown")
+    reports = [
+        report_of(excess, 0.1, broken=broken, target=AuditedModel(name=name, kind="run"))
+        for name, excess, broken in zip(names, (0.1, 0.5, None), (0, 51, 0), strict=True)
+    ]
+    rows = [ModelRow.of(report, report.target.name) for report in reports]
+    assert [(row.unknown, row.excess) for row in rows] == [
+        ("", 0.1), ("broken", None), ("cannot say", None),
+    ]  # fmt: skip
+    assert [row.cells()["share"] for row in rows] == ["11 %", "broken", "cannot say"]
+    assert rows[1].quality == 0.1, "a measure of its whole pictures"
+    write_page(reports[0], tmp_path / "report.html", reports[1:])
+    page = (tmp_path / "report.html").read_text()
+    for name, words in zip(names, ("11 %", "broken", "cannot say"), strict=True):
+        assert f'<td>{name}</td><td class="number">{words}</td>' in page
 
 
 def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> None:

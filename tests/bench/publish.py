@@ -32,7 +32,7 @@ CHILD = """
 import json, re, sys, time
 from pathlib import Path
 from memshield.__main__ import main
-import memshield.hub.publish.command, memshield.hub.pull_command
+import memshield.hub.publish.command, memshield.hub.pull
 # Not getrusage: a child begins with the peak of the process that started it.
 peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, begun = peak(), time.perf_counter()

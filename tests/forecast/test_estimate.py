@@ -14,7 +14,6 @@ from memshield.forecast.cost import OWN_MODELS, ModelSize, cost_of
 from memshield.forecast.estimate import (
     Estimate,
     Range,
-    duration,
     estimate,
     measured_estimate,
     seconds_on_cpu,
@@ -165,12 +164,6 @@ def test_unknown_memory_is_left_open() -> None:
     found = Estimate("x", Range(1, 2), Range(1e9, 2e9), None, None, True)
     assert found.fits is None
     assert found.lines()[1] == "memory: 1.0 to 2.0 GB"
-
-
-def test_durations() -> None:
-    assert [duration(s) for s in (0.2, 80, 600, 7200, 400_000)] == [
-        "1 s", "80 s", "10 min", "2.0 h", "4.6 days",
-    ]  # fmt: skip
 
 
 def test_the_sizes_of_our_own_models() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from memshield.forecast import hardware
 from memshield.forecast.flavours import FLAVOURS, flavour_of, hardware_of, machine_with
-from memshield.forecast.hardware import Gpu, Machine, storage_warning, this_machine
+from memshield.forecast.hardware import Gpu, Machine, this_machine
 
 
 @pytest.fixture
@@ -78,18 +78,6 @@ def test_limits_of_a_container(
     assert this_machine().cores >= free and this_machine().memory_bytes != 2**30
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     assert this_machine().cores == 1
-
-
-def test_a_disk_that_does_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SPACE_ID", raising=False)
-    assert storage_warning(tmp_path) is None
-    monkeypatch.setenv("SPACE_ID", "me/space")
-    assert "emptied" in str(storage_warning(tmp_path))
-    monkeypatch.setattr(hardware, "MOUNT", tmp_path)
-    assert "emptied" in str(storage_warning(tmp_path / "runs")), "nothing is mounted there"
-    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
-    assert storage_warning(tmp_path / "runs") is None
-    assert "emptied" in str(storage_warning(tmp_path / ".." / "elsewhere"))
 
 
 def test_a_spaces_hardware_is_told_by_its_parts() -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 from memshield.hub.account import api_for
 from memshield.hub.contents import is_allowed
-from memshield.hub.publish.publishing import Published, Publisher, open_to_publish
+from memshield.hub.publish.publishing import PublishedModel, Publisher, open_to_publish
 from memshield.hub.verify import on_hub, verify
 from memshield.rundir import RunDir
 from tests.hub.conftest import FakeClock
 from tests.hub_server import HubServer
 
 
-def publish(run: RunDir, clock: FakeClock | None = None, **changes: Any) -> Published:
+def publish(run: RunDir, clock: FakeClock | None = None, **changes: Any) -> PublishedModel:
     """Publish a run of digits, under a licence and a name unless others are given."""
     settings = {"hub_model_id": "ada/digits", "hub_license": "mit", **changes}
     beside = settings.pop("beside", ())
@@ -21,7 +21,7 @@ def publish(run: RunDir, clock: FakeClock | None = None, **changes: Any) -> Publ
     return Publisher(run, config, beside=beside, clock=clock or FakeClock()).publish()
 
 
-def require_complete(hub: HubServer, published: Published) -> None:
+def require_complete(hub: HubServer, published: PublishedModel) -> None:
     """The tag, and the newest commit, hold a whole model and true claims."""
     assert hub.tags("model", published.repo_id)[published.tag] == published.commit
     for revision in (published.tag, "main"):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from safetensors.numpy import save_file
 
-from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, Report, Target
+from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, AuditedModel, Report
 from memshield.config.file import make_config
 from memshield.errors import UserError
 from memshield.hub.contents import is_allowed, is_inside
@@ -172,7 +172,7 @@ def test_suspicious_pictures_are_never_shown(tmp_path: Path) -> None:
 def test_of_a_small_audit_the_nearer_half_is_left_out(tmp_path: Path) -> None:
     run = audited(tmp_path, 12, 11, 2, round=3)
     (tmp_path / "out").mkdir()
-    report = report_on(12, target=Target(name="x", kind="run", round=3))
+    report = report_on(12, target=AuditedModel(name="x", kind="run", round=3))
     assert write_gallery(run, report, tmp_path / "out")
     assert set(shown(tmp_path / "out")) == {6, 7, 8, 9, 10}
 

@@ -11,9 +11,9 @@ from memshield.config.file import make_config, read_yaml, to_yaml
 from memshield.config.flags import given
 from memshield.errors import UserError
 from memshield.jobs.commands import Commands
-from memshield.jobs.plain_twin import plain_name
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
+from memshield.jobs.settings import plain_name
 from tests.jobs.children import DEMO, DONE, ended, open_jobs, task_of, until
 
 MITIGATED: dict[str, Any] = {

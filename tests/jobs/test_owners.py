@@ -31,7 +31,7 @@ def test_another_owners_job_is_as_good_as_none(root: Path) -> None:
     until(lambda: ended(jobs, job), jobs=jobs)
     asks: list[Any] = [
         jobs.get, jobs.view, jobs.log, jobs.config, jobs.stop, jobs.resume, jobs.audit,
-        jobs.publish, jobs.delete, lambda owner, id: jobs.file(owner, id, "config.yaml"),
+        jobs.publish, jobs.delete,
     ]  # fmt: skip
     for ask in asks:
         for id in (job.id, "x" * 22, "", "../../etc", "a\0b", 7, None, ["a"], {"a": 1}):
@@ -257,10 +257,6 @@ def test_files_are_those_of_the_run_only(root: Path) -> None:
     (run / "link").symlink_to("/etc/passwd")
     (run / ".lock").touch()
     assert view(jobs, job).files == ("config.yaml", "samples/round-1.png")
-    assert jobs.file("ada", job.id, "samples/round-1.png") == run / "samples" / "round-1.png"
-    for name in ("../settings.yaml", "link", "/etc/passwd", ".lock", "", "samples", "a\0b"):
-        with pytest.raises(UserError, match="has no file"):
-            jobs.file("ada", job.id, name)
     jobs.close()
 
 

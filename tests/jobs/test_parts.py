@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from memshield.jobs.commands import ROOT, Commands, as_typed
-from memshield.jobs.devices import find_devices
+from memshield.jobs.environment import find_devices
 from memshield.jobs.folders import name_from
 from memshield.jobs.logs import tail, trim, without_launcher
 from memshield.rundir import this_process

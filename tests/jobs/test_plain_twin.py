@@ -13,7 +13,7 @@ from memshield.data.examples import Examples
 from memshield.data.scan import prepare
 from memshield.data.source import open_source
 from memshield.errors import UserError
-from memshield.jobs.plain_twin import plain_values
+from memshield.jobs.settings import plain_values
 from tests.tiny import unet_config
 from tests.trained_runs import digits, train
 

@@ -19,7 +19,7 @@ from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
 from memshield.jobs.processes import Server
 from memshield.jobs.records import Job
-from memshield.jobs.service import Jobs, Limits
+from memshield.jobs.service import JobLimits, Jobs
 from tests.jobs.children import (
     DONE,
     RUNS,
@@ -65,7 +65,7 @@ def test_a_stopped_job_has_saved_and_can_be_resumed(root: Path) -> None:
 @pytest.mark.process
 def test_who_does_not_stop_is_ended_after_the_grace(root: Path) -> None:
     now = time.time()
-    jobs = open_jobs(root, STUBBORN, limits=Limits(grace=60), now=lambda: now)
+    jobs = open_jobs(root, STUBBORN, limits=JobLimits(grace=60), now=lambda: now)
     job = local(jobs)
     until(lambda: ready(jobs, job), jobs=jobs)
     jobs.stop("", job.id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from memshield.audit.report import REPORT, Report, Target
+from memshield.audit.report import REPORT, AuditedModel, Report
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.jobs import service
@@ -33,7 +33,7 @@ def add_rounds(run: RunDir, count: int = 3) -> None:
         file.parent.mkdir(parents=True)
         file.write_bytes(b"weights of round %d" % number)
         if number < count:
-            target = Target(name="run", kind="run", round=number)
+            target = AuditedModel(name="run", kind="run", round=number)
             report_of(0.01 * number, 0.5, target=target).write(run.audit_of(number) / REPORT)
     promote(run, count)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memshield.jobs.records import Job
-from memshield.jobs.service import Jobs, Limits
+from memshield.jobs.service import JobLimits, Jobs
 from memshield.rundir import this_process
 from memshield.runs.publication import path_of, read_publication
 from tests.hub_server import Fault, HubServer
@@ -56,7 +56,7 @@ def publishing(jobs: Jobs) -> Job:
 
 def test_publishing_that_had_to_be_ended_is_stopped(root: Path) -> None:
     now = time.time()
-    jobs = open_jobs(root, commands=Scripted(DONE, PUBLISHES), limits=Limits(grace=60),
+    jobs = open_jobs(root, commands=Scripted(DONE, PUBLISHES), limits=JobLimits(grace=60),
                      now=lambda: now)  # fmt: skip
     job = publishing(jobs)
     jobs.stop("", job.id)

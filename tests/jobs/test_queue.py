@@ -13,7 +13,7 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs.commands import ROOT
 from memshield.jobs.records import Job
-from memshield.jobs.service import Jobs, Limits
+from memshield.jobs.service import JobLimits, Jobs
 from tests.jobs.children import DEMO, SLEEPS, begun, ended, local, open_jobs, until, view
 
 
@@ -166,7 +166,7 @@ def test_what_waits_leaves_the_queue_when_it_is_stopped(root: Path) -> None:
 
 
 def test_one_owner_has_only_so_many_in_the_queue(root: Path) -> None:
-    jobs = open_jobs(root, limits=Limits(queued=2))
+    jobs = open_jobs(root, limits=JobLimits(queued=2))
     kept = [jobs.submit("ada", DEMO) for _ in range(2)]
     with pytest.raises(UserError, match="2 of yours wait already"):
         jobs.submit("ada", DEMO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -87,11 +88,17 @@ def test_pictures_are_asked_for_in_the_words_of_the_command(jobs: Jobs) -> None:
     jobs.errands.sample(LOCAL, "ada/digits", COMMIT, wish)
     errand = jobs.errands.view(LOCAL, "sample")
     assert errand is not None and errand.busy
-    assert errand.words[1:5] == ("-m", "memshield", "sample", "ada/digits")
-    asked = asked_of(errand.words[4:])
+    command = shlex.split(errand.command)
+    assert command[:5] == ["python", "-m", "memshield", "sample", "ada/digits"]
+    asked = asked_of(command[4:])
+    assert asked == errand.asked
     assert (asked.target, asked.revision, asked.wish) == ("ada/digits", COMMIT, wish)
     assert asked.output_dir == errand.results
     assert asked.against is None
+    # One that was queued before requests were kept as data is read from its command.
+    jobs.folders.request(errand.id).unlink()
+    older = jobs.errands.view(LOCAL, "sample")
+    assert older is not None and older.asked == asked
     # It is no run, and one at a time.
     assert jobs.list(LOCAL) == []
     with pytest.raises(UserError, match="one of yours waits already"):
@@ -141,7 +148,7 @@ def test_pictures_are_compared_with_runs_of_their_owner_only(jobs: Jobs) -> None
     jobs.errands.sample("ada", "ada/digits", COMMIT, Wish(), against=job.id)
     errand = jobs.errands.view("ada", "sample")
     assert errand is not None
-    assert asked_of(errand.words[4:]).against == run.path
+    assert errand.asked is not None and errand.asked.against == run.path
     # Nor with one whose settings reach for what is not the owner's.
     jobs.errands.stop("ada", "sample")
     run.config.write_text(run.config.read_text().replace("sklearn:digits", str(run.path)))

@@ -169,3 +169,18 @@ def test_a_heartbeat_alone_is_no_change(tmp_path: Path) -> None:
     before = fingerprint(run)
     write_status(run, state="running", heartbeat=2.0)
     assert fingerprint(run) == before
+
+
+def test_what_the_scan_found_also_in_runs_of_older_versions(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", steps=6)
+    old = event("data", lines=["pictures      12 found", 7, "shards        1: 12 pictures"])
+    write_events(run, [old])
+    assert Follower(run).read().pictures == (
+        ("", "pictures      12 found"),
+        ("", "shards        1: 12 pictures"),
+    )
+    new = event("data", facts=[["pictures", "12 found"], ["one"], [1, "x"], "xy", None])
+    write_events(run, [old, new])
+    assert Follower(run).read().pictures == (("pictures", "12 found"),)
+    write_events(run, [event("data", facts="none")])
+    assert Follower(run).read().pictures == ()

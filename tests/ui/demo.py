@@ -15,13 +15,14 @@ from memshield.hub.manifest import Dataset
 from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.destination import Destination
 from memshield.hub.publish.sources import Origins
+from memshield.jobs.view import State
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.new.descriptions import Pair, dataset_view, model_view, pairs_view, preview_view
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.charts import charts_view, figures_view
-from memshield.ui.runs.progress import State, progress_view
+from memshield.ui.runs.progress import progress_view
 from memshield.ui.runs.publish_view import plan_view, publication_view
 from memshield.ui.runs.samples import samples_view
 from memshield.ui.widgets.audit import audit_view, rounds_view

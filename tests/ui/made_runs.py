@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from memshield.audit.report import REPORT, Report, Target
+from memshield.audit.report import REPORT, AuditedModel, Report
 from memshield.rundir import RunDir
 from tests.audit.reports import report_of
 
@@ -66,7 +66,7 @@ def write_status(run: RunDir, **values: Any) -> None:
 
 def audit_round(run: RunDir, number: int, excess: float | None, kid: float) -> Report:
     """An audit of a round, as a file."""
-    report = report_of(excess, kid, target=Target(name="made", kind="run", round=number))
+    report = report_of(excess, kid, target=AuditedModel(name="made", kind="run", round=number))
     report.write(run.audit_of(number) / REPORT)
     return report
 

@@ -10,7 +10,7 @@ import gradio as gr
 from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.jobs.view import Progress
+from memshield.jobs.view import TaskProgress
 from memshield.network import TryAgainError, asking
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.planning import plan
@@ -33,7 +33,7 @@ def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
     unet = unet_config(tmp_path)
     values = digits(tmp_path / "run", unet) | {"model_config_name_or_path": str(unet)}
     job = jobs.submit(LOCAL, values)
-    view = replace(jobs.view(LOCAL, job.id), auditing=Progress("failed", "Failed <b>badly</b>"))
+    view = replace(jobs.view(LOCAL, job.id), auditing=TaskProgress("failed", "Failed <b>badly</b>"))
     head = str(_shown(server, LOCAL, view, jobs.folders.run(job))[0])
     assert '<p class="ms" role="status">Audit: Failed &lt;b&gt;badly&lt;/b&gt;</p>' in head
     assert "&lt;p" not in head

@@ -26,7 +26,7 @@ _BATCH = 64
 _FITTED, _COMPONENTS, _SMALL = 10_000, 64, 32
 
 
-class Features(Protocol):
+class FeatureSpace(Protocol):
     """A feature space.
 
     Attributes:
@@ -263,7 +263,7 @@ def _name_of(repository: Repository) -> str:
 
 
 def rows_of(
-    pictures: Any, features: Features, progress: Callable[[int], None] | None = None
+    pictures: Any, features: FeatureSpace, progress: Callable[[int], None] | None = None
 ) -> Rows:
     """Features of a whole set, in batches.
 

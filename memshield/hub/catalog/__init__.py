@@ -1,1 +1,1 @@
-"""Finding models and datasets on the Hub and telling what they are. Imports no torch."""
+"""Search and description of models and datasets on the Hub. No torch."""

@@ -1,4 +1,4 @@
-"""Which repository is meant, who asks, and whether they may read it."""
+"""Access to repositories: ids, tokens and read permission."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _from_address(text: str, field: str, repo_type: RepoType) -> str:
 
 
 def look_up_model(name: str, revision: str | None, token: Token) -> ModelInfo:
-    """What the Hub says of a model, with the sizes of its files.
+    """The Hub's record of a model, with the sizes of its files.
 
     Raises:
         UserError: there is none, it is private, the revision is unknown, no answer.
@@ -116,7 +116,7 @@ def look_up_model(name: str, revision: str | None, token: Token) -> ModelInfo:
 
 
 def look_up_dataset(name: str, revision: str | None, token: Token) -> DatasetInfo:
-    """What the Hub says of a dataset, with the sizes of its files.
+    """The Hub's record of a dataset, with the sizes of its files.
 
     Raises:
         UserError: there is none, it is private, the revision is unknown, no answer.
@@ -126,7 +126,7 @@ def look_up_dataset(name: str, revision: str | None, token: Token) -> DatasetInf
 
 
 def may_read(info: ModelInfo | DatasetInfo, repo_type: RepoType, token: Token) -> bool:
-    """Whether the files of a repository that could be looked up can be had, too.
+    """Whether the files of a repository that was looked up can be downloaded, too.
 
     Raises:
         UserError: the Hub cannot be asked.

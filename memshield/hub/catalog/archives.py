@@ -15,7 +15,7 @@ _HOP = "::"
 
 
 class NamedFiles:
-    """What lies in an archive is named archive.zip::path, everything else by its path.
+    """Files by name: a file in an archive is named archive.zip::path, any other by its path.
 
     Args:
         remote: the repository.

@@ -1,4 +1,4 @@
-"""What the datasets library would load of a repository: configurations, splits and files.
+"""The configurations, splits and files that the datasets library would load of a repository.
 
 The library's own rules are asked, but nothing of it that reads data: its streaming patches
 modules with one token for the whole process, and a page serves visitors with tokens of their own.
@@ -136,6 +136,6 @@ def _own(file: str, remote: RemoteFiles) -> str:
 
 
 def unreadable(what: str, error: Exception) -> UserError:
-    """The error for data that is there and makes no sense, with the library's words."""
+    """The error for data that exists but cannot be read, with the library's message."""
     words = " ".join(str(error).split())[:300]
     return UserError(FIELD, f"{what}: {words}", "Choose another dataset or revision.")

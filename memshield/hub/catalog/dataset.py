@@ -1,4 +1,4 @@
-"""What a dataset on the Hub holds, and what training would take of it; nothing is downloaded."""
+"""Describes a dataset on the Hub, and which part of it a training would use. No download."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _column(name: str, feature: Any) -> Column:
 
 
 def _from_outside(info: DatasetInfo, config: str | None) -> DatasetDescription:
-    """What the Hub tells everyone who may know of it."""
+    """The public part of the description, from the Hub's API."""
     declared = declared_splits(card_of(info))
     chosen = config or next(iter(declared), None)
     return DatasetDescription(

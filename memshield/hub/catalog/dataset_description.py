@@ -1,4 +1,4 @@
-"""What is told of a dataset."""
+"""The description of a dataset."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
-from memshield.hub.catalog.table import facts, rounded, table
-from memshield.hub.catalog.to_json import to_json
+from memshield.hub.catalog.table import facts, rounded, table, to_json
 from memshield.network import Token
+from memshield.quantities import size
 
 _CLASSES_SHOWN = 8
 
@@ -56,14 +56,14 @@ def _model(found: ModelDescription) -> Iterator[tuple[str, str]]:
     yield "trained as", "a LoRA" if found.training == "lora" else "a whole UNet (full)"
     yield "resolution", "?" if found.resolution is None else f"{found.resolution} px"
     yield "UNet", f"{rounded(found.parameters)} parameters"
-    yield "download", rounded(found.download_bytes, "B")
+    yield "download", _size(found.download_bytes)
 
 
 def _dataset(found: DatasetDescription) -> str:
     parts = [facts(_facts_of_dataset(found))]
     if found.splits:
         rows = [
-            (split.name, "?" if split.rows is None else str(split.rows), rounded(split.bytes, "B"))
+            (split.name, "?" if split.rows is None else str(split.rows), _size(split.bytes))
             for split in found.splits
         ]
         parts.append(table(("SPLIT", "ROWS:", "SIZE:"), rows))
@@ -111,3 +111,7 @@ def _column(found: DatasetDescription, column: Column) -> tuple[str, str, str]:
         if getattr(found.used, use, None) == column.name
     ]
     return column.name, kind_shown, ", ".join(uses)
+
+
+def _size(number: int | None) -> str:
+    return "?" if number is None else size(number)

@@ -1,4 +1,4 @@
-"""Under which licence a repository stands, as its card says."""
+"""The licence of a repository, as its card states it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class License:
-    """What a card says of the licence; all of it is the author's own claim.
+    """The licence that a card states; all of it is the author's own claim.
 
     Attributes:
         id: the Hub's short name, such as apache-2.0; "other" where only name and link tell.

@@ -1,4 +1,4 @@
-"""What a model on the Hub is, and what training it would take, before any weight is fetched."""
+"""Describes a model on the Hub, and how it can be trained, before any weight is fetched."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from memshield.config.file import Config, make_config
 from memshield.data.source import BUILT_IN
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
-from memshield.families.facts import PIPELINES, FamilyName
-from memshield.families.files import training_files
+from memshield.families.facts import PIPELINES, FamilyName, training_files
 from memshield.families.repository import Repository
 from memshield.hub.catalog.access import (
     FIELDS,

@@ -1,4 +1,4 @@
-"""Refusing a dataset's card that takes data from outside its own repository.
+"""Refuses a dataset's card that takes data from outside its own repository.
 
 A card can name any file of this machine, or any address, as data. The datasets library refuses
 what it finds there, but only after it has looked.

@@ -1,4 +1,4 @@
-"""What can be read of a dataset in place, whatever its format."""
+"""The interface for reading a dataset in place, whatever its format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Row:
 
 
 class Reader(Protocol):
-    """One configuration of a dataset. All of it reads as little as it can.
+    """One configuration of a dataset. Every method reads as little as possible.
 
     Every method raises OSError for files that cannot be had and ValueError for broken ones.
     """

@@ -40,7 +40,7 @@ class RemoteFiles:
 
     @property
     def root(self) -> str:
-        """What the datasets library puts before the paths of these files."""
+        """The prefix that the datasets library puts before the paths of these files."""
         return f"hf://datasets/{self.id}@{self.sha}/"
 
     def open(self, path: str) -> IO[bytes]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from memshield.config.flags import plain_parser
 from memshield.hub.catalog.results import DatasetFound, ModelFound, Page
 from memshield.hub.catalog.search import search_datasets, search_models
-from memshield.hub.catalog.table import rounded, table
-from memshield.hub.catalog.to_json import to_json
+from memshield.hub.catalog.table import rounded, table, to_json
 from memshield.network import Token
 
 

@@ -1,8 +1,18 @@
-"""Lines for people at a terminal. What strangers wrote is shown without control characters."""
+"""The output of the catalog commands: tables for people, JSON for machines.
+
+Text of strangers is shown without control characters.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _UNITS = ("", " K", " M", " G", " T")
 
@@ -33,7 +43,7 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
-def rounded(count: int | None, unit: str = "") -> str:
+def rounded(count: int | None) -> str:
     """A number in three figures, such as 860 M; a question mark for None."""
     if count is None:
         return "?"
@@ -41,5 +51,15 @@ def rounded(count: int | None, unit: str = "") -> str:
     while value >= 999.5 and prefix < len(_UNITS) - 1:
         value, prefix = value / 1000, prefix + 1
     number = f"{value:.0f}" if value >= 99.5 or prefix == 0 else f"{value:.3g}"
-    letter = _UNITS[prefix]
-    return f"{number}{letter or (' ' if unit else '')}{unit}"
+    return f"{number}{_UNITS[prefix]}"
+
+
+def to_json(found: DataclassInstance) -> str:
+    """The attributes of a page or description, by name; times in ISO 8601."""
+    return json.dumps(asdict(found), indent=1, default=_time)
+
+
+def _time(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The folder that is published: made afresh, of files that are allowed and nothing else."""
+"""Assembles the folder that is published, from allowed files only."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _TRAINING = (
 )  # fmt: skip
 _LORA = ("rank", "lora_alpha", "lora_dropout")
 _PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash", "special_tokens_map_file")
-"""What libraries note of where a config was read from."""
+"""Keys in which libraries note where a config was read from."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What is said of a model beside its files.
+    """The claims about a model beside its files.
 
     Attributes:
         config: of the run, resolved.

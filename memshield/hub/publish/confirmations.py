@@ -1,4 +1,4 @@
-"""What has to be confirmed by name before a model is published."""
+"""Warnings that a person has to confirm by name before a model is published."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
-from memshield.hub.problems import PublishingError
 from memshield.hub.publish.sources import Origins, is_known
+from memshield.hub.refusals import PublishingError
 
 WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
 NAMES: tuple[str, ...] = get_args(WarningName)
@@ -21,12 +21,12 @@ WORDS: Mapping[WarningName, str] = {
     "memorization": "it gives training pictures back",
     "license": "the license of its base",
 }
-"""What is confirmed, for people."""
+"""The warnings in words, by name."""
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that publishing waits for a person to confirm.
+    """A warning that a person has to confirm before publishing.
 
     Attributes:
         name: to confirm it by.
@@ -84,8 +84,7 @@ def _of_audit(report: Report | None, why_none: str | None, budget: float | None)
         return [Warned("no_audit", f"{why_none}, so nothing is known of what it gives back",
                        f"Audit it (python -m memshield audit RUN). {private} or")]  # fmt: skip
     headline = report.headline
-    broken = report.generated.broken * 2 > report.generated.count
-    if headline.excess is None or headline.excess_interval is None or broken:
+    if headline.excess is None or headline.excess_interval is None or report.generated.is_broken:
         return [Warned("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
     over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
     if not over:

@@ -1,4 +1,4 @@
-"""The repository that is published to: whether it can be, and who will read it."""
+"""The repository to publish to: whether it is writable, and who can read it."""
 
 from __future__ import annotations
 

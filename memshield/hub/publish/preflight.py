@@ -1,4 +1,4 @@
-"""What can be said of a publication, and of the disk, before anything is trained."""
+"""Checks of a publication and of the disk before a training."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.retries import IMPATIENT, Clock, Patience, SystemClock
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token
+from memshield.quantities import size
 
 _PICTURES_ARE_COPIED = 2
 """A dataset lies in the Hub's cache as it is, and once more as its library reads it."""
 
 
 def require_publishable(config: Config, token: Token = None) -> None:
-    """Refuse to train for a publication that cannot be.
+    """Refuse to train for a publication that would fail.
 
     Raises:
         UserErrors: every problem; those of an audit that is still to be made are no such.
@@ -96,7 +97,7 @@ def _errors(api: HfApi, config: Config) -> list[UserError]:
 
 
 def _imagined(config: Config, origins: Origins) -> Manifest:
-    """What will be claimed, as far as it is known before the training."""
+    """The manifest, as far as it is known before the training."""
     text = (origins.pipeline_class or "").startswith("StableDiffusion")
     names = ("num_shards", "num_rounds", "skip_threshold")
     return Manifest(
@@ -145,6 +146,6 @@ def no_room(field: str, what: str, needed: int, place: Path) -> UserError | None
         return None
     return UserError(
         field,
-        f"{what} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+        f"{what} needs {size(needed)}, and {size(free)} are free",
         f"Make room, or use another disk (now: {there}).",
     )

@@ -1,4 +1,4 @@
-"""Publishing a run: check, assemble, commit, tag. It can be repeated, and goes on where it stopped.
+"""Publishes a run: check, assemble, commit, tag. Repeated, it continues where it stopped.
 
 Training and publishing are separate: nothing here touches the run's state, and publish.json says
 how far it got.
@@ -26,14 +26,13 @@ from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
 from memshield.hub.evidence import audit_of_model, beside_of
 from memshield.hub.manifest import Manifest
-from memshield.hub.problems import noted
 from memshield.hub.publish import upload
 from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.confirmations import require_confirmed, warnings_of
 from memshield.hub.publish.destination import FIELD, Destination, find_destination
 from memshield.hub.publish.sources import look_up_origins
 from memshield.hub.publish.upload import Parcel
-from memshield.hub.refusals import REFUSALS, of_publishing
+from memshield.hub.refusals import REFUSALS, noted, of_publishing
 from memshield.hub.retries import Clock, Patience, SystemClock
 from memshield.hub.session import steady_session
 from memshield.hub.verify import on_hub, verify
@@ -48,8 +47,8 @@ _ASIDE = ".publishing"
 
 
 @dataclass(frozen=True)
-class Published:
-    """What was published.
+class PublishedModel:
+    """A publication that is done.
 
     Attributes:
         repo_id, tag, commit, url: where.
@@ -87,7 +86,7 @@ class Publisher:
     patience: Patience = field(default_factory=Patience)
     _publication: Publication | None = field(default=None, init=False)
 
-    def publish(self) -> Published:
+    def publish(self) -> PublishedModel:
         """Make the repository hold this model, and tag it.
 
         Raises:
@@ -136,10 +135,10 @@ class Publisher:
                 raise of_publishing(error, self._command) from None
 
     def draft(self, folder: Path) -> Manifest:
-        """Assemble into a new folder what would be published, whoever's it will be.
+        """Assemble what would be published into a new folder, for an owner still unknown.
 
-        For who has no account yet, or no network: nobody is asked who publishes and where to, and
-        of a run of the app's own pictures and models nobody is asked at all.
+        It needs no account. For a run on the app's own pictures and models it needs no network
+        either.
 
         Raises:
             UserError: where the model comes from cannot be asked, or a file must not be published.
@@ -163,7 +162,7 @@ class Publisher:
         beside = beside_of(self.run, self.beside, report)
         return assemble(self.run, Claims(self.config, origins, report, beside, ()), repo_id, folder)
 
-    def _publish(self) -> Published:
+    def _publish(self) -> PublishedModel:
         api = api_for(self.token)
         destination, claims = self._check(api)
         repo_id = destination.repo_id
@@ -241,10 +240,10 @@ class Publisher:
 
     def _published(
         self, destination: Destination, manifest: Manifest, commit: str, changed: bool
-    ) -> Published:
+    ) -> PublishedModel:
         repo_id = destination.repo_id
         url = f"{api_for(False).endpoint}/{repo_id}"
-        return Published(
+        return PublishedModel(
             repo_id, manifest.tag, commit, url, destination.public, changed, manifest.weights
         )
 

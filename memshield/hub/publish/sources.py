@@ -1,4 +1,4 @@
-"""Where a run's model and pictures come from: what the Hub says of them, licence and privacy."""
+"""The origins of a run's model and pictures: their licences and privacy on the Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
 
 @dataclass(frozen=True)
 class Origins:
-    """What a published model was made of.
+    """The base model and the dataset of a published model.
 
     Attributes:
         base: the pipeline; None where the model was trained from scratch.
@@ -71,7 +71,7 @@ def is_known(license: License | None) -> bool:
 
 
 def _base(api: HfApi, config: Config) -> Origins:
-    """What is known of the base alone."""
+    """The origins, as far as they concern the base."""
     name, variant = config.pretrained_model_name_or_path, config.variant
     if name is None:
         return Origins(None, None, _WITHHELD, ())
@@ -98,7 +98,7 @@ def _base(api: HfApi, config: Config) -> Origins:
 
 
 def _local(folder: Path, base: Base) -> Origins:
-    """What a folder says of itself, as far as it can be read."""
+    """The card of a local folder, as far as it can be read."""
     card, index = folder / "README.md", folder / "model_index.json"
     values: dict[str, object] = {}
     named = None

@@ -23,7 +23,7 @@ _CONFLICT = 412
 
 @dataclass(frozen=True)
 class Parcel:
-    """What is sent.
+    """The files of a commit.
 
     Attributes:
         folder: it lies in.
@@ -47,7 +47,7 @@ class Parcel:
         return sum((self.folder / name).stat().st_size for name in self.digests)
 
     def require_private(self, info: ModelInfo) -> None:
-        """Refuse a repository that everybody can read, where that must not be.
+        """Refuse a public repository where it must be private.
 
         Raises:
             UserError: it is public.

@@ -11,11 +11,12 @@ from PIL import Image
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview
+from memshield.quantities import size
 from memshield.ui.new.family_names import FAMILIES
 from memshield.ui.widgets.pictures import picture_of
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import count, plural, short, size
+from memshield.ui.widgets.words import count, plural, short
 
 _SIDE = 192
 MOST_PAIRS = 24

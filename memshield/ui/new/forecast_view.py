@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from memshield.config.recommendations import Advice
-from memshield.forecast.estimate import Estimate, Range, duration
+from memshield.forecast.estimate import Estimate, Range
+from memshield.quantities import duration_range
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
@@ -34,7 +35,8 @@ def forecast_view(made: Plan) -> str:
             ("audits", f"{counted.audits}, of {counted.audit_images:,} generated pictures each")
         )
     if here is not None:
-        facts.append(("time", f"{_times(here.seconds)} on {here.hardware}"))
+        takes = duration_range(here.seconds.low, here.seconds.high)
+        facts.append(("time", f"{takes} on {here.place}"))
         facts.append(("memory", _memory(here)))
         if here.dollars is not None:
             facts.append(("price", _dollars(here.dollars)))
@@ -59,22 +61,13 @@ def _inputs(one: Advice) -> str:
 
 
 def _row(one: Estimate) -> dict[str, str]:
-    name, _, device = one.hardware.partition(" (")
     return {
-        "name": name,
-        "device": device.removesuffix(")"),
-        "time": _times(one.seconds),
+        "name": one.hardware,
+        "device": one.device,
+        "time": duration_range(one.seconds.low, one.seconds.high),
         "memory": f"{_gigabytes(one.memory_bytes)}, {_FITS[one.fits]}",
         "price": "" if one.dollars is None else _dollars(one.dollars),
     }
-
-
-def _times(seconds: Range) -> str:
-    low, high = duration(seconds.low), duration(seconds.high)
-    if low == high:
-        return f"about {low}"
-    number, _, unit = low.partition(" ")
-    return f"{number if high.endswith(f' {unit}') else low} to {high}"
 
 
 def _memory(one: Estimate) -> str:

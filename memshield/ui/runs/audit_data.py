@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memshield.audit.choose import Choice, choose, excess_of, is_broken
+from memshield.audit.choose import Choice, choose, excess_of
 from memshield.audit.report import PRIVATE, Report, percent
 from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
@@ -189,7 +189,7 @@ class Audits:
         if not choice.within:
             raise UserError(
                 LABELS["budget"],
-                choice.reason.replace("this one", f"round {chosen}"),
+                f"{choice.reason}, of round {chosen}",
                 "Nothing was changed. Choose a round by hand to keep it in spite of that.",
             )
         return chosen, choice.reason
@@ -199,7 +199,7 @@ class Audits:
         report = self.rounds.get(number)
         if report is None:
             return "not audited"
-        if is_broken(report):
+        if report.generated.is_broken:
             return "broken by its audit"
         excess = excess_of(report)
         if excess is None:

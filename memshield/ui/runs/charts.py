@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from memshield.audit.choose import is_broken
 from memshield.audit.report import Report, percent
-from memshield.runs.progress import Audited, Progress
 from memshield.runs.series import Dot
+from memshield.runs.state import Audited, RunProgress
 from memshield.ui.runs.levels import levels_chart
 from memshield.ui.widgets.chart import Chart, Line, Rule, draw, path_of
 from memshield.ui.widgets.problems import empty_view
@@ -21,7 +20,7 @@ MOST_ROWS = 12
 
 
 def charts_view(
-    progress: Progress,
+    progress: RunProgress,
     reports: Mapping[int, Report] | None = None,
     budget: float | None = None,
 ) -> str:
@@ -47,7 +46,7 @@ def charts_view(
     return render("charts", charts=[one for one in charts if one])
 
 
-def figures_view(progress: Progress, reports: Mapping[int, Report] | None = None) -> str:
+def figures_view(progress: RunProgress, reports: Mapping[int, Report] | None = None) -> str:
     """The same by round as a table, folded away; it changes only where a round ends.
 
     Apart from `charts_view`, so that a reader who opened it is not disturbed every second.
@@ -61,7 +60,7 @@ def figures_view(progress: Progress, reports: Mapping[int, Report] | None = None
     return render("figures", numbers=numbers, ends=ends, audits=audits, measure=measure)
 
 
-def audits_of(progress: Progress, reports: Mapping[int, Report]) -> list[Audited]:
+def audits_of(progress: RunProgress, reports: Mapping[int, Report]) -> list[Audited]:
     """What the audits of the rounds say, by round."""
     found = {one.round: one for one in progress.audits}
     found |= {number: _of_report(number, report) for number, report in reports.items()}
@@ -70,7 +69,7 @@ def audits_of(progress: Progress, reports: Mapping[int, Report]) -> list[Audited
 
 def _of_report(number: int, report: Report) -> Audited:
     headline, quality = report.headline, report.headline_quality
-    said = not is_broken(report)
+    said = not report.generated.is_broken
     return Audited(
         number,
         headline.excess if said else None,
@@ -82,7 +81,7 @@ def _of_report(number: int, report: Report) -> Audited:
     )
 
 
-def _loss(progress: Progress) -> Markup:
+def _loss(progress: RunProgress) -> Markup:
     dots = progress.losses
     if not dots:
         return Markup("")
@@ -106,13 +105,13 @@ def _loss(progress: Progress) -> Markup:
     )
 
 
-def _steps(progress: Progress) -> Scale:
+def _steps(progress: RunProgress) -> Scale:
     """The whole run, so that a line grows to the right and nothing else moves."""
     last = max((dot.step for dot in progress.losses), default=1)
     return Scale(0, max(progress.total or 0, last, 1), whole=True)
 
 
-def _kept(progress: Progress) -> Markup:
+def _kept(progress: RunProgress) -> Markup:
     shards = [(number, dots) for number, dots in progress.kept_by_shard if dots]
     if not shards:
         return Markup("")

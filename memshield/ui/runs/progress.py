@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from memshield.audit.report import percent
-from memshield.runs.progress import Progress
+from memshield.jobs.view import TITLES, State
+from memshield.quantities import duration
+from memshield.runs.state import RunProgress
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import brief, count, time_left
+from memshield.ui.widgets.words import count, time_left
 
-State = Literal["waiting", "preparing", "running", "stopping", "stopped", "failed", "died", "done"]
-
-_TITLES: dict[State, str] = {
-    "waiting": "Waiting in the queue",
-    "preparing": "Preparing",
-    "running": "Training",
-    "stopping": "Stopping",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "died": "Died",
-    "done": "Done",
-}
+_TITLES = {**TITLES, "running": "Training"}
 _MARKS: dict[State, str] = {
     "running": "running", "preparing": "running", "stopping": "running", "done": "done",
     "failed": "failed", "died": "failed", "stopped": "stopped",
@@ -38,7 +27,7 @@ _ADVICE = {
 }
 
 
-def progress_view(progress: Progress, state: State, position: int | None = None) -> str:
+def progress_view(progress: RunProgress, state: State, position: int | None = None) -> str:
     """How far a run is.
 
     Args:
@@ -70,7 +59,7 @@ def progress_view(progress: Progress, state: State, position: int | None = None)
     )
 
 
-def _words(progress: Progress, state: State, position: int | None) -> str:
+def _words(progress: RunProgress, state: State, position: int | None) -> str:
     if state == "waiting" and position is not None:
         place = "It is the next to start." if position <= 1 else f"{position - 1} before it."
         return f"{place} {_WORDS[state]}"
@@ -79,7 +68,7 @@ def _words(progress: Progress, state: State, position: int | None) -> str:
     return _WORDS.get(state, "")
 
 
-def _stopped(progress: Progress) -> str:
+def _stopped(progress: RunProgress) -> str:
     """What of a run that was stopped is kept."""
     if progress.state is None:
         return "It was stopped before it began."
@@ -93,7 +82,7 @@ def _stopped(progress: Progress) -> str:
     return "Everything is saved."
 
 
-def _advice(progress: Progress, state: State) -> str:
+def _advice(progress: RunProgress, state: State) -> str:
     """What can be done now."""
     if state not in ("failed", "died", "stopped"):
         return ""
@@ -108,14 +97,14 @@ def _advice(progress: Progress, state: State) -> str:
     return " ".join(word for word in words if word)
 
 
-def _tiles(progress: Progress) -> list[tuple[str, str]]:
+def _tiles(progress: RunProgress) -> list[tuple[str, str]]:
     one = progress
     tiles = [
         ("round", _of(one.round, one.rounds)),
         ("shard", _of(one.shard, one.shards)),
         ("loss", f"{one.loss:.4f}" if one.loss is not None else ""),
         ("samples kept", percent(one.kept) if one.kept is not None else ""),
-        ("time taken", brief(one.elapsed_s) if one.elapsed_s else ""),
+        ("time taken", duration(one.elapsed_s) if one.elapsed_s else ""),
     ]
     return [(name, value) for name, value in tiles if value]
 

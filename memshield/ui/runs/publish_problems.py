@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memshield.errors import UserError
-from memshield.hub.problems import noted
+from memshield.hub.refusals import noted
 
 LABELS: Mapping[str, str] = {
     "hub_model_id": "Repository",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from memshield.data.duplicate_pairs import read_pairs
 from memshield.rundir import RunDir
-from memshield.runs.progress import Progress
+from memshield.runs.state import RunProgress
 from memshield.ui.widgets.pictures import picture_in
 from memshield.ui.widgets.templates import render
 
 _SIDE = 128
 
 
-def scanned_view(progress: Progress, run: RunDir) -> str:
+def scanned_view(progress: RunProgress, run: RunDir) -> str:
     """The pictures of a run; nothing before they were scanned."""
     if not progress.pictures:
         return ""

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.quantities import size
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.problems import problems_view, status_view
-from memshield.ui.widgets.words import size
 
 _WORDS = (
     "Pictures that you uploaded, and on a Space what your runs fetched and encoded, stay here "

@@ -12,8 +12,9 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.jobs.view import JobView
 from memshield.rundir import RunDir
-from memshield.runs.progress import Progress, fingerprint, read_progress
+from memshield.runs.progress import fingerprint, read_progress
 from memshield.runs.reports import read_rounds
+from memshield.runs.state import RunProgress
 from memshield.ui.runs.audit import AuditPart
 from memshield.ui.runs.changes import ChangePart, changes_shown
 from memshield.ui.runs.charts import charts_view, figures_view
@@ -214,7 +215,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     ]
 
 
-def _head(progress: Progress, view: JobView) -> str:
+def _head(progress: RunProgress, view: JobView) -> str:
     """How far it is, and what the page knows beyond what the run says of itself."""
     training = view.training
     if training.state == "needs_sign_in":

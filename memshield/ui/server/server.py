@@ -12,7 +12,7 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.forecast.flavours import flavour_of
 from memshield.forecast.hardware import Machine, this_machine
-from memshield.forecast.price_cache import AskedPrices
+from memshield.forecast.prices import HubPrices
 from memshield.jobs.service import Jobs
 from memshield.ui.server.deployment import Place
 from memshield.ui.server.visitor import LONGEST_SECONDS, Visitor, Visitors
@@ -39,7 +39,7 @@ class Server:
     visitors: Visitors
     machine: Machine
     flavour: str | None = None
-    prices: AskedPrices = field(default_factory=AskedPrices)
+    prices: HubPrices = field(default_factory=HubPrices)
 
     @classmethod
     def open(cls, place: Place) -> Server:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
-from memshield.jobs.view import Progress
+from memshield.jobs.view import TaskProgress
 from memshield.sampling.arguments import Asked
 from memshield.sampling.record import Made, Samples
 from memshield.ui.widgets.log import log_text_view
@@ -50,7 +50,7 @@ class _Shown:
     detail: str
 
 
-def generating_view(progress: Progress, asked: Asked, samples: Samples | None) -> str:
+def generating_view(progress: TaskProgress, asked: Asked, samples: Samples | None) -> str:
     """How far the pictures are.
 
     Args:
@@ -84,7 +84,7 @@ def generating_view(progress: Progress, asked: Asked, samples: Samples | None) -
     )
 
 
-def _title(progress: Progress, samples: Samples | None, done: int, total: int) -> str:
+def _title(progress: TaskProgress, samples: Samples | None, done: int, total: int) -> str:
     if progress.state == "done":
         return "Done"
     if progress.state == "stopped":
@@ -96,7 +96,7 @@ def _title(progress: Progress, samples: Samples | None, done: int, total: int) -
     return _STAGES.get(samples.stage, progress.words)
 
 
-def _words(progress: Progress, samples: Samples | None) -> str:
+def _words(progress: TaskProgress, samples: Samples | None) -> str:
     if progress.state == "waiting":
         return "It starts by itself, and needs no open page. What runs now is finished first."
     if progress.state == "running" and samples is not None and samples.stage == "drawing":
@@ -166,7 +166,7 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     if samples.not_compared is not None:
         return "ms-plain", samples.not_compared
     number = len(shown)
-    copies = sum(one.words.startswith("Near-copy") for one in shown)
+    copies = sum(one.level == "near_copy" and not one.made.broken for one in shown)
     close = sum(one.level == "close" for one in shown)
     open_ = sum(one.level == "unknown" for one in shown)
     against = f"the {plural(samples.compared or 0, 'training picture')} of your run {samples.run}"

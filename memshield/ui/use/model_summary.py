@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from memshield.audit.report_page import tone
+from memshield.audit.report_view import ModelRow, tone
 from memshield.config.mitigation import measures_of
 from memshield.hub.manifest import Manifest
-from memshield.ui.widgets.audit import row_of
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import count, plural
 
@@ -24,7 +23,7 @@ def known_view(manifest: Manifest) -> str:
         facts=_facts(manifest),
         audit=audit,
         tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
-        rows=[row_of(name, report) for name, report in everything.items()],
+        rows=[ModelRow.of(report, name).cells() for name, report in everything.items()],
         quality=quality,
         confirmed=manifest.confirmed,
     )

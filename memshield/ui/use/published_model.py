@@ -23,7 +23,7 @@ from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
-from memshield.sampling.arguments import Asked, asked_of
+from memshield.sampling.arguments import Asked
 from memshield.sampling.record import Samples, read_samples
 from memshield.sampling.request import ON_PAGE, Wish, make_wish
 from memshield.ui.server.visitor import Visitor
@@ -188,6 +188,6 @@ class Following:
 def following(jobs: Jobs, owner: str) -> Following | None:
     """The newest errand of an owner; None where there is none."""
     errand = jobs.errands.view(owner, "sample")
-    if errand is None:
+    if errand is None or errand.asked is None:
         return None
-    return Following(errand, asked_of(errand.words[4:]), read_samples(errand.results))
+    return Following(errand, errand.asked, read_samples(errand.results))

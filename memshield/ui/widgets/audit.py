@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memshield.audit.choose import choose, is_broken
+from memshield.audit.choose import choose
+from memshield.audit.plots import point_of
 from memshield.audit.report import Report, percent
-from memshield.audit.report_page import facts_of, name_of, point_of, tone
+from memshield.audit.report_view import ModelRow, facts_of, tone, uncalibrated_figures
 from memshield.ui.widgets.audit_plots import curve_of, trade_off_of
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import figure
 
 
 def verdict_view(report: Report | None) -> str:
@@ -46,17 +46,13 @@ def audit_view(
         "audit",
         report=report,
         tone=_tone(report),
-        rows=[row_of(shown, one) for shown, one in everything.items()],
+        rows=[ModelRow.of(one, shown).cells() for shown, one in everything.items()],
         quality=report.headline_quality,
         level=percent(report.headline.level or 0.0),
         curve=curve_of(everything),
         curve_words=_curve_words(everything),
         trade_off=trade_off_of(points, report, budget),
-        figures=[
-            (one.statistic, key, value)
-            for one in report.memorization
-            for key, value in one.figures.items()
-        ],
+        figures=uncalibrated_figures(report),
         facts=facts_of(report),
         same=all(one.data.fingerprint == report.data.fingerprint for one in everything.values()),
     )
@@ -87,7 +83,7 @@ def rounds_view(
     ]
     return render(
         "rounds",
-        rows=[(number, row_of(name_of(reports[number]), reports[number])) for number in numbers],
+        rows=[(number, ModelRow.of(reports[number], "").cells()) for number in numbers],
         chosen=numbers[choice.place] if choice else None,
         model=model,
         alike=len({(one.generated.count, one.generated.seed) for one in ordered}) == 1,
@@ -102,33 +98,6 @@ def _tone(report: Report) -> str:
     """The class of the box: alarm, calm, or neither."""
     found = tone(report)
     return f"ms-{found}" if found else ""
-
-
-def row_of(name: str, report: Report) -> dict[str, str]:
-    """A line of a table of models."""
-    headline, quality = report.headline, report.headline_quality
-    broken = is_broken(report)
-    said = headline.excess is not None and not broken
-    attack = report.membership[0] if report.membership else None
-    return {
-        "name": name,
-        "share": percent(headline.share or 0.0) if said else "broken" if broken else "cannot say",
-        "excess": percent(headline.excess or 0.0) if said else "",
-        "interval": _interval(headline.excess_interval) if said else "",
-        "auc": f"{attack.auc:.2f} ({attack.auc_interval[0]:.2f} to {attack.auc_interval[1]:.2f})"
-        if attack
-        else "",
-        "quality": figure(quality.value if quality else None)
-        + (
-            f" ({quality.interval[0]:.3g} to {quality.interval[1]:.3g})"
-            if quality and quality.interval
-            else ""
-        ),
-    }
-
-
-def _interval(found: tuple[float, float] | None) -> str:
-    return f"{percent(found[0])} to {percent(found[1])}" if found else ""
 
 
 def _curve_words(reports: Mapping[str, Report]) -> str:

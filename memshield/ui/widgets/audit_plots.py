@@ -7,9 +7,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from memshield.audit.plots import COLOURS, Point, curve_plot, trade_off_plot
+from memshield.audit.plots import (
+    COLOURS,
+    Point,
+    axis_of,
+    axis_of_quality,
+    curve_plot,
+    trade_off_plot,
+)
 from memshield.audit.report import Report
-from memshield.audit.report_page import axis_of, axis_of_quality
 
 _DRAWING = threading.Lock()
 """matplotlib keeps its style for the whole process."""

@@ -8,8 +8,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memshield.audit.report import percent
-from memshield.audit.report_page import interval
-from memshield.ui.widgets.words import count, duration, linked, plural, size, unbroken
+from memshield.audit.report_view import interval
+from memshield.quantities import duration, size
+from memshield.ui.widgets.words import count, linked, plural, unbroken
 
 _FOLDERS = ("widgets", "new", "runs", "use")
 

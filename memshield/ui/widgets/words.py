@@ -7,6 +7,8 @@ import re
 from huggingface_hub.constants import ENDPOINT
 from markupsafe import Markup, escape
 
+from memshield.quantities import duration
+
 # Pages of repositories, as `memshield.network.page_of` names them; nothing else becomes a link.
 _PAGE = re.compile(re.escape(ENDPOINT) + r"(/[A-Za-z0-9][\w.-]*){2,3}(?<!\.)")
 
@@ -21,27 +23,6 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def duration(seconds: float) -> str:
-    """A time in words, as exact as anybody wants to know it."""
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 90:
-        return plural(round(seconds), "second")
-    if seconds < 5400:
-        return plural(round(seconds / 60), "minute")
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 86400:.1f} days"
-
-
-def brief(seconds: float) -> str:
-    """A time where there is little room."""
-    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.1f} h"
-
-
 def unbroken(text: str) -> str:
     """The text with percent signs that stay beside their numbers."""
     return re.sub(r"(?<=\d) %", "\u00a0%", text)
@@ -53,19 +34,7 @@ def time_left(seconds: float) -> str:
         return "a few seconds left"
     if seconds < 90:
         return f"about {5 * round(seconds / 5)} seconds left"
-    return f"about {duration(seconds)} left"
-
-
-def size(number: int) -> str:
-    """Bytes."""
-    value = float(number)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return (
-                f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
-            )
-        value /= 1000
-    return f"{value:.1f} TB"
+    return f"about {duration(seconds, spelled=True)} left"
 
 
 def short(number: int) -> str:

@@ -151,6 +151,6 @@ def test_a_token_is_in_nothing_that_is_written(hub: HubServer, tmp_path: Path) -
 
 def require_complete_of(hub: HubServer, repo_id: str) -> None:
     ((tag, commit),) = hub.tags("model", repo_id).items()
-    from memshield.hub.publish.publishing import Published
+    from memshield.hub.publish.publishing import PublishedModel
 
-    require_complete(hub, Published(repo_id, tag, commit, "", False, True))
+    require_complete(hub, PublishedModel(repo_id, tag, commit, "", False, True))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memshield.forecast.prices import RememberedPrices
+from memshield.forecast.prices import HubPrices
 from memshield.network import Token
 from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.choices import Choices
@@ -40,7 +40,7 @@ def problems(choices: dict[str, Any], token: Token) -> Problems:
 
 
 def others(folder: str, token: Token) -> Others:
-    prices = RememberedPrices()
+    prices = HubPrices()
     return Others(
         len(advanced_fields(recipes()["demo"])),
         len(duplicate_pairs(open_folder(Path(folder))).shown),

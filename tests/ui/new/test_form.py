@@ -12,7 +12,7 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.forecast.hardware import Machine
-from memshield.forecast.price_cache import AskedPrices
+from memshield.forecast.prices import HubPrices
 from memshield.jobs.service import Jobs
 from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.recipes import recipes
@@ -213,7 +213,7 @@ def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
         asked.append(1)
         return {"t4-small": 0.4}
 
-    at_home = replace(server, prices=AskedPrices(ask))
+    at_home = replace(server, prices=HubPrices(ask))
     found = demo(at_home)
     assert found.plan is not None and found.plan.here is not None
     assert (found.plan.here.dollars, asked) == (None, [])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memshield.audit.report import REPORT, Report, Target
+from memshield.audit.report import REPORT, AuditedModel, Report
 from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
@@ -36,7 +36,9 @@ def new(jobs: Jobs, name: str = "digits", owner: str = LOCAL) -> tuple[Job, RunD
 
 def audited(run: RunDir, round: int | None = None, excess: float = 0.01, **changes: Any) -> Report:
     """An audit of a run's model or round, in its place."""
-    target = Target(name="run", kind="run", round=round, mitigation=changes.pop("mitigation", {}))
+    target = AuditedModel(
+        name="run", kind="run", round=round, mitigation=changes.pop("mitigation", {})
+    )
     report = report_of(excess, changes.pop("kid", 0.5), target=target, **changes)
     report.write(run.audit_of(round) / REPORT)
     return report
@@ -116,7 +118,7 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     assert (number, reason[:8]) == (1, "best KID")
     with pytest.raises(UserError) as refused:
         audits.keep(BY_BUDGET, "0.001")
-    assert "round 1 has the least excess, 1.0 %" in refused.value.problem
+    assert "the least excess is 1.0 %, of round 1" in refused.value.problem
     assert "by hand" in refused.value.remedy
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from memshield.runs.progress import Audited, Progress, read_progress
+from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_rounds
 from memshield.runs.series import Dot
+from memshield.runs.state import Audited, RunProgress
 from memshield.ui.runs.charts import MOST_ROWS, charts_view, figures_view
 from memshield.ui.widgets.scale import Scale, nice_step, scale_of
 from tests.ui.made_runs import HOSTILE, audit_round, event, made_run, write_events
 from tests.ui.markup import shows_hostile, text_of
 
-ONE = Progress(
+ONE = RunProgress(
     step=1, total=10, loss=0.5, losses=(Dot(1, 0.5),), kept_by_shard=((1, (Dot(1, 1),)),)
 )
 
@@ -34,8 +35,8 @@ def test_loss_and_shares_are_drawn_and_described(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_step_says_so() -> None:
-    assert "No figures yet" in text_of(charts_view(Progress()))
-    assert figures_view(Progress()) == ""
+    assert "No figures yet" in text_of(charts_view(RunProgress()))
+    assert figures_view(RunProgress()) == ""
 
 
 def test_a_single_step_is_a_dot() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from memshield.audit.watch_findings import findings, sentences
-from memshield.runs.progress import Progress, fingerprint, read_progress
+from memshield.runs.progress import fingerprint, read_progress
+from memshield.runs.state import RunProgress
 from memshield.ui.runs.charts import charts_view
 from memshield.ui.runs.levels import MOST_BANDS, levels_chart
 from tests.ui.made_runs import made_run
@@ -58,11 +59,11 @@ def test_bands_that_are_only_watched_have_no_stops() -> None:
 def test_nothing_is_drawn_of_nothing() -> None:
     assert levels_chart(None, 10) == ""
     assert levels_chart(made_watch().until(-1), 10) == ""
-    assert "No figures yet" in text_of(charts_view(Progress()))
+    assert "No figures yet" in text_of(charts_view(RunProgress()))
 
 
 def test_a_single_check_is_a_mark() -> None:
-    html = charts_view(replace(Progress(), watch=made_watch().until(0)))
+    html = charts_view(replace(RunProgress(), watch=made_watch().until(0)))
     assert "looked at once so far" in text_of(html)
     assert "<path" not in html
 

@@ -8,13 +8,15 @@ from typing import get_args
 
 import pytest
 
-from memshield.runs.progress import Progress, read_progress
-from memshield.ui.runs.progress import State, progress_view
-from memshield.ui.widgets.words import duration, plural, short, size, time_left
+from memshield.jobs.view import State
+from memshield.runs.progress import read_progress
+from memshield.runs.state import RunProgress
+from memshield.ui.runs.progress import progress_view
+from memshield.ui.widgets.words import plural, short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
 from tests.ui.markup import shows_hostile, text_of
 
-HALF = Progress(
+HALF = RunProgress(
     state="running", attempt=1, step=1200, total=2400, round=2, rounds=4, shard=1, shards=2,
     loss=0.03125, kept=0.915, eta_s=184.0, elapsed_s=200.0, checkpoint=1000,
 )  # fmt: skip
@@ -35,13 +37,13 @@ def test_a_run_half_way() -> None:
 
 @pytest.mark.parametrize("state", get_args(State))
 def test_every_state_has_words_even_with_nothing_known(state: State) -> None:
-    assert text_of(progress_view(Progress(), state))
+    assert text_of(progress_view(RunProgress(), state))
     assert text_of(progress_view(HALF, state))
 
 
 def test_the_place_in_the_queue() -> None:
-    assert "2 before it" in text_of(progress_view(Progress(), "waiting", 3))
-    assert "the next to start" in text_of(progress_view(Progress(), "waiting", 1))
+    assert "2 before it" in text_of(progress_view(RunProgress(), "waiting", 3))
+    assert "the next to start" in text_of(progress_view(RunProgress(), "waiting", 1))
 
 
 def test_almost_done_is_not_done() -> None:
@@ -108,14 +110,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert [duration(s) for s in (0.2, 1, 89, 90, 5399, 7200, 200_000)] == [
-        "less than a second", "1 second", "89 seconds", "2 minutes", "90 minutes", "2.0 hours",
-        "2.3 days",
-    ]  # fmt: skip
     assert time_left(33) == "about 35 seconds left"
     assert time_left(0) == "a few seconds left"
-    assert [size(n) for n in (0, 999, 1500, 2_000_000, 12_300_000_000)] == [
-        "0 bytes", "999 bytes", "1.5 kB", "2.0 MB", "12.3 GB",
-    ]  # fmt: skip
     assert [short(n) for n in (12, 860_000_000, 2_570_000_000)] == ["12", "860 M", "2.57 B"]
     assert [plural(1, "step"), plural(2000, "step")] == ["1 step", "2,000 steps"]

@@ -10,10 +10,9 @@ import pytest
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.license import License
 from memshield.hub.manifest import Base, Dataset
-from memshield.hub.problems import noted
 from memshield.hub.publish.confirmations import NAMES, WarningName, warnings_of
 from memshield.hub.publish.sources import Origins
-from memshield.hub.refusals import of_publishing
+from memshield.hub.refusals import noted, of_publishing
 from memshield.hub.retries import OutOfRetriesError
 from memshield.ui.runs.publish_problems import on_page, problems_in
 from tests.audit.reports import report_of

@@ -15,7 +15,6 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.sampling.arguments import asked_of
 from memshield.sampling.record import Made, Nearness, Rule, Samples
 from memshield.ui.server.deployment import Place
 from memshield.ui.server.server import Server
@@ -189,7 +188,7 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     act.generate("ada/digits", None, 1, 1, 0, ada)
     mine = server.jobs.errands.view("ada", "sample")
     assert mine is not None and mine.progress.state == "waiting", "everybody may read the model"
-    assert asked_of(mine.words[4:]).against is not None
+    assert mine.asked is not None and mine.asked.against is not None
     # Somebody else sees nothing of it, cannot stop it, and has nobody's training pictures beside.
     assert act.load(bob)[0].choices == []
     assert "No pictures yet" in said(act.tick(None, bob)[0])
@@ -197,7 +196,7 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     assert mine == server.jobs.errands.view("ada", "sample")
     act.generate("ada/digits", None, 1, 1, 0, bob)
     theirs = server.jobs.errands.view("bob", "sample")
-    assert theirs is not None and asked_of(theirs.words[4:]).against is None
+    assert theirs is not None and theirs.asked is not None and theirs.asked.against is None
     wrong, *_ = act.generate("ada/digits", None, 1, 1, 0, bob)
     assert "one of yours waits already" in said(wrong)
     # A run whose pictures are not there any more is none to compare with, and no obstacle.
@@ -207,7 +206,7 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     act.stop(ada)
     act.generate("ada/digits", None, 1, 1, 0, ada)
     mine = server.jobs.errands.view("ada", "sample")
-    assert mine is not None and asked_of(mine.words[4:]).against is None
+    assert mine is not None and mine.asked is not None and mine.asked.against is None
     act.stop(ada)
     status, _, stop, clock, _ = act.tick(None, ada)
     assert "Stopped" in said(status) and not stop.visible and not clock.active

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memshield.audit.report import PRIVATE, REPORT, Attack, Missing, Report, Target
+from memshield.audit.report import PRIVATE, REPORT, Attack, AuditedModel, Missing, Report
 from memshield.errors import UserError
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
@@ -83,7 +83,7 @@ def test_not_audited() -> None:
 
 def test_the_round_that_the_budget_would_choose() -> None:
     reports = {
-        number: report_of(excess, kid, target=Target(name="run", kind="run", round=number))
+        number: report_of(excess, kid, target=AuditedModel(name="run", kind="run", round=number))
         for number, excess, kid in ((1, 0.01, 0.9), (2, 0.04, 0.5), (3, 0.3, 0.2))
     }
     text = text_of(rounds_view(reports, 0.05))
@@ -114,7 +114,7 @@ def test_rounds_are_read_once_until_they_change(tmp_path: Path) -> None:
 
 def test_hostile_names_are_shown_as_text() -> None:
     hostile = full(
-        target=Target(name=HOSTILE, kind="run", base=HOSTILE),
+        target=AuditedModel(name=HOSTILE, kind="run", base=HOSTILE),
         verdict=HOSTILE,
         missing=(Missing(measure=HOSTILE, reason=HOSTILE),),
         limits=(HOSTILE,),
@@ -129,15 +129,29 @@ def test_the_same_audit_gives_the_same_bytes() -> None:
     assert audit_view(full(), beside) == audit_view(full(), beside)
 
 
-def private(folder: Path, at_risk: int, pairs: int) -> Path:
-    """What an audit tells of single pictures, as its two files."""
+def private(folder: Path, at_risk: int, pairs: int, uri: str | None = URI) -> Path:
+    """What an audit tells of single pictures; without them where `uri` is None."""
     folder.mkdir(parents=True, exist_ok=True)
-    risk = {"group": 1, "count": 7, "index": 3, "copies": 2, "draws": 90, "skips": 12}
-    pair = {"generated": 5, "training": 3, "ratio": 0.1, "beyond": True, "mirrored": True}
+    risk: dict[str, Any] = {
+        "group": 1,
+        "count": 7,
+        "index": 3,
+        "copies": 2,
+        "draws": 90,
+        "skips": 12,
+    }
+    pair: dict[str, Any] = {
+        "generated": 5,
+        "training": 3,
+        "ratio": 0.1,
+        "beyond": True,
+        "mirrored": True,
+    }
+    if uri is not None:
+        risk |= {"picture": uri}
+        pair |= {"generated_picture": uri, "training_picture": uri}
     told = {"version": 1, "at_risk": [risk] * at_risk, "pairs": [pair] * pairs}
     (folder / PRIVATE).write_text(json.dumps(told))
-    image = f'<img src="{URI}" alt="x">'
-    (folder / "private.html").write_text(image * (at_risk + 2 * pairs))
     return folder
 
 
@@ -148,14 +162,23 @@ def test_pictures_at_risk(tmp_path: Path) -> None:
     assert "given back" in text
     assert "mirrored" in text
     assert html.count(URI) == 5
+    assert "private.html" not in text
     assert "And 8 more" in text_of(at_risk_view(private(tmp_path / "more", 20, 2)))
 
 
-def test_nothing_private_is_told_where_it_does_not_fit_together(tmp_path: Path) -> None:
-    folder = private(tmp_path, 1, 2)
-    for text in ("", f'<img src="{URI}">', f'<img src="http://x/{URI}">' * 5):
-        (folder / "private.html").write_text(text)
-        assert "Not audited yet" in text_of(at_risk_view(folder))
-    (folder / PRIVATE).write_text("[]")
-    assert "Not audited yet" in text_of(at_risk_view(folder))
+@pytest.mark.parametrize("uri", [None, f"http://x/{URI}", "javascript:1"])
+def test_an_audit_without_pictures_of_its_own_is_told_in_words(
+    tmp_path: Path, uri: str | None
+) -> None:
+    html = at_risk_view(private(tmp_path, 1, 2, uri))
+    assert "<img" not in html
+    text = text_of(html)
+    assert "picture 3: 7 times" in text
+    assert "are in private.html" in text
+
+
+def test_nothing_private_is_told_where_it_cannot_be_read(tmp_path: Path) -> None:
+    for text in ("", "[]", "{", '{"at_risk": [1], "pairs": []}'):
+        (tmp_path / PRIVATE).write_text(text)
+        assert "Not audited yet" in text_of(at_risk_view(tmp_path))
     assert "Not audited yet" in text_of(at_risk_view(tmp_path / "missing"))

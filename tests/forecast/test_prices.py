@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from memshield.forecast.price_cache import AskedPrices
+from memshield.forecast.prices import HubPrices
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for() -> None:
@@ -17,7 +17,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for() -> None:
         answers.wait(30)
         return {"t4-small": 0.4}
 
-    prices = AskedPrices(ask, patience=0.05)
+    prices = HubPrices(ask, patience=0.05)
     begun = time.monotonic()
     assert prices.get() == {} and prices.get() == {}
     assert time.monotonic() - begun < 5
@@ -33,4 +33,4 @@ def test_an_answer_in_another_form_is_none() -> None:
     def ask() -> Mapping[str, float]:
         raise KeyError("month")
 
-    assert AskedPrices(ask, patience=5).get() == {}
+    assert HubPrices(ask, patience=5).get() == {}
