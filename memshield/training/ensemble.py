@@ -73,7 +73,7 @@ class Mean(ABC):
             self.load_state_dict(dict(stream(checkpoint.path(f"mean-{at.rank}"))))
 
 
-class WeightedMean:
+class WeightedMean(Mean):
     """theta = sum_k w_k theta_k, streamed.
 
     The sum is in host memory: a device holds the one trainable copy, whatever K is.
@@ -115,7 +115,7 @@ class WeightedMean:
         self._sum = dict(state)
 
 
-class LowRankMean:
+class LowRankMean(Mean):
     """The best rank-r approximation of sum_k w_k B_k A_k over the LoRA pairs of the proxies.
 
     Averaging the As and the Bs apart is not averaging their products. Factors are small: they
