@@ -162,13 +162,17 @@ class Checkpointer:
         run: the run directory, the same for all ranks.
         limit: how many to keep, or None for all. The newest of a round's end is kept as well.
         ranks: every rank writes its own parts into the same folder.
+
+    Attributes:
+        registered: what has state.
+        last: the checkpoint that was saved or restored last.
     """
 
     def __init__(self, run: RunDir, limit: int | None, ranks: Ranks) -> None:
         self._run = run
         self._limit = limit
         self._ranks = ranks
-        self._registered: list[Stateful] = []
+        self.registered: list[Stateful] = []
         self.last: Checkpoint | None = None
 
     @property
@@ -179,13 +183,13 @@ class Checkpointer:
 
     def register(self, *states: Stateful) -> None:
         """Save and restore these from now on."""
-        self._registered += states
+        self.registered += states
 
     def restore(self, checkpoint: Checkpoint) -> Position:
         """Give everything registered the state it had; where this rank stood then."""
         self.last = checkpoint
         at = checkpoint.position(self._ranks.rank)
-        for state in self._registered:
+        for state in self.registered:
             state.load(checkpoint, at)
         return at
 
@@ -207,7 +211,7 @@ class Checkpointer:
         with self._together(target) as folder:
             mine = {
                 name: self._write(folder, name, part)
-                for state in self._registered
+                for state in self.registered
                 for name, part in state.parts(at).items()
             }
             for theirs in self._ranks.gather(mine):
