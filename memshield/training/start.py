@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from memshield.data.batches import PictureReader
     from memshield.families.base import Family
-    from memshield.training.step import Encoder
+    from memshield.training.setup import Encoder
 
 log = logging.getLogger("memshield")
 
@@ -168,6 +168,7 @@ def train(
     from memshield.training import checkpoint as checkpoints
     from memshield.training.loop import Trainer
     from memshield.training.progress import Listener, Progress
+    from memshield.training.setup import Setup
 
     config = job.config
     accelerator = make_accelerator(config, run)
@@ -207,16 +208,16 @@ def train(
         from memshield.training.audits import RoundAudits
 
         audits = RoundAudits(config, job.facts, job.source, job.examples, run, family, events, stop)
-    trainer = Trainer(
-        config, run, ranks, family, job.examples, reader, encoder, job.budget, progress, stop,
-        _prompts(job), audits,
-    )  # fmt: skip
+    setup = Setup(
+        config, job.examples, job.budget, run, ranks, stop, family, encoder, reader, _prompts(job)
+    )
+    trainer = Trainer(setup, progress, audits)
     reason = None
     try:
         with stop.deferred():
             trainer.train(chosen)
             if ranks.is_first:
-                kept = trainer.last
+                kept = trainer.round
                 if audits is not None:
                     kept, reason = audits.choice(kept)
                 promote(run, kept)

@@ -14,8 +14,7 @@ import torch
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import RunDir
 from memshield.training.anti_gradient import HeldOutBank
-from memshield.training.checkpoint import Checkpoint
-from memshield.training.replica import stream
+from memshield.training.checkpoint import Checkpoint, stream
 from memshield.training.watch import band_edges, fixed_draws
 from tests.tiny import unet_config
 from tests.trained_runs import (
