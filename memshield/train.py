@@ -21,8 +21,9 @@ from memshield.config.file import Config, make_config, read_yaml, to_yaml
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import HubSettings
 from memshield.errors import UserError
-from memshield.forecast.estimate import duration, seconds_on_cpu
+from memshield.forecast.estimate import seconds_on_cpu
 from memshield.forecast.hardware import available_cores
+from memshield.quantities import duration
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
     HEARTBEAT_SECONDS,
