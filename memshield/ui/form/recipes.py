@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from memshield.config.file import read_yaml
-from memshield.data.source import BUILT_IN
+from memshield.config.schema import BUILT_IN
 from memshield.families.facts import FamilyName
 
 APP_ROOT = Path(__file__).parents[3]
