@@ -199,7 +199,7 @@ def _lead_training(
         log.info("This run is done: %s", run.model)
         ranks.share()
         return before.get("reason")
-    job = start.lead(config, run, events, [lambda found: require_publishable(found.config)])
+    job = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
     ranks.share(to_yaml(job.config))
     reason = start.train(job, run, ranks, stop, events, status, promote)
     events.write("done", **({"reason": reason} if reason else {}))

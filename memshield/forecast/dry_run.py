@@ -42,41 +42,41 @@ def dry_run(config: Config) -> Iterator[str]:
     checks = [_check_output, check_noise_level, check_hardware]
     if config.hub_model_id:
         checks.append(_check_publication)
-    found = prepare(config, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
-    with found.problems.keep():
-        _check_disk(found)
-    job = found.job()
-    assert found.scan is not None
+    preparation = prepare(config, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
+    with preparation.problems.keep():
+        _check_disk(preparation)
+    job = preparation.job()
+    assert preparation.scan is not None
     yield f"model         {job.facts.pipeline_class}, {job.config.training}"
-    yield from found.scan.lines()
+    yield from preparation.scan.lines()
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
     yield from _one_step(job)
     yield "Everything that can be checked beforehand is in order."
 
 
-def _check_output(found: Preparation) -> None:
-    require_usable(RunDir(found.config.output_dir))
+def _check_output(preparation: Preparation) -> None:
+    require_usable(RunDir(preparation.config.output_dir))
 
 
-def _check_publication(found: Preparation) -> None:
-    errors = publishing_errors(found.config)
+def _check_publication(preparation: Preparation) -> None:
+    errors = publishing_errors(preparation.config)
     if errors:
         raise UserErrors(errors)
 
 
-def _scan_if_there_is_room(found: Preparation) -> None:
-    errors = room_errors(found.config)
+def _scan_if_there_is_room(preparation: Preparation) -> None:
+    errors = room_errors(preparation.config)
     if errors:
         raise UserErrors(errors)
-    scan_pictures(found)
+    scan_pictures(preparation)
 
 
-def _check_disk(found: Preparation) -> None:
-    if found.facts is None or found.examples is None or found.budget is None:
+def _check_disk(preparation: Preparation) -> None:
+    if preparation.facts is None or preparation.examples is None or preparation.budget is None:
         return
-    disk = disk_of(found.config, found.facts, found.examples, found.budget)
-    problem = no_room("output_dir", "the run", disk.total, Path(found.config.output_dir))
+    disk = disk_of(preparation.config, preparation.facts, preparation.examples, preparation.budget)
+    problem = no_room("output_dir", "the run", disk.total, Path(preparation.config.output_dir))
     if problem is not None:
         raise problem
 

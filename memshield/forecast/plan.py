@@ -98,9 +98,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
     checks = [check_noise_level, *([check_hardware] if mine.measure else ())]
-    found = prepare(config, checks=checks)
-    job = found.job()
-    assert found.scan is not None
+    preparation = prepare(config, checks=checks)
+    job = preparation.job()
+    assert preparation.scan is not None
     config, facts, examples, budget = job.config, job.facts, job.examples, job.budget
     disk = disk_of(config, facts, examples, budget)
     measured = None
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
         measured = measure(job)
     members = len(examples.members())
     advice = advice_for(Situation.of(config, members, budget.total, facts.needs_captions))
-    plan = _as_json(found.scan, budget, disk)
+    plan = _as_json(preparation.scan, budget, disk)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if measured is not None:
         plan["measured"] = asdict(measured)
@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     epochs = budget.total * config.train_batch_size * config.gradient_accumulation_steps
     lines = [
         f"model         {facts.pipeline_class}, {config.training}, {config.resolution} px",
-        *found.scan.lines(),
+        *preparation.scan.lines(),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")
         + f" a round, {config.num_rounds} rounds",

@@ -9,7 +9,7 @@ from memshield.forecast.hardware import Machine
 from memshield.forecast.totals import numbers
 from memshield.hub.publish.preflight import publishing_errors, room_errors
 from memshield.network import Token
-from memshield.training.prepare import Preparation, Step, prepare
+from memshield.training.prepare import Check, Preparation, prepare
 
 
 def find_problems(
@@ -37,32 +37,32 @@ def find_problems(
         Errors whose fields are settings.
     """
 
-    def check_machine(found: Preparation) -> None:
+    def check_machine(preparation: Preparation) -> None:
         without_gpu = machine is not None and not machine.gpus
-        if without_gpu and found.config.mixed_precision == "fp16":
+        if without_gpu and preparation.config.mixed_precision == "fp16":
             raise UserError(
                 "mixed_precision", "fp16 needs a GPU, and there is none", "Use no or bf16."
             )
 
-    def check_room(found: Preparation) -> None:
-        _raise_all(room_errors(found.config, token))
+    def check_room(preparation: Preparation) -> None:
+        _raise_all(room_errors(preparation.config, token))
 
-    def check_publication(found: Preparation) -> None:
-        _raise_all(publishing_errors(found.config, token))
+    def check_publication(preparation: Preparation) -> None:
+        _raise_all(publishing_errors(preparation.config, token))
 
-    def count_pictures(found: Preparation) -> None:
+    def count_pictures(preparation: Preparation) -> None:
         if rows is not None:
-            _raise_all(list(numbers(found.config, rows).problems))
+            _raise_all(list(numbers(preparation.config, rows).problems))
 
-    checks: list[Step] = [check_machine]
+    checks: list[Check] = [check_machine]
     if downloads:
         checks.append(check_room)
     if publishes:
         checks.append(check_publication)
-    found = prepare(
+    preparation = prepare(
         config, model=lambda _: facts, checks=checks, pictures=count_pictures, at_once=True
     )
-    return found.problems.errors
+    return preparation.problems.errors
 
 
 def _raise_all(errors: list[UserError]) -> None:

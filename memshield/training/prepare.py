@@ -82,16 +82,64 @@ class Preparation:
         return Job(self.config, self.facts, self.source, self.examples, self.budget)
 
 
-Step = Callable[[Preparation], None]
-"""Looks for something or checks something; raises UserError."""
+Check = Callable[[Preparation], None]
+"""Raises UserError where something is wrong with what has been found so far."""
+
+
+def check_hardware(preparation: Preparation) -> None:
+    """Refuse a precision that this machine has not."""
+    require_hardware(preparation.config)
+
+
+def check_noise_level(preparation: Preparation) -> None:
+    """Refuse biased draws at a noise level that the model has not."""
+    if preparation.facts is not None:
+        require_noise_level(preparation.config, preparation.facts)
+
+
+def scan_pictures(preparation: Preparation) -> None:
+    """Open the dataset, decode every picture, and split them."""
+    source = _open(preparation)
+    preparation.scan = scan(preparation.config, source)
+    preparation.examples = preparation.scan.examples
+    needs_captions = preparation.facts is not None and preparation.facts.needs_captions
+    if needs_captions and preparation.scan.empty_captions == len(preparation.examples):
+        raise UserError(
+            "caption_column",
+            f"every caption in {source.columns.caption!r} is empty",
+            "Add captions.",
+        )
+
+
+def reopen_pictures(preparation: Preparation, examples: Examples) -> None:
+    """Open the dataset of a run that goes on, with the table that it was started with."""
+    require_same_dataset(examples, _open(preparation))
+    preparation.examples = examples
+
+
+def _open(preparation: Preparation) -> Source:
+    source = preparation.source = open_source(SourceSettings.of(preparation.config))
+    preparation.config = preparation.config.model_copy(update={"dataset_revision": source.revision})
+    if (
+        preparation.facts is not None
+        and preparation.facts.needs_captions
+        and source.columns.caption is None
+    ):
+        raise UserError(
+            "caption_column",
+            "this model is conditioned on text and the dataset has no captions "
+            f"(columns: {', '.join(source.there)})",
+            "Name the column, or add captions (a folder takes metadata.jsonl: file_name, text).",
+        )
+    return source
 
 
 def prepare(
     config: Config,
     *,
     model: Callable[[Config], Facts | None] = read_facts,
-    checks: Sequence[Step] = (),
-    pictures: Step | None = None,
+    checks: Sequence[Check] = (),
+    pictures: Callable[[Preparation], None] = scan_pictures,
     at_once: bool = False,
 ) -> Preparation:
     """Find out what a config comes to, the cheap part first.
@@ -100,86 +148,42 @@ def prepare(
         config: settings.
         model: reads what the model is; None where that is not known.
         checks: made once the model is known, before any picture is read.
-        pictures: finds them; by default `scan_pictures`.
+        pictures: finds them.
         at_once: go on after a problem, to find all others too. Otherwise the model's problems are
             raised before the checks, and those before the pictures are read.
 
     Raises:
         UserError: a problem, unless `at_once`.
     """
-    found = Preparation(config)
-    problems = found.problems
+    preparation = Preparation(config)
+    problems = preparation.problems
     with problems.keep():
-        found.config = resolve_launch(config)
+        preparation.config = resolve_launch(config)
     with problems.keep():
-        found.facts = model(found.config)
-        if found.facts is not None:
-            found.config = resolve(found.config, found.facts)
+        preparation.facts = model(preparation.config)
+        if preparation.facts is not None:
+            preparation.config = resolve(preparation.config, preparation.facts)
     if not at_once:
         problems.refuse()
     for check in checks:
         with problems.keep():
-            check(found)
+            check(preparation)
     if not at_once:
         problems.refuse()
     with problems.keep():
-        (pictures or scan_pictures)(found)
-    if found.examples is not None:
-        _check_counts(found, found.examples)
+        pictures(preparation)
+    if preparation.examples is not None:
+        _check_counts(preparation, preparation.examples)
     if not at_once:
         problems.refuse()
-    return found
+    return preparation
 
 
-def _check_counts(found: Preparation, examples: Examples) -> None:
-    with found.problems.keep():
-        found.budget = budget_of(found.config, examples)
-    if found.facts is not None:
-        with found.problems.keep():
-            can_cache(found.config, found.facts, examples)
-    with found.problems.keep():
-        require_auditable(found.config, examples)
-
-
-def check_hardware(found: Preparation) -> None:
-    """Refuse a precision that this machine has not."""
-    require_hardware(found.config)
-
-
-def check_noise_level(found: Preparation) -> None:
-    """Refuse biased draws at a noise level that the model has not."""
-    if found.facts is not None:
-        require_noise_level(found.config, found.facts)
-
-
-def scan_pictures(found: Preparation) -> None:
-    """Open the dataset, decode every picture, and split them."""
-    source = _open(found)
-    found.scan = scan(found.config, source)
-    found.examples = found.scan.examples
-    needs_captions = found.facts is not None and found.facts.needs_captions
-    if needs_captions and found.scan.empty_captions == len(found.examples):
-        raise UserError(
-            "caption_column",
-            f"every caption in {source.columns.caption!r} is empty",
-            "Add captions.",
-        )
-
-
-def take_pictures(found: Preparation, examples: Examples) -> None:
-    """Open the dataset of a run that goes on, with the table that it was started with."""
-    require_same_dataset(examples, _open(found))
-    found.examples = examples
-
-
-def _open(found: Preparation) -> Source:
-    source = found.source = open_source(SourceSettings.of(found.config))
-    found.config = found.config.model_copy(update={"dataset_revision": source.revision})
-    if found.facts is not None and found.facts.needs_captions and source.columns.caption is None:
-        raise UserError(
-            "caption_column",
-            "this model is conditioned on text and the dataset has no captions "
-            f"(columns: {', '.join(source.there)})",
-            "Name the column, or add captions (a folder takes metadata.jsonl: file_name, text).",
-        )
-    return source
+def _check_counts(preparation: Preparation, examples: Examples) -> None:
+    with preparation.problems.keep():
+        preparation.budget = budget_of(preparation.config, examples)
+    if preparation.facts is not None:
+        with preparation.problems.keep():
+            can_cache(preparation.config, preparation.facts, examples)
+    with preparation.problems.keep():
+        require_auditable(preparation.config, examples)

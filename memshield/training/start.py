@@ -20,14 +20,14 @@ from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, wri
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator, require_hardware
 from memshield.training.prepare import (
+    Check,
     Job,
     Preparation,
-    Step,
     check_hardware,
     check_noise_level,
     prepare,
+    reopen_pictures,
     scan_pictures,
-    take_pictures,
 )
 from memshield.training.ranks import Ranks
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("memshield")
 
 
-def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[Step] = ()) -> Job:
+def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[Check] = ()) -> Job:
     """Check and prepare everything, and write it into the run directory; done by rank 0.
 
     Args:
@@ -55,28 +55,28 @@ def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[
     """
     earlier = earlier_config(run)
 
-    def goes_on(found: Preparation) -> None:
+    def check_same(preparation: Preparation) -> None:
         if earlier is not None:
-            require_same(found.config, earlier)
+            require_same(preparation.config, earlier)
 
-    def pictures(found: Preparation) -> None:
+    def find_pictures(preparation: Preparation) -> None:
         remove_leftovers(run.path)
         remove_leftovers(run.rounds)
         if earlier is not None and run.examples.exists():
-            take_pictures(found, Examples.read(run.examples))
+            reopen_pictures(preparation, Examples.read(run.examples))
             return
-        scan_pictures(found)
-        assert found.source is not None
-        assert found.scan is not None
-        write_pairs(run.duplicates, found.source, found.scan.examples)
-        lines = found.scan.lines()
-        events.write("data", lines=lines, bad_rows=found.scan.bad_rows[:1000])
+        scan_pictures(preparation)
+        assert preparation.source is not None
+        assert preparation.scan is not None
+        write_pairs(run.duplicates, preparation.source, preparation.scan.examples)
+        lines = preparation.scan.lines()
+        events.write("data", lines=lines, bad_rows=preparation.scan.bad_rows[:1000])
         log.info("\n".join(lines))
 
-    checks: list[Step] = [check_noise_level, goes_on, check_hardware]
+    checks: list[Check] = [check_noise_level, check_same, check_hardware]
     if earlier is None:
         checks += checks_of_new
-    job = prepare(pin(config, earlier), checks=checks, pictures=pictures).job()
+    job = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).job()
     job.examples.write(run.examples)
     write_text(run.config, to_yaml(job.config))
     log.info("\n%s", to_yaml(job.config))

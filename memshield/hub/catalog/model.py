@@ -92,7 +92,7 @@ def describe_model(repo_id: str, revision: str | None = None, *, token: Token) -
 
 def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
     repository = Repository.from_info(FIELDS["model"], info, token)
-    asked = make_config({FIELDS["model"]: info.id}, without=("dataset",))
+    asked = make_config({FIELDS["model"]: info.id}, without=["dataset"])
     facts = read_strangers_facts(asked, repository)
     config = resolve(asked, facts)
     assert config.training is not None

@@ -180,7 +180,7 @@ def _model(found: _Found, choices: Choices, token: Token) -> Facts | None:
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
             require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
-        config = make_config(asked, without=("dataset",))
+        config = make_config(asked, without=["dataset"])
         facts = read_strangers_facts(config, token=token)
         expected = choices.starting_point.family
         if facts.family != expected:
