@@ -89,7 +89,7 @@ def modules(root: Path = ROOT) -> dict[str, set[Import]]:
         reached = set()
         for name, at_once in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
             if name.split(".")[0] == "memshield" and name not in paths:
-                name = name.rpartition(".")[0]
+                name = parent_of(name)
                 assert name in paths, f"{module} imports {name}, which is no module"
             reached.add(Import(name, at_once))
         found[module] = {one for one in reached if one.name != module}
@@ -106,12 +106,15 @@ def package_of(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
+def parent_of(module: str) -> str:
+    """The package that a module or a package stands in."""
+    return module.rpartition(".")[0]
+
+
 def level_of(module: str) -> int:
     """Height in the order: 0 is at the bottom, and memshield itself, a version, below it."""
-    package = package_of(module)
-    if not package:
-        return -1
-    return next(i for i, names in enumerate(reversed(ORDER)) if package in names)
+    levels = {name: level for level, names in enumerate(reversed(ORDER)) for name in names}
+    return levels.get(package_of(module), -1)
 
 
 def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
@@ -144,17 +147,17 @@ def against_the_order(found: Mapping[str, set[Import]]) -> list[str]:
     ]
 
 
-def folders(found: Mapping[str, set[Import]]) -> dict[str, set[str]]:
-    """Which folder imports from which; a module at the top level stands for itself."""
-    is_package = {module.rpartition(".")[0] for module in found}
+def packages(found: Mapping[str, set[Import]]) -> dict[str, set[str]]:
+    """Which innermost package imports from which; a module beside packages stands for itself."""
+    innermost = {parent_of(module) for module in found}
+    innermost -= {parent_of(package) for package in innermost}
 
-    def folder(module: str) -> str:
-        parent = module.rpartition(".")[0]
-        return module if module in is_package or parent == "memshield" else parent
+    def place(module: str) -> str:
+        return parent if (parent := parent_of(module)) in innermost else module
 
     graph: dict[str, set[str]] = {}
     for module, imports in found.items():
-        graph.setdefault(folder(module), set()).update(map(folder, own(imports)))
+        graph.setdefault(place(module), set()).update(map(place, own(imports)))
     return {name: others - {name} for name, others in graph.items()}
 
 
@@ -164,8 +167,8 @@ def found() -> dict[str, set[Import]]:
 
 
 def test_every_package_has_its_place(found: dict[str, set[Import]]) -> None:
-    packages = {package_of(module) for module in found} - {""}
-    assert packages == {name for names in ORDER for name in names}
+    there = {package_of(module) for module in found} - {""}
+    assert there == {name for names in ORDER for name in names}
 
 
 def test_imports_point_down(found: dict[str, set[Import]]) -> None:
@@ -176,8 +179,8 @@ def test_no_circle_of_modules(found: dict[str, set[Import]]) -> None:
     assert circles({module: own(imports) for module, imports in found.items()}) == []
 
 
-def test_no_circle_of_folders(found: dict[str, set[Import]]) -> None:
-    assert circles(folders(found)) == []
+def test_no_circle_of_packages(found: dict[str, set[Import]]) -> None:
+    assert circles(packages(found)) == []
 
 
 def test_what_the_page_takes(found: dict[str, set[Import]]) -> None:
@@ -210,7 +213,7 @@ def test_importing_it_imports_nothing_heavy(
             seen.add(module)
             # Importing a module imports the packages that it stands in.
             waiting += [name for name in at_once[module] if name in at_once]
-            waiting += [parent] if (parent := module.rpartition(".")[0]) in at_once else []
+            waiting += [parent] if (parent := parent_of(module)) in at_once else []
             taken = {name.split(".")[0] for name in at_once[module]} & heavy
             assert not taken, f"{start} imports {', '.join(taken)} through {module}"
 
@@ -252,3 +255,11 @@ def test_imports_against_the_order_are_found() -> None:
     assert against_the_order(up) == ["memshield.audit.b imports memshield.runs.a"]
     ground = {"memshield.errors": {Import("memshield.config.file", True)}}
     assert against_the_order(ground) == ["memshield.errors imports memshield.config.file"]
+
+
+def test_circles_of_packages_are_found() -> None:
+    into = {"memshield.hub.card": {Import("memshield.hub.catalog.license", True)}}
+    out = {"memshield.hub.catalog.access": {Import("memshield.hub.card", True)}}
+    inside = {"memshield.hub.catalog.license": {Import("memshield.hub.catalog.access", True)}}
+    assert circles(packages({**into, **inside})) == []
+    assert circles(packages({**into, **out})) == [["memshield.hub.card", "memshield.hub.catalog"]]
