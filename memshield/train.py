@@ -196,17 +196,19 @@ def _lead_training(
     before: dict[str, Any],
 ) -> str | None:
     """Train to the end; why another round than the last is the model, if so."""
+    from memshield.hub.publish.preflight import require_publishable
+    from memshield.runs.promote import promote
     from memshield.training import start
 
     if before.get("state") == "done" and start.is_done(config, run):
         log.info("This run is done: %s", run.model)
         ranks.share()
         return before.get("reason")
-    job = start.lead(config, run, events)
+    job = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
     ranks.share(to_yaml(job.config))
     if ranks.count == 1:
         _say_how_long(job.config, len(job.examples))
-    reason = start.train(job, run, ranks, stop, events, status)
+    reason = start.train(job, run, ranks, stop, events, status, promote)
     events.write("done", **({"reason": reason} if reason else {}))
     if reason:
         log.info("%s", reason)
@@ -239,10 +241,11 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         ranks.share_stops(run.stop_file)
         settings = ranks.share()
         if settings is not None:
+            from memshield.runs.promote import promote
             from memshield.training import start
 
             job = start.follow(settings, run)
-            start.train(job, run, ranks, stop, None, None)
+            start.train(job, run, ranks, stop, None, None, promote)
         return 0
     except RankLostError as error:
         stop.defer()

@@ -18,18 +18,18 @@ from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
 from memshield.data.encodings import LiveEncoder
+from memshield.data.requirements import can_cache
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
-from memshield.forecast.plan import can_cache
 from memshield.quantities import duration
 from memshield.rundir import RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator
 from memshield.training.loop import Trainer
+from memshield.training.prepare import Job
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
 from memshield.training.setup import Encoder, Setup
-from memshield.training.start import Job
 from memshield.training.step import StepResult
 
 STEPS = 8

@@ -15,10 +15,11 @@ from memshield.families.base import Placement
 from memshield.rundir import EventLog, RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.loop import Trainer
+from memshield.training.prepare import Job
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
 from memshield.training.setup import Setup
-from memshield.training.start import Job, lead, make_encoder
+from memshield.training.start import lead, make_encoder
 
 
 @dataclass

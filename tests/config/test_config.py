@@ -207,6 +207,15 @@ def test_one_model_and_one_dataset_are_needed(first: str, second: str, both: boo
     assert said.startswith(f"{first}: exactly one of it and {second} is needed")
 
 
+def test_a_part_that_does_not_matter_need_not_be_named() -> None:
+    assert make_config({"train_data_dir": "x"}, without=["model"]).train_data_dir == "x"
+    assert make_config({}, without=["model", "dataset"]).dataset_name is None
+    with pytest.raises(UserError, match="dataset_name: exactly one"):
+        make_config({}, without=["model"])
+    with pytest.raises(UserError, match="dataset_name: exactly one"):
+        make_config({"dataset_name": "x", "train_data_dir": "y"}, without=["model", "dataset"])
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         config().rank = 8

@@ -18,8 +18,8 @@ from memshield.data import encodings
 from memshield.data.batches import PictureReader, ShardBatches, captions_of
 from memshield.data.encodings import EncodedExamples, EncodingStore, LiveEncoder
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare
-from memshield.data.source import open_source
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.families import load, read_facts, resolve
 from memshield.families.base import Encoded, Family, Placement
 from tests.data import save_set, settings
@@ -63,8 +63,8 @@ def opened(
 ) -> Opened:
     columns = {} if captions is None else {"text": captions}
     config = settings(save_set(folder, stored, **columns), **{"resolution": 16, **changes})
-    source = open_source(config)
-    examples = prepare(config, source).examples
+    source = open_source(SourceSettings.of(config))
+    examples = scan(config, source).examples
     resolution = config.resolution or 0
     reader = PictureReader(source, examples, 3, resolution, config.center_crop)
     return Opened(config, examples, reader, captions_of(source, examples))

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from memshield.config.file import read_yaml
+from memshield.config.schema import BUILT_IN
 from memshield.config.shipped import APP_ROOT
-from memshield.data.source import BUILT_IN
 from memshield.families.facts import FamilyName
 
 RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora"]

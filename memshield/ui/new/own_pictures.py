@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
-from memshield.ui.new.duplicates import duplicate_pairs, open_folder
+from memshield.forecast.duplicates import duplicate_pairs, open_folder
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.own_pictures_view import duplicates_view, own_view
 from memshield.ui.new.uploads.browser_files import received

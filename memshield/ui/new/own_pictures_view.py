@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source, first_caption
+from memshield.forecast.duplicates import Pairs
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.ui.new.descriptions import Pair, pairs_view, preview_view
-from memshield.ui.new.duplicates import Pairs
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import plural

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.forecast.duplicates import open_folder
 from memshield.network import Token
 from memshield.ui.form.choices import on_this_machine
 from memshield.ui.form.inputs import Filled, filled
 from memshield.ui.form.planning import Plan, plan
 from memshield.ui.form.recipes import RecipeName
-from memshield.ui.new.duplicates import open_folder
 from memshield.ui.new.family_names import FAMILIES
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.model_kinds import recipe_of

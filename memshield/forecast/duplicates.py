@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from memshield.config.file import fields, make_config
+from memshield.config.file import fields
 from memshield.data import duplicates
 from memshield.data.duplicate_pairs import pairs_in_turn
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.scan import Scanned, scan_picture
-from memshield.data.source import Source, open_source
+from memshield.data.source import Source, SourceSettings, open_source
 
 MOST_PICTURES = 2000
 """Compared at most: all of them may be near each other, which takes memory by the square."""
@@ -75,11 +75,7 @@ def open_folder(folder: Path) -> Source:
     Raises:
         UserError: there are none.
     """
-    # The model is of no matter and is not looked up.
-    return open_source(
-        make_config({"train_data_dir": str(folder), "pretrained_model_name_or_path": "an/example"}),
-        token=False,
-    )
+    return open_source(SourceSettings(train_data_dir=str(folder)), token=False)
 
 
 def duplicate_pairs(
