@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from scipy.stats import t as student
 
 from memshield.audit.plots import COLOURS, STYLE, svg_of
@@ -218,10 +219,13 @@ def plot(cells: Cells, space: str = "classifier") -> str:
     drawn = [m for m in cells if not METHODS[m].candidate and SAME_BUT_SHORTER.get(m) not in cells]
     seeds = sorted({seed for method in drawn for seed in cells[method]})
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.2 * len(seeds), 4.6), layout="constrained")
-        panels = figure.subplots(1, len(seeds), sharex=True, sharey=True, squeeze=False)[0]
+        columns = min(3, len(seeds))
+        rows = math.ceil(len(seeds) / columns)
+        figure = Figure(figsize=(3.2 * columns, 1 + 3.2 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         for seed, axes in zip(seeds, panels, strict=True):
-            for place, method in enumerate(drawn):
+            for method in drawn:
+                place = list(METHODS).index(method)  # the same colours in every plot
                 rounds = cells[method].get(seed, [])
                 axes.plot(
                     [100 * excess_of(row) for row in rounds],
@@ -229,16 +233,17 @@ def plot(cells: Cells, space: str = "classifier") -> str:
                     marker="o",
                     markersize=3,
                     color=COLOURS[place % len(COLOURS)],
-                    linestyle="-" if place < len(COLOURS) else "--",
+                    linestyle=("-", "--", ":")[place // len(COLOURS)],
                     label=METHODS[method].shown,
                 )
             axes.axvline(100 * BUDGET, color="#555555", linestyle=":")
             axes.set(title=f"seed {seed}", xscale="symlog", yscale="log")
             axes.set_xticks([-1, 0, 1, 2, 5, 10, 20], ["-1", "0", "1", "2", "5", "10", "20"])
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
             axes.yaxis.set_minor_formatter("{x:g}")
             axes.tick_params(which="both", labelsize=8)
-        panels[0].set_ylabel(f"KID ({space}), lower is better")
+        figure.supylabel(f"KID ({space}), lower is better", fontsize=10)
         figure.supxlabel("given back beyond chance, % (larger of two measures)", fontsize=10)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
