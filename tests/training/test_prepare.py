@@ -90,10 +90,10 @@ def test_problems_before_anything_is_downloaded(tmp_path: Path) -> None:
 def test_problems_are_kept_and_raised() -> None:
     problems = Problems()
     problems.refuse()
-    with problems.keep():
-        raise UserErrors([UserError("a", "is wrong"), UserError("b", "is wrong")])
-    with problems.keep():
-        raise UserError("a", "is wrong")
+    for error in (UserErrors([UserError("a", "is wrong"), UserError("b", "is wrong")]),
+                  UserError("a", "is wrong")):  # fmt: skip
+        with problems.keep():
+            raise error
     assert [error.field for error in problems.errors] == ["a", "b"]
     with pytest.raises(KeyError), problems.keep():
         raise KeyError
