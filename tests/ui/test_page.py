@@ -255,7 +255,7 @@ def test_a_script_asks_by_name(home: Running) -> None:
     assert planned["problems"] == [] and "num_train_epochs: 1" in planned["yaml"]
     with pytest.raises(AppError, match=r"num_train_epochs|epochs"):
         client.predict({**choices, "epochs": 0}, api_name="/submit")
-    with pytest.raises(AppError, match="is no choice"):
+    with pytest.raises(AppError, match="is not a choice"):
         client.predict({"output_dir": "/"}, api_name="/submit")
     for name in ("epochs", "strength", "model", "hub_model_id", "recipe"):
         with pytest.raises(AppError, match=name):

@@ -75,7 +75,7 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     other = 1 if kept != 1 else 2
     visit.sees(f"Round {kept} would be kept", "#rounds")
     for bad, words in (
-        ("a lot", "is no number"), ("-1", "must be from 0 to 1"), ("5", "must be from 0 to 1")
+        ("a lot", "is not a number"), ("-1", "must be from 0 to 1"), ("5", "must be from 0 to 1")
     ):  # fmt: skip
         visit.fill("Budget", bad)
         visit.sees(words, "#rounds")

@@ -215,7 +215,7 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     visit.fill("Epochs", "0")
     visit.fill("Rounds", "")
     visit.press("Start training")
-    visit.sees("4 things to mend", "#problems")
+    visit.sees("4 things to fix", "#problems")
     visit.sees("greater than", "#problem-epochs")
     visit.sees("is empty", "#problem-rounds")
     epochs = page.locator("#field-epochs input")
@@ -245,7 +245,7 @@ def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: P
     (tmp_path / "notes.txt").write_text("no picture")
     chooser = visit.page.locator("#field-upload input[type=file]")
     chooser.set_input_files([str(tmp_path / "notes.txt")])
-    visit.sees("notes.txt is no picture", "#problem-upload")
+    visit.sees("notes.txt is not a picture", "#problem-upload")
     visit.shoot("form-upload-refused")
 
     def left() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The training pictures that are given back most often: for their owner's eyes only."""
+"""View of the training pictures that are given back most often; only their owner may see it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 @dataclass(frozen=True)
 class _Found:
-    """Entries of private.json, each with its pictures: one, or a pair."""
+    """Entries of private.json with their pictures."""
 
     at_risk: tuple[tuple[dict[str, Any], str], ...]
     pairs: tuple[tuple[dict[str, Any], str, str], ...]
@@ -30,7 +30,7 @@ class _Found:
 def at_risk_view(folder: Path) -> str:
     """Training pictures at risk, and generated pictures beside their nearest training pictures.
 
-    The caller has made sure that the training pictures are the reader's own.
+    The caller makes sure that the training pictures belong to the reader.
 
     Args:
         folder: of an audit.
@@ -62,7 +62,7 @@ def _parsed(folder: Path, values: tuple[int, int], page: tuple[int, int]) -> _Fo
         pictures = _Pictures()
         pictures.feed((folder / _PAGE).read_text(encoding="utf-8"))
         at_risk, pairs = list(told["at_risk"]), list(told["pairs"])
-    except (OSError, ValueError, KeyError, TypeError):  # half of it written, or of another version
+    except (OSError, ValueError, KeyError, TypeError):  # being written, or of another version
         return None
     uris = pictures.uris
     if len(uris) != len(at_risk) + 2 * len(pairs):

@@ -141,7 +141,7 @@ def test_no_round_can_be_chosen_where_none_was_audited(jobs: Jobs) -> None:
 def test_what_is_offered(jobs: Jobs) -> None:
     job, run = new(jobs)
     audits = Audits.of(jobs, LOCAL, job, None)
-    assert audits.to_audit() == [("The model, which is not there yet", "model")]
+    assert audits.to_audit() == [("The model, which does not exist yet", "model")]
     with_rounds(run, 0.3, None)
     promote(run, 2)
     audits = Audits.of(jobs, LOCAL, job, None)
@@ -175,7 +175,7 @@ def test_the_views(jobs: Jobs) -> None:
     assert "Round 1 would be kept" in rounds
     assert "is the model" in rounds
     wrong = audits.rounds_view(Asked.of("1", "a lot", []))
-    assert "is no number" in wrong
+    assert "is not a number" in wrong
     assert "would be kept" not in wrong
     (run.audit_of(None) / REPORT).write_text("{")
     asked = Asked.of("model", "", [])

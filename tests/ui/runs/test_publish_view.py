@@ -43,7 +43,7 @@ def test_what_speaks_against_it() -> None:
         ]
     )
     text = text_of(plan_view(None, errors, labels={"hub_model_id": "Repository"}))
-    assert "2 things to mend or confirm first" in text
+    assert "2 things to fix or confirm first" in text
     assert "Repository : is missing" in text
     assert "Nothing speaks against" not in text
     assert "Not published yet" in text_of(plan_view(None))
