@@ -260,9 +260,9 @@ def test_a_script_asks_by_name(home: Running) -> None:
     for name in ("epochs", "strength", "model", "hub_model_id", "recipe"):
         with pytest.raises(AppError, match=name):
             client.predict({**choices, name: {"a": [1]}}, api_name="/submit")
-    with pytest.raises(AppError, match="no mapping"):
+    with pytest.raises(AppError, match="not a mapping"):
         client.predict(["demo"], api_name="/plan")
-    with pytest.raises(AppError, match="no text"):
+    with pytest.raises(AppError, match="not a text"):
         client.predict({"a": 1}, api_name="/search")
     assert "Traceback" not in home.said
     assert list(home.data.glob("jobs/*")) == []

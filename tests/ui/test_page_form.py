@@ -273,7 +273,7 @@ def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "a.txt").write_text("no picture")
     for bad, words in (
-        (tmp_path / "none", "there is no"),
+        (tmp_path / "none", "does not exist"),
         (tmp_path / "words" / "a.txt", "is a file"),
         (tmp_path / "words", "there are no pictures"),
     ):
@@ -304,7 +304,7 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
     visit.sees("Measuring:", "#measuring")
     visit.fill("Epochs", "20")
     visit.press("See what will happen")
-    visit.sees("the form has changed since", "#measuring")
+    visit.sees("The form has changed since", "#measuring")
     visit.sees("a rough estimate", "#plan")
     # A page that is opened anew knows of it, and can stop it.
     visit.press("Measure on this machine")

@@ -77,7 +77,7 @@ def test_what_is_kept_is_told_and_deleted(tmp_path: Path, jobs: Jobs) -> None:
     said = part._on_delete(None)
     assert "Nothing was deleted" in said and "runs or waits" in said
     jobs.stop(LOCAL, job.id)
-    assert "but your runs" in part._on_delete(None)
+    assert "Only your runs" in part._on_delete(None)
     assert not uploads.exists()
     strangers = Server(Deployment(True, tmp_path / "data", None), jobs, Visitors(True), MACHINE)
     with gr.Blocks():

@@ -145,14 +145,14 @@ class _FormReader:
         value = self._values.get(name)
         if value is None or value == "":
             if not optional:
-                self.wrong(name, "is empty", "Type a number.")
+                self.wrong(name, "is empty", "Give a number.")
             return None
         if isinstance(value, str):
             value = _from_text(value)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         # abs first: isfinite overflows for a whole number larger than any float.
         if not is_number or not abs(value) <= 1e15 or not math.isfinite(value):
-            self.wrong(name, f"is not a number: {_shown(value)}", "Type a number.")
+            self.wrong(name, f"is not a number: {_shown(value)}", "Give a number.")
             return None
         return int(value) if value == int(value) and name not in ("strength", "budget") else value
 

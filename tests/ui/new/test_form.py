@@ -146,8 +146,8 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
     (tmp_path / "words").mkdir()
     (tmp_path / "words/a.txt").write_text("x")
     for path, words in (
-        (tmp_path / "none", "there is no"), (tmp_path / "words/a.txt", "is a file"),
-        (tmp_path / "words", "there are no pictures"), ("", "no folder is named"),
+        (tmp_path / "none", "does not exist"), (tmp_path / "words/a.txt", "is a file"),
+        (tmp_path / "words", "there are no pictures"), ("", "is empty"),
         ("~nobodyatall/x", "is not a path"),
     ):  # fmt: skip
         sent = values(**SCRATCH, folder=str(path))
@@ -165,7 +165,7 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
 
 
 def test_pictures_that_are_still_missing(server: Server) -> None:
-    for where, words in (("upload", "no pictures yet"), ("folder", "no folder is named")):
+    for where, words in (("upload", "no pictures yet"), ("folder", "is empty")):
         sent = values(kind="scratch", where=where)
         told = wrong(check_form(server, sent, "pixels_from_scratch", "", None))
         assert words in told[where] and "dataset" not in told
@@ -182,7 +182,7 @@ def test_settings_follow_the_model_and_leave_what_was_set() -> None:
     assert (new[0], new[1]) == (0.5, 3), "what a person set stays"
     assert change_defaults([strength, epochs, *others], "sd_lora", "pixels")[1] == 20
     assert "Recommended: 0.5. 0 is plain training" in strength_info()
-    assert "follow from what it is" in about("hub", "sd_lora", False)
+    assert "its kind determines the settings" in about("hub", "sd_lora", False)
     assert "Stable Diffusion XL, LoRA" in about("hub", "sdxl_lora", True)
 
 

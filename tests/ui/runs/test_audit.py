@@ -153,7 +153,7 @@ def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPanel, jobs
     job, run = done(jobs)
     offer = part.outputs.index(part._plain)
     assert shown(part, jobs, job, "model", "", [], (), "")[offer].constructor_args["visible"]
-    assert "digits-plain is in the queue" in part._on_plain(job.id, None)
+    assert "digits-plain has been queued" in part._on_plain(job.id, None)
     assert "is there already: digits-plain" in part._on_plain(job.id, None)
     twin = jobs.list(LOCAL)[0]
     until(lambda: ended(jobs, twin), jobs=jobs)

@@ -121,7 +121,7 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")
     assert audits.keep("4", "nonsense") == (4, "chosen by hand, not audited")
-    for budget, words in (("", "is empty"), ("x", "no number"), ("-1", "from 0 to 1")):
+    for budget, words in (("", "is empty"), ("x", "not a number"), ("-1", "from 0 to 1")):
         with pytest.raises(UserError, match=words):
             audits.keep(BY_BUDGET, budget)
     odd: list[Any] = ["../x", "1.5", 2, [], {"a": 1}, True, "9" * 100, "-1"]

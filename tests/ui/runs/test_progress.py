@@ -53,7 +53,11 @@ def test_almost_done_is_not_done() -> None:
 @pytest.mark.parametrize(
     ("state", "changes", "words"),
     [
-        ("failed", {"error": "crash", "reason": "KeyError: 'x'"}, "Resume continues from step 1,000"),
+        (
+            "failed",
+            {"error": "crash", "reason": "KeyError: 'x'"},
+            "Resume continues from step 1,000",
+        ),
         ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Correct the setting"),
         ("failed", {"error": "crash", "checkpoint": None}, "Nothing was saved yet"),
         ("died", {}, "Resume continues from step 1,000"),
@@ -75,7 +79,11 @@ def test_what_to_do_now(state: State, changes: dict[str, object], words: str) ->
 @pytest.mark.parametrize(
     ("changes", "words", "advice"),
     [
-        ({"state": None, "checkpoint": None, "step": 0}, "stopped before it started", "starts anew"),
+        (
+            {"state": None, "checkpoint": None, "step": 0},
+            "stopped before it started",
+            "starts anew",
+        ),
         (
             {"state": "stopped", "checkpoint": None, "step": 0},
             "before there was anything to save",

@@ -93,7 +93,7 @@ def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, od
     job, _ = done(jobs)
     for act in (part._preview, part._publish):
         said = act(job.id, odd, odd, odd, odd, None)
-        assert "Publishing: how far" not in said
+        assert "Publishing has been queued" not in said
         said.encode()
         act(job.id, "ada/mine", odd, None, odd, None).encode()
     assert _settings("ada/mine", odd, odd, odd)["hub_private_repo"] is (odd is not True)

@@ -62,13 +62,13 @@ def test_a_training_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     jobs = open_jobs(tmp_path / "data", STOPS)
     job = uploaded(jobs)
     stopped(jobs, job)
-    assert "came to nothing" not in seen(jobs, job)
+    assert "last start failed" not in seen(jobs, job)
     jobs.belongings.delete("ada")
     jobs.resume("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     assert view(jobs, job).training.state == "stopped"
     said = seen(jobs, job)
-    assert "The last start came to nothing" in said
+    assert "The last start failed" in said
     assert "what you uploaded for it is not there any more" in said
     assert "Upload it again and start a new training" in said
     assert str(jobs.folders.root) not in said
@@ -79,11 +79,11 @@ def test_what_a_training_answers_to_a_resumption_is_shown(tmp_path: Path) -> Non
     jobs = open_jobs(tmp_path / "data", REFUSES)
     job = jobs.submit(LOCAL, DEMO)
     stopped(jobs, job)
-    assert "came to nothing" not in seen(jobs, job)
+    assert "last start failed" not in seen(jobs, job)
     jobs.resume(LOCAL, job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     said = seen(jobs, job)
-    assert "The last start came to nothing" in said
+    assert "The last start failed" in said
     assert "these settings differ and may not: <b>learning_rate</b>" in said
     jobs.close()
 

@@ -114,7 +114,7 @@ def test_what_is_no_setting(text: Any) -> None:
 
 def test_no_settings_and_too_many() -> None:
     for text in ("", None, "  \n# a: 1"):
-        with pytest.raises(UserError, match="no setting is named"):
+        with pytest.raises(UserError, match="is empty"):
             parse_settings(text, "Settings")
-    with pytest.raises(UserError, match="these are 51 lines"):
+    with pytest.raises(UserError, match="has 51 lines"):
         parse_settings("a: 1\n" * 51, "Settings")

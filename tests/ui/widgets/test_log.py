@@ -1,4 +1,4 @@
-"""The last lines of a log."""
+"""The view of a log."""
 
 from __future__ import annotations
 

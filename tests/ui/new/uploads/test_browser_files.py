@@ -43,7 +43,7 @@ def test_files_are_gone_after_they_were_read(home: Path) -> None:
 
 def test_files_are_gone_where_they_were_refused(home: Path) -> None:
     one, gone = arrived(home, "a.png"), home / ("b" * 64) / "b.png"
-    with pytest.raises(UserError, match="no picture"), uploaded_files(described(one)):
+    with pytest.raises(UserError, match="not a picture"), uploaded_files(described(one)):
         raise UserError("folder", "a.png is not a picture")
     assert not one.exists()
     arrived(home, "a.png")
