@@ -12,7 +12,7 @@ from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.problems import problems_of
 from memshield.ui.form.recipes import recipes
-from memshield.ui.new.duplicates import duplicate_pairs, open_folder
+from memshield.ui.new.duplicates import find_duplicates, open_folder
 from tests.hub.catalog.calls import serve
 
 
@@ -43,7 +43,7 @@ def others(folder: str, token: Token) -> Others:
     prices = HubPrices()
     return Others(
         len(advanced_fields(recipes()["demo"])),
-        len(duplicate_pairs(open_folder(Path(folder))).shown),
+        len(find_duplicates(open_folder(Path(folder))).shown),
         [dict(prices.get()), dict(prices.get())],
     )
 
