@@ -1,4 +1,11 @@
-"""A small chart as HTML and SVG: it stretches to any width while its text keeps its size."""
+"""A small chart as HTML and SVG: it stretches to any width while its text keeps its size.
+
+matplotlib draws the plots of an audit (`memshield.audit.plots`), but not these: a run's charts are
+redrawn with every step, and matplotlib takes some eighty times as long for one of them as this
+module takes for all. Its images would also shrink their text on a phone, and ignore the page's
+colours. The plots of an audit, in turn, are files of their own, with bands, labelled points and
+error bars in both directions, which the page's charts do not need.
+"""
 
 from __future__ import annotations
 
