@@ -42,8 +42,13 @@ USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
 )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run a command; 2 for what the user can mend."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 2 for what the user can mend.
+
+    Args:
+        argv: its name and words; None for those of the process, as the `memshield` script calls it.
+    """
+    argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if argv else 2
@@ -65,4 +70,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

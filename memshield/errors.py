@@ -1,5 +1,10 @@
 """The one kind of exception that a user's own input can cause."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Something the user can mend: which setting, what was wrong, what to do.
@@ -31,3 +36,35 @@ class UserErrors(UserError):
         self.field = ", ".join(error.field for error in self.errors)
         self.problem = str(self)
         self.remedy = ""
+
+
+class Problems:
+    """What a series of checks has found wrong: each problem once, in the order of the checks.
+
+    Attributes:
+        errors: one a problem.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[UserError] = []
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Keep what a check inside refuses, and go on after it."""
+        try:
+            yield
+        except UserError as error:
+            for one in error.errors if isinstance(error, UserErrors) else [error]:
+                if str(one) not in map(str, self.errors):
+                    self.errors.append(one)
+
+    def refuse(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            UserError: the only problem, or all of them.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise UserErrors(self.errors)

@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 import psutil
 
+from memshield.digests import trained_files
 from memshield.redaction import redact
 
 State = Literal["preparing", "running", "stopped", "failed", "done"]
@@ -76,6 +77,17 @@ class RunDir:
         names = (path.name for path in self.rounds.glob("*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
+    def round_of_model(self) -> int | None:
+        """The round that model/ is a copy of; None where that cannot be told at a glance.
+
+        A copy has its files' times and sizes: digests of gigabytes would take too long for a page.
+        """
+        ours = _stamps(self.model)
+        if not ours:
+            return None
+        rounds = (one for one in self.round_numbers() if _stamps(self.rounds / str(one)) == ours)
+        return next(rounds, None)
+
     def is_run(self) -> bool:
         """Whether a run was ever started here."""
         return self.config.exists()
@@ -105,6 +117,17 @@ class RunDir:
                 if isinstance(event, dict):
                     events.append(event)
         return events
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    stamps = []
+    for path in trained_files(folder):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # replaced at this very moment
+            return []
+        stamps.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return stamps
 
 
 def this_process(rank: int) -> dict[str, Any]:

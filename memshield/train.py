@@ -21,6 +21,9 @@ from memshield.config.file import Config, make_config, read_yaml, to_yaml
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import HubSettings
 from memshield.errors import UserError
+from memshield.forecast.estimate import seconds_on_cpu
+from memshield.forecast.hardware import available_cores
+from memshield.quantities import duration
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
     HEARTBEAT_SECONDS,
@@ -35,6 +38,7 @@ from memshield.rundir import (
 from memshield.training.failures import Failure, explain
 from memshield.training.interruption import Stopped, StopRequest
 from memshield.training.launch import require_agreement, require_usable, resolve_launch
+from memshield.training.launcher import find_launcher, note_on_traceback, use_all_cores
 from memshield.training.ranks import RankLostError, Ranks
 
 log = logging.getLogger("memshield")
@@ -52,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     log.setLevel(logging.INFO)
     guard_logging()
     try:
+        use_all_cores(find_launcher(), available_cores())
         own = given(_parser(), argv)
         dry = own.pop("dry_run", False)
         config = resolve_launch(make_config(merged(own)))
@@ -191,20 +196,38 @@ def _lead_training(
     before: dict[str, Any],
 ) -> str | None:
     """Train to the end; why another round than the last is the model, if so."""
+    from memshield.hub.publish.preflight import require_publishable
+    from memshield.runs.promote import promote
     from memshield.training import start
 
     if before.get("state") == "done" and start.is_done(config, run):
         log.info("This run is done: %s", run.model)
         ranks.share()
         return before.get("reason")
-    job = start.lead(config, run, events)
+    job = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
     ranks.share(to_yaml(job.config))
-    reason = start.train(job, run, ranks, stop, events, status)
+    if ranks.count == 1:
+        _say_how_long(job.config, len(job.examples))
+    reason = start.train(job, run, ranks, stop, events, status, promote)
     events.write("done", **({"reason": reason} if reason else {}))
     if reason:
         log.info("%s", reason)
     log.info("Done. The model is in %s", run.model)
     return reason
+
+
+def _say_how_long(config: Config, rows: int) -> None:
+    """Before the first step: what trains, and how long that will take where it can be told."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    threads = torch.get_num_threads()
+    count = f"{threads} threads" if threads > 1 else "one thread"
+    log.info("There is no GPU: training on the CPU with %s", count)
+    if (seconds := seconds_on_cpu(config, rows, threads)) is not None:
+        low, high = duration(seconds.low), duration(seconds.high)
+        log.info("The whole run takes about %s to %s (a rough estimate)", low, high)
 
 
 def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
@@ -218,10 +241,11 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
         ranks.share_stops(run.stop_file)
         settings = ranks.share()
         if settings is not None:
+            from memshield.runs.promote import promote
             from memshield.training import start
 
             job = start.follow(settings, run)
-            start.train(job, run, ranks, stop, None, None)
+            start.train(job, run, ranks, stop, None, None, promote)
         return 0
     except RankLostError as error:
         stop.defer()
@@ -279,4 +303,7 @@ def _speak_for_rank_0(run: RunDir, attempt: int, failure: Failure) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    if note := note_on_traceback(find_launcher(), exit_code):
+        print(note, file=sys.stderr)
+    sys.exit(exit_code)

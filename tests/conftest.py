@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,28 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 _HOME = tempfile.TemporaryDirectory(prefix="memshield-tests-")
 os.environ["HF_HOME"] = _HOME.name
 os.environ.pop("HF_TOKEN", None)
+
+
+_unmarked: list[str] = []
+
+
+def _refuse_processes(event: str, values: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and _unmarked and sys.executable in map(str, values[1][:1]):
+        raise AssertionError(f"{_unmarked[0]} starts a process: mark it `process`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Only tests marked `process` or `browser` start Python processes, so tiers stay true."""
+    marked = item.get_closest_marker("process") or item.get_closest_marker("browser")
+    _unmarked[:] = [] if marked else [item.nodeid]
+    try:
+        return (yield)
+    finally:
+        _unmarked.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -56,6 +56,7 @@ def test_what_is_started_is_there() -> None:
     assert f":{PORT}/" in check[2]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_what_is_copied_serves_trains_and_is_healthy(tmp_path: Path) -> None:
     """The image's files and no others, started as the image starts them."""

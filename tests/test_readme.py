@@ -1,12 +1,22 @@
-"""The README's figures are those of the committed results."""
+"""Figures in the documents are those of the committed results, and their links lead somewhere."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+import pytest
 
 from tests.bench.common import RESULTS, ROOT
 from tests.bench.tradeoff.summary import SUMMARY, headline, read_cells, summary_of, table
+
+FOLDERS = (".github", "configs", "memshield", "tests")
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.md"))]
+)
 
 
 def result(name: str) -> dict[str, Any]:
@@ -75,9 +85,53 @@ def rows() -> list[str]:
 
 
 def test_every_figure_is_a_committed_result() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "tests/bench/README.md").read_text(encoding="utf-8")
     for row in rows():
         assert row in text
+
+
+def test_the_costs_in_the_readme_are_committed_results() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    step, shards = result("step_cpu"), result("shards_cpu")
+    batches = [step[f"batch_{n}"] for n in (32, 64, 128)]
+    masked = max(abs(batch["anti_gradient"] - 1) for batch in batches)
+    stopped = [100 * (batch["all_levels_stopped"] - 1) for batch in batches]
+    assert f"takes as long as a plain one to within {max(1, round(100 * masked))} %" in text
+    assert f"eight shards take {100 * (shards['time_ratio'] - 1):.0f} % longer" in text
+    assert f"costs {min(stopped):.0f} to {max(stopped):.0f} % a step" in text
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_architecture_names_every_package() -> None:
+    text = (ROOT / "memshield/README.md").read_text(encoding="utf-8")
+    packages = [path.parent.name for path in (ROOT / "memshield").glob("*/__init__.py")]
+    assert packages
+    for name in packages:
+        assert f"`{name}/`" in text, name
+
+
+def anchors_of(path: Path) -> set[str]:
+    """The headings of a document as links name them."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_relative_links_resolve(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        if anchor:
+            assert anchor in anchors_of(file), target
 
 
 def test_the_tables_of_memorization_against_quality_are_committed_results() -> None:

@@ -223,6 +223,7 @@ def sleeper() -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     return process, {"host": socket.gethostname(), "pid": process.pid, "start_time": start}
 
 
+@pytest.mark.process
 def test_a_killed_process_is_not_alive() -> None:
     process, entry = sleeper()
     assert is_alive(entry)
@@ -231,6 +232,7 @@ def test_a_killed_process_is_not_alive() -> None:
     assert not is_alive(entry)
 
 
+@pytest.mark.process
 def test_a_killed_process_that_nobody_waited_for_is_not_alive() -> None:
     process, entry = sleeper()
     process.kill()
@@ -308,6 +310,7 @@ def test_an_exception_inside_leaves_nothing(
     assert not there or (target / "a").read_text() == "old"
 
 
+@pytest.mark.process
 def test_a_killed_writer_leaves_the_old_folder_and_leftovers_that_can_be_removed(
     tmp_path: Path,
 ) -> None:

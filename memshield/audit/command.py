@@ -214,11 +214,12 @@ def _audit_images(
     if images.shape[2] != images.shape[3]:
         images = of_folder(pictures, min(images.shape[2:]))
     channels, resolution = images.shape[1], images.shape[2]
-    config = make_config({"pretrained_model_name_or_path": "none", **settings,
-                          "resolution": resolution})  # fmt: skip
+    config = make_config({**settings, "resolution": resolution}, without=["model"])
     fresh = _fresh(own)
     reference = Reference.of_dataset(
-        config, channels, make_config({**config.model_dump(), **fresh}) if fresh else None
+        config,
+        channels,
+        make_config({**config.model_dump(), **fresh}, without=["model"]) if fresh else None,
     )
     comparison = comparison_of(own, reference, device, bars, text=False)
     folder = Path(own["output_dir"]) if "output_dir" in own else _folder_for(pictures.name)

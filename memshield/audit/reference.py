@@ -16,8 +16,8 @@ from memshield.audit.sample_size import LEAST_TRAINING
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare
-from memshield.data.source import Source, open_source
+from memshield.data.scan import scan
+from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 
@@ -156,8 +156,8 @@ def _some(captions: Sequence[str] | None, index: Ints) -> Sequence[str] | None:
 def _whole(config: Config) -> tuple[Source, Examples]:
     settings = {"held_out_fraction": 0.0, "num_shards": 1, "train_batch_size": 1}
     config = config.model_copy(update={**settings, "gradient_accumulation_steps": 1})
-    source = open_source(config)
-    return source, prepare(config, source).examples
+    source = open_source(SourceSettings.of(config))
+    return source, scan(config, source).examples
 
 
 def _require_enough(members: int) -> None:

@@ -16,7 +16,7 @@ from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.data.examples import Examples
 from memshield.data.scan import require_same_dataset
-from memshield.data.source import open_source
+from memshield.data.source import SourceSettings, open_source
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
@@ -135,7 +135,7 @@ def pictures_of(run: RunDir) -> Reference:
 def _of_run(run: RunDir, config: Config) -> tuple[Config, Facts, Reference]:
     facts = read_facts(config)
     config = resolve(config, facts)
-    source, examples = open_source(config), Examples.read(run.examples)
+    source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)
     require_same_dataset(examples, source)
     return config, facts, Reference.of_run(config, facts.channels, source, examples, run)
 

@@ -64,7 +64,7 @@ def _finding(record: WatchRecord, number: int) -> Band:
     rise = rises[-1]
     outcome: Outcome = "risen" if min(rises[-LEAST_CHECKS:]) >= LEAST_RISE else "learning"
     if stopped is not None:
-        # `stopping.BandStops` stops what has learned nothing yet with the next band above.
+        # `level_stops.BandStops` stops a band that has not risen with the next one above.
         along = rise < LEAST_RISE and stopped in stops[number + 1 :]
         outcome = "stopped along" if along else "stopped"
     return Band(number, lowest, step, rise, stopped, outcome)

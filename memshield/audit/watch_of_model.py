@@ -5,9 +5,8 @@ from __future__ import annotations
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config
 from memshield.data.examples import Examples
-from memshield.forecast.plan import budget_of
+from memshield.data.requirements import budget_of
 from memshield.rundir import RunDir
-from memshield.runs.promote import round_of_model
 
 
 def watch_of(
@@ -25,7 +24,7 @@ def watch_of(
     record = WatchRecord.read(run.watch)
     if record is None:
         return None
-    number = round if round is not None else round_of_model(run)
+    number = round if round is not None else run.round_of_model()
     if number is not None:
         record = record.until(budget_of(config, examples).round_end(number - 1))
     return record if record.checks else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from memshield.config.schema import (
@@ -22,6 +23,8 @@ from memshield.config.schema import (
     TrainingSettings,
 )
 from memshield.errors import UserError, UserErrors
+
+Part = Literal["model", "dataset"]
 
 # Flags of diffusers' examples that are no settings here, and what takes their place.
 NOT_SETTINGS = {
@@ -47,7 +50,7 @@ class Config(
     DataSettings,
     ModelSettings,
 ):
-    """All settings of a run. Frozen; `Config.resolve` fills in what depends on the model."""
+    """All settings of a run. Frozen; `families.resolve` fills in what depends on the model."""
 
     @property
     def audit_interval(self) -> int | None:
@@ -73,8 +76,8 @@ class Config(
         return values
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> Config:
-        errors = list(_conflicts(self))
+    def _fields_agree(self, info: ValidationInfo) -> Config:
+        errors = [*_unnamed(self, (info.context or {}).get("without", ())), *_conflicts(self)]
         if errors:
             raise UserErrors(errors)
         return self
@@ -92,9 +95,11 @@ GROUPS: tuple[type[Settings], ...] = (
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
-def _conflicts(config: Config) -> list[UserError]:
+def _unnamed(config: Config, without: Collection[Part]) -> list[UserError]:
     errors = []
-    if (config.pretrained_model_name_or_path is None) == (config.model_config_name_or_path is None):
+    models = (config.pretrained_model_name_or_path, config.model_config_name_or_path)
+    datasets = (config.dataset_name, config.train_data_dir)
+    if models.count(None) != 1 and not ("model" in without and models == (None, None)):
         errors.append(
             UserError(
                 "pretrained_model_name_or_path",
@@ -102,7 +107,7 @@ def _conflicts(config: Config) -> list[UserError]:
                 "Name the pipeline to fine-tune, or a UNet2DModel config to train from scratch.",
             )
         )
-    if (config.dataset_name is None) == (config.train_data_dir is None):
+    if datasets.count(None) != 1 and not ("dataset" in without and datasets == (None, None)):
         errors.append(
             UserError(
                 "dataset_name",
@@ -110,6 +115,11 @@ def _conflicts(config: Config) -> list[UserError]:
                 "Name a dataset, or give a folder of pictures as train_data_dir.",
             )
         )
+    return errors
+
+
+def _conflicts(config: Config) -> list[UserError]:
+    errors = []
     if config.push_to_hub and not config.hub_model_id:
         errors.append(
             UserError(
@@ -168,8 +178,12 @@ def unknown_setting(name: str) -> UserError:
     )
 
 
-def make_config(values: dict[str, Any]) -> Config:
+def make_config(values: dict[str, Any], *, without: Collection[Part] = ()) -> Config:
     """Validate plain values into a `Config`.
+
+    Args:
+        values: by the settings' names.
+        without: what need not be named, where it does not matter or is not known yet.
 
     Raises:
         UserErrors: every unknown name, broken rule and contradiction found, at once.
@@ -179,7 +193,7 @@ def make_config(values: dict[str, Any]) -> Config:
     if unknown:
         raise UserErrors(unknown)
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(values, context={"without": without})
     except ValidationError as error:
         raise UserErrors([_readable(dict(detail)) for detail in error.errors()]) from None
 

@@ -6,13 +6,13 @@ import argparse
 import types
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from pydantic.fields import FieldInfo
 
 from memshield.config.file import GROUPS, Config, fields, make_config, read_yaml, unknown_setting
 from memshield.config.schema import Settings
+from memshield.config.shipped import find_shipped
 from memshield.errors import UserError, UserErrors
 
 
@@ -60,7 +60,7 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any
 
 def merged(given: dict[str, Any]) -> dict[str, Any]:
     """The settings of the file that `config` names, and over them those of the flags."""
-    values = read_yaml(Path(given["config"])) if given.get("config") else {}
+    values = read_yaml(find_shipped(given["config"])) if given.get("config") else {}
     if "validation_prompts" in given:
         values.pop("validation_prompt", None)
     return {**values, **{name: value for name, value in given.items() if name != "config"}}

@@ -63,12 +63,16 @@ class ModelSettings(Settings):
     )
 
 
+BUILT_IN = "sklearn:digits"
+"""The dataset that is there without a network: scikit-learn's handwritten digits."""
+
+
 class DataSettings(Settings):
     """Data"""
 
     dataset_name: str | None = setting(
         None,
-        "Hub id, parquet file or folder, folder of save_to_disk, or sklearn:digits.",
+        f"Hub id, parquet file or folder, folder of save_to_disk, or {BUILT_IN}.",
     )
     dataset_config_name: str | None = setting(None, "Configuration (subset) of the dataset.")
     dataset_revision: str | None = setting(None, "Branch, tag or commit of the dataset.")

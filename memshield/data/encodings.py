@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,10 +23,19 @@ from memshield.data.batches import MicroBatch, PictureReader
 from memshield.data.examples import Examples
 from memshield.families.base import Encoded, Family, Pictures
 from memshield.rundir import new_folder
-from memshield.training.ranks import Ranks
 
 _PART = 256
 """Entries a file."""
+
+
+class Processes(Protocol):
+    """The processes that share the encoding; `memshield.training.ranks.Ranks` in a training."""
+
+    rank: int
+    count: int
+
+    def barrier(self) -> None:
+        """Go on when every process is here."""
 
 
 class EncodingStore:
@@ -42,7 +52,7 @@ class EncodingStore:
         self._open: dict[int, safe_open] = {}
 
     def fill(
-        self, encode: Callable[[range], Encoded], describe: str, ranks: Ranks | None = None
+        self, encode: Callable[[range], Encoded], describe: str, ranks: Processes | None = None
     ) -> None:
         """Encode what is missing; parts that are there already are kept.
 
@@ -64,13 +74,13 @@ class EncodingStore:
     def _fill(
         self, missing: Sequence[int], encode: Callable[[range], Encoded], describe: str
     ) -> None:
-        with tqdm(total=len(missing) * _PART, desc=describe, unit="row", delay=1) as bar:
-            for start in missing:
-                rows = range(start, min(start + _PART, self._count))
+        parts = [range(start, min(start + _PART, self._count)) for start in missing]
+        with tqdm(total=sum(map(len, parts)), desc=describe, unit="row", delay=1) as bar:
+            for rows in parts:
                 encoded = {name: t.cpu().contiguous() for name, t in encode(rows).items()}
-                with new_folder(self._part(start)) as aside:
+                with new_folder(self._part(rows.start)) as aside:
                     save_file(encoded, aside / "rows.safetensors")
-                bar.update(_PART)
+                bar.update(len(rows))
 
     def read(self, rows: Sequence[int]) -> Encoded:
         """Encodings of these rows, stacked, in host memory."""
@@ -108,7 +118,7 @@ class EncodedExamples:
         examples: Examples,
         reader: PictureReader,
         captions: Sequence[str] | None,
-        ranks: Ranks | None = None,
+        ranks: Processes | None = None,
     ) -> None:
         # Those that are watched while training are encoded as well.
         members = np.union1d(examples.members(), examples.watched()).tolist()

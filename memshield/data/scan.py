@@ -17,9 +17,13 @@ from memshield.config.file import Config
 from memshield.data import duplicates
 from memshield.data.examples import DROPPED, HELD_OUT, MEMBER, WATCHED, Examples
 from memshield.data.images import BadImage, open_image, to_mode
+from memshield.data.requirements import (
+    require_a_picture_a_shard,
+    require_enough_watched,
+    require_full_batches,
+)
 from memshield.data.source import Source
 from memshield.data.split import (
-    LEAST_WATCHED,
     assign_shards,
     default_held_out_fraction,
     hold_out,
@@ -43,7 +47,7 @@ class Scanned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Scan:
     """The examples of a run and what is worth telling about them.
 
     Attributes:
@@ -119,7 +123,7 @@ def scan_picture(stored: Any) -> Scanned | str:
     return Scanned(digest.hexdigest(), duplicates.thumbnail(image), image.width, image.height)
 
 
-def _scan(source: Source, rows: Sequence[int], describe: str) -> Iterator[Scanned | str]:
+def _decode(source: Source, rows: Sequence[int], describe: str) -> Iterator[Scanned | str]:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     # Pillow decodes outside the interpreter's lock, so threads are enough.
     with (
@@ -132,13 +136,13 @@ def _scan(source: Source, rows: Sequence[int], describe: str) -> Iterator[Scanne
             bar.update(len(chunk))
 
 
-def prepare(config: Config, source: Source) -> Prepared:
+def scan(config: Config, source: Source) -> Scan:
     """Scan a dataset and decide what is trained on, what is held out, and in which shard.
 
     Raises:
         UserError: pictures that cannot be decoded (unless `skip_bad_images`), or too few of them.
     """
-    results = list(_scan(source, range(len(source)), "Scanning"))
+    results = list(_decode(source, range(len(source)), "Scanning"))
     bad = {row: reason for row, reason in enumerate(results) if isinstance(reason, str)}
     if bad and not config.skip_bad_images:
         shown = "".join(f"\n  row {row}: {why}" for row, why in list(bad.items())[:_ROWS_SHOWN])
@@ -185,7 +189,7 @@ def prepare(config: Config, source: Source) -> Prepared:
     )
     require_full_batches(min(examples.shard_sizes()), config)
     empty = None if captions is None else sum(not captions[row].strip() for row in good)
-    return Prepared(examples, sorted(bad), empty, exact, near)
+    return Scan(examples, sorted(bad), empty, exact, near)
 
 
 def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_]:
@@ -209,56 +213,6 @@ def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_
         fraction = min(1.0, watched * len(kept) / len(left))
         split[left[hold_out(compact, fraction, config.seed, Purpose.WATCH)]] = WATCHED
     return split
-
-
-def require_enough_watched(watched: int, usable: int, config: Config) -> None:
-    """Refuse to judge noise levels by too few pictures, of so many usable ones.
-
-    Raises:
-        UserError: the config needs a watch and has too few pictures for it.
-    """
-    if config.watches and watched < LEAST_WATCHED:
-        needs = "stop_levels" if config.stop_levels else "loss_bank_reference: held_out"
-        raise UserError(
-            "watch_fraction",
-            f"{needs} needs at least {LEAST_WATCHED} pictures that are not trained on, and "
-            f"{watched} of {usable} are watched",
-            "Raise watch_fraction, add pictures, or leave it out.",
-        )
-
-
-def require_a_picture_a_shard(members: int, usable: int, config: Config) -> None:
-    """Refuse more shards than there are pictures to train on, of so many usable ones.
-
-    Raises:
-        UserError: there are more.
-    """
-    if members < config.num_shards:
-        raise UserError(
-            "num_shards",
-            f"{config.num_shards} shards, but only {members} pictures to train on (of {usable})",
-            "Lower num_shards or held_out_fraction, or add pictures.",
-        )
-
-
-def require_full_batches(smallest: int, config: Config) -> None:
-    """Refuse shards that do not fill a step: their pictures would come twice in it.
-
-    Args:
-        smallest: pictures in the smallest shard.
-        config: settings.
-
-    Raises:
-        UserError: it holds fewer than a step takes.
-    """
-    images_a_step = config.train_batch_size * config.gradient_accumulation_steps
-    if smallest < images_a_step:
-        raise UserError(
-            "train_batch_size",
-            f"the smallest shard has {smallest} pictures, fewer than a step takes "
-            f"({config.train_batch_size} x {config.gradient_accumulation_steps})",
-            "Lower train_batch_size, gradient_accumulation_steps or num_shards.",
-        )
 
 
 def _count_groups(groups: npt.NDArray[np.int64], hashes: list[str]) -> tuple[int, int]:
@@ -285,7 +239,7 @@ def require_same_dataset(examples: Examples, source: Source) -> None:
     rows = examples.row[chosen].tolist()
     same = max(rows) < len(source)
     if same:
-        results = _scan(source, rows, "Checking the dataset")
+        results = _decode(source, rows, "Checking the dataset")
         same = all(
             isinstance(result, Scanned) and result.sha256 == expected
             for result, expected in zip(results, examples.sha256[chosen].tolist(), strict=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memshield.config.file import Config
+from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER, Token, asking
 
@@ -18,7 +19,32 @@ if TYPE_CHECKING:
 CAPTION_NAMES = ("text", "caption", "captions", "prompt", "description")
 LABEL_NAMES = ("label", "labels", "class", "fine_label", "category")
 IMAGE_NAMES = ("image", "img", "picture", "pixel_values")
-BUILT_IN = "sklearn:digits"
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Which pictures; every field is the setting of that name."""
+
+    dataset_name: str | None = None
+    dataset_config_name: str | None = None
+    dataset_revision: str | None = None
+    dataset_split: str = "train"
+    train_data_dir: str | None = None
+    image_column: str | None = None
+    caption_column: str | None = None
+    label_column: str | None = None
+    max_train_samples: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: Config) -> SourceSettings:
+        """Those of a config."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
+
+    @property
+    def field(self) -> str:
+        """The setting that names the dataset."""
+        return "dataset_name" if self.dataset_name is not None else "train_data_dir"
 
 
 @dataclass(frozen=True)
@@ -89,40 +115,42 @@ class Source:
         return [-1 if value is None else names[str(value)] for value in values]
 
 
-def open_source(config: Config, token: Token = None) -> Source:
-    """Open the dataset that a config names; nothing is decoded.
+def open_source(settings: SourceSettings, token: Token = None) -> Source:
+    """Open a dataset; nothing is decoded.
 
     Args:
-        config: names the dataset.
+        settings: which one.
         token: the Hub is asked with; see `memshield.network.Token`.
 
     Raises:
         UserError: it does not exist, is empty, needs a token, or lacks a column.
     """
-    revision = _pin(config, token)
-    rows = _open(config, revision, token)
-    columns = find_columns(rows, config)
+    revision = _pin(settings, token)
+    rows = _open(settings, revision, token)
+    columns = choose_columns(
+        rows.features, settings.image_column, settings.caption_column, settings.label_column
+    )
     there = tuple(rows.column_names)
     if len(rows) == 0:
-        raise UserError(_field(config), "the dataset has no rows", "Choose another split or set.")
+        raise UserError(settings.field, "the dataset has no rows", "Choose another split or set.")
     import datasets
 
     rows = rows.select_columns([c for c in (columns.image, columns.caption, columns.label) if c])
     if isinstance(rows.features[columns.image], datasets.Image):
         # Decoding is ours: one broken picture must not end the reading of the others.
         rows = rows.cast_column(columns.image, datasets.Image(decode=False))
-    if config.max_train_samples is not None and config.max_train_samples < len(rows):
+    if settings.max_train_samples is not None and settings.max_train_samples < len(rows):
         # As diffusers' examples do: shuffle with the seed, keep the first.
-        rows = rows.shuffle(seed=config.seed).select(range(config.max_train_samples))
-    return Source(rows, columns, there, revision, _roots(config))
+        rows = rows.shuffle(seed=settings.seed).select(range(settings.max_train_samples))
+    return Source(rows, columns, there, revision, _roots(settings))
 
 
-def _roots(config: Config) -> tuple[Path, ...]:
+def _roots(settings: SourceSettings) -> tuple[Path, ...]:
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = [Path(HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE)]
-    local = Path(str(config.dataset_name or config.train_data_dir)).expanduser()
+    local = Path(str(settings.dataset_name or settings.train_data_dir)).expanduser()
     if local.exists():
         # What lies in a folder of the user's own; caches are for what came from the Hub.
         folders = [local if local.is_dir() else local.parent]
@@ -130,11 +158,7 @@ def _roots(config: Config) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*absolute, *(folder.resolve() for folder in absolute)]))
 
 
-def _field(config: Config) -> str:
-    return "dataset_name" if config.dataset_name is not None else "train_data_dir"
-
-
-def _pin(config: Config, token: Token) -> str | None:
+def _pin(settings: SourceSettings, token: Token) -> str | None:
     """The commit that a dataset on the Hub stands at, so that a resumed run reads the same.
 
     What the Hub refuses is refused here: the datasets library would go on with what it finds in
@@ -143,21 +167,21 @@ def _pin(config: Config, token: Token) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    name = config.dataset_name
+    name = settings.dataset_name
     if name is None or name == BUILT_IN or Path(name).expanduser().exists():
         return None
     if not _is_repo_id(name):
-        return config.dataset_revision
-    with asking("dataset_name", name, "dataset", config.dataset_revision, token):
+        return settings.dataset_revision
+    with asking("dataset_name", name, "dataset", settings.dataset_revision, token):
         try:
-            info = HfApi().dataset_info(name, revision=config.dataset_revision, token=token)
+            info = HfApi().dataset_info(name, revision=settings.dataset_revision, token=token)
             if info.gated:
                 HfApi().auth_check(name, repo_type="dataset", token=token)
         except HfHubHTTPError:
             raise
         except NO_ANSWER:
             # Opening it tells what is wrong, or finds it in the cache.
-            return config.dataset_revision
+            return settings.dataset_revision
     refuse_script("dataset_name", info.id, [file.rfilename for file in info.siblings or ()])
     return info.sha
 
@@ -182,24 +206,24 @@ def refuse_script(field: str, name: str, files: Collection[str]) -> None:
         )
 
 
-def _open(config: Config, revision: str | None, token: Token) -> datasets.Dataset:
-    if config.dataset_name == BUILT_IN:
+def _open(settings: SourceSettings, revision: str | None, token: Token) -> datasets.Dataset:
+    if settings.dataset_name == BUILT_IN:
         return _digits()
     import datasets
     from httpx2 import TransportError
     from huggingface_hub.errors import HfHubHTTPError
 
-    field = _field(config)
-    named = str(config.dataset_name or config.train_data_dir)
+    field = settings.field
+    named = str(settings.dataset_name or settings.train_data_dir)
     path = Path(named).expanduser()
-    if config.dataset_name is not None and not path.exists() and not _is_repo_id(named):
+    if settings.dataset_name is not None and not path.exists() and not _is_repo_id(named):
         raise UserError(
             field, f"{named!r} is neither a file or folder here nor a Hub id", "Check the name."
         )
-    if config.train_data_dir is not None and not path.is_dir():
+    if settings.train_data_dir is not None and not path.is_dir():
         raise UserError(field, f"there is no folder {named}", "Check the path.")
     try:
-        opened = _load(path, named, config, revision, token)
+        opened = _load(path, named, settings, revision, token)
     except UserError:
         raise
     except datasets.exceptions.DatasetNotFoundError as error:
@@ -219,16 +243,16 @@ def _open(config: Config, revision: str | None, token: Token) -> datasets.Datase
         # The library's own words for a wrong split, a wrong configuration, unreadable files.
         raise UserError(field, f"cannot open {named}: {_one_line(error)}", "") from None
     if isinstance(opened, datasets.DatasetDict):
-        if config.dataset_split not in opened:
+        if settings.dataset_split not in opened:
             raise UserError(
                 "dataset_split",
-                f"{named} has no split {config.dataset_split!r}",
+                f"{named} has no split {settings.dataset_split!r}",
                 f"It has: {', '.join(opened)}.",
             )
-        opened = opened[config.dataset_split]
-    elif config.dataset_split != "train" and opened.split != config.dataset_split:
+        opened = opened[settings.dataset_split]
+    elif settings.dataset_split != "train" and opened.split != settings.dataset_split:
         raise UserError(
-            "dataset_split", f"{named} has no split {config.dataset_split!r}", "Leave it out."
+            "dataset_split", f"{named} has no split {settings.dataset_split!r}", "Leave it out."
         )
     return opened
 
@@ -239,10 +263,12 @@ _ACCESS = (
 )
 
 
-def _load(path: Path, named: str, config: Config, revision: str | None, token: Token) -> Any:
+def _load(
+    path: Path, named: str, settings: SourceSettings, revision: str | None, token: Token
+) -> Any:
     import datasets
 
-    split = config.dataset_split
+    split = settings.dataset_split
     if path.exists():
         # It would speak of downloads where files are only copied.
         datasets.disable_progress_bars()
@@ -255,7 +281,7 @@ def _load(path: Path, named: str, config: Config, revision: str | None, token: T
         builder = "parquet" if has_parquet else "imagefolder"
         return datasets.load_dataset(builder, data_dir=str(path), split=split)
     return datasets.load_dataset(
-        named, config.dataset_config_name, split=split, revision=revision, token=token
+        named, settings.dataset_config_name, split=split, revision=revision, token=token
     )
 
 
@@ -295,18 +321,6 @@ def _digits() -> datasets.Dataset:
     pictures = [Image.fromarray(picture) for picture in pixels]
     return datasets.Dataset.from_dict(
         {"image": pictures, "label": digits.target.tolist()}, features=features
-    )
-
-
-def find_columns(rows: datasets.Dataset, config: Config) -> Columns:
-    """The columns named in the config, or else those that types and usual names point to.
-
-    Raises:
-        UserError: a named column is missing, or no picture column or several were found; the
-            message lists the columns that there are.
-    """
-    return choose_columns(
-        rows.features, config.image_column, config.caption_column, config.label_column
     )
 
 

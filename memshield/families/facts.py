@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from memshield.config.file import Config
+from memshield.config.shipped import find_shipped
 from memshield.errors import UserError
 from memshield.families.repository import Repository
 from memshield.network import Token
@@ -99,7 +99,7 @@ def read_facts(config: Config, repository: Repository | None = None, token: Toke
 
 def _from_scratch(config: Config, token: Token) -> Facts:
     field, name = "model_config_name_or_path", str(config.model_config_name_or_path)
-    path = Path(name).expanduser()
+    path = find_shipped(name)
     if path.suffix == ".json" or path.is_file():
         try:
             unet = dict(json.loads(path.read_text(encoding="utf-8")))

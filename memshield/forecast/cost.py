@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from memshield.config.file import Config
 from memshield.families.facts import FamilyName
@@ -75,6 +76,11 @@ OWN_MODELS: Mapping[str, ModelSize] = {
     "configs/models/afhq-unet.json": ModelSize("unconditional", 78_700_803, 64),
 }
 """The models that are trained from scratch, by the path that names them."""
+
+
+def own_model(path: str | None) -> ModelSize | None:
+    """The size of the shipped model that a path names, from whichever folder."""
+    return OWN_MODELS.get("/".join(Path(path).parts[-3:])) if path else None
 
 
 @dataclass(frozen=True)

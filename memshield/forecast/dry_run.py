@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from memshield.audit.sample_size import require_auditable
-from memshield.budget import Budget
 from memshield.config.file import Config, to_yaml
 from memshield.data.examples import Examples
-from memshield.data.scan import Prepared, prepare
-from memshield.data.source import Source, open_source
-from memshield.errors import UserError, UserErrors
-from memshield.families import Facts, read_facts, resolve
-from memshield.forecast.plan import budget_of, can_cache, disk_of, require_captions
+from memshield.data.requirements import budget_of
+from memshield.errors import UserErrors
+from memshield.forecast.plan import disk_of
 from memshield.hub.publish.preflight import no_room, publishing_errors, room_errors
 from memshield.rundir import RunDir, write_text
+from memshield.runs.promote import promote
 from memshield.training.interruption import StopRequest
-from memshield.training.launch import require_hardware, require_usable
+from memshield.training.launch import require_usable
+from memshield.training.prepare import (
+    Job,
+    Preparation,
+    check_hardware,
+    check_noise_level,
+    prepare,
+    scan_pictures,
+)
 from memshield.training.ranks import Ranks
-
-
-@dataclass
-class _Found:
-    """What the checks have found so far."""
-
-    config: Config
-    errors: list[UserError]
-    facts: Facts | None = None
-    source: Source | None = None
-    prepared: Prepared | None = None
-
-    def check(self, step: Callable[[], None]) -> bool:
-        """Take a check, and keep what is wrong; whether nothing was."""
-        try:
-            step()
-        except UserError as error:
-            self.errors.append(error)
-            return False
-        return True
 
 
 def dry_run(config: Config) -> Iterator[str]:
@@ -54,63 +39,57 @@ def dry_run(config: Config) -> Iterator[str]:
     Raises:
         UserErrors: every problem that was found.
     """
-    found = _Found(config, [])
-    found.check(lambda: require_usable(RunDir(config.output_dir)))
-    found.check(lambda: _model(found))
-    found.check(lambda: _data(found))
+    checks = [_check_output, check_noise_level, check_hardware]
     if config.hub_model_id:
-        found.errors += publishing_errors(found.config)
-    if found.errors:
-        raise UserErrors(found.errors)
-    facts, source, prepared = found.facts, found.source, found.prepared
-    assert facts is not None
-    assert source is not None
-    assert prepared is not None
-    yield f"model         {facts.pipeline_class}, {found.config.training}"
-    yield from prepared.lines()
+        checks.append(_check_publication)
+    preparation = prepare(config, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
+    with preparation.problems.keep():
+        _check_disk(preparation)
+    job = preparation.job()
+    assert preparation.scan is not None
+    yield f"model         {job.facts.pipeline_class}, {job.config.training}"
+    yield from preparation.scan.lines()
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
-    yield from _one_step(found.config, facts, source, prepared.examples)
+    yield from _one_step(job)
     yield "Everything that can be checked beforehand is in order."
 
 
-def _model(found: _Found) -> None:
-    found.facts = read_facts(found.config)
-    found.config = resolve(found.config, found.facts)
-    require_hardware(found.config)
+def _check_output(preparation: Preparation) -> None:
+    require_usable(RunDir(preparation.config.output_dir))
 
 
-def _data(found: _Found) -> None:
-    config = found.config
-    no_space = room_errors(config)
-    if no_space:
-        raise UserErrors(no_space)
-    found.source = source = open_source(config)
-    found.config = config = config.model_copy(update={"dataset_revision": source.revision})
-    if found.facts is not None:
-        require_captions(found.facts, source)
-    prepared = found.prepared = prepare(config, source)
-    budgets: list[Budget] = []
-    found.check(lambda: require_auditable(config, prepared.examples))
-    found.check(lambda: budgets.append(budget_of(config, prepared.examples)))
-    if found.facts is not None and budgets:
-        require_captions(found.facts, source, prepared)
-        can_cache(config, found.facts, prepared.examples)
-        disk = disk_of(config, found.facts, prepared.examples, budgets[0])
-        problem = no_room("output_dir", "the run", disk.total, Path(config.output_dir))
-        if problem is not None:
-            raise problem
+def _check_publication(preparation: Preparation) -> None:
+    errors = publishing_errors(preparation.config)
+    if errors:
+        raise UserErrors(errors)
 
 
-def _one_step(config: Config, facts: Facts, source: Source, examples: Examples) -> Iterator[str]:
+def _scan_if_there_is_room(preparation: Preparation) -> None:
+    errors = room_errors(preparation.config)
+    if errors:
+        raise UserErrors(errors)
+    scan_pictures(preparation)
+
+
+def _check_disk(preparation: Preparation) -> None:
+    if preparation.facts is None or preparation.examples is None or preparation.budget is None:
+        return
+    disk = disk_of(preparation.config, preparation.facts, preparation.examples, preparation.budget)
+    problem = no_room("output_dir", "the run", disk.total, Path(preparation.config.output_dir))
+    if problem is not None:
+        raise problem
+
+
+def _one_step(job: Job) -> Iterator[str]:
     """Train one step, save, and make the card, in a temporary folder."""
     from memshield.hub.manifest import Dataset
     from memshield.hub.publish.assemble import Claims, assemble
     from memshield.hub.publish.sources import Origins
     from memshield.training import start
 
-    batch = config.train_batch_size * config.gradient_accumulation_steps
-    few = _few(examples, batch)
+    config = job.config
+    few = _few(job.examples, config.train_batch_size * config.gradient_accumulation_steps)
     alone = {"num_shards": 1, "num_rounds": 1, "outer_learning_rate": 1.0, "outer_momentum": 0.0}
     unwatched = {"stop_levels": False, "loss_bank_reference": "own"}
     short = {"max_train_steps": 1, "lr_warmup_steps": 0, "num_validation_images": 0}
@@ -124,8 +103,8 @@ def _one_step(config: Config, facts: Facts, source: Source, examples: Examples) 
         stop = StopRequest()
         few.write(run.examples)
         write_text(run.config, to_yaml(small))
-        job = start.Job(small, facts, source, few, budget_of(small, few))
-        start.train(job, run, Ranks(stop), stop, None, None)
+        short_job = Job(small, job.facts, job.source, few, budget_of(small, few))
+        start.train(short_job, run, Ranks(stop), stop, None, None, promote)
         yield f"one step      trained and saved {_size(run.model)}"
         nothing = Origins(None, None, Dataset(name=None, revision=None, on_hub=False), ())
         made = Path(folder) / "published"

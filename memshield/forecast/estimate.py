@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from memshield.config.file import Config
 from memshield.errors import UserError
-from memshield.forecast.cost import ModelSize, cost_of, grid_of
-from memshield.forecast.flavours import Hardware
-from memshield.forecast.totals import Numbers
+from memshield.forecast.cost import ModelSize, cost_of, grid_of, own_model
+from memshield.forecast.flavours import Hardware, hardware_of
+from memshield.forecast.hardware import this_machine
+from memshield.forecast.totals import Numbers, numbers
 from memshield.quantities import duration
 
 TIME_FACTOR = 2.0
@@ -120,6 +121,24 @@ def estimate(
         measured=False,
         device=hardware.device,
     )
+
+
+def seconds_on_cpu(config: Config, rows: int, threads: int) -> Range | None:
+    """A rough estimate of how long a training takes on this machine's CPU.
+
+    Args:
+        config: settings.
+        rows: pictures of the split.
+        threads: that compute.
+
+    Returns:
+        None where the size of the model is not known beforehand.
+    """
+    size = own_model(config.model_config_name_or_path)
+    hardware = hardware_of(replace(this_machine(), gpus=(), cores=threads))
+    if size is None or hardware is None:
+        return None
+    return estimate(config, numbers(config, rows), size, hardware).seconds
 
 
 def measured_estimate(

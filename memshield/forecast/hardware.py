@@ -66,19 +66,24 @@ class Machine:
         return f"{count}{first.name}, {first.memory_bytes / 1e9:.0f} GB"
 
 
-def this_machine() -> Machine:
-    """The hardware that this process can use; a driver that does not answer counts as no GPU."""
+def available_cores() -> int:
+    """CPU cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     # A container's share, which neither psutil nor the affinity knows.
     match _limits(_CGROUP / "cpu.max"):
         case [quota, period] if period:
             cores = min(cores, max(1, quota // period))
+    return cores
+
+
+def this_machine() -> Machine:
+    """The hardware that this process can use; a driver that does not answer counts as no GPU."""
     memory: int = psutil.virtual_memory().total
     match _limits(_CGROUP / "memory.max"):
         case [limit]:
             memory = min(memory, limit)
-    return Machine(_gpus(), cores, memory)
+    return Machine(_gpus(), available_cores(), memory)
 
 
 def _limits(file: Path) -> list[int]:

@@ -18,18 +18,19 @@ from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
 from memshield.data.encodings import LiveEncoder
+from memshield.data.requirements import can_cache
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
-from memshield.forecast.plan import can_cache
 from memshield.quantities import duration
 from memshield.rundir import RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator
 from memshield.training.loop import Trainer
+from memshield.training.prepare import Job
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
-from memshield.training.start import Job
-from memshield.training.step import Encoder, StepResult
+from memshield.training.setup import Encoder, Setup
+from memshield.training.step import StepResult
 
 STEPS = 8
 """Steps a shard, of two shards at the most; a turn's first are left out of the median."""
@@ -194,11 +195,11 @@ def _train_a_little(
     captions = job.captions()
     prompts = config.validation_prompts or (list(captions[:4]) if captions else None)
     stop, watch = StopRequest(), _Stopwatch()
-    trainer = Trainer(
-        config, run, Ranks(stop), family, job.examples, reader,
-        encoder or LiveEncoder(family, captions), Budget(((STEPS,) * config.num_shards,)),
-        watch, stop, prompts,
+    setup = Setup(
+        config, job.examples, Budget(((STEPS,) * config.num_shards,)), run, Ranks(stop), stop,
+        family, encoder or LiveEncoder(family, captions), reader, prompts,
     )  # fmt: skip
+    trainer = Trainer(setup, watch)
     watch.begun = time.perf_counter()
     if trainer.watch is not None:
         trainer.watch.rehearse(config.watch_bins)  # a step can take no more than that

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from memshield.audit.sample_size import audits_of_run, count_of_round, require_auditable
-from memshield.budget import Budget, largest_remainder, steps_of_run
+from memshield.audit.sample_size import audits_of_run, count_of_round
+from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.config.flags import parse_config
 from memshield.config.recommendations import Situation, advice_for
 from memshield.data.examples import Examples
-from memshield.data.scan import Prepared, prepare
-from memshield.data.source import Source, open_source
+from memshield.data.requirements import can_cache
+from memshield.data.scan import Scan
 from memshield.errors import UserError
-from memshield.families import Facts, read_facts, require_noise_level, resolve
+from memshield.families import Facts
 from memshield.forecast.prices import dollars_an_hour
 from memshield.rundir import write_text
-from memshield.training.launch import require_hardware, resolve_launch
+from memshield.training.prepare import check_hardware, check_noise_level, prepare
 
 FLOAT = 4
 
@@ -45,75 +45,6 @@ class Disk:
     def total(self) -> int:
         """All together."""
         return self.rounds + self.checkpoints + self.encodings + self.audits
-
-
-def require_captions(facts: Facts, source: Source, prepared: Prepared | None = None) -> None:
-    """Refuse to train a text model without captions.
-
-    Raises:
-        UserError: there is no caption column, or every caption is empty.
-    """
-    if not facts.needs_captions:
-        return
-    if source.columns.caption is None:
-        raise UserError(
-            "caption_column",
-            "this model is conditioned on text and the dataset has no captions "
-            f"(columns: {', '.join(source.there)})",
-            "Name the column, or add captions (a folder takes metadata.jsonl: file_name, text).",
-        )
-    if prepared is not None and prepared.empty_captions == len(prepared.examples):
-        raise UserError(
-            "caption_column",
-            f"every caption in {source.columns.caption!r} is empty",
-            "Add captions.",
-        )
-
-
-def budget_of(config: Config, examples: Examples) -> Budget:
-    """The steps of a run.
-
-    Raises:
-        UserError: there are fewer steps than shards and rounds need.
-    """
-    return budget_of_shards(config, examples.shard_sizes())
-
-
-def budget_of_shards(config: Config, sizes: Sequence[int]) -> Budget:
-    """The steps of a run whose shards hold so many pictures each.
-
-    Raises:
-        UserError: there are fewer steps than shards and rounds need.
-    """
-    batch = config.train_batch_size * config.gradient_accumulation_steps
-    total = steps_of_run(sum(sizes), config.num_train_epochs, batch, config.max_train_steps)
-    # A shard's steps are spread evenly over the rounds: none is without one from as many on.
-    if min(largest_remainder(total, sizes)) < config.num_rounds:
-        raise UserError(
-            "num_rounds",
-            f"{total} steps do not give each of {config.num_shards} shards one in every of "
-            f"{config.num_rounds} rounds",
-            "Lower num_rounds or num_shards, or train for more epochs.",
-        )
-    return Budget.split(total, sizes, config.num_rounds)
-
-
-def can_cache(config: Config, facts: Facts, examples: Examples) -> bool:
-    """Whether encodings are cached.
-
-    Raises:
-        UserError: the config asks for it and crops are random.
-    """
-    if not facts.needs_captions or config.cache_latents is False:
-        return False
-    fixed = config.center_crop or examples.all_square()
-    if config.cache_latents and not fixed:
-        raise UserError(
-            "cache_latents",
-            "pictures are not square and crops are random, so encodings cannot be kept",
-            "Set center_crop, or leave cache_latents out.",
-        )
-    return fixed
 
 
 def disk_of(config: Config, facts: Facts, examples: Examples, budget: Budget) -> Disk:
@@ -163,31 +94,23 @@ def main(argv: Sequence[str]) -> int:
         "Space or Job, such as a10g-small) to tell the cost as well, --json, --output FILE to "
         "write that JSON to.",
     )
-    config = resolve_launch(config)
-    facts = read_facts(config)
-    config = resolve(config, facts)
-    require_noise_level(config, facts)
     if mine.hardware and not mine.measure:
         raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
-    source = open_source(config)
-    require_captions(facts, source)
-    prepared = prepare(config, source)
-    require_captions(facts, source, prepared)
-    examples = prepared.examples
-    require_auditable(config, examples)
-    budget = budget_of(config, examples)
+    checks = [check_noise_level, *([check_hardware] if mine.measure else ())]
+    preparation = prepare(config, checks=checks)
+    job = preparation.job()
+    assert preparation.scan is not None
+    config, facts, examples, budget = job.config, job.facts, job.examples, job.budget
     disk = disk_of(config, facts, examples, budget)
     measured = None
     if mine.measure:
         from memshield.forecast.measure import measure
-        from memshield.training.start import Job
 
-        require_hardware(config)
-        measured = measure(Job(config, facts, source, examples, budget))
+        measured = measure(job)
     members = len(examples.members())
     advice = advice_for(Situation.of(config, members, budget.total, facts.needs_captions))
-    plan = _as_json(prepared, budget, disk)
+    plan = _as_json(preparation.scan, budget, disk)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if measured is not None:
         plan["measured"] = asdict(measured)
@@ -204,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     epochs = budget.total * config.train_batch_size * config.gradient_accumulation_steps
     lines = [
         f"model         {facts.pipeline_class}, {config.training}, {config.resolution} px",
-        *prepared.lines(),
+        *preparation.scan.lines(),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")
         + f" a round, {config.num_rounds} rounds",
@@ -229,16 +152,16 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _as_json(prepared: Prepared, budget: Budget, disk: Disk) -> dict[str, object]:
-    examples = prepared.examples
+def _as_json(scan: Scan, budget: Budget, disk: Disk) -> dict[str, object]:
+    examples = scan.examples
     return {
         "pictures": len(examples),
-        "bad_rows": prepared.bad_rows,
-        "empty_captions": prepared.empty_captions,
+        "bad_rows": scan.bad_rows,
+        "empty_captions": scan.empty_captions,
         "members": len(examples.members()),
         "held_out": len(examples.held_out()),
         "watched": len(examples.watched()),
-        "duplicate_groups": {"exact": prepared.exact_groups, "near": prepared.near_groups},
+        "duplicate_groups": {"exact": scan.exact_groups, "near": scan.near_groups},
         "shard_sizes": examples.shard_sizes(),
         "steps": budget.total,
         "steps_by_round_and_shard": budget.steps,

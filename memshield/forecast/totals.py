@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from memshield.audit.sample_size import audits_of_run, count_of_round, require_enough_to_audit
 from memshield.budget import Budget, largest_remainder
 from memshield.config.file import Config
-from memshield.data.scan import (
+from memshield.data.requirements import (
+    budget_of_shards,
     require_a_picture_a_shard,
     require_enough_watched,
     require_full_batches,
 )
 from memshield.errors import UserError
-from memshield.forecast.plan import budget_of_shards
 from memshield.forecast.size_defaults import split_of
 
 MOST_TURNS = 1_000_000

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from memshield.config.file import Config
-from memshield.data.source import BUILT_IN
+from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError, UserErrors
 from memshield.jobs.commands import ROOT
 from memshield.jobs.folders import Folders

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import memshield
+from memshield.config.shipped import APP_ROOT
 from memshield.sampling.arguments import Asked
 
-ROOT = Path(memshield.__file__).resolve().parent.parent
+ROOT = APP_ROOT
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""
 
 

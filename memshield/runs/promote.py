@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from memshield.audit.report import PAGE, REPORT
-from memshield.digests import trained_files
 from memshield.errors import UserError
 from memshield.rundir import RunDir, StatusFile, lock_path, new_folder, publish_lock_path
 from memshield.runs.publication import note_model
@@ -82,26 +80,3 @@ def require_round(run: RunDir, number: object) -> int:
     shown = ", ".join(map(str, there))
     remedy = f"It has the rounds: {shown}." if there else "Wait for its first round to end."
     raise UserError("round", f"there is no such model yet: round {str(number)[:40]!r}", remedy)
-
-
-def round_of_model(run: RunDir) -> int | None:
-    """The round that model/ is a copy of; None where comparing file sizes and times does not tell.
-
-    A copy has its files' times and sizes: digests of gigabytes would take too long for a page.
-    """
-    ours = _stamps(run.model)
-    if not ours:
-        return None
-    found = (one for one in run.round_numbers() if _stamps(run.rounds / str(one)) == ours)
-    return next(found, None)
-
-
-def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    stamps = []
-    for path in trained_files(folder):
-        try:
-            stat = path.stat()
-        except FileNotFoundError:  # replaced at this very moment
-            return []
-        stamps.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns))
-    return stamps

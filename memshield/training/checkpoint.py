@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ log = logging.getLogger("memshield")
 
 VERSION = 2
 MANIFEST = "checkpoint.json"
+_MAPPED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,36 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a rank stands when a checkpoint is made.
+
+    Attributes:
+        rank: of this process.
+        round: rounds that have ended.
+        place: inside the next round; None between two rounds.
+    """
+
+    rank: int
+    round: int
+    place: Place | None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank saves what all ranks have alike."""
+        return self.rank == 0
+
+
+class Stateful(Protocol):
+    """Has state that a run needs to go on; registered once, with `Checkpointer.register`."""
+
+    def parts(self, at: Position) -> dict[str, Part]:
+        """The files that this rank adds to a checkpoint, by name."""
+
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Take over the state; nothing changes where the checkpoint holds none."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint on disk.
 
@@ -78,6 +110,13 @@ class Checkpoint:
     def has(self, part: str) -> bool:
         """Whether it has this part."""
         return part in self._files
+
+    def position(self, rank: int) -> Position:
+        """Where a rank stood; one that had no shards stood at a round's beginning."""
+        place = None
+        if self.places:
+            place = self.places[rank] if rank < len(self.places) else Place(0, 0)
+        return Position(rank, self.round, place)
 
     def find(self, version: str) -> Path | None:
         """The file that holds this content, whatever its name."""
@@ -123,22 +162,42 @@ class Checkpointer:
         run: the run directory, the same for all ranks.
         limit: how many to keep, or None for all. The newest of a round's end is kept as well.
         ranks: every rank writes its own parts into the same folder.
+
+    Attributes:
+        registered: what has state.
+        last: the checkpoint that was saved or restored last.
     """
 
     def __init__(self, run: RunDir, limit: int | None, ranks: Ranks) -> None:
         self._run = run
         self._limit = limit
         self._ranks = ranks
+        self.registered: list[Stateful] = []
         self.last: Checkpoint | None = None
 
-    def save(
-        self, step: int, parts: dict[str, Part], round: int, places: Sequence[Place] = ()
-    ) -> Checkpoint:
+    @property
+    def newest(self) -> Checkpoint:
+        """The last checkpoint that was saved or restored."""
+        assert self.last is not None, "nothing was saved yet"
+        return self.last
+
+    def register(self, *states: Stateful) -> None:
+        """Save and restore these from now on."""
+        self.registered += states
+
+    def restore(self, checkpoint: Checkpoint) -> Position:
+        """Give everything registered the state it had; where this rank stood then."""
+        self.last = checkpoint
+        at = checkpoint.position(self._ranks.rank)
+        for state in self.registered:
+            state.load(checkpoint, at)
+        return at
+
+    def save(self, step: int, round: int, places: Sequence[Place] = ()) -> Checkpoint:
         """Write a checkpoint aside, sync it, and rename it into place; all ranks together.
 
         Args:
             step: optimizer steps of the whole run.
-            parts: of this rank, by a name that no other rank uses.
             round, places: see `Checkpoint`.
 
         Raises:
@@ -147,8 +206,14 @@ class Checkpointer:
         """
         target = self._run.checkpoint(step)
         files: dict[str, dict[str, Any]] = {}
+        checkpoint = Checkpoint(step, target, round, tuple(places), files)
+        at = checkpoint.position(self._ranks.rank)
         with self._together(target) as folder:
-            mine = {name: self._write(folder, name, part) for name, part in parts.items()}
+            mine = {
+                name: self._write(folder, name, part)
+                for state in self.registered
+                for name, part in state.parts(at).items()
+            }
             for theirs in self._ranks.gather(mine):
                 files |= theirs
             if self._ranks.is_first:
@@ -160,10 +225,10 @@ class Checkpointer:
                     "files": files,
                 }
                 (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        self.last = Checkpoint(step, target, round, tuple(places), files)
+        self.last = checkpoint
         if self._ranks.is_first:
             self._prune(step)
-        return self.last
+        return checkpoint
 
     @contextmanager
     def _together(self, target: Path) -> Iterator[Path]:
@@ -199,6 +264,22 @@ class Checkpointer:
         for step in steps[: -self._limit]:
             if step not in ends[-1:]:
                 discard(self._run.checkpoint(step))
+
+
+def stream(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a safetensors file by name, a part of the file in memory at a time."""
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+    while names:
+        # Pages of a mapped file count as resident until it is closed: opened anew for each
+        # part. Opening for each tensor would read the file's index too often.
+        with safe_open(path, framework="pt") as file:
+            read = 0
+            while names and read < _MAPPED_BYTES:
+                name = names.pop()
+                tensor = file.get_tensor(name)
+                read += tensor.nbytes
+                yield name, tensor
 
 
 def choose(run: RunDir, config: Config, ranks: int) -> Checkpoint | None:

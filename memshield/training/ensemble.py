@@ -6,13 +6,15 @@ running sum in host memory, so that a device holds one trainable copy, whatever 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from memshield.config.file import Config
 from memshield.families.lora import pairs
+from memshield.training.checkpoint import Checkpoint, Part, Position, stream
 from memshield.training.ranks import Ranks
 
 State = dict[str, Tensor]
@@ -25,12 +27,14 @@ def shard_weights(sizes: Sequence[int], kind: str) -> list[float]:
     return [size / sum(sizes) for size in sizes]
 
 
-class Mean(Protocol):
+class Mean(ABC):
     """A mean of proxies that is filled in shard order and can be saved half-way."""
 
+    @abstractmethod
     def add(self, proxy: State, weight: float) -> None:
         """Take in the next proxy; its tensors may be overwritten afterwards."""
 
+    @abstractmethod
     def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
         """The mean of what all ranks added; every rank calls this and gets the same.
 
@@ -40,15 +44,37 @@ class Mean(Protocol):
             like: tensors of a proxy's shapes, for a rank that added none.
         """
 
+    @abstractmethod
+    def clear(self) -> None:
+        """Start the mean of another round."""
+
+    def figures(self) -> dict[str, float]:
+        """What is told of the last mean at a round's end."""
+        return {}
+
+    @abstractmethod
     def state_dict(self) -> State:
         """Tensors to save; empty before the first proxy."""
 
+    @abstractmethod
     def load_state_dict(self, state: State) -> None:
         """Go on from what was saved."""
 
+    def parts(self, at: Position) -> dict[str, Part]:
+        """The proxies added so far, which are this rank's."""
+        if at.place is None or not self.state_dict():
+            return {}
+        version = f"mean-{at.round}-{at.rank}-{at.place.turn}"
+        return {f"mean-{at.rank}": Part(version, lambda: (self.state_dict(), {}))}
 
-class WeightedMean:
-    """theta = sum_k w_k theta_k, streamed (arXiv 2407.15328, equation 4).
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Go on from the proxies that this rank had added."""
+        if checkpoint.has(f"mean-{at.rank}"):
+            self.load_state_dict(dict(stream(checkpoint.path(f"mean-{at.rank}"))))
+
+
+class WeightedMean(Mean):
+    """theta = sum_k w_k theta_k, streamed.
 
     The sum is in host memory: a device holds the one trainable copy, whatever K is.
     """
@@ -62,6 +88,7 @@ class WeightedMean:
             for name, tensor in proxy.items():
                 # One tensor at a time crosses over, not a copy of them all.
                 here = tensor.detach().to("cpu")
+                # theta = sum_k (n_k / N) theta_k: arXiv 2407.15328, equation 4.
                 if name in self._sum:
                     self._sum[name].add_(here, alpha=weight)
                 else:
@@ -75,6 +102,10 @@ class WeightedMean:
         ranks.sum(total.values())
         return total
 
+    def clear(self) -> None:
+        """Start from zero."""
+        self._sum = {}
+
     def state_dict(self) -> State:
         """The running sum."""
         return self._sum
@@ -84,7 +115,7 @@ class WeightedMean:
         self._sum = dict(state)
 
 
-class LowRankMean:
+class LowRankMean(Mean):
     """The best rank-r approximation of sum_k w_k B_k A_k over the LoRA pairs of the proxies.
 
     Averaging the As and the Bs apart is not averaging their products. Factors are small: they
@@ -132,6 +163,14 @@ class LowRankMean:
             self.energy_dropped = max(self.energy_dropped, dropped)
         return {name: mean[name] for name in proxies[0]}
 
+    def figures(self) -> dict[str, float]:
+        """The energy that was dropped."""
+        return {"energy_dropped": self.energy_dropped}
+
+    def clear(self) -> None:
+        """Let go of the proxies; `energy_dropped` stays that of the last mean."""
+        self._proxies = []
+
     def state_dict(self) -> State:
         """All factors gathered so far."""
         return {
@@ -147,6 +186,13 @@ class LowRankMean:
             place, _, name = key.partition("/")
             proxies.setdefault(int(place), {})[name] = tensor
         self._proxies = [proxies[place] for place in sorted(proxies)]
+
+
+def make_mean(config: Config) -> Mean:
+    """An empty mean of what is trained."""
+    if config.training == "lora":
+        return LowRankMean()
+    return WeightedMean()
 
 
 def _flatten(state: State, like: State) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 STANDARD_ERRORS = 2.0
 """A rise counts when it is larger than so many of its standard errors."""
+REACH = 2
+"""So many of the lowest bands that go on may stop: a lone one that never rises blocks no other."""
 
 
 class BandStops:
@@ -23,13 +25,14 @@ class BandStops:
     by more than two standard errors, in `patience` checks in a row. A level whose loss is merely
     flat goes on.
 
-    Copies come from below: a band goes on while one below it still learns, and what lies below a
-    band that stops, stops with it. A network whose rate has just risen is noisy at the highest
-    levels, where a converged one has next to no loss; that is no memorization.
+    Copies come from below, so bands stop from below: only the lowest two that still go on may
+    stop, and what lies below a band that stops, stops with it. The highest levels, where a
+    converged network has next to no loss, tremble with the learning rate alone; that is no
+    memorization, and one of them would otherwise stop in the first checks of a fine-tuning.
 
     The loss of a network that knows nothing yet may well rise in its first steps: a model that is
     trained from scratch is judged at a level once it does better there than a prediction of
-    zeros.
+    zeros. Until then it does not count among the two.
 
     Args:
         pictures: [bands, draws] int64, which picture each draw is of: draws of one picture are
@@ -66,39 +69,33 @@ class BandStops:
             losses: [bands, draws] float64.
             step: optimizer steps of the whole run so far.
         """
-        raised, learning = [], len(losses)
+        going = []
         for band in range(len(losses)):
             if self.stopped[band] >= 0:
                 continue
             now, best = losses[band], self.best[band]
-            change = self._change(band, now)
-            if change < 0:
-                learning = min(learning, band)
             if now.mean() < best.mean() or not self.judged[band]:
                 self.best[band] = now
                 self.raised[band] = 0
                 self.judged[band] = now.mean() < self._zeros[band]
-                continue
-            self.raised[band] = self.raised[band] + 1 if change > 0 else 0
-            if self.raised[band] >= self._patience:
-                raised.append(band)
-        last = max((band for band in raised if band < learning), default=-1)
+            else:
+                self.raised[band] = self.raised[band] + 1 if self._has_risen(band, now) else 0
+            if self.judged[band]:
+                going.append(band)
+        raised = [band for band in going[:REACH] if self.raised[band] >= self._patience]
+        last = max(raised, default=-1)
         stopping: list[int] = (self.stopped[: last + 1] < 0).nonzero().flatten().tolist()
         self.stopped[stopping] = step
         return stopping
 
-    def _change(self, band: int, now: Tensor) -> int:
-        """Whether a band's loss differs from its best by more than chance: 1 above, -1 below."""
-        best = self.best[band]
-        if not best.isfinite().all():
-            return 0
-        difference = now - best
+    def _has_risen(self, band: int, now: Tensor) -> bool:
+        """Whether a band's loss lies above its best by more than chance."""
+        difference = now - self.best[band]
         limit = max(
-            self._gain * float(best.mean()),
+            self._gain * float(self.best[band].mean()),
             STANDARD_ERRORS * standard_error(difference, self._pictures[band]),
         )
-        mean = float(difference.mean())
-        return int(mean > limit) - int(mean < -limit)
+        return float(difference.mean()) > limit
 
     def state_dict(self) -> dict[str, Tensor]:
         """What decides the next check."""

@@ -1,32 +1,33 @@
-"""The training loop: rounds of shards of steps (arXiv 2407.15328, algorithm 1)."""
+"""The training loop: rounds of shards of steps (arXiv 2407.15328, algorithm 1).
+
+1. The training pictures are split into K shards D_1 .. D_K (`Examples`).
+2. In each round every shard k trains a proxy theta_k on D_k alone, from the aggregate theta on.
+   Anti-gradient control skips what a proxy knows too well (`Stepper`).
+3. The aggregate becomes the mean of the proxies (`Mean`), and the next round begins.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from enum import IntEnum
-from functools import partial
-from pathlib import Path
 
-from memshield.budget import Budget
-from memshield.config.file import Config
-from memshield.data.batches import PictureReader, ShardBatches
-from memshield.data.examples import Examples
-from memshield.families.base import Family
-from memshield.rundir import RunDir, new_folder
-from memshield.training.anti_gradient import LossBank
-from memshield.training.checkpoint import Checkpoint, Checkpointer, Part, Place
-from memshield.training.ensemble import LowRankMean, Mean, WeightedMean, shard_weights
-from memshield.training.interruption import Stopped, StopRequest
+from torch import Tensor
+
+from memshield.data.batches import ShardBatches
+from memshield.rundir import new_folder
+from memshield.training.checkpoint import Checkpoint, Checkpointer, Place
+from memshield.training.ensemble import make_mean, shard_weights
+from memshield.training.interruption import Stopped
 from memshield.training.outer import OuterStep
-from memshield.training.progress import Listener
-from memshield.training.ranks import Ranks
-from memshield.training.replica import Replica, Shard, stream
-from memshield.training.sample_grid import make_grid, save_picture
+from memshield.training.progress import Listener, mean_figures
+from memshield.training.replica import Replica, Shard
+from memshield.training.sample_grid import grid_file, save_grid
+from memshield.training.setup import Setup
 from memshield.training.skips import write_skips
-from memshield.training.step import Encoder, Stepper, learning_rate_schedule
+from memshield.training.step import Stepper, learning_rate_schedule
 from memshield.training.watch import Watch
 
 
@@ -42,87 +43,40 @@ class Trainer:
     """Runs a rank's part of a whole training, from wherever it stands.
 
     Args:
-        config: resolved settings.
-        run: the run directory, the same for all ranks.
-        ranks: the processes of the run.
-        family: the loaded model.
-        examples: the table.
-        reader: of the pictures, or None where encodings are cached.
-        encoder: of batches.
-        budget: steps of every shard in every round.
+        setup: what is trained, and on what.
         progress: is told of every step.
-        stop: is asked after every step.
-        prompts: of the sample grids.
         audit: called on rank 0 with the number of a round that has ended; False ends the
             training there.
 
     Attributes:
-        last: number of the last round that has ended.
+        round: rounds that have ended.
+        turn: this rank's shards that are through with the next one.
+        done: steps of the shard after them.
     """
 
     def __init__(
-        self,
-        config: Config,
-        run: RunDir,
-        ranks: Ranks,
-        family: Family,
-        examples: Examples,
-        reader: PictureReader | None,
-        encoder: Encoder,
-        budget: Budget,
-        progress: Listener,
-        stop: StopRequest,
-        prompts: Sequence[str] | None = None,
-        audit: Callable[[int], bool] | None = None,
+        self, setup: Setup, progress: Listener, audit: Callable[[int], bool] | None = None
     ) -> None:
-        self.config = config
-        self.run = run
-        self.ranks = ranks
-        self.family = family
-        self.examples = examples
-        self.budget = budget
-        self.progress = progress
-        self.stop = stop
-        self.prompts = prompts
-        self.audit = audit
-        self.replica = Replica(family.trainable(), config)
-        self.watch: Watch | None = None
-        if config.watches:
-            self.watch = Watch(
-                config, family, self.replica, examples, reader, encoder, ranks, budget.total
-            )
-        self.stepper = Stepper(config, family, self.replica, encoder, self.watch)
-        self.checkpointer = Checkpointer(run, config.checkpoints_total_limit, ranks)
-        self.weights = shard_weights(
-            examples.shard_sizes()[: config.num_shards], config.aggregate_weights
-        )
-        self.shards = [self._new_shard(k) for k in ranks.own(config.num_shards)]
-        self.batches = {s.number: ShardBatches(config, examples, s.number, reader)
-                        for s in self.shards}  # fmt: skip
-        self.mean = self._new_mean()
-        self.outer = OuterStep(config) if OuterStep.is_wanted(config) else None
-        self.turn = self.done = self.last = 0
-
-    def _new_shard(self, k: int) -> Shard:
-        config = self.config
-        bank = LossBank(
-            self.family.num_slots,
-            config.loss_bank_bins,
-            config.loss_ema_decay,
-            config.loss_bank_debias,
-            self.family.device,
-        )
-        on_disk = config.shard_optimizer_offload == "disk" and config.num_shards > 1
-        scratch = self.run.moments / f"shard-{k}.safetensors" if on_disk else None
-        return Shard(k, self.examples.of_shard(k), bank, scratch)
-
-    def _new_mean(self) -> Mean:
-        return LowRankMean() if self.config.training == "lora" else WeightedMean()
-
-    @property
-    def ensemble(self) -> bool:
-        """Whether there is anything to average."""
-        return self.config.num_shards > 1
+        self.setup, self.progress, self.audit = setup, progress, audit
+        self.config, self.budget = setup.config, setup.budget
+        self.run, self.ranks, self.family = setup.run, setup.ranks, setup.family
+        config, examples = setup.config, setup.examples
+        sizes = examples.shard_sizes()[: config.num_shards]
+        self.weights = shard_weights(sizes, config.aggregate_weights)
+        self.ensemble = config.num_shards > 1
+        self.round = self.turn = self.done = 0
+        self.replica = Replica(self.family.trainable(), config)
+        self.watch = Watch(setup, self.replica) if config.watches else None
+        self.stepper = Stepper(config, self.family, self.replica, setup.encoder, self.watch)
+        own = self.ranks.own(config.num_shards)
+        self.shards = [Shard.of(setup, k) for k in own]
+        self.batches = {k: ShardBatches(config, examples, k, setup.reader) for k in own}
+        self.mean = make_mean(config)
+        self.outer = OuterStep(config)
+        self.checkpointer = Checkpointer(self.run, config.checkpoints_total_limit, self.ranks)
+        self.checkpointer.register(*self.shards, self.replica, self.mean, self.outer)
+        if self.watch is not None:
+            self.checkpointer.register(self.watch)
 
     def train(self, checkpoint: Checkpoint | None) -> None:
         """Train from a checkpoint, or from the beginning, to the end of the last round.
@@ -134,64 +88,75 @@ class Trainer:
             NonFiniteLossError: the loss is NaN or infinite.
             RankLostError: another process of the run is gone.
         """
-        self.last = first = self._restore(checkpoint)
+        self._begin(checkpoint)
+        goes_on = checkpoint is None or bool(checkpoint.places) or self._audit()
+        while goes_on and self.round < len(self.budget.steps):
+            for shard in self.shards[self.turn :]:
+                self._train_proxy(shard)
+            while not self._meet(Intent.END):
+                pass
+            if self.ensemble:
+                self._aggregate()
+            self._end_round()
+            goes_on = self._audit()
+        shutil.rmtree(self.run.moments, ignore_errors=True)
+
+    def _begin(self, checkpoint: Checkpoint | None) -> None:
+        """Stand where a checkpoint was made."""
+        if checkpoint is not None:
+            at = self.checkpointer.restore(checkpoint)
+            self.round = at.round
+            if at.place is not None:
+                self.turn, self.done = at.place.turn, at.place.done
+            elif self.round > 0 and not grid_file(self.run, self.round).exists():
+                self._show_samples(checkpoint.step)  # killed between the checkpoint and these
+        elif self.ensemble:
+            # Every proxy but the first reads its start from disk, in the first round too.
+            self._save(0)
+            if not self.ranks.is_first:
+                self.replica.overwrite(self._start())
         if self.watch is not None and not self.watch.record.checks:
             self._check_levels(0, 0)
         self.family.network.train()
-        goes_on = checkpoint is None or bool(checkpoint.places) or self._audit(first)
-        for round in range(first, len(self.budget.steps) if goes_on else 0):
-            for shard in self.shards[self.turn :]:
-                self._take_turn(round, shard)
-            while not self._meet(round, Intent.END):
-                pass
-            self._end_round(round)
-            self.last = round + 1
-            if not self._audit(self.last):
-                break
-        shutil.rmtree(self.run.moments, ignore_errors=True)
 
-    def _take_turn(self, round: int, shard: Shard) -> None:
-        """A shard's steps in a round: its proxy starts from the aggregate and sees only D_k."""
-        k = shard.number
-        if self.done == 0 and self.turn > 0:
-            self.replica.load_file(self._start_file(round))
+    def _train_proxy(self, shard: Shard) -> None:
+        """Train theta_k for a round: it starts from the aggregate and sees D_k only."""
+        k, budget, every = shard.number, self.budget, self.config.checkpointing_steps
+        if self.turn > 0 and self.done == 0:
+            self.replica.overwrite(self._start())
         self.stepper.begin_turn(shard)
-        first = self.budget.before(round, k)
-        schedule = learning_rate_schedule(self.config, self.budget.of_shard(k), self.budget.total)
-        steps = range(first + self.done, first + self.budget.steps[round][k])
-        last = self.budget.on_rank(round, self.ranks.rank, self.ranks.count)
-        taken = last - sum(self.budget.steps[round][s.number] for s in self.shards[self.turn :])
-        taken += self.done
+        before = budget.before(self.round, k)
+        reached = self._reached()
+        schedule = learning_rate_schedule(self.config, budget.of_shard(k), budget.total)
+        steps = range(before + self.done, before + budget.steps[self.round][k])
         with closing(self.batches[k].load(steps)) as loaded:
             for step, batches in zip(steps, loaded, strict=True):
                 result = self.stepper.step(shard, step, batches, schedule(step))
                 self.done += 1
-                taken += 1
-                reached = self._reached(round, taken)
-                self.progress.step(reached, round + 1, k + 1, result)
+                earlier, reached = reached, self._reached()
+                self.progress.step(reached, self.round + 1, k + 1, result)
                 if self.watch is not None and self.watch.is_due(reached):
-                    self._check_levels(reached, round + 1)
-                if taken == last:
+                    self._check_levels(reached, self.round + 1)
+                if self._taken() == budget.on_rank(self.round, self.ranks.rank, self.ranks.count):
                     break  # the meeting at the round's end follows
                 if self.ranks.stop_wanted():
-                    self._meet(round, Intent.STOP, shard)
-                elif self._is_due(round, taken):
-                    self._meet(round, Intent.SAVE, shard)
-        self.stepper.end_turn(shard)
-        if self.config.shard_optimizer == "reset":
-            shard.forget_moments()
+                    self._meet(Intent.STOP)
+                elif reached // every > earlier // every:
+                    self._meet(Intent.SAVE)
+        self.stepper.end_turn()
         if self.ensemble:
             self.mean.add(self.replica.tensors(), self.weights[k])
         self.turn, self.done = self.turn + 1, 0
 
-    def _reached(self, round: int, taken: int) -> int:
-        return self.budget.reached(round, taken, self.ranks.count)
+    def _taken(self) -> int:
+        through = self.shards[: self.turn]
+        return sum(self.budget.steps[self.round][shard.number] for shard in through) + self.done
 
-    def _is_due(self, round: int, taken: int) -> bool:
-        every = self.config.checkpointing_steps
-        return self._reached(round, taken) // every > self._reached(round, taken - 1) // every
+    def _reached(self) -> int:
+        """Steps of the whole run if every rank is as far in the round as this one."""
+        return self.budget.reached(self.round, self._taken(), self.ranks.count)
 
-    def _meet(self, round: int, intent: Intent, active: Shard | None = None) -> bool:
+    def _meet(self, intent: Intent) -> bool:
         """Meet the other ranks inside a round; True when all are through with their shards.
 
         Until they are, whoever comes wants a checkpoint made, in which ranks that wait take part.
@@ -199,186 +164,87 @@ class Trainer:
         said = self.ranks.gather([int(intent), self.turn, self.done])
         if all(theirs[0] == Intent.END for theirs in said):
             return True
-        places = [Place(turn, done) for _, turn, done in said]
-        self._save_inside_round(round, places[: self.config.num_shards], active)
+        places = [Place(turn, done) for _, turn, done in said][: self.config.num_shards]
+        step = self.budget.round_end(self.round - 1) if self.round else 0
+        for rank, place in enumerate(places):
+            turns = self.budget.steps[self.round][rank :: self.ranks.count]
+            step += sum(turns[: place.turn]) + place.done
+        self._save(step, places)
         if any(theirs[0] == Intent.STOP for theirs in said):
-            self.stop.note()
-            self.stop.obey()
+            self._stop()
         return False
 
-    def _end_round(self, round: int) -> None:
-        number = round + 1
-        if self.ensemble:
-            self._aggregate(round)
-            if self.watch is not None:
-                self._check_levels(self.budget.round_end(round), number)
+    def _aggregate(self) -> None:
+        """theta <- sum_k (n_k / N) theta_k: arXiv 2407.15328, equation 4."""
+        mean = self.mean.over(self.ranks, self.weights, self.replica.tensors())
+        self.outer.apply(self._start(), mean, set(self.replica.parameters))
+        self.replica.overwrite(mean.items())
+        self.mean.clear()
+        self._check_levels(self.budget.round_end(self.round), self.round + 1)
+
+    def _end_round(self) -> None:
+        """Save the aggregate, and tell how the round went."""
         if self.ranks.is_first:
-            previous = self.run.rounds / str(round)
-            with self.replica.averaged(), new_folder(self.run.rounds / str(number)) as aside:
+            previous, folder = (self.run.rounds / str(self.round + i) for i in (0, 1))
+            with self.replica.averaged(), new_folder(folder) as aside:
                 self.family.save(aside, previous if previous.is_dir() else None)
-        self.turn = self.done = 0
-        step = self.budget.round_end(round)
-        self._save(step, self._parts_between_rounds(number), number)
-        loss, kept, stopping = self._figures_of_round()
-        extra = {}
-        if isinstance(self.mean, LowRankMean) and self.ensemble:
-            extra["energy_dropped"] = self.mean.energy_dropped
-        self.mean = self._new_mean()
-        self.progress.round_ended(step, number, loss, kept, **extra)
-        if stopping:
-            self.stop.note()
-            self.stop.obey()
-        self._show_samples(step, number)
+        step = self.budget.round_end(self.round)
+        self.round, self.turn, self.done = self.round + 1, 0, 0
+        self._save(step)
+        figures = self.ranks.gather([*self.progress.take_round(), self.ranks.stop_wanted()])
+        loss, kept = mean_figures(figures)
+        extra = self.mean.figures() if self.ensemble else {}
+        self.progress.round_ended(step, self.round, loss, kept, **extra)
+        if any(stop_wanted for *_, stop_wanted in figures):
+            self._stop()
+        self._show_samples(step)
 
     def _check_levels(self, step: int, round: int) -> None:
         """Look at the held-out loss by noise level; of an ensemble, at that of the aggregate."""
         watch = self.watch
-        assert watch is not None
-        if not self.shards and not self.ensemble:
-            return  # a surplus rank, whose weights are nobody's
+        if watch is None or not (self.shards or self.ensemble):
+            return  # a surplus rank's weights are nobody's
         begun = time.monotonic()
         stopping = watch.check(step, together=self.ensemble)
         if self.ranks.is_first:
             watch.record.write(self.run.watch)
             self.progress.watched(watch.record, stopping, round, time.monotonic() - begun)
 
-    def _audit(self, number: int) -> bool:
-        """Audit the aggregate of a round, on rank 0; whether to go on."""
+    def _audit(self) -> bool:
+        """Audit the aggregate of the last round, on rank 0; whether to go on."""
         every = self.config.audit_interval
-        if every is None or number == 0 or number % every:
+        if every is None or self.round == 0 or self.round % every:
             return True
         goes_on, stopping = True, False
         if self.audit is not None and self.ranks.is_first:
             try:
                 with self.replica.averaged():
-                    goes_on = self.audit(number)
+                    goes_on = self.audit(self.round)
             except Stopped:
                 stopping = True  # the others are told first: they wait here
         goes_on, stopping = self.ranks.share([goes_on, stopping])
         if stopping:
-            self.stop.note()
-            self.stop.obey()
+            self._stop()
         return bool(goes_on)
 
-    def _aggregate(self, round: int) -> None:
-        live = self.replica.tensors()
-        mean = self.mean.over(self.ranks, self.weights, live)
-        if self.outer is not None:
-            names = set(self.replica.parameters)
-            self.outer.apply(stream(self._start_file(round)), mean, names)
-        self.replica.load(mean)
-
-    def _figures_of_round(self) -> tuple[float, float, bool]:
-        """Mean loss and share kept over all ranks' steps, and whether one wants to stop."""
-        own = [*self.progress.take_round(), self.ranks.stop_wanted()]
-        found = self.ranks.gather(own)
-        steps = max(1, sum(count for count, _, _, _ in found))
-        loss = sum(count * mean for count, mean, _, _ in found) / steps
-        kept = sum(count * share for count, _, share, _ in found) / steps
-        return loss, kept, any(stop for _, _, _, stop in found)
-
-    def _show_samples(self, step: int, number: int) -> None:
-        if not self.ranks.is_first:
-            return
-        path = self.run.samples / f"round-{number:04d}.png"
-        with self.replica.averaged():
-            image = make_grid(self.family, self.config, self.prompts)
-        if image is not None:
-            save_picture(image, path)
-            self.progress.sampled(step, number, str(path.relative_to(self.run.path)))
-
-    # Checkpoints
-
-    def _save(
-        self, step: int, parts: dict[str, Part], round: int, places: Sequence[Place] = ()
-    ) -> None:
-        saved = self.checkpointer.save(step, parts, round, places)
+    def _show_samples(self, step: int) -> None:
         if self.ranks.is_first:
-            write_skips(self.run.skips, saved, self.examples)
+            with self.replica.averaged():
+                file = save_grid(self.setup, self.round)
+            if file is not None:
+                self.progress.sampled(step, self.round, file)
+
+    def _stop(self) -> None:
+        """Stop, as some rank was asked to."""
+        self.setup.stop.note()
+        self.setup.stop.obey()
+
+    def _save(self, step: int, places: Sequence[Place] = ()) -> None:
+        saved = self.checkpointer.save(step, self.round, places)
+        if self.ranks.is_first:
+            write_skips(self.run.skips, saved, self.setup.examples)
         self.progress.saved(step)
 
-    def _save_inside_round(self, round: int, places: Sequence[Place], active: Shard | None) -> None:
-        rank = self.ranks.rank
-        parts = {**self._shard_parts(active), **self._watch_parts()}
-        if active is not None:
-            self.stepper.note_scaler(active)
-            version = f"proxy-{active.number}-{active.steps}"
-            parts[f"proxy-{rank}"] = Part(version, lambda: (self.replica.tensors(), {}))
-        if self.ensemble and self.turn > 0:
-            version = f"mean-{round}-{rank}-{self.turn}"
-            parts[f"mean-{rank}"] = Part(version, lambda: (self.mean.state_dict(), {}))
-        if self.ensemble and self.ranks.is_first:
-            parts["start"] = Part(f"start-{round}", None)
-            if self.outer is not None and self.outer.momentum:
-                parts["momentum"] = Part(f"momentum-{round}", None)
-        step = self.budget.round_end(round - 1) if round else 0
-        for other, place in enumerate(places):
-            turns = self.budget.steps[round][other :: self.ranks.count]
-            step += sum(turns[: place.turn]) + place.done
-        self._save(step, parts, round, places)
-
-    def _parts_between_rounds(self, round: int) -> dict[str, Part]:
-        parts = {**self._shard_parts(None), **self._watch_parts()}
-        if self.ranks.is_first:
-            parts["start"] = Part(f"start-{round}", lambda: (self.replica.tensors(), {}))
-            outer = self.outer
-            if outer is not None and outer.momentum:
-                parts["momentum"] = Part(f"momentum-{round}", lambda: (outer.momentum, {}))
-        return parts
-
-    def _watch_parts(self) -> dict[str, Part]:
-        return self.watch.parts() if self.watch is not None and self.ranks.is_first else {}
-
-    def _shard_parts(self, active: Shard | None) -> dict[str, Part]:
-        parts = {}
-        for shard in self.shards:
-            if shard.steps > 0:
-                version = f"shard-{shard.number}-{shard.steps}"
-                optimizer = None
-                if shard is active:
-                    optimizer = self.stepper.optimizer
-                    if self.config.shard_optimizer == "reset":
-                        version += "-active"  # when its turn ends, its moments are forgotten
-                parts[f"shard-{shard.number}"] = Part(version, partial(shard.state, optimizer))
-        return parts
-
-    def _restore(self, checkpoint: Checkpoint | None) -> int:
-        """Stand where a checkpoint was made; the round to go on with."""
-        if checkpoint is None:
-            if self.ensemble:
-                # Every proxy but the first reads its start from disk, in round 0 too.
-                self._save(0, self._parts_between_rounds(0), 0)
-                if not self.ranks.is_first:
-                    self.replica.load_file(self._start_file(0))
-            return 0
-        self.checkpointer.last = checkpoint
-        for shard in self.shards:
-            if checkpoint.has(f"shard-{shard.number}"):
-                shard.load(checkpoint.path(f"shard-{shard.number}"))
-        if self.watch is not None:
-            self.watch.load(checkpoint)
-        if checkpoint.has("momentum") and self.outer is not None:
-            self.outer.momentum = dict(stream(checkpoint.path("momentum")))
-        rank = self.ranks.rank
-        if not checkpoint.places:
-            self.replica.load_file(checkpoint.path("start"))
-            self._make_missing_samples(checkpoint)
-        elif rank < len(checkpoint.places):
-            self.turn, self.done = checkpoint.places[rank].turn, checkpoint.places[rank].done
-            if checkpoint.has(f"proxy-{rank}"):
-                self.replica.load_file(checkpoint.path(f"proxy-{rank}"))
-            if checkpoint.has(f"mean-{rank}"):
-                self.mean.load_state_dict(dict(stream(checkpoint.path(f"mean-{rank}"))))
-        return checkpoint.round
-
-    def _make_missing_samples(self, checkpoint: Checkpoint) -> None:
-        """A run may have been killed after a round's checkpoint and before its samples."""
-        path = self.run.samples / f"round-{checkpoint.round:04d}.png"
-        if checkpoint.round > 0 and not path.exists():
-            self._show_samples(checkpoint.step, checkpoint.round)
-
-    def _start_file(self, round: int) -> Path:
-        assert self.checkpointer.last is not None
-        path = self.checkpointer.last.find(f"start-{round}")
-        assert path is not None, "every checkpoint of a round holds its start"
-        return path
+    def _start(self) -> Iterator[tuple[str, Tensor]]:
+        """The aggregate that the round started from, read back from disk."""
+        return self.replica.start(self.checkpointer.newest, self.round)

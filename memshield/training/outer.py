@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from memshield.config.file import Config
+from memshield.training.checkpoint import Checkpoint, Part, Position, stream
 from memshield.training.ensemble import State
 
 
@@ -33,12 +34,8 @@ class OuterStep:
     def __init__(self, config: Config) -> None:
         self._lr = config.outer_learning_rate
         self._mu = config.outer_momentum
+        self._is_plain = (self._lr, self._mu) == (1.0, 0.0)  # a step leads to the mean itself
         self.momentum: State = {}
-
-    @staticmethod
-    def is_wanted(config: Config) -> bool:
-        """Whether the settings are other than the plain mean."""
-        return (config.outer_learning_rate, config.outer_momentum) != (1.0, 0.0)
 
     @torch.no_grad()
     def apply(self, start: Iterable[tuple[str, Tensor]], mean: State, names: set[str]) -> None:
@@ -49,6 +46,8 @@ class OuterStep:
             mean: of the proxies.
             names: of the parameters; anything else in `mean` stays as it is.
         """
+        if self._is_plain:
+            return
         for name, begun in start:
             if name not in names:
                 continue
@@ -63,3 +62,14 @@ class OuterStep:
                 self.momentum[name] = momentum.to("cpu")
                 gradient.add_(momentum, alpha=self._mu)
             mean[name].copy_(theta.sub_(gradient, alpha=self._lr))
+
+    def parts(self, at: Position) -> dict[str, Part]:
+        """The momentum, which changes at a round's end only."""
+        if not at.is_first or not self.momentum:
+            return {}
+        return {"momentum": Part(f"momentum-{at.round}", lambda: (self.momentum, {}))}
+
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Go on with the momentum."""
+        if checkpoint.has("momentum"):
+            self.momentum = dict(stream(checkpoint.path("momentum")))

@@ -186,6 +186,14 @@ class _Mean:
         return (count, *self._last)
 
 
+def mean_figures(of_ranks: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Mean loss and share kept over the steps of all ranks, each (steps, loss, kept, ...)."""
+    steps = max(1, sum(count for count, *_ in of_ranks))
+    loss = sum(count * mean for count, mean, *_ in of_ranks) / steps
+    kept = sum(count * share for count, _, share, *_ in of_ranks) / steps
+    return loss, kept
+
+
 def round_to_ms(seconds: float) -> float:
     """Seconds to three places: finer is noise."""
     return round(seconds, 3)

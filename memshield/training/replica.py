@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,18 @@ import torch
 from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from memshield.config.file import Config
 from memshield.training.anti_gradient import LossBank
+from memshield.training.checkpoint import Checkpoint, Part, Position, stream
 from memshield.training.ensemble import State
 from memshield.training.moments import Moments, of_optimizer
+from memshield.training.setup import Setup
 
 EMA = "ema."
 """Prefix of the moving average of a parameter, beside the parameter's own name."""
-_MAPPED_BYTES = 64 * 2**20
-
-
-def stream(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a safetensors file by name, a part of the file in memory at a time."""
-    with safe_open(path, framework="pt") as file:
-        names = list(file.keys())
-    while names:
-        # Pages of a mapped file count as resident until it is closed: opened anew for each
-        # part. Opening for each tensor would read the file's index too often.
-        with safe_open(path, framework="pt") as file:
-            read = 0
-            while names and read < _MAPPED_BYTES:
-                name = names.pop()
-                tensor = file.get_tensor(name)
-                read += tensor.nbytes
-                yield name, tensor
 
 
 class Replica:
@@ -47,11 +33,16 @@ class Replica:
 
     Args:
         parameters: by name.
-        config: `use_ema` and `ema_decay`.
+        config: `use_ema`, `ema_decay` and `num_shards`.
+
+    Attributes:
+        shard: whose proxy the parameters are now; None outside a shard's turn.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], config: Config) -> None:
         self.parameters = parameters
+        self.shard: Shard | None = None
+        self._many = config.num_shards > 1
         self.ema: EMAModel | None = None
         if config.use_ema:
             # Its decay warms up as (1 + s) / (10 + s): a short run would not outlive 0.9999.
@@ -71,17 +62,38 @@ class Replica:
         return state
 
     @torch.no_grad()
-    def load(self, state: State) -> None:
-        """Copy values into the live tensors."""
-        for name, tensor in self.tensors().items():
-            tensor.copy_(state[name])
-
-    @torch.no_grad()
-    def load_file(self, path: Path) -> None:
-        """Copy values from a safetensors file, a part of it in memory at a time."""
+    def overwrite(self, values: Iterable[tuple[str, Tensor]]) -> None:
+        """Copy values into the live tensors, one at a time."""
         live = self.tensors()
-        for name, tensor in stream(path):
+        for name, tensor in values:
             live[name].copy_(tensor)
+
+    def parts(self, at: Position) -> dict[str, Part]:
+        """The aggregate that a round starts from, and the proxy of the shard whose turn it is."""
+
+        def write() -> tuple[State, dict[str, str]]:
+            return self.tensors(), {}
+
+        parts = {}
+        if at.is_first and (at.place is None or self._many):
+            # Inside a round the aggregate is no longer here: its file is linked.
+            parts["start"] = Part(f"start-{at.round}", write if at.place is None else None)
+        if self.shard is not None:
+            version = f"proxy-{self.shard.number}-{self.shard.steps}"
+            parts[f"proxy-{at.rank}"] = Part(version, write)
+        return parts
+
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Go on with the proxy or, between two rounds, with the aggregate."""
+        name = "start" if at.place is None else f"proxy-{at.rank}"
+        if checkpoint.has(name):
+            self.overwrite(stream(checkpoint.path(name)))
+
+    def start(self, checkpoint: Checkpoint, round: int) -> Iterator[tuple[str, Tensor]]:
+        """The aggregate that a round started from, a part of it in memory at a time."""
+        path = checkpoint.find(f"start-{round}")
+        assert path is not None, "every checkpoint of an ensemble's round holds its start"
+        return stream(path)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -105,6 +117,7 @@ class Shard:
         members: [n_k] example indices.
         bank: its loss bank, on the device (a few kilobytes).
         scratch: a file for its moments between turns, or None to hold them in host memory.
+        resets: every turn starts with a fresh optimizer.
 
     Attributes:
         draws, skips: [n_k] how often each picture was drawn, and skipped.
@@ -118,6 +131,7 @@ class Shard:
         members: npt.NDArray[np.int64],
         bank: LossBank,
         scratch: Path | None = None,
+        resets: bool = False,
     ) -> None:
         self.number = number
         self.members = members
@@ -126,8 +140,23 @@ class Shard:
         self.skips = np.zeros(len(members), dtype=np.int64)
         self.steps = 0
         self.optimizer_steps = 0
-        self.scaler: dict[str, Any] = {}
         self._moments = Moments(scratch)
+        self._scale: dict[str, Any] = {}
+        self._resets = resets
+        self._turn: tuple[Optimizer, GradScaler] | None = None
+
+    @classmethod
+    def of(cls, setup: Setup, number: int) -> Shard:
+        """Shard `number` of a run, at its beginning."""
+        config, family = setup.config, setup.family
+        bank = LossBank(
+            family.num_slots, config.loss_bank_bins, config.loss_ema_decay,
+            config.loss_bank_debias, family.device,
+        )  # fmt: skip
+        on_disk = config.shard_optimizer_offload == "disk" and config.num_shards > 1
+        scratch = setup.run.moments / f"shard-{number}.safetensors" if on_disk else None
+        resets = config.shard_optimizer == "reset"
+        return cls(number, setup.examples.of_shard(number), bank, scratch, resets)
 
     def record(self, index: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
         """Count a step's draws and skips.
@@ -141,26 +170,40 @@ class Shard:
         np.add.at(self.skips, places[~kept], 1)
         self.steps += 1
 
-    def forget_moments(self) -> None:
-        """Start the next turn with a fresh optimizer."""
-        self._moments.clear()
-        self.scaler = {}
-
-    def give_moments(self, optimizer: Optimizer) -> None:
-        """Put this shard's moments into the optimizer."""
+    def begin_turn(self, optimizer: Optimizer, scaler: GradScaler) -> None:
+        """Lend the moments and the gradient scale to those who take the steps."""
         self._moments.give(optimizer)
+        if self._scale:
+            scaler.load_state_dict(self._scale)
+        self._turn = optimizer, scaler
 
-    def take_moments(self, optimizer: Optimizer) -> None:
-        """Take the moments out of the optimizer."""
+    def end_turn(self) -> None:
+        """Take the moments and the gradient scale back, or forget them."""
+        assert self._turn is not None
+        optimizer, scaler = self._turn
+        self._turn = None
         self._moments.take(optimizer)
+        self._scale = scaler.state_dict()
+        if self._resets:
+            self._moments.clear()
+            self._scale = {}
 
-    def state(self, optimizer: Optimizer | None = None) -> tuple[State, dict[str, str]]:
-        """Tensors and metadata to save.
+    def parts(self, at: Position) -> dict[str, Part]:
+        """Records, bank and moments, once a step was taken."""
+        if self.steps == 0:
+            return {}
+        version = f"shard-{self.number}-{self.steps}"
+        if self._turn is not None and self._resets:
+            version += "-active"  # when the turn ends, the moments are forgotten
+        return {f"shard-{self.number}": Part(version, self._state)}
 
-        Args:
-            optimizer: holds the moments when it is this shard's turn.
-        """
-        moments, plain = of_optimizer(optimizer) if optimizer else self._moments.read()
+    def _state(self) -> tuple[State, dict[str, str]]:
+        moments, plain = self._moments.read()
+        scale = self._scale
+        if self._turn is not None:
+            optimizer, scaler = self._turn
+            moments, plain = of_optimizer(optimizer)
+            scale = scaler.state_dict()
         tensors: State = {
             "draws": torch.from_numpy(self.draws),
             "skips": torch.from_numpy(self.skips),
@@ -170,15 +213,17 @@ class Shard:
         notes = {
             "steps": self.steps,
             "optimizer_steps": self.optimizer_steps,
-            "scaler": self.scaler,
+            "scaler": scale,
             "optimizer": plain,
         }
         return tensors, {"shard": json.dumps(notes)}
 
-    def load(self, path: Path) -> None:
-        """Take over what `state` gave, from a safetensors file."""
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Take over records, bank and moments."""
+        if not checkpoint.has(f"shard-{self.number}"):
+            return
         moments: State = {}
-        with safe_open(path, framework="pt") as file:
+        with safe_open(checkpoint.path(f"shard-{self.number}"), framework="pt") as file:
             notes = json.loads(file.metadata()["shard"])
             for name in file.keys():  # noqa: SIM118
                 kind, _, rest = name.partition(".")
@@ -192,4 +237,4 @@ class Shard:
         self._moments.write(moments, notes["optimizer"])
         self.steps = notes["steps"]
         self.optimizer_steps = notes["optimizer_steps"]
-        self.scaler = notes["scaler"]
+        self._scale = notes["scaler"]

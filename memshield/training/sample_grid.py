@@ -14,6 +14,8 @@ from memshield.config.file import Config
 from memshield.families.base import Family
 from memshield.families.pixels import to_bytes
 from memshield.randomness import Purpose, torch_seed
+from memshield.rundir import RunDir
+from memshield.training.setup import Setup
 
 _SMALLEST_CELL = 48
 _BATCH = 16
@@ -54,6 +56,21 @@ def make_grid(family: Family, config: Config, prompts: Sequence[str] | None) -> 
         texts = [prompt for prompt, _ in part] if prompts else None
         images += map(as_picture, family.sample(seeds, texts, config.num_inference_steps))
     return grid(images, count if prompts else math.ceil(math.sqrt(count)))
+
+
+def grid_file(run: RunDir, round: int) -> Path:
+    """Where the grid of a round is."""
+    return run.samples / f"round-{round:04d}.png"
+
+
+def save_grid(setup: Setup, round: int) -> str | None:
+    """Make the grid of a round; its path in the run directory, or None where none is wanted."""
+    image = make_grid(setup.family, setup.config, setup.prompts)
+    if image is None:
+        return None
+    path = grid_file(setup.run, round)
+    save_picture(image, path)
+    return str(path.relative_to(setup.run.path))
 
 
 def save_picture(image: Image.Image, path: Path) -> None:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import yaml
 
-from memshield.audit.sample_size import require_auditable
-from memshield.budget import Budget
 from memshield.config.file import Config, differing_fields, make_config, read_yaml, to_yaml
 from memshield.data.duplicate_pairs import write_pairs
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare, require_same_dataset
-from memshield.data.source import Source, open_source
+from memshield.data.requirements import budget_of, can_cache
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
-from memshield.families import Facts, read_facts, require_noise_level, resolve
-from memshield.forecast.plan import budget_of, can_cache, require_captions
-from memshield.hub.publish.preflight import require_publishable
+from memshield.families import read_facts, resolve
 from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, write_text
-from memshield.runs.promote import promote
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator, require_hardware
+from memshield.training.prepare import (
+    Check,
+    Job,
+    Preparation,
+    check_hardware,
+    check_noise_level,
+    prepare,
+    reopen_pictures,
+    scan_pictures,
+)
 from memshield.training.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -32,74 +36,51 @@ if TYPE_CHECKING:
 
     from memshield.data.batches import PictureReader
     from memshield.families.base import Family
-    from memshield.training.step import Encoder
+    from memshield.training.setup import Encoder
 
 log = logging.getLogger("memshield")
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run whose data and settings are known and checked.
-
-    Attributes:
-        config: with everything resolved.
-        facts: of the model.
-        source: of the pictures.
-        examples: the table.
-        budget: steps of every shard in every round.
-    """
-
-    config: Config
-    facts: Facts
-    source: Source
-    examples: Examples
-    budget: Budget
-
-    def captions(self) -> Sequence[str] | None:
-        """The caption of every example, for text models."""
-        from memshield.data.batches import captions_of
-
-        return captions_of(self.source, self.examples) if self.facts.needs_captions else None
-
-
-def lead(config: Config, run: RunDir, events: EventLog) -> Job:
+def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[Check] = ()) -> Job:
     """Check and prepare everything, and write it into the run directory; done by rank 0.
+
+    Args:
+        config: settings.
+        run: the run directory.
+        events: is told of the pictures.
+        checks_of_new: made besides where nothing was trained here yet.
 
     Raises:
         UserError: whatever a user has to mend, before any weights are fetched.
     """
     earlier = earlier_config(run)
-    config = pin(config, earlier)
-    facts = read_facts(config)
-    config = resolve(config, facts)
-    require_noise_level(config, facts)
-    if earlier is not None:
-        require_same(config, earlier)
-    require_hardware(config)
+
+    def check_same(preparation: Preparation) -> None:
+        if earlier is not None:
+            require_same(preparation.config, earlier)
+
+    def find_pictures(preparation: Preparation) -> None:
+        remove_leftovers(run.path)
+        remove_leftovers(run.rounds)
+        if earlier is not None and run.examples.exists():
+            reopen_pictures(preparation, Examples.read(run.examples))
+            return
+        scan_pictures(preparation)
+        assert preparation.source is not None
+        assert preparation.scan is not None
+        write_pairs(run.duplicates, preparation.source, preparation.scan.examples)
+        scan = preparation.scan
+        events.write("data", facts=scan.facts(), bad_rows=scan.bad_rows[:1000])
+        log.info("\n".join(scan.lines()))
+
+    checks: list[Check] = [check_noise_level, check_same, check_hardware]
     if earlier is None:
-        require_publishable(config)
-    remove_leftovers(run.path)
-    remove_leftovers(run.rounds)
-    source = open_source(config)
-    config = config.model_copy(update={"dataset_revision": source.revision})
-    require_captions(facts, source)
-    if earlier is not None and run.examples.exists():
-        examples = Examples.read(run.examples)
-        require_same_dataset(examples, source)
-    else:
-        prepared = prepare(config, source)
-        require_captions(facts, source, prepared)
-        examples = prepared.examples
-        write_pairs(run.duplicates, source, examples)
-        events.write("data", facts=prepared.facts(), bad_rows=prepared.bad_rows[:1000])
-        log.info("\n".join(prepared.lines()))
-    budget = budget_of(config, examples)
-    can_cache(config, facts, examples)
-    require_auditable(config, examples)
-    examples.write(run.examples)
-    write_text(run.config, to_yaml(config))
-    log.info("\n%s", to_yaml(config))
-    return Job(config, facts, source, examples, budget)
+        checks += checks_of_new
+    job = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).job()
+    job.examples.write(run.examples)
+    write_text(run.config, to_yaml(job.config))
+    log.info("\n%s", to_yaml(job.config))
+    return job
 
 
 def follow(settings: str, run: RunDir) -> Job:
@@ -121,7 +102,7 @@ def follow(settings: str, run: RunDir) -> Job:
         )
     facts = read_facts(config)
     require_hardware(config)
-    source, examples = open_source(config), Examples.read(run.examples)
+    source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)
     return Job(config, facts, source, examples, budget_of(config, examples))
 
 
@@ -149,6 +130,7 @@ def train(
     stop: StopRequest,
     events: EventLog | None,
     status: StatusFile | None,
+    promote: Callable[[RunDir, int], None],
 ) -> str | None:
     """Train from wherever the run stands to its end.
 
@@ -158,6 +140,7 @@ def train(
         ranks: the processes of the run.
         stop: asks for a stop.
         events, status: of rank 0; None on the others.
+        promote: makes a round, by its number, the run's model; called on rank 0.
 
     Returns:
         Why another round than the last is the run's model, if so.
@@ -168,6 +151,7 @@ def train(
     from memshield.training import checkpoint as checkpoints
     from memshield.training.loop import Trainer
     from memshield.training.progress import Listener, Progress
+    from memshield.training.setup import Setup
 
     config = job.config
     accelerator = make_accelerator(config, run)
@@ -207,16 +191,16 @@ def train(
         from memshield.training.audits import RoundAudits
 
         audits = RoundAudits(config, job.facts, job.source, job.examples, run, family, events, stop)
-    trainer = Trainer(
-        config, run, ranks, family, job.examples, reader, encoder, job.budget, progress, stop,
-        _prompts(job), audits,
-    )  # fmt: skip
+    setup = Setup(
+        config, job.examples, job.budget, run, ranks, stop, family, encoder, reader, _prompts(job)
+    )
+    trainer = Trainer(setup, progress, audits)
     reason = None
     try:
         with stop.deferred():
             trainer.train(chosen)
             if ranks.is_first:
-                kept = trainer.last
+                kept = trainer.round
                 if audits is not None:
                     kept, reason = audits.choice(kept)
                 promote(run, kept)

@@ -16,18 +16,12 @@ from torch.optim import Optimizer
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch
 from memshield.errors import UserError
-from memshield.families.base import Encoded, Family
+from memshield.families.base import Family
 from memshield.randomness import Purpose, torch_seed
 from memshield.training.anti_gradient import HeldOutBank, LossBank, masked_mean
 from memshield.training.replica import Replica, Shard
+from memshield.training.setup import Encoder
 from memshield.training.teacher import Teacher, distilled, only
-
-
-class Encoder(Protocol):
-    """Gives the encodings of a batch, from a cache or from the encoders."""
-
-    def encode(self, batch: MicroBatch) -> Encoded:
-        """Tensors on the host or on the device."""
 
 
 class Levels(Protocol):
@@ -164,20 +158,16 @@ class Stepper:
         return torch.amp.GradScaler(self._device.type, enabled=self._scaling)
 
     def begin_turn(self, shard: Shard) -> None:
-        """Take up a shard's optimizer state."""
-        shard.give_moments(self.optimizer)
+        """Take up a shard's optimizer state: what the replica holds is its proxy from here on."""
         self._scaler = self._new_scaler()
-        if shard.scaler:
-            self._scaler.load_state_dict(shard.scaler)
+        shard.begin_turn(self.optimizer, self._scaler)
+        self._replica.shard = shard
 
-    def end_turn(self, shard: Shard) -> None:
+    def end_turn(self) -> None:
         """Hand the optimizer state back to the shard."""
-        self.note_scaler(shard)
-        shard.take_moments(self.optimizer)
-
-    def note_scaler(self, shard: Shard) -> None:
-        """Let the shard know the gradient scale, before it is saved."""
-        shard.scaler = self._scaler.state_dict() if self._scaling else {}
+        assert self._replica.shard is not None
+        self._replica.shard.end_turn()
+        self._replica.shard = None
 
     def step(self, shard: Shard, step: int, batches: list[MicroBatch], lr: float) -> StepResult:
         """One step of a shard.
@@ -216,7 +206,8 @@ class Stepper:
                 sample = family.loss(prediction, draw)
             value, slot = sample.value.detach(), sample.slot
             if threshold > 0:
-                # Thresholds are those of the step's start: the bank is updated after all batches.
+                # keep_i = [l_i >= lambda m_i], 2407.15328, section 3.3. Thresholds are those of
+                # the step's start: the bank is updated after all batches.
                 keep = bank.keep(value, slot, threshold)
             else:
                 keep = torch.ones_like(value, dtype=torch.bool)
@@ -228,6 +219,7 @@ class Stepper:
                 keep = keep | stopped  # the mask is for what is learned from pictures
             on_host.append(HostCopy(torch.stack([value, keep.to(value.dtype)])))
             kept_now = keep.sum().clamp(min=1) if len(batches) == 1 else samples
+            # sum_i keep_i w_i l_i / max(1, sum_i keep_i), 2407.15328, section 3.3
             loss = masked_mean(trained, sample.weight, keep, kept_now)
             self._scaler.scale(loss).backward()
             if stopped is not None:
@@ -235,6 +227,7 @@ class Stepper:
             losses.append(value)
             slots.append(slot)
         if threshold > 0 and bank is shard.bank:
+            # m <- gamma m + (1 - gamma) l_i, skipped samples too, 2407.15328, section 3.3
             shard.bank.update(torch.cat(losses), torch.cat(slots))
         values, kept = np.concatenate([copy.numpy() for copy in on_host], axis=1)
         mean = float(values.mean())

@@ -17,18 +17,15 @@ from safetensors import safe_open
 from torch import Tensor
 
 from memshield.audit.watch_record import Check, WatchRecord
-from memshield.config.file import Config
-from memshield.data.batches import PictureReader, micro_batch
-from memshield.data.examples import Examples
-from memshield.families.base import Family
+from memshield.data.batches import micro_batch
 from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
-from memshield.training.checkpoint import Checkpoint, Part
+from memshield.training.checkpoint import Checkpoint, Part, Position, stream
 from memshield.training.ensemble import State
 from memshield.training.level_stops import BandStops
-from memshield.training.ranks import Ranks
-from memshield.training.replica import Replica, stream
-from memshield.training.step import Encoder, NonFiniteLossError
+from memshield.training.replica import Replica
+from memshield.training.setup import Setup
+from memshield.training.step import NonFiniteLossError
 from memshield.training.teacher import Teacher
 
 
@@ -76,14 +73,8 @@ class Watch:
     """Checks the held-out loss of a run, and holds what is decided by it.
 
     Args:
-        config: resolved settings.
-        family: the model.
-        replica: its trained parameters.
-        examples: the table.
-        reader: of the pictures, or None where encodings are cached.
-        encoder: of batches.
-        ranks: share the work of a check between rounds.
-        total: optimizer steps of the whole run.
+        setup: of the training; its ranks share the work of a check between rounds.
+        replica: the trained parameters.
 
     Attributes:
         stops: the bands that were stopped; None where bands are only watched.
@@ -92,27 +83,18 @@ class Watch:
         record: of all checks.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        family: Family,
-        replica: Replica,
-        examples: Examples,
-        reader: PictureReader | None,
-        encoder: Encoder,
-        ranks: Ranks,
-        total: int,
-    ) -> None:
+    def __init__(self, setup: Setup, replica: Replica) -> None:
+        config, family = setup.config, setup.family
         self._config = config
         self._family = family
         self._replica = replica
-        self._examples = examples
-        self._reader = reader
-        self._encoder = encoder
-        self._ranks = ranks
-        self._total = total
+        self._examples = setup.examples
+        self._reader = setup.reader
+        self._encoder = setup.encoder
+        self._ranks = setup.ranks
+        self._total = setup.budget.total
         self._shape = (config.watch_bins, config.watch_draws)
-        pictures = torch.from_numpy(examples.watched())
+        pictures = torch.from_numpy(setup.examples.watched())
         self._draws = fixed_draws(pictures, family.num_slots, *self._shape, config.seed)
         levels = family.noise_levels()
         starts = band_edges(family.num_slots, config.watch_bins)[:-1]
@@ -247,9 +229,9 @@ class Watch:
 
     # Checkpoints
 
-    def parts(self) -> dict[str, Part]:
-        """Its parts of a checkpoint; what did not change since the last one is linked."""
-        if not self.record.checks:
+    def parts(self, at: Position) -> dict[str, Part]:
+        """What the checks have found and decided, and the teacher."""
+        if not at.is_first or not self.record.checks:
             return {}
         last = self.record.checks[-1].step
         parts = {"watch": Part(f"watch-{last}", self._state)}
@@ -265,8 +247,8 @@ class Watch:
                 tensors |= {f"{name}.{key}": t for key, t in holder.state_dict().items()}
         return tensors, {"record": self.record.model_dump_json()}
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Stand where a checkpoint was made."""
+    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+        """Go on from the checks that were made."""
         if not checkpoint.has("watch"):
             return
         self.record = _record_of(checkpoint.path("watch"))

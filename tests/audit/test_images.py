@@ -12,8 +12,8 @@ from PIL import Image
 from memshield.audit import images as module
 from memshield.audit.images import ImageSet, of_array_file, of_folder, of_places, of_run
 from memshield.data.batches import PictureReader, ShardBatches
-from memshield.data.scan import Prepared, prepare
-from memshield.data.source import Source, open_source
+from memshield.data.scan import Scan, scan
+from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
 from tests.tiny import Pixels, pictures
@@ -153,13 +153,13 @@ def test_pictures_stay_in_memory_where_all_of_them_fit(
 # As training reads them
 
 
-def opened(tmp_path: Path, size: tuple[int, int], **changes: Any) -> tuple[Source, Prepared, Any]:
+def opened(tmp_path: Path, size: tuple[int, int], **changes: Any) -> tuple[Source, Scan, Any]:
     """A dataset of ten pictures of this height and width, two of them held out."""
     made = [picture[: size[0], : size[1]] for picture in pictures(10, 24)]
     data = save_set(tmp_path / "set", made)
     config = settings(data, held_out_fraction=0.2, resolution=8, **changes)
-    source = open_source(config)
-    return source, prepare(config, source), config
+    source = open_source(SourceSettings.of(config))
+    return source, scan(config, source), config
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -18,7 +18,6 @@ from typing import Any
 
 from memshield.data.batches import ShardBatches
 from memshield.families.latent import LatentDiffusion
-from memshield.training.anti_gradient import LossBank
 from memshield.training.replica import Replica, Shard
 from memshield.training.step import Stepper
 from tests.bench.common import arguments, interleaved_medians, report
@@ -31,12 +30,12 @@ PICTURES, BATCH, STEPS = 64, 4, 40
 
 def stepping(setting: Setting) -> Callable[[], object]:
     """Takes the next step of shard 0 each time it is called, its batch read first."""
-    job, family = setting.job, setting.family
-    batches = ShardBatches(job.config, job.examples, 0, setting.reader)
-    bank = LossBank(family.num_slots, job.config.loss_bank_bins, device=family.device)
-    shard = Shard(0, job.examples.of_shard(0), bank)
-    replica = Replica(family.trainable(), job.config)
-    stepper = Stepper(job.config, family, replica, setting.encoder)
+    setup = setting.setup
+    config, family = setup.config, setup.family
+    batches = ShardBatches(config, setup.examples, 0, setup.reader)
+    shard = Shard.of(setup, 0)
+    replica = Replica(family.trainable(), config)
+    stepper = Stepper(config, family, replica, setup.encoder)
     family.network.train()
     count = itertools.count()
 
@@ -61,8 +60,8 @@ def main() -> None:
             "held_out_fraction": 0,
         }
         every_step = set_up(folder / "every_step", options.device, cache_latents=False, **settings)
-        assert isinstance(every_step.family, LatentDiffusion)
-        parts = proportions(every_step.family, BATCH, options.device)
+        assert isinstance(every_step.setup.family, LatentDiffusion)
+        parts = proportions(every_step.setup.family, BATCH, options.device)
         cached = set_up(folder / "cached", options.device, cache_latents=True, **settings)
         medians = interleaved_medians(
             {"every_step": stepping(every_step), "cached": stepping(cached)}, STEPS, options.device

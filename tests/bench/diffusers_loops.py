@@ -119,7 +119,7 @@ def digits(folder: Path, device: str) -> dict[str, float]:
         checkpointing_steps=500,
     )
     rows = setting.job.source.rows.cast_column("image", datasets.Image())
-    family: Any = setting.family
+    family: Any = setting.setup.family
     theirs = unconditional(
         copy.deepcopy(family.network), family.scheduler, rows, DIGITS["batch"], 2e-3, device
     )

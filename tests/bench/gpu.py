@@ -158,11 +158,11 @@ def step_over_unet(size: Size, device: str) -> dict[str, float]:
             num_rounds=1,
             held_out_fraction=0,
         )
-        assert isinstance(setting.family, LatentDiffusion)
+        assert isinstance(setting.setup.family, LatentDiffusion)
         medians = interleaved_medians(
             {
                 "step": stepping(setting),
-                "unet": forward_and_backward(setting.family, batch, size.tokens),
+                "unet": forward_and_backward(setting.setup.family, batch, size.tokens),
             },
             size.repeats,
             device,

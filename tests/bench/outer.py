@@ -19,7 +19,7 @@ from diffusers import DDPMPipeline
 from memshield.config.file import make_config, read_yaml
 from memshield.data.batches import PictureReader
 from memshield.data.examples import Examples
-from memshield.data.source import open_source
+from memshield.data.source import SourceSettings, open_source
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import ROOT, arguments, report
@@ -58,7 +58,9 @@ def held_out(run: RunDir) -> torch.Tensor:
     """The held-out pictures of a run, in [-1, 1]."""
     config = make_config(read_yaml(run.config))
     examples = Examples.read(run.examples)
-    reader = PictureReader(open_source(config), examples, 1, int(config.resolution or 0), False)
+    reader = PictureReader(
+        open_source(SourceSettings.of(config)), examples, 1, int(config.resolution or 0), False
+    )
     pixels = np.stack([reader.read(index)[0] for index in examples.held_out().tolist()])
     return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
 

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from memshield.config.file import make_config
-from memshield.data.batches import PictureReader
 from memshield.families import load
-from memshield.families.base import Family, Placement
+from memshield.families.base import Placement
 from memshield.rundir import EventLog, RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.loop import Trainer
+from memshield.training.prepare import Job
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
-from memshield.training.start import Job, lead, make_encoder
-from memshield.training.step import Encoder
+from memshield.training.setup import Setup
+from memshield.training.start import lead, make_encoder
 
 
 @dataclass
@@ -28,28 +28,17 @@ class Setting:
 
     Attributes:
         job: config, data and budget.
-        run: its directory.
-        family: the model.
-        reader: of the pictures, or None where encodings are cached.
-        encoder: of batches.
-        encoding: seconds that `encoder` took to be made: all pictures and captions, if cached.
+        setup: what a trainer is made from.
+        encoding: seconds that the encoder took to be made: all pictures and captions, if cached.
     """
 
     job: Job
-    run: RunDir
-    family: Family
-    reader: PictureReader | None
-    encoder: Encoder
+    setup: Setup
     encoding: float
 
     def trainer(self, progress: Listener) -> Trainer:
         """A trainer that tells `progress` of every step and round."""
-        stop = StopRequest()
-        job = self.job
-        return Trainer(
-            job.config, self.run, Ranks(stop), self.family, job.examples, self.reader,
-            self.encoder, job.budget, progress, stop,
-        )  # fmt: skip
+        return Trainer(self.setup, progress)
 
 
 def set_up(folder: Path, device: str, **settings: Any) -> Setting:
@@ -71,6 +60,9 @@ def set_up(folder: Path, device: str, **settings: Any) -> Setting:
     job = lead(config, run, EventLog(run, 1))
     family = load(job.config, job.facts, Placement.of(job.config, torch.device(device)))
     begun = time.perf_counter()
-    reader, encoder = make_encoder(job, family, Ranks(StopRequest()))
+    stop = StopRequest()
+    ranks = Ranks(stop)
+    reader, encoder = make_encoder(job, family, ranks)
     encoding = time.perf_counter() - begun
-    return Setting(job, run, family, reader, encoder, encoding)
+    setup = Setup(job.config, job.examples, job.budget, run, ranks, stop, family, encoder, reader)
+    return Setting(job, setup, encoding)

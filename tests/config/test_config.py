@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from memshield.config.file import (
     read_yaml,
     to_yaml,
 )
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError
+from tests.refusals import refusal_of
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"pretrained_model_name_or_path": "some/model", "dataset_name": "some/set"}
@@ -34,10 +36,7 @@ def config(**changes: Any) -> Config:
     return make_config({**NEEDED, **changes})
 
 
-def refusal(**changes: Any) -> str:
-    with pytest.raises(UserErrors) as caught:
-        config(**changes)
-    return str(caught.value)
+refusal = partial(refusal_of, config)
 
 
 def from_yaml(folder: Path, text: str) -> Config:
@@ -206,6 +205,15 @@ def test_a_wrong_choice_is_refused_with_the_right_ones(
 def test_one_model_and_one_dataset_are_needed(first: str, second: str, both: bool) -> None:
     said = refusal(**{first: "x", second: "y"} if both else {first: None})
     assert said.startswith(f"{first}: exactly one of it and {second} is needed")
+
+
+def test_a_part_that_does_not_matter_need_not_be_named() -> None:
+    assert make_config({"train_data_dir": "x"}, without=["model"]).train_data_dir == "x"
+    assert make_config({}, without=["model", "dataset"]).dataset_name is None
+    with pytest.raises(UserError, match="dataset_name: exactly one"):
+        make_config({}, without=["model"])
+    with pytest.raises(UserError, match="dataset_name: exactly one"):
+        make_config({"dataset_name": "x", "train_data_dir": "y"}, without=["model", "dataset"])
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -398,6 +406,7 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_root() == Path.home() / ".cache" / "memshield"
 
 
+@pytest.mark.process
 def test_plain_modules_import_no_torch() -> None:
     modules = "memshield.config.file, memshield.config.flags, memshield.rundir, memshield.budget"
     code = f"import sys, {modules}, memshield.families; assert 'torch' not in sys.modules"

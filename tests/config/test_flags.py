@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from memshield.config.file import Config, fields
 from memshield.config.flags import config_parser, parse_config
-from memshield.errors import UserError
+from tests.refusals import refusal_of
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("--pretrained_model_name_or_path", "some/model", "--dataset_name", "some/set")
@@ -20,10 +21,7 @@ def parse(*words: str) -> Config:
     return parse_config("prog", [*NEEDED, *words], "A description.")
 
 
-def refusal(*words: str) -> str:
-    with pytest.raises(UserError) as caught:
-        parse(*words)
-    return str(caught.value)
+refusal = partial(refusal_of, parse)
 
 
 @pytest.fixture
@@ -171,6 +169,7 @@ def test_every_setting_has_a_flag_with_its_description() -> None:
     assert "stratified|random|contiguous" in words
 
 
+@pytest.mark.process
 def test_help_comes_without_torch() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "memshield.train", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

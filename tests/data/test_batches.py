@@ -17,8 +17,8 @@ from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
 from memshield.data.examples import Examples
 from memshield.data.images import open_image, resize_shorter_side, to_mode
-from memshield.data.scan import prepare
-from memshield.data.source import Source, open_source
+from memshield.data.scan import scan
+from memshield.data.source import Source, SourceSettings, open_source
 from tests.data import save_set, settings
 from tests.tiny import Pixels, pictures
 
@@ -50,8 +50,8 @@ class Opened:
 
 def opened(dataset: Path, **changes: Any) -> Opened:
     config = settings(dataset, resolution=RESOLUTION, **changes)
-    source = open_source(config)
-    return Opened(config, source, prepare(config, source).examples)
+    source = open_source(SourceSettings.of(config))
+    return Opened(config, source, scan(config, source).examples)
 
 
 @pytest.fixture(scope="module")
@@ -362,5 +362,5 @@ def test_captions_of_pictures_after_a_bad_one_do_not_shift(tmp_path: Path) -> No
 
 
 def shapes_of(dataset: Path) -> list[Pixels]:
-    source = open_source(settings(dataset))
+    source = open_source(SourceSettings.of(settings(dataset)))
     return [np.asarray(open_image(source.picture(row))) for row in range(len(source))]

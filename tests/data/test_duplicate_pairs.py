@@ -10,8 +10,8 @@ from PIL import Image
 from memshield.config.file import make_config
 from memshield.data.duplicate_pairs import MOST, SIDE, pairs_in_turn, read_pairs, write_pairs
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare
-from memshield.data.source import Source, open_source
+from memshield.data.scan import scan
+from memshield.data.source import Source, SourceSettings, open_source
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.ui.runs.pictures import scan_view
@@ -26,8 +26,8 @@ def scanned(folder: Path, **settings: object) -> tuple[Source, Examples]:
         "train_data_dir": str(folder), "model_config_name_or_path": "x", "num_shards": 2,
         "train_batch_size": 1, **settings,
     })  # fmt: skip
-    source = open_source(config)
-    return source, prepare(config, source).examples
+    source = open_source(SourceSettings.of(config))
+    return source, scan(config, source).examples
 
 
 def test_one_pair_of_every_group_before_the_second_of_any() -> None:

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from memshield.config.file import Config
+from memshield.data import encodings
 from memshield.data.batches import PictureReader, ShardBatches, captions_of
 from memshield.data.encodings import EncodedExamples, EncodingStore, LiveEncoder
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare
-from memshield.data.source import open_source
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.families import load, read_facts, resolve
 from memshield.families.base import Encoded, Family, Placement
 from tests.data import save_set, settings
@@ -62,8 +63,8 @@ def opened(
 ) -> Opened:
     columns = {} if captions is None else {"text": captions}
     config = settings(save_set(folder, stored, **columns), **{"resolution": 16, **changes})
-    source = open_source(config)
-    examples = prepare(config, source).examples
+    source = open_source(SourceSettings.of(config))
+    examples = scan(config, source).examples
     resolution = config.resolution or 0
     reader = PictureReader(source, examples, 3, resolution, config.center_crop)
     return Opened(config, examples, reader, captions_of(source, examples))
@@ -271,3 +272,19 @@ def test_a_deleted_part_is_filled_again(tmp_path: Path) -> None:
     store.fill(again, "test")
     assert again.asked == [range(256, 512)]
     assert_squares(store, range(600))
+
+
+def test_the_progress_bar_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = []
+
+    class Bar(encodings.tqdm):  # type: ignore[misc, name-defined]
+        def close(self) -> None:
+            bars.append((self.total, self.n))
+            super().close()
+
+    monkeypatch.setattr(encodings, "tqdm", Bar)
+    for count in (40, 300):
+        store = EncodingStore(tmp_path / str(count), count)
+        store.fill(lambda rows: {"x": torch.zeros(len(rows))}, "Encoding pictures")
+        assert set(bars) == {(count, count)}
+        bars.clear()

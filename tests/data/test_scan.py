@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,20 @@ from PIL import Image
 
 from memshield.data.examples import Examples
 from memshield.data.images import open_image
-from memshield.data.scan import Prepared, prepare, require_same_dataset
-from memshield.data.source import open_source
+from memshield.data.scan import Scan, require_same_dataset, scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
+from tests.refusals import refusal_of
 from tests.tiny import Pixels, pictures
 
 
-def prepared(dataset: Path, **changes: Any) -> Prepared:
+def prepared(dataset: Path, **changes: Any) -> Scan:
     config = settings(dataset, **changes)
-    return prepare(config, open_source(config))
+    return scan(config, open_source(SourceSettings.of(config)))
 
 
-def refusal(dataset: Path, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        prepared(dataset, **changes)
-    return str(caught.value)
+refusal = partial(refusal_of, prepared)
 
 
 def assert_equal(one: Examples, other: Examples) -> None:
@@ -282,16 +281,16 @@ def test_without_captions_none_are_counted(dataset: Path) -> None:
 
 def test_the_same_dataset_is_accepted(tmp_path: Path, twelve: list[Pixels], dataset: Path) -> None:
     examples = prepared(dataset).examples
-    require_same_dataset(examples, open_source(settings(dataset)))
+    require_same_dataset(examples, open_source(SourceSettings.of(settings(dataset))))
     # The same pictures as other files are the same dataset.
     other = save_set(tmp_path / "other", [encode(pixels, "BMP") for pixels in twelve])
-    require_same_dataset(examples, open_source(settings(other)))
+    require_same_dataset(examples, open_source(SourceSettings.of(settings(other))))
 
 
 def test_rows_left_out_as_bad_are_not_looked_at(tmp_path: Path) -> None:
     dataset = with_bad_ones(tmp_path / "set", [3, 4])
     examples = prepared(dataset, skip_bad_images=True).examples
-    require_same_dataset(examples, open_source(settings(dataset)))
+    require_same_dataset(examples, open_source(SourceSettings.of(settings(dataset))))
 
 
 @pytest.mark.parametrize("change", ["a changed picture", "a broken picture", "a shorter set"])
@@ -307,13 +306,15 @@ def test_another_dataset_is_refused(
         stored.pop()
     other = save_set(tmp_path / "other", stored)
     with pytest.raises(UserError, match="not the one that this run was started with"):
-        require_same_dataset(prepared(dataset).examples, open_source(settings(other)))
+        require_same_dataset(
+            prepared(dataset).examples, open_source(SourceSettings.of(settings(other)))
+        )
 
 
 def test_a_row_of_the_table_is_the_row_of_the_source(dataset: Path, twelve: list[Pixels]) -> None:
     config = settings(dataset, max_train_samples=8, seed=3)
-    source = open_source(config)
-    examples = prepare(config, source).examples
+    source = open_source(SourceSettings.of(config))
+    examples = scan(config, source).examples
     assert len(examples) == 8
     for row in examples.row.tolist():
         pixels = np.asarray(open_image(source.picture(row)))

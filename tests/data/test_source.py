@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from PIL import Image
 
 from memshield.config.file import make_config
 from memshield.data.images import open_image
-from memshield.data.source import Columns, Source, open_source
+from memshield.data.source import Columns, Source, SourceSettings, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
+from tests.refusals import refusal_of
 from tests.tiny import Pixels, image_folder, pictures
 
 
@@ -33,18 +35,15 @@ def four() -> list[Pixels]:
 
 
 def open_set(dataset: Path | str, **changes: Any) -> Source:
-    return open_source(settings(dataset, **changes))
+    return open_source(SourceSettings.of(settings(dataset, **changes)))
 
 
 def open_folder(folder: Path, **changes: Any) -> Source:
     needed = {"pretrained_model_name_or_path": "a/model", "train_data_dir": str(folder)}
-    return open_source(make_config({**needed, **changes}))
+    return open_source(SourceSettings.of(make_config({**needed, **changes})))
 
 
-def refusal(dataset: Path | str, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        open_set(dataset, **changes)
-    return str(caught.value)
+refusal = partial(refusal_of, open_set)
 
 
 def assert_holds(source: Source, expected: Sequence[Pixels]) -> None:
@@ -353,6 +352,6 @@ def test_a_table_cannot_name_pictures_elsewhere(tmp_path: Path, four: list[Pixel
     config = make_config(
         {"model_config_name_or_path": "x", "dataset_name": str(own / "set.parquet")}
     )
-    stored = open_source(config).pictures([0, 1, 2])
+    stored = open_source(SourceSettings.of(config)).pictures([0, 1, 2])
     assert stored[0] is not None
     assert stored[1:] == [None, None]

@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 
 from memshield.config.file import Config, make_config
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.forecast.cost import OWN_MODELS, ModelSize, cost_of
-from memshield.forecast.estimate import Estimate, Range, estimate, measured_estimate
+from memshield.forecast.estimate import (
+    Estimate,
+    Range,
+    estimate,
+    measured_estimate,
+    seconds_on_cpu,
+)
 from memshield.forecast.flavours import FLAVOURS, hardware_of
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
 from memshield.ui.form.choices import Choices, to_config
-from memshield.ui.form.recipes import APP_ROOT, RecipeName, recipes
+from memshield.ui.form.recipes import RecipeName, recipes
 
 SD = ModelSize("stable_diffusion", 859_520_964, 512)
 XL = ModelSize("stable_diffusion_xl", 2_567_463_684, 1024)
@@ -50,6 +57,19 @@ def test_it_holds_what_is_known() -> None:
     xl = rough("sdxl_lora", XL, "a10g-small").seconds
     assert xl.low < 3 * 3600 < xl.high
     assert rough("sdxl_lora", XL, "t4-small").fits == "perhaps"
+
+
+@pytest.mark.parametrize("folder", ["", "/home/ada/checkout/"])
+def test_a_training_on_the_cpu_knows_how_long_it_takes(folder: str) -> None:
+    settings = {"model_config_name_or_path": f"{folder}configs/models/digits-unet.json"}
+    config = config_of("demo", 1797).model_copy(update=settings)
+    found = seconds_on_cpu(config, 1797, threads=2)
+    assert found == rough("demo", DIGITS, "cpu-basic").seconds
+    one = seconds_on_cpu(config, 1797, threads=1)
+    assert one is not None and found is not None
+    assert one.low > found.low
+    unknown = config.model_copy(update={"model_config_name_or_path": "my-unet.json"})
+    assert seconds_on_cpu(unknown, 1797, threads=2) is None
 
 
 def test_full_training_of_sdxl_does_not_fit_on_a_small_gpu() -> None:

@@ -107,6 +107,7 @@ def test_a_measured_plan_of_a_cached_model(
     assert measured["total_s"] > sum(measured[name] for name in ("load_s", "encode_s", "step_s"))
 
 
+@pytest.mark.process
 def test_the_cost_is_the_hubs_price(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path))
     with HubServer() as hub:
@@ -140,6 +141,7 @@ def test_the_cost_is_the_hubs_price(tmp_path: Path) -> None:
     assert "cannot be asked for prices" in silent.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "settings",
     [
@@ -187,6 +189,7 @@ def test_trainable_parameters(tmp_path: Path, tiny_sd: Path, captioned: Path) ->
         assert trainable_parameters(config, facts) == held
 
 
+@pytest.mark.process
 def test_an_unknown_command() -> None:
     child = subprocess.run(
         [sys.executable, "-m", "memshield", "plann"],
@@ -298,6 +301,7 @@ def plans(stand_ins: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in RECIPES}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_plans(name: str, plans: dict[str, Any], stand_ins: dict[str, Any]) -> None:
     plan, words = plans[name], recipe_words(name, stand_ins)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from memshield.config.file import Config, make_config
-from memshield.data.scan import prepare
-from memshield.data.source import open_source
-from memshield.forecast.plan import budget_of
+from memshield.data.requirements import budget_of
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.forecast.totals import numbers
 from tests.ui.repos import pictures
 
@@ -32,7 +32,7 @@ def test_they_are_those_of_a_plan(tmp_path: Path, values: dict[str, Any]) -> Non
         }
     )  # fmt: skip
     found = numbers(made, 150)
-    examples = prepare(made, open_source(made, token=False)).examples
+    examples = scan(made, open_source(SourceSettings.of(made), token=False)).examples
     budget = budget_of(made, examples)
     assert found.members == len(examples.members())
     assert found.held_out == len(examples.held_out())

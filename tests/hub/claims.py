@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memshield import __version__
 from memshield.hub.catalog.license import License
 from memshield.hub.manifest import Base, Dataset, Manifest, Training
 from tests.audit.reports import report_of
@@ -12,7 +13,7 @@ from tests.audit.reports import report_of
 def manifest_of(**changes: Any) -> Manifest:
     """A LoRA with an audit."""
     values: dict[str, Any] = {
-        "memshield": "0.1.0",
+        "memshield": __version__,
         "pipeline_class": "StableDiffusionPipeline",
         "text": True,
         "license": License("mit"),

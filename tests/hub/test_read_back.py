@@ -58,6 +58,7 @@ def change(path: str, edit: Callable[[str], str], repo_id: str = "ada/digits") -
     api.create_commit(repo_id, [addition], commit_message="An edit")
 
 
+@pytest.mark.process
 def test_stock_diffusers_loads_it(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_stock_diffusers_loads_it(
     assert child.stdout.splitlines()[-1] == "(8, 8) ['default_0'] True"
 
 
+@pytest.mark.process
 def test_pull_gives_ready_pipelines(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
 ) -> None:
@@ -281,6 +283,16 @@ def test_models_that_bring_code_or_are_others_than_they_say(
             pull(f"bob/{name}")
 
 
+def test_the_wording_of_another_version_is_not_compared(hub: HubServer, digits_run: RunDir) -> None:
+    publish(digits_run)
+    change("README.md", lambda text: text.replace("No sign beyond chance", "Nothing beyond chance"))
+    assert "does not hold the verdict" in problems(hub)
+    change("memshield.json", lambda text: json.dumps({**json.loads(text), "memshield": "0.1.0"}))
+    assert problems(hub) == ""
+    change("README.md", lambda text: text.replace("value: 0.369", "value: 0.169"))
+    assert "model-index says" in problems(hub), "figures are, whatever the version"
+
+
 def test_cards_that_say_more_than_the_audit(hub: HubServer, digits_run: RunDir) -> None:
     publish(digits_run)
     card = hub.repo_files("model", "ada/digits")["README.md"].decode()
@@ -347,6 +359,7 @@ def test_a_card_of_many_keys_is_looked_at_in_seconds(hub: HubServer, digits_run:
     assert problems(hub, "bob/more") == "README.md is too large"
 
 
+@pytest.mark.process
 def test_a_lora_on_a_variant_of_its_base(
     hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path
 ) -> None:

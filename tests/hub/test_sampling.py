@@ -86,6 +86,7 @@ def test_what_tells_that_a_model_came_from_a_run(
     assert not is_from(manifest, RunDir(tmp_path / "nothing"))
 
 
+@pytest.mark.process
 def test_another_run_is_refused(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -99,6 +100,7 @@ def test_another_run_is_refused(
     assert "holds no run" in refused(capsys, *words, tmp_path / "nothing")
 
 
+@pytest.mark.process
 def test_a_lora_with_its_prompts(
     hub: HubServer, lora_run: RunDir, captions: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ def rewritten(hub: HubServer, name: str, **changes: Any) -> None:
     hub.add_files("model", name, files | {"memshield.json": json.dumps(values).encode()})
 
 
+@pytest.mark.process
 def test_a_base_that_was_withheld_is_found_with_the_run(
     hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -132,6 +135,7 @@ def test_a_base_that_was_withheld_is_found_with_the_run(
     assert len(found.pictures) == 2
 
 
+@pytest.mark.process
 def test_a_base_is_taken_from_the_hub_and_not_from_a_folder_of_its_name(
     hub: HubServer, lora_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +197,7 @@ def test_reports_of_other_pictures_give_no_threshold(
     assert found.rule is not None and found.rule.source == "fixed"
 
 
+@pytest.mark.process
 def test_a_gated_base_is_answered_in_words(
     hub: HubServer, lora_run: RunDir, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tests.hub_server.commit import Commit, commit_of_folder
 from tests.hub_server.filling import write
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is the reference here")
 def test_object_ids_are_those_of_git(tmp_path: Path) -> None:
     # Names whose order differs between git's rule and a plain sort.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.hub_server import HubServer
 from tests.hub_server.asking import since, visit
+
+pytestmark = pytest.mark.process
 
 
 def test_a_folder_a_card_and_a_tag(hub: HubServer, tmp_path: Path) -> None:

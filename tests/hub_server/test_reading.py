@@ -10,6 +10,8 @@ from tests.hub_server.asking import since, visit
 from tests.hub_server.blobs import Blob
 from tests.hub_server.filling import Filled
 
+pytestmark = pytest.mark.process
+
 
 def test_lists(filled: Filled, tmp_path: Path) -> None:
     mark = len(filled.hub.requests)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.hub_server.asking import ask, visit
 from tests.hub_server.filling import Filled
 
@@ -25,6 +27,7 @@ def gated_answers(answer: str) -> dict[str, str]:
     return dict.fromkeys(("gated_file", "gated_check"), answer)
 
 
+@pytest.mark.process
 def test_refusals_signed_out(filled: Filled, tmp_path: Path) -> None:
     assert visit(filled.hub, "refusals", tmp_path) == {
         **COMMON_REFUSALS,
@@ -36,6 +39,7 @@ def test_refusals_signed_out(filled: Filled, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 def test_refusals_to_a_stranger(filled: Filled, tmp_path: Path) -> None:
     assert visit(filled.hub, "refusals", tmp_path, token="hf_eve") == {
         **COMMON_REFUSALS,
@@ -47,6 +51,7 @@ def test_refusals_to_a_stranger(filled: Filled, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 def test_refusals_to_the_owner(filled: Filled, tmp_path: Path) -> None:
     assert visit(filled.hub, "refusals", tmp_path, token="hf_ada") == {
         **COMMON_REFUSALS,
@@ -58,6 +63,7 @@ def test_refusals_to_the_owner(filled: Filled, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 def test_refusals_of_a_bad_token(filled: Filled, tmp_path: Path) -> None:
     seen = visit(filled.hub, "refusals", tmp_path, token="hf_nobody")
     assert set(seen.values()) == {"HfHubHTTPError 401"}

@@ -33,6 +33,7 @@ def done(root: Path, owner: str = "ada", rounds: int = 2, **changes: Any) -> tup
     return jobs, job
 
 
+@pytest.mark.process
 def test_all_rounds_are_audited_by_the_command_that_a_person_types(root: Path) -> None:
     from memshield.runs.compare import _parser
 
@@ -52,6 +53,7 @@ def test_all_rounds_are_audited_by_the_command_that_a_person_types(root: Path) -
     jobs.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("count", [3, 9, -1, 0, 10**9, 10_001, True, 40.0, "40", [40], "../x"])
 def test_a_number_of_pictures_that_makes_no_sense(root: Path, count: Any) -> None:
     jobs, job = done(root)
@@ -62,6 +64,7 @@ def test_a_number_of_pictures_that_makes_no_sense(root: Path, count: Any) -> Non
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_cannot_be_audited(root: Path) -> None:
     jobs, job = done(root, rounds=0)
     with pytest.raises(UserError, match="there is no round yet"):
@@ -73,6 +76,7 @@ def test_what_cannot_be_audited(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_stands_beside_is_the_owners(root: Path) -> None:
     jobs, job = done(root)
     own, bobs = jobs.submit("ada", DEMO), jobs.submit("bob", DEMO)
@@ -101,6 +105,7 @@ def test_an_id_of_any_kind_is_answered_in_words(root: Path, id: Any) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_the_plain_twin_differs_in_nothing_but_the_mitigation(root: Path) -> None:
     jobs, job = done(root)
     twin = jobs.submit_plain("ada", job.id)
@@ -126,6 +131,7 @@ def test_the_plain_twin_differs_in_nothing_but_the_mitigation(root: Path) -> Non
     jobs.close()
 
 
+@pytest.mark.process
 def test_the_plain_twin_reads_what_was_read(root: Path) -> None:
     jobs, job = done(root)
     run = jobs.folders.run(job)

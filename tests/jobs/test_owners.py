@@ -16,6 +16,7 @@ from memshield.jobs.records import LOCAL
 from memshield.jobs.storage import Kept
 from memshield.sampling.request import Wish
 from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, task_of, until, view
+from tests.refusals import refusal_of
 
 MODEL = ROOT / "configs" / "models" / "digits-unet.json"
 
@@ -23,6 +24,7 @@ MODEL = ROOT / "configs" / "models" / "digits-unet.json"
 # Ids
 
 
+@pytest.mark.process
 def test_another_owners_job_is_as_good_as_none(root: Path) -> None:
     jobs = open_jobs(root, DONE)
     job = jobs.submit("ada", DEMO)
@@ -68,9 +70,7 @@ def test_an_owner_is_a_user_name(root: Path, owner: str) -> None:
 
 def refusal(jobs: Any, owner: str = "ada", **changes: Any) -> str:
     values = {name: value for name, value in {**DEMO, **changes}.items() if value is not None}
-    with pytest.raises(UserError) as refused:
-        jobs.submit(owner, values)
-    return str(refused.value)
+    return refusal_of(jobs.submit, owner, values)
 
 
 def test_bad_settings_are_refused_before_anything_is_stored(root: Path) -> None:
@@ -117,6 +117,7 @@ def test_the_servers_files_are_closed_to_visitors(root: Path, changes: dict[str,
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_is_open_to_visitors(root: Path) -> None:
     jobs = open_jobs(root)
     pictures = jobs.folders.uploads("ada") / "pictures"
@@ -143,6 +144,7 @@ def test_what_is_open_to_visitors(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_publishing_needs_no_picture_that_was_uploaded(root: Path) -> None:
     jobs = open_jobs(root, DONE)
     pictures = jobs.folders.uploads("ada") / "pictures"
@@ -192,6 +194,7 @@ def test_the_local_users_paths_do_not_depend_on_the_servers_folder(
 # Files
 
 
+@pytest.mark.process
 def test_deleting_takes_the_files_and_nothing_else(root: Path, tmp_path: Path) -> None:
     jobs = open_jobs(root, DONE)
     job, other = jobs.submit("ada", DEMO), jobs.submit("ada", DEMO)
@@ -216,6 +219,7 @@ def test_deleting_takes_the_files_and_nothing_else(root: Path, tmp_path: Path) -
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_runs_is_not_deleted_and_what_waits_is(root: Path) -> None:
     jobs = open_jobs(root, RUNS.format(body="time.sleep(600)"))
     job, waiting = jobs.submit("ada", DEMO), jobs.submit("ada", DEMO)
@@ -229,6 +233,7 @@ def test_what_runs_is_not_deleted_and_what_waits_is(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_deletion_that_was_cut_off_is_ended_by_the_next_server(root: Path) -> None:
     jobs = open_jobs(root)
     job = jobs.submit("ada", DEMO)
@@ -241,6 +246,7 @@ def test_a_deletion_that_was_cut_off_is_ended_by_the_next_server(root: Path) -> 
     jobs.close()
 
 
+@pytest.mark.process
 def test_files_are_those_of_the_run_only(root: Path) -> None:
     jobs = open_jobs(root, DONE)
     job = jobs.submit("ada", DEMO)
@@ -254,6 +260,7 @@ def test_files_are_those_of_the_run_only(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_is_kept_belongs_to_its_owner_and_can_be_deleted(root: Path) -> None:
     jobs = open_jobs(root)
     elsewhere = root / "elsewhere"

@@ -137,6 +137,7 @@ def done_job(root: Path, other: str) -> Any:
     return jobs, job
 
 
+@pytest.mark.process
 def test_an_audit_takes_the_device_and_tells_how_it_went(root: Path) -> None:
     jobs, job = done_job(
         root, "import sys; sys.exit('round: no such' if '--round' in sys.argv else 0)"
@@ -181,6 +182,7 @@ publication.ended("done", step="done", url="http://hub/ada/x")
 """
 
 
+@pytest.mark.process
 def test_publishing_is_told_apart_from_training_and_can_be_repeated(root: Path) -> None:
     jobs, job = done_job(root, PUBLISHES)
     run = jobs.folders.run(job)
@@ -210,6 +212,7 @@ def test_publishing_is_told_apart_from_training_and_can_be_repeated(root: Path) 
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_publication_that_was_killed_is_seen(root: Path) -> None:
     jobs, job = done_job(root, "")
     gone = {**this_process(0), "start_time": 1.0}
@@ -223,6 +226,7 @@ def test_a_publication_that_was_killed_is_seen(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_the_jobs_import_nothing_heavy() -> None:
     program = (
         "import sys, memshield.jobs.service; "

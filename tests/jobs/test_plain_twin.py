@@ -10,8 +10,8 @@ import pytest
 from memshield.config.file import make_config
 from memshield.config.mitigation import is_plain
 from memshield.data.examples import Examples
-from memshield.data.scan import prepare
-from memshield.data.source import open_source
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.jobs.settings import plain_values
 from tests.tiny import unet_config
@@ -29,7 +29,7 @@ def test_it_leaves_out_what_the_mitigated_run_watches(tmp_path: Path) -> None:
     assert is_plain(config.model_dump())
     assert not config.watches
     trained = Examples.read(run.examples)
-    twin = prepare(config, open_source(config)).examples
+    twin = scan(config, open_source(SourceSettings.of(config))).examples
     assert len(trained.watched()) == 20
     assert np.array_equal(twin.members(), trained.members())
     assert np.array_equal(twin.held_out(), trained.held_out())

@@ -37,6 +37,7 @@ from tests.jobs.children import (
 )
 
 
+@pytest.mark.process
 def test_a_stopped_job_has_saved_and_can_be_resumed(root: Path) -> None:
     jobs = open_jobs(root, STOPS)
     job = local(jobs)
@@ -61,6 +62,7 @@ def test_a_stopped_job_has_saved_and_can_be_resumed(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_who_does_not_stop_is_ended_after_the_grace(root: Path) -> None:
     now = time.time()
     jobs = open_jobs(root, STUBBORN, limits=JobLimits(grace=60), now=lambda: now)
@@ -79,6 +81,7 @@ def test_who_does_not_stop_is_ended_after_the_grace(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_killed_training_is_seen_within_seconds(root: Path) -> None:
     jobs = open_jobs(root, SLEEPS)
     jobs.scheduler.run()
@@ -98,6 +101,7 @@ def test_a_killed_training_is_seen_within_seconds(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_crash_shows_its_last_lines_and_what_to_do(root: Path) -> None:
     program = RUNS.format(body="status.set('failed', 'KeyError: 7', 'crash'); raise KeyError(7)")
     jobs = open_jobs(root, program)
@@ -110,6 +114,7 @@ def test_a_crash_shows_its_last_lines_and_what_to_do(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_start_that_leaves_no_run_is_explained_by_its_output(root: Path) -> None:
     jobs = open_jobs(root, "import sys; sys.exit('learning_rate: too warm today')")
     job = local(jobs)
@@ -120,6 +125,7 @@ def test_a_start_that_leaves_no_run_is_explained_by_its_output(root: Path) -> No
     jobs.close()
 
 
+@pytest.mark.process
 def test_out_of_memory_is_answered_with_settings(root: Path) -> None:
     words = "the GPU is out of memory; ...\\n  1. gradient_checkpointing: true"
     jobs = open_jobs(root, RUNS.format(body=f"status.set('failed', '{words}', 'out_of_memory')"))
@@ -147,6 +153,7 @@ def test_out_of_memory_is_answered_with_settings(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_command_that_cannot_be_started(root: Path) -> None:
     jobs = open_jobs(root)
     job = local(jobs)
@@ -158,6 +165,7 @@ def test_a_command_that_cannot_be_started(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_training_without_its_launcher_is_still_running(root: Path) -> None:
     program = (
         f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STOPS!r}, sys.argv[1]])"
@@ -176,6 +184,7 @@ def test_a_training_without_its_launcher_is_still_running(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_ranks_in_sessions_of_their_own_are_ended_too(root: Path) -> None:
     program = (
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', "
@@ -225,6 +234,7 @@ def killed_server(root: Path) -> Iterator[tuple[Jobs, Job]]:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_training_outlives_its_server_and_is_found_again(
     killed_server: tuple[Jobs, Job],
 ) -> None:
@@ -241,6 +251,7 @@ def test_a_training_outlives_its_server_and_is_found_again(
     until(lambda: ended(jobs, waiting), jobs=jobs)
 
 
+@pytest.mark.process
 def test_what_died_without_a_server_is_seen_by_the_next(killed_server: tuple[Jobs, Job]) -> None:
     jobs, job = killed_server
     os.kill(int(task_of(jobs, job).pid or 0), signal.SIGKILL)
@@ -250,6 +261,7 @@ def test_what_died_without_a_server_is_seen_by_the_next(killed_server: tuple[Job
     jobs.resume("", job.id)
 
 
+@pytest.mark.process
 def test_a_server_that_closes_leaves_its_jobs_to_the_next(root: Path) -> None:
     first = open_jobs(root, SLEEPS)
     job = local(first)
@@ -269,6 +281,7 @@ def change(root: Path, statement: str, *values: object) -> None:
     db.close()
 
 
+@pytest.mark.process
 def test_a_reused_pid_is_not_believed(root: Path) -> None:
     jobs = open_jobs(root)
     job = local(jobs)
@@ -293,6 +306,7 @@ def gone() -> str:
     return str(Server.here()._replace(start_time=1.0))
 
 
+@pytest.mark.process
 def test_a_task_that_was_taken_and_never_started_goes_back(root: Path) -> None:
     jobs = open_jobs(root)
     job = local(jobs)
@@ -302,6 +316,7 @@ def test_a_task_that_was_taken_and_never_started_goes_back(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_task_that_may_have_run_is_not_run_again(root: Path) -> None:
     jobs = open_jobs(root)
     job = local(jobs)
@@ -314,6 +329,7 @@ def test_a_task_that_may_have_run_is_not_run_again(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_task_whose_process_was_not_noted_is_found_by_its_mark(root: Path) -> None:
     jobs = open_jobs(root, SLEEPS)
     job = local(jobs)
@@ -327,6 +343,7 @@ def test_a_task_whose_process_was_not_noted_is_found_by_its_mark(root: Path) -> 
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_run_that_a_person_started_is_left_alone(root: Path) -> None:
     jobs = open_jobs(root, DONE)
     job = local(jobs)

@@ -16,10 +16,12 @@ from memshield.jobs import service
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir, lock_path, publish_lock_path
-from memshield.runs.promote import promote, promote_alone, round_of_model
+from memshield.runs.promote import promote, promote_alone
 from memshield.runs.publication import Publication
 from tests.audit.reports import report_of
 from tests.jobs.children import DONE, ended, local, open_jobs, until, view
+
+pytestmark = pytest.mark.process
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -52,11 +54,11 @@ def model(run: RunDir) -> bytes:
 
 def test_a_round_becomes_the_model_with_its_audit(root: Path) -> None:
     jobs, job, run = with_rounds(root)
-    assert round_of_model(run) == 3
+    assert run.round_of_model() == 3
     assert not run.audit_of(None).exists()
     jobs.promote("", job.id, 1)
     assert model(run) == b"weights of round 1"
-    assert round_of_model(run) == 1
+    assert run.round_of_model() == 1
     assert Report.read(run.audit_of(None) / REPORT).target.round == 1
     assert run.read_status()["state"] == "done"
     assert run.read_status()["reason"] == "round 1 is kept: chosen by hand"
@@ -160,7 +162,7 @@ def test_what_was_published_does_not_look_current_where_the_audit_cannot_be_copi
     run.audit_of(None).write_text("in the way")
     with pytest.raises(UserError, match="its copy cannot be made"):
         jobs.promote("", job.id, 1)
-    assert round_of_model(run) == 1
+    assert run.round_of_model() == 1
     assert view(jobs, job).publishing.words == "Published, but not this model"
     jobs.close()
 
@@ -168,7 +170,7 @@ def test_what_was_published_does_not_look_current_where_the_audit_cannot_be_copi
 def test_the_round_that_the_model_is_cannot_be_told_of_other_files(root: Path) -> None:
     jobs, _, run = with_rounds(root)
     (run.model / WEIGHTS).write_bytes(b"weights of nobody!")
-    assert round_of_model(run) is None
+    assert run.round_of_model() is None
     (run.model / WEIGHTS).unlink()
-    assert round_of_model(run) is None
+    assert run.round_of_model() is None
     jobs.close()

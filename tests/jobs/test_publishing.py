@@ -17,6 +17,8 @@ from memshield.runs.publication import path_of, read_publication
 from tests.hub_server import Fault, HubServer
 from tests.jobs.children import DEMO, DONE, Scripted, ended, open_jobs, task_of, until, view
 
+pytestmark = pytest.mark.process
+
 ADAS = "hf_" + "adasowntokenofthirtyfourletters"
 HOSTS = "hf_" + "hostsowntokenofthirtyfourletter"
 SMALL = {

@@ -23,6 +23,7 @@ def ran(root: Path) -> list[str]:
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.process
 def test_jobs_run_one_after_the_other_in_the_order_they_came(root: Path) -> None:
     jobs = open_jobs(root)
     submitted = [local(jobs) for _ in range(4)]
@@ -36,6 +37,7 @@ def test_jobs_run_one_after_the_other_in_the_order_they_came(root: Path) -> None
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_device_has_one_job_at_a_time(root: Path) -> None:
     jobs = open_jobs(root, SLEEPS, devices=["0", "1"])
     submitted = [local(jobs) for _ in range(3)]
@@ -49,6 +51,7 @@ def test_a_device_has_one_job_at_a_time(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_hundred_jobs_of_twenty_people_at_once(root: Path) -> None:
     """None is lost, none runs twice, and everybody's order is kept."""
     jobs = open_jobs(root, devices=["0", "1"])
@@ -96,6 +99,7 @@ jobs.close()
 """
 
 
+@pytest.mark.process
 def test_several_servers_on_one_store_start_nothing_twice(root: Path) -> None:
     here = open_jobs(root, devices=["0", "1", "2"])
     ids = [local(here).id for _ in range(20)]
@@ -121,6 +125,7 @@ def test_several_servers_on_one_store_start_nothing_twice(root: Path) -> None:
     here.close()
 
 
+@pytest.mark.process
 def test_two_servers_of_one_process_start_nothing_twice(root: Path) -> None:
     servers = [open_jobs(root, devices=["0", "1"]) for _ in range(2)]
     ids = [local(servers[i % 2]).id for i in range(20)]
@@ -132,6 +137,7 @@ def test_two_servers_of_one_process_start_nothing_twice(root: Path) -> None:
         server.close()
 
 
+@pytest.mark.process
 def test_the_queue_outlives_the_server(root: Path) -> None:
     first = open_jobs(root)
     ids = [local(first).id for _ in range(3)]
@@ -142,6 +148,7 @@ def test_the_queue_outlives_the_server(root: Path) -> None:
     second.close()
 
 
+@pytest.mark.process
 def test_what_waits_leaves_the_queue_when_it_is_stopped(root: Path) -> None:
     jobs = open_jobs(root)
     first, second = local(jobs), local(jobs)
@@ -172,6 +179,7 @@ def test_one_owner_has_only_so_many_in_the_queue(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_job_does_one_thing_at_a_time(root: Path) -> None:
     jobs = open_jobs(root, SLEEPS)
     job = local(jobs)
@@ -184,6 +192,7 @@ def test_a_job_does_one_thing_at_a_time(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_submitted_job_starts_at_once(root: Path) -> None:
     jobs: Jobs = open_jobs(root)
     jobs.scheduler.run()

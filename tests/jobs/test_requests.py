@@ -28,6 +28,7 @@ def jobs(root: Path) -> Iterator[Jobs]:
     found.close()
 
 
+@pytest.mark.process
 def test_a_training_is_measured_and_does_not_become_a_run(jobs: Jobs) -> None:
     assert jobs.errands.view(LOCAL, "measure") is None
     id = jobs.errands.measure(LOCAL, DEMO)

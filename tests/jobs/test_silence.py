@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.jobs.children import SLEEPS, Scripted, begun, local, open_jobs, until, view
+
+pytestmark = pytest.mark.process
 
 
 def test_a_training_that_hangs_is_told(root: Path) -> None:

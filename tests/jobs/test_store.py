@@ -65,6 +65,7 @@ def test_a_submission_that_is_not_stored_leaves_no_files(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_the_scheduler_outlives_a_store_that_cannot_be_written(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,6 +165,7 @@ def test_many_threads_share_one_store(store: Store) -> None:
     assert sorted(claimed, key=int) == [str(number) for number in range(40)]
 
 
+@pytest.mark.process
 def test_several_servers_may_make_the_store_at_once(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from memshield.jobs.store import Store; "
@@ -234,6 +236,7 @@ def test_a_copy_outlives_the_machine(tmp_path: Path) -> None:
     assert len(Store(disk / "jobs.sqlite3", copy).jobs_of("bob")) == 1
 
 
+@pytest.mark.process
 def test_a_copy_that_cannot_be_written_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

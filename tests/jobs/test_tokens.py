@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
@@ -34,6 +35,7 @@ def host() -> dict[str, str]:
     return {**os.environ, **secrets}
 
 
+@pytest.mark.process
 def test_a_visitors_job_has_the_visitors_token_and_no_secret_of_the_host(root: Path) -> None:
     login = root / "login"
     login.mkdir(parents=True)
@@ -57,6 +59,7 @@ def test_a_visitors_job_has_the_visitors_token_and_no_secret_of_the_host(root: P
     jobs.close()
 
 
+@pytest.mark.process
 def test_a_token_is_in_no_file_and_no_command_line(root: Path) -> None:
     jobs = open_jobs(root, RUNS.format(body="time.sleep(600)"), environment=host())
     jobs.tokens.keep("ada", ADAS, time.time() + 1000)
@@ -75,6 +78,7 @@ def test_a_token_is_in_no_file_and_no_command_line(root: Path) -> None:
         assert not path.is_file() or ADAS.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.process
 def test_who_has_to_sign_in_again_keeps_nobody_waiting(root: Path) -> None:
     now = time.time()
     jobs = open_jobs(root, DONE, now=lambda: now)
@@ -104,6 +108,7 @@ def test_who_has_to_sign_in_again_keeps_nobody_waiting(root: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_the_local_user_needs_no_sign_in(root: Path) -> None:
     jobs = open_jobs(root, DONE)
     job = jobs.submit(LOCAL, {**DEMO, "push_to_hub": True, "hub_model_id": "ada/x"})
@@ -169,6 +174,7 @@ def test_environments() -> None:
     assert local["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.process
 def test_a_server_that_nobody_asks_drops_what_ran_out(root: Path) -> None:
     clock = [time.time()]
     jobs = open_jobs(root, now=lambda: clock[0])

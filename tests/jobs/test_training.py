@@ -19,6 +19,8 @@ from tests.jobs.children import ended, until, view
 from tests.tiny import unet_config
 from tests.trained_runs import digits, weights
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def jobs(root: Path) -> Iterator[Jobs]:

@@ -132,6 +132,7 @@ def test_few_held_out_pictures_cannot_hold_a_budget(
     assert "Raise held_out_fraction" in said
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_stop_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path) -> None:
     settings = audited_settings(tmp_path, audit_num_images=3000, num_inference_steps=20)
@@ -167,6 +168,7 @@ def test_a_plan_tells_of_audits_and_refuses_the_same(
     assert "20 held-out pictures are too few" in refused(capsys, "plan", *flags(**few))
 
 
+@pytest.mark.process
 def test_ranks_wait_while_the_first_one_audits(tmp_path: Path) -> None:
     run, _ = finish_ranks(audited_settings(tmp_path, **AUDITED))
     alone = train(**audited_settings(tmp_path / "alone", **AUDITED))

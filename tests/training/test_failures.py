@@ -28,6 +28,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.process
 def test_out_of_memory_is_named_with_what_to_change(tmp_path: Path) -> None:
     unet = unet_config(tmp_path, sample_size=64, block_out_channels=[64, 128])
     settings = digits(tmp_path / "run", unet, train_batch_size=16, max_train_steps=6, num_shards=2)

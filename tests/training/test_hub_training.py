@@ -17,6 +17,8 @@ from tests.hub_server import HubServer
 from tests.tiny import ddpm_pipeline, image_folder, pictures, sd_pipeline, unet_config
 from tests.trained_runs import ROOT, flags
 
+pytestmark = pytest.mark.process
+
 TOKEN = "hf_" + "adas"
 SETTINGS: dict[str, Any] = {
     "num_shards": 2,

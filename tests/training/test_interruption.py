@@ -84,6 +84,7 @@ class Child:
         return self._process.returncode
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_while_preparing_a_signal_ends_the_program_at_once(number: signal.Signals) -> None:
     child = Child(PREPARING)
@@ -92,6 +93,7 @@ def test_while_preparing_a_signal_ends_the_program_at_once(number: signal.Signal
     assert child.code == 128 + number
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_while_training_the_step_is_ended_and_saved_first(number: signal.Signals) -> None:
     child = Child(TRAINING)
@@ -101,6 +103,7 @@ def test_while_training_the_step_is_ended_and_saved_first(number: signal.Signals
     assert child.code == 128 + number
 
 
+@pytest.mark.process
 def test_a_second_interrupt_is_impatience() -> None:
     child = Child(TRAINING)
     child.send(signal.SIGINT)
@@ -109,6 +112,7 @@ def test_a_second_interrupt_is_impatience() -> None:
     assert child.end() == ["stopped by SIGINT"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_a_termination_after_another_signal_still_lets_the_step_end(first: signal.Signals) -> None:
     child = Child(TRAINING)
@@ -118,6 +122,7 @@ def test_a_termination_after_another_signal_still_lets_the_step_end(first: signa
     assert child.end_step() == ["saved", "stopped by SIGTERM"]
 
 
+@pytest.mark.process
 def test_after_training_a_signal_ends_the_program_at_once_again() -> None:
     child = Child(
         """
@@ -131,6 +136,7 @@ def test_after_training_a_signal_ends_the_program_at_once_again() -> None:
     assert child.end() == ["stopped by SIGTERM"]
 
 
+@pytest.mark.process
 def test_handlers_of_ordinary_errors_do_not_swallow_a_stop() -> None:
     child = Child(
         """

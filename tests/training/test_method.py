@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from memshield.config.file import Config, make_config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
 from memshield.data.encodings import LiveEncoder
-from memshield.data.scan import prepare
-from memshield.data.source import open_source
+from memshield.data.requirements import budget_of
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.families import load, read_facts, resolve
 from memshield.families.base import Family, Placement
-from memshield.forecast.plan import budget_of
 from memshield.randomness import Purpose, torch_seed
 from tests.tiny import unet_config
 from tests.trained_runs import digits, train, weights
@@ -41,8 +41,8 @@ class Twin:
         self.family: Family = load(
             self.config, facts, Placement(torch.device("cpu"), torch.float32)
         )
-        source = open_source(self.config)
-        self.examples = prepare(self.config, source).examples
+        source = open_source(SourceSettings.of(self.config))
+        self.examples = scan(self.config, source).examples
         reader = PictureReader(
             source, self.examples, facts.channels, int(self.config.resolution or 0), False
         )

@@ -75,6 +75,7 @@ def assert_same_run(one: RunDir, several: RunDir) -> None:
     assert several.read_status()["state"] == "done"
 
 
+@pytest.mark.process
 def test_two_ranks_equal_one(tmp_path: Path, unet: Path) -> None:
     settings = {**UNEVEN, "use_ema": True, "outer_momentum": 0.5, "outer_learning_rate": 0.8}
     one = train(**digits(tmp_path / "one", unet, **settings))
@@ -87,6 +88,7 @@ def test_two_ranks_equal_one(tmp_path: Path, unet: Path) -> None:
     assert not list(two.path.glob(".*.tmp"))
 
 
+@pytest.mark.process
 def test_two_ranks_equal_one_on_a_lora(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
     one = train(**lora(tmp_path / "one", tiny_sd, captioned))
     two, _ = finish_ranks(lora(tmp_path / "two", tiny_sd, captioned))
@@ -94,6 +96,7 @@ def test_two_ranks_equal_one_on_a_lora(tmp_path: Path, tiny_sd: Path, captioned:
     assert sorted(p.name for p in two.samples.iterdir()) == [f"round-000{n}.png" for n in (1, 2, 3)]
 
 
+@pytest.mark.process
 def test_surplus_ranks_idle_with_a_warning(tmp_path: Path, unet: Path) -> None:
     settings = {"num_shards": 1, "skip_threshold": 0}
     one = train(**digits(tmp_path / "one", unet, **settings))
@@ -103,6 +106,7 @@ def test_surplus_ranks_idle_with_a_warning(tmp_path: Path, unet: Path) -> None:
         assert torch.equal(tensor, weights(two)[name])
 
 
+@pytest.mark.process
 def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 240})
     settings |= {"checkpointing_steps": 10_000, "num_rounds": 2}
@@ -129,6 +133,7 @@ def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet:
     assert pq.read_table(reference.skips) == pq.read_table(run.skips)
 
 
+@pytest.mark.process
 def test_another_number_of_ranks_goes_on_from_the_rounds_end(tmp_path: Path, unet: Path) -> None:
     # Only the newest checkpoint is asked for: the one of the round's end must stay as well.
     settings = digits(tmp_path / "run", unet, **UNEVEN, checkpoints_total_limit=1)
@@ -151,6 +156,7 @@ def test_another_number_of_ranks_goes_on_from_the_rounds_end(tmp_path: Path, une
         assert not set(inside) & {20, 40, 60}
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_rank_fails_the_run_within_a_minute(tmp_path: Path, unet: Path, lost: int) -> None:
@@ -181,6 +187,7 @@ def end(processes: list[subprocess.Popen[str]]) -> None:
         process.communicate(timeout=60)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_stop_of_one_rank_reaches_the_others(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 6000})
@@ -194,6 +201,7 @@ def test_a_stop_of_one_rank_reaches_the_others(tmp_path: Path, unet: Path) -> No
     assert not run.stop_file.exists()
 
 
+@pytest.mark.process
 def test_ranks_of_different_settings_are_found_at_the_start(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet)
     processes = start_ranks(settings, rank_1={"learning_rate": 0.5})
@@ -206,6 +214,7 @@ def test_ranks_of_different_settings_are_found_at_the_start(tmp_path: Path, unet
     assert not RunDir(settings["output_dir"]).rounds.exists()
 
 
+@pytest.mark.process
 def test_ranks_of_different_code_are_found_at_the_start(tmp_path: Path, unet: Path) -> None:
     shutil.copytree(ROOT / "memshield", tmp_path / "other" / "memshield")
     changed = tmp_path / "other" / "memshield" / "training" / "step.py"
@@ -217,6 +226,7 @@ def test_ranks_of_different_code_are_found_at_the_start(tmp_path: Path, unet: Pa
     assert "rank 1 differs from rank 0 in the code of memshield" in said[0]
 
 
+@pytest.mark.process
 def test_what_goes_wrong_on_another_rank_is_told_by_rank_0(tmp_path: Path, unet: Path) -> None:
     # A node that does not see rank 0's output_dir.
     settings = digits(tmp_path / "run", unet)
@@ -246,6 +256,7 @@ def test_accelerate_reads_its_files(path: Path) -> None:
     assert found.mixed_precision == ("no" if found.use_cpu else "bf16")
 
 
+@pytest.mark.process
 def test_one_process_on_the_cpu(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet)
     process = launch(settings, "cpu")

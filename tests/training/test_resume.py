@@ -20,6 +20,8 @@ from memshield.rundir import RunDir, is_alive
 from tests.tiny import image_folder, unet_config
 from tests.trained_runs import ROOT, digits, flags, kill, start, wait_for_step, weights
 
+pytestmark = pytest.mark.process
+
 CLEAR = {"num_shards": 3, "num_rounds": 4, "max_train_steps": 60, "use_ema": True}
 
 

@@ -58,6 +58,19 @@ def test_the_run_directory(tmp_path: Path, unet: Path) -> None:
     assert not [p for p in run.path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
 
 
+def test_a_training_says_how_long_it_will_take(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = digits(tmp_path / "run", Path("configs/models/digits-unet.json"), max_train_steps=6)
+    with caplog.at_level("INFO", logger="memshield"):
+        train(**settings)
+    said = [line for line in caplog.messages if "a rough estimate" in line]
+    assert len(said) == 1
+    assert said[0].startswith("The whole run takes about ")
+
+
 def test_a_finished_run_is_left_alone(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet)
     run = train(**settings)
@@ -354,6 +367,7 @@ def test_launches_that_cannot_work(
     assert words in refused(capsys, **digits(tmp_path / "run", unet))
 
 
+@pytest.mark.process
 def test_errors_come_before_torch_is_imported(tmp_path: Path) -> None:
     unet = unet_config(tmp_path / "unet")
     command = (

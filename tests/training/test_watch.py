@@ -14,8 +14,7 @@ import torch
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import RunDir
 from memshield.training.anti_gradient import HeldOutBank
-from memshield.training.checkpoint import Checkpoint
-from memshield.training.replica import stream
+from memshield.training.checkpoint import Checkpoint, stream
 from memshield.training.watch import band_edges, fixed_draws
 from tests.tiny import unet_config
 from tests.trained_runs import (
@@ -139,6 +138,7 @@ def test_an_ensemble_has_one_watch_for_its_aggregate(tmp_path: Path) -> None:
     assert events[-1]["stopped"] == list(record.stopped)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_two_processes_watch_the_same(tmp_path: Path) -> None:
     unet = unet_config(tmp_path)
@@ -195,6 +195,7 @@ def test_a_lora_has_a_snapshot_for_a_teacher(
 # Going on
 
 
+@pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, shards: int) -> None:

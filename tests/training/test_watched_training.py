@@ -12,7 +12,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from memshield.data.batches import PictureReader, micro_batch
-from memshield.data.source import open_source
+from memshield.data.source import SourceSettings, open_source
 from memshield.randomness import Purpose, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.watch import fixed_draws
@@ -32,7 +32,7 @@ class PlainWatch:
         bands, draws = config.watch_bins, config.watch_draws
         found = fixed_draws(pictures, 1000, bands, draws, config.seed)
         self.slots = found.slot
-        reader = PictureReader(open_source(config), twin.examples, 1, 8, False)
+        reader = PictureReader(open_source(SourceSettings.of(config)), twin.examples, 1, 8, False)
         encoded, noise = [], []
         for begin in range(0, bands * draws, config.train_batch_size):
             chosen = found.picture[begin : begin + config.train_batch_size].numpy()

@@ -12,6 +12,7 @@ from tests.hub.conftest import captions as captions
 from tests.hub.conftest import tiny_base as tiny_base
 from tests.hub.conftest import trained_digits as trained_digits
 from tests.jobs.children import DONE, open_jobs
+from tests.ui.pages import Running, end_tasks, home_environment, serving
 
 
 @pytest.fixture
@@ -20,3 +21,17 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made = open_jobs(tmp_path / "data", DONE)
     yield made
     made.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Of one server, none of whose trainings is left."""
+    yield tmp_path
+    end_tasks(tmp_path / "data")
+
+
+@pytest.fixture
+def home(folder: Path) -> Iterator[Running]:
+    """The page at home, where no Hub answers."""
+    with serving(folder, home_environment(folder)) as running:
+        yield running

@@ -9,6 +9,7 @@ from typing import Any
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError, UserErrors
+from memshield.forecast.duplicates import DuplicatePairs, Pair
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.hub.manifest import Dataset
@@ -19,8 +20,12 @@ from memshield.jobs.view import State
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_audit, read_rounds
-from memshield.ui.new.descriptions import dataset_view, model_view, preview_view
-from memshield.ui.new.duplicates import DuplicatePairs, Pair, duplicates_view
+from memshield.ui.new.descriptions import (
+    dataset_view,
+    duplicates_view,
+    model_view,
+    preview_view,
+)
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.charts import charts_view, figures_view
 from memshield.ui.runs.pictures import samples_view

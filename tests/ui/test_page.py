@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,8 @@ from tests.ui.axe import violations
 from tests.ui.pages import (
     Running,
     Visit,
-    end_tasks,
     home_environment,
     read_status,
-    serving,
     start,
     until,
 )
@@ -26,21 +23,9 @@ from tests.ui.pages import (
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.process
+
 LONG = "100000"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Of one server, none of whose trainings is left."""
-    yield tmp_path
-    end_tasks(tmp_path / "data")
-
-
-@pytest.fixture
-def home(folder: Path) -> Iterator[Running]:
-    """The page at home, where no Hub answers."""
-    with serving(folder, home_environment(folder)) as running:
-        yield running
 
 
 def tiny(visit: Visit, steps: str = "12") -> None:

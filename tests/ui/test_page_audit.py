@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, read_status, serving, until
+from tests.ui.pages import Running, Visit, read_status, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WAIT = 240.0
 FEW = "40"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Running]:
-    """The page at home, where no Hub answers."""
-    with serving(tmp_path, home_environment(tmp_path)) as running:
-        yield running
-    end_tasks(tmp_path / "data")
 
 
 def start_small(visit: Visit) -> None:

@@ -20,6 +20,8 @@ from tests.hub_server import HubServer
 from tests.trained_runs import ROOT
 from tests.ui.pages import Running, end_tasks, home_environment, serving, space_environment, until
 
+pytestmark = pytest.mark.process
+
 OPERATORS = "hf_" + "theoperatorsowntokenofthespace"
 TINY = {"recipe": "demo", "epochs": 1, "rounds": 1, "shards": 1}
 

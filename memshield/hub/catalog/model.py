@@ -9,7 +9,6 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import SafetensorsParsingError
 
 from memshield.config.file import Config, make_config
-from memshield.data.source import BUILT_IN
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
 from memshield.families.facts import PIPELINES, FamilyName, training_files
@@ -92,8 +91,7 @@ def describe_model(repo_id: str, revision: str | None = None, *, token: Token) -
 
 def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
     repository = Repository.from_info(FIELDS["model"], info, token)
-    # Only what the settings say of the model matters here, not the pictures.
-    asked = make_config({FIELDS["model"]: info.id, "dataset_name": BUILT_IN})
+    asked = make_config({FIELDS["model"]: info.id}, without=["dataset"])
     facts = read_strangers_facts(asked, repository)
     config = resolve(asked, facts)
     assert config.training is not None

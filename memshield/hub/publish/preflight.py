@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield import __version__
 from memshield.config.file import Config
-from memshield.data.source import BUILT_IN
+from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import account_of, api_for
 from memshield.hub.card import require_valid, write_card

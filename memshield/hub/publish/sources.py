@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from memshield.config.file import Config
-from memshield.data.source import BUILT_IN
+from memshield.config.schema import BUILT_IN
 from memshield.hub.catalog.access import card_of
 from memshield.hub.catalog.license import License, read_license
 from memshield.hub.manifest import Base, Dataset

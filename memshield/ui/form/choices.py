@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from memshield.config.mitigation import PLAIN
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.forecast.hardware import Machine
 from memshield.forecast.size_defaults import fitted
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
-from memshield.ui.form.recipes import APP_ROOT, Recipe, RecipeName, recipes, share_of
+from memshield.ui.form.recipes import Recipe, RecipeName, recipes, share_of
 
 
 @dataclass(frozen=True)

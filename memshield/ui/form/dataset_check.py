@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memshield.config.file import make_config
-from memshield.data.source import open_source
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import DatasetDescription
@@ -55,10 +54,8 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
         return PictureFacts(choices.starting_point.rows, on_hub=False)
     values = to_config(choices)
     names = ("train_data_dir", "dataset_split", "image_column", "caption_column", "label_column")
-    # No name of a model is needed to open pictures; this one is never looked up.
     asked = {name: values[name] for name in names if values.get(name) is not None}
-    config = make_config({"pretrained_model_name_or_path": "an/example", **asked})
-    source = open_source(config, token=False)
+    source = open_source(SourceSettings(**asked), token=False)
     if needs_captions and source.columns.caption is None:
         raise UserError("caption_column", *_NO_CAPTIONS)
     return PictureFacts(len(source), on_hub=False)

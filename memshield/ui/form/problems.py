@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from memshield.config.file import Config, make_config
-from memshield.data.source import BUILT_IN
+from memshield.config.file import Config, Part, make_config
 from memshield.errors import UserError
-from memshield.families import Facts, resolve
+from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
-from memshield.forecast.totals import numbers
+from memshield.forecast.problems import find_problems
 from memshield.hub.catalog.access import require_token
 from memshield.hub.catalog.model import read_strangers_facts
-from memshield.hub.publish.preflight import publishing_errors, room_errors
 from memshield.network import Token
-from memshield.training.launch import resolve_launch
 from memshield.ui.errors import collect_errors
 from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import Choices, input_of, on_this_machine, to_config
-from memshield.ui.form.dataset_check import PictureFacts, inspect_pictures
+from memshield.ui.form.dataset_check import inspect_pictures
 from memshield.ui.form.recipes import recipe_for, recipes
 from memshield.ui.form.repository_ids import id_problems, require_on_hub
 
@@ -74,10 +71,16 @@ def problems_of(
     if rows is None and pictures is not None:
         rows = pictures.rows
     config = _settings(found, choices, rows, machine, None if facts is None else facts.resolution)
-    if config is not None and rows is not None:
-        found.errors += numbers(config, rows).problems
-    if config is not None and not refused:
-        _combined_problems(found, config, facts, pictures, token)
+    if config is not None:
+        found.errors += find_problems(
+            config,
+            facts=None if refused else facts,
+            rows=rows,
+            machine=machine,
+            token=token,
+            downloads=not refused and pictures is not None and pictures.on_hub,
+            publishes=not refused and config.hub_model_id is not None,
+        )
     return found.by_input(choices)
 
 
@@ -133,32 +136,28 @@ def _settings(
 ) -> Config | None:
     """Build the config, if it follows every rule of the schema."""
     values = on_this_machine(to_config(choices, rows, machine, resolution))
-    # Placeholders for what is refused already let the other rules be checked.
+    # The other rules are checked without what is refused already.
     already = {input_of(error.field, choices) for error in found.errors}
     errors: list[UserError] = []
-    config = None
     with collect_errors(errors):
-        config = resolve_launch(make_config(_with_placeholders(values, already)))
-    if config is None:
-        found.errors += [one for one in errors if input_of(one.field, choices) not in already]
-        return None
-    if machine is not None and not machine.gpus and config.mixed_precision == "fp16":
-        found.errors.append(
-            UserError("mixed_precision", "fp16 needs a GPU, and there is none", "Use no or bf16.")
-        )
-    return config
+        return _config_without(values, already)
+    found.errors += [one for one in errors if input_of(one.field, choices) not in already]
+    return None
 
 
-def _with_placeholders(values: dict[str, Any], wrong: set[str]) -> dict[str, Any]:
-    """Replace a refused model or dataset with a valid one."""
-    changed = {name: value for name, value in values.items() if name not in wrong}
+def _config_without(values: Mapping[str, Any], wrong: Collection[str]) -> Config:
+    """Build the config without what is refused already."""
+    kept = {name: value for name, value in values.items() if name not in wrong}
+    without: list[Part] = []
     if "model" in wrong:
-        changed.pop("model_config_name_or_path", None)
-        changed["pretrained_model_name_or_path"] = "an/example"
-    if wrong & {"dataset", "folder"}:
-        changed.pop("train_data_dir", None)
-        changed["dataset_name"] = BUILT_IN
-    return changed
+        without.append("model")
+        kept.pop("model_config_name_or_path", None)
+        kept.pop("pretrained_model_name_or_path", None)
+    if "dataset" in wrong or "folder" in wrong:
+        without.append("dataset")
+        kept.pop("train_data_dir", None)
+        kept.pop("dataset_name", None)
+    return make_config(kept, without=without)
 
 
 def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
@@ -172,7 +171,7 @@ def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
             require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
-        config = make_config({**asked, "dataset_name": BUILT_IN})
+        config = make_config(asked, without=["dataset"])
         facts = read_strangers_facts(config, token=token)
         expected = choices.starting_point.family
         if facts.family != expected:
@@ -185,20 +184,3 @@ def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
                 )
             )
     return facts
-
-
-def _combined_problems(
-    found: _Problems,
-    config: Config,
-    facts: Facts | None,
-    pictures: PictureFacts | None,
-    token: Token,
-) -> None:
-    """Find the problems that only all parts together show."""
-    if facts is not None:
-        with collect_errors(found.errors):
-            resolve(config, facts)
-    if pictures is not None and pictures.on_hub:
-        found.errors += room_errors(config, token)
-    if config.hub_model_id:
-        found.errors += publishing_errors(config, token)

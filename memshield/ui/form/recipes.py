@@ -6,16 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from memshield.config.file import read_yaml
-from memshield.data.source import BUILT_IN
+from memshield.config.schema import BUILT_IN
+from memshield.config.shipped import APP_ROOT
 from memshield.families.facts import FamilyName
-
-APP_ROOT = Path(__file__).parents[3]
-"""The checkout, in which configs/ lies beside the package."""
 
 RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora"]
 
@@ -90,7 +87,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
     """Read all recipes, by name, in the order in which they are offered.
 
     Raises:
-        UserError: configs/ is not beside the package.
+        UserError: the files of configs/ are missing.
     """
     listed = (
         Recipe(

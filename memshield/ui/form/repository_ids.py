@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
 from memshield.ui.errors import collect_errors
 from memshield.ui.form.choices import Choices
-from memshield.ui.form.recipes import APP_ROOT
 
 
 def id_problems(choices: Choices) -> list[UserError]:

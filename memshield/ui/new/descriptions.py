@@ -1,4 +1,4 @@
-"""Views of a model, of a dataset, and of its first pictures; the visitor's own or the Hub's."""
+"""Views of a model, of a dataset or the visitor's own pictures, and of duplicates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source, first_caption
+from memshield.forecast.duplicates import DuplicatePairs
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
@@ -24,6 +25,14 @@ FAMILY_NAMES = {
 _SIDE = 192
 _MOST_SKIPPED = 10
 _FIRST, _DECODED_SIDE = 8, 256
+_MOST_PAIRS = 24
+_EFFECTS = {
+    "same_shard": "Training keeps duplicates in one shard (duplicates: same_shard), so that the "
+    "other shards never train on copies of them.",
+    "spread": "Training spreads duplicates over the shards (duplicates: spread).",
+    "drop": "Training uses the first picture of a group and leaves out the others (duplicates: "
+    "drop).",
+}
 
 
 def model_view(one: ModelDescription) -> str:
@@ -90,6 +99,31 @@ def own_view(source: Source) -> str:
     if names.label:
         facts.append(f"classes from {names.label!r}")
     return status_view(", ".join(facts)) + preview_view(Preview(tuple(shown), tuple(skipped)))
+
+
+def duplicates_view(found: DuplicatePairs, setting: object) -> str:
+    """Duplicates as pairs, and how training treats them.
+
+    Args:
+        found: by the rules of training.
+        setting: value of `duplicates` in the form; anything else means its default.
+    """
+    shown = found.shown[:_MOST_PAIRS]
+    number = max(found.pictures - found.groups, len(found.shown))
+    return render(
+        "duplicates",
+        found=found,
+        pairs=[
+            (
+                *(picture_of(image, _SIDE) for image in pair.images),
+                "equal pixel by pixel" if pair.kind == "exact" else "nearly the same",
+            )
+            for pair in shown
+        ],
+        number=number,
+        more=number - len(shown),
+        effect=_EFFECTS.get(setting if isinstance(setting, str) else "", _EFFECTS["same_shard"]),
+    )
 
 
 def _described(

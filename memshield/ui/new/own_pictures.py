@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from memshield.forecast.duplicates import find_duplicates, open_folder
 from memshield.ui.errors import on_error
-from memshield.ui.new.descriptions import own_view
-from memshield.ui.new.duplicates import duplicates_view, find_duplicates, open_folder
+from memshield.ui.new.descriptions import duplicates_view, own_view
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.uploads.browser_files import uploaded_files
 from memshield.ui.new.uploads.store import accept_upload, find_upload

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.forecast.duplicates import open_folder
 from memshield.hub.catalog.model import describe_model
 from memshield.network import Token
 from memshield.ui.errors import attempt, collect_errors
@@ -17,7 +18,6 @@ from memshield.ui.form.inputs import FilledForm, read_form
 from memshield.ui.form.planning import Plan, plan
 from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import FAMILY_NAMES
-from memshield.ui.new.duplicates import open_folder
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.own_pictures import uploaded
 from memshield.ui.new.recipe_choice import recipe_of

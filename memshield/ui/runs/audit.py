@@ -12,7 +12,6 @@ from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.view import JobView
 from memshield.runs.progress import audits_fingerprint
-from memshield.runs.promote import round_of_model
 from memshield.ui.errors import attempt, on_error
 from memshield.ui.runs.audit_data import (
     BY_BUDGET,
@@ -240,7 +239,7 @@ class AuditPanel:
         found = self._server.jobs.get(owner, job or "")
         audits = Audits.of(self._server.jobs, owner, found, None)
         chosen, reason = audits.keep(number, budget)
-        if chosen == round_of_model(audits.run):
+        if chosen == audits.run.round_of_model():
             return status_view(f"Round {chosen} is the model already."), gr.skip()
         self._server.jobs.promote(owner, found.id, chosen, reason)
         return status_view(f"Round {chosen} is the model now: {reason}."), MODEL

@@ -13,7 +13,6 @@ from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
-from memshield.runs.promote import round_of_model
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.comparison import BASE, Beside, comparable
@@ -119,7 +118,7 @@ class Audits:
         """The rounds, and the one that the budget would choose."""
         if not self.run.round_numbers():
             return ""
-        shown = rounds_view(self.rounds, asked.budget, round_of_model(self.run))
+        shown = rounds_view(self.rounds, asked.budget, self.run.round_of_model())
         return shown if asked.problem is None else problems_view(asked.problem) + shown
 
     def risk_view(self, asked: Asked) -> str:
@@ -134,7 +133,7 @@ class Audits:
     def to_audit(self) -> Choices:
         """List what can be audited and shown."""
         numbers = self.run.round_numbers()
-        model = round_of_model(self.run)
+        model = self.run.round_of_model()
         words = f" (round {model})" if model is not None else ""
         if not self.run.model.is_dir():
             words = ", which does not exist yet"

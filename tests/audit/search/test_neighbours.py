@@ -291,6 +291,7 @@ def test_anything_that_can_be_sliced(tmp_path: Path) -> None:
         assert sliced.most * array[0].nbytes < 200_000
 
 
+@pytest.mark.process
 def test_memory_stays_within_the_budget() -> None:
     """The distances alone would take 640 MB; the process may grow by the budget of 96 MiB."""
     code = """

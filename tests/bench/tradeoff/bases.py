@@ -39,7 +39,7 @@ def _pixel_base(regime: Regime, pool: Pool, work: Path) -> Path:
     if done.is_dir():
         return done
     rows = np.concatenate([pool.free, pool.reserved])
-    rows = rows[~np.isin(pool.labels[rows], regime.classes)]
+    rows = rows[~np.isin(pool.labels[rows], regime.classes or ())]
     pictures = folder / "pictures.parquet"
     if not pictures.is_file():
         pool.write(rows, pictures)

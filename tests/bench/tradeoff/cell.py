@@ -18,7 +18,7 @@ from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import make_config, read_yaml
 from memshield.data.batches import PictureReader
 from memshield.data.examples import Examples
-from memshield.data.source import open_source
+from memshield.data.source import SourceSettings, open_source
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import RESULTS, report
@@ -92,7 +92,9 @@ def rows_of(run: RunDir, regime: Regime, samples: int, classifier: Classifier) -
     """What every audit of a run says, with quality in the classifier's features beside pixels."""
     config = make_config(read_yaml(run.config))
     examples = Examples.read(run.examples)
-    reader = PictureReader(open_source(config), examples, regime.channels, regime.resolution, False)
+    reader = PictureReader(
+        open_source(SourceSettings.of(config)), examples, regime.channels, regime.resolution, False
+    )
     real = of_run(reader, examples.held_out())[:]
     real_features = classifier.features(real)
     rows = []

@@ -81,7 +81,7 @@ def latent_base(regime: Regime, pool: Pool, data: Path, work: Path) -> Path:
 
 
 def _pictures(regime: Regime, pool: Pool, path: Path) -> Pool:
-    rows = np.flatnonzero(~np.isin(pool.labels, regime.classes))
+    rows = np.flatnonzero(~np.isin(pool.labels, regime.classes or ()))
     return Pool.with_variants(path, set(pool.table["base"].take(rows).to_pylist()))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from memshield.config.file import make_config
-from memshield.data.source import Columns, open_source
+from memshield.data.source import Columns, SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.families import read_facts
 from memshield.hub.catalog.dataset import describe_dataset
@@ -26,7 +26,7 @@ def open_for_training(dataset: str, model: str, token: Token) -> Columns:
     """What a training looks up before anything else; None for the host's own token."""
     config = make_config({"pretrained_model_name_or_path": model, "dataset_name": dataset})
     read_facts(config, token=token)
-    return open_source(config, token).columns
+    return open_source(SourceSettings.of(config), token).columns
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

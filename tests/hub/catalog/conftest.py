@@ -48,6 +48,12 @@ def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("repos")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The caches of a module's children."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(scope="session")
 def hub(hub_folders: Path) -> Iterator[HubServer]:
     """The Hub, with Ada's and Eve's accounts."""

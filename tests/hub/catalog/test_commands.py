@@ -10,10 +10,7 @@ import pytest
 from tests.hub.catalog import ADA, run
 from tests.hub_server import HubServer
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+pytestmark = pytest.mark.process
 
 
 def test_search_models(hub: HubServer, home: Path) -> None:

@@ -11,14 +11,11 @@ import pytest
 from tests.hub.catalog import ADA, EVE, Visit, ask, words
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.process
+
 # Cards that take data from elsewhere; the same in a file apart is "-apart".
 OUTSIDE = ("outside", "in-list", "above", "folder-above", "elsewhere", "linked")
 SETS = ("folder", "table", "two", "labels", "zipped", "words", "numbers", "lies")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,9 @@ from safetensors.numpy import load_file
 from tests.hub.catalog import ADA, EVE, Visit, ask, words
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.process
+
 UNET = "unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from PIL import Image
 from tests.hub.catalog import ADA, Visit, ask, words
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.process
+
 CALLS: dict[str, dict[str, Any]] = {
     "table": {"repo_id": "ada/table", "count": 2, "side": 64},
     "test": {"repo_id": "ada/table", "split": "test", "caption_column": "caption"},

@@ -12,12 +12,9 @@ from memshield.families.facts import PIPELINES
 from tests.hub.catalog import ADA, EVE, Visit, ask, words
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.process
+
 WANTED = ("lab/gated-sd", "ada/tiny-ddpm", "ada/tiny-sd", "bob/tiny-ddim")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

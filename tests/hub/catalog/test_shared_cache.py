@@ -9,6 +9,8 @@ import pytest
 from tests.hub.catalog import ADA, EVE, ask, words
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.process
+
 NAMES = {
     "private dataset": {"model": "ada/tiny-ddpm", "dataset": "ada/secret-folder"},
     "gated dataset": {"model": "ada/tiny-ddpm", "dataset": "lab/gated-folder"},

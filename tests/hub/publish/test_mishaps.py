@@ -69,6 +69,7 @@ def test_training_does_not_take_the_folder_away(
     require_complete(hub, publish(digits_run))
 
 
+@pytest.mark.process
 def test_a_folder_that_is_taken_away_empties_nothing(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_repository_that_is_made_public_meanwhile(
     assert hub.repo_files("model", "ada/digits").keys() == {".gitattributes"}
 
 
+@pytest.mark.process
 def test_the_command_goes_on_with_all_that_was_asked_for(
     hub: HubServer, digits_run: RunDir, tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def test_the_command_goes_on_with_all_that_was_asked_for(
     assert list(manifest["beside"]) == ["other"]
 
 
+@pytest.mark.process
 def test_a_folder_named_like_the_dataset_changes_nothing(
     hub: HubServer, lora_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +215,7 @@ def test_a_written_card_stays(hub: HubServer, digits_run: RunDir) -> None:
     assert hub.tags("model", "ada/digits") == {published.tag: published.commit}
 
 
+@pytest.mark.process
 def test_a_stop_in_the_middle_is_said(hub: HubServer, digits_run: RunDir, tmp_path: Path) -> None:
     hub.fail(Fault("slow", path="/commit/", seconds=60))
     child = subprocess.Popen(
@@ -253,6 +257,7 @@ def test_what_the_hubs_own_uploader_raises(
     assert len(clock.slept) == (6 if isinstance(error, RuntimeError) else 0)
 
 
+@pytest.mark.process
 def test_preflight_of_folders_that_are_gone(hub: HubServer, lora_run: RunDir) -> None:
     _, config = open_to_publish(lora_run.path, hub_model_id="bob/x")
     gone = {

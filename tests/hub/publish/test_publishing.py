@@ -78,6 +78,7 @@ def test_a_watch_is_published_with_its_audit(hub: HubServer, digits_run: RunDir)
     assert {name for check in record.checks for name in check.model_dump()} == {"step", "losses"}
 
 
+@pytest.mark.process
 def test_a_draft_asks_nobody_who_publishes(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_draft_asks_nobody_who_publishes(
         Publisher(lora, hidden, token=False).draft(tmp_path / "busy")
 
 
+@pytest.mark.process
 def test_nothing_private_goes_out(hub: HubServer, lora_run: RunDir, digits_run: RunDir) -> None:
     publish(digits_run)
     publish(lora_run, hub_model_id="ada/lora", hub_license=None)
@@ -119,6 +121,7 @@ def test_nothing_private_goes_out(hub: HubServer, lora_run: RunDir, digits_run: 
         assert request.origin == "hub" or "authorization" not in request.headers
 
 
+@pytest.mark.process
 def test_the_card_of_a_lora(hub: HubServer, lora_run: RunDir) -> None:
     published = publish(lora_run, hub_model_id="ada/lora", hub_license=None)
     require_complete(hub, published)
@@ -171,6 +174,7 @@ def test_no_card_is_a_list_of_audits(hub: HubServer, digits_run: RunDir) -> None
         Manifest.read(path)
 
 
+@pytest.mark.process
 def test_a_second_model_replaces_the_first_and_its_files(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir
 ) -> None:
@@ -194,6 +198,7 @@ def test_public_only_where_it_was_asked_for(hub: HubServer, digits_run: RunDir) 
     assert not hub.is_private("model", "ada/digits")
 
 
+@pytest.mark.process
 def test_without_an_audit_only_private(hub: HubServer, lora_run: RunDir) -> None:
     public: dict[str, Any] = {
         "hub_model_id": "ada/lora", "hub_license": None, "hub_private_repo": False,
@@ -245,6 +250,7 @@ def test_an_audit_of_other_weights_is_none(hub: HubServer, digits_run: RunDir) -
     assert "Not audited" in hub.repo_files("model", "ada/digits")["README.md"].decode()
 
 
+@pytest.mark.process
 def test_a_private_dataset_keeps_the_model_private(
     hub: HubServer, lora_run: RunDir, captions: Path, tiny_base: Path
 ) -> None:
@@ -264,6 +270,7 @@ def test_a_private_dataset_keeps_the_model_private(
 # What is refused
 
 
+@pytest.mark.process
 def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"hub_model_id": "ada/lora", "hub_license": None}
     config = lora_run.config.read_text()

@@ -27,6 +27,7 @@ def small(folder: Path, **changes: Any) -> dict[str, Any]:
     return {**settings, "hub_license": "mit", **changes}
 
 
+@pytest.mark.process
 def test_a_model_is_pushed_when_training_is_done(hub: HubServer, tmp_path: Path) -> None:
     said = train_in_child(hub, tmp_path, **small(tmp_path))
     run = RunDir(tmp_path / "run")
@@ -41,6 +42,7 @@ def test_a_model_is_pushed_when_training_is_done(hub: HubServer, tmp_path: Path)
     assert len([request for request in hub.requests if "/commit/" in request.path]) == commits
 
 
+@pytest.mark.process
 def test_a_failed_push_is_no_failed_training(hub: HubServer, tmp_path: Path) -> None:
     hub.fail(Fault("answer", path="/preupload/", status=403, message="No room", times=None))
     said = train_in_child(hub, tmp_path, expect=3, **small(tmp_path))
@@ -67,6 +69,7 @@ def test_a_failed_push_is_no_failed_training(hub: HubServer, tmp_path: Path) -> 
     assert run.read_status()["state"] == "done"
 
 
+@pytest.mark.process
 def test_what_cannot_be_published_is_not_trained(hub: HubServer, tmp_path: Path) -> None:
     said = train_in_child(hub, tmp_path, expect=2, **small(tmp_path, hub_model_id="bob/digits"))
     assert "ada cannot create bob/digits" in said
@@ -75,6 +78,7 @@ def test_what_cannot_be_published_is_not_trained(hub: HubServer, tmp_path: Path)
     assert not run.events.exists() or "step" not in run.events.read_text()
 
 
+@pytest.mark.process
 def test_a_dry_run_names_every_problem_at_once(hub: HubServer, tmp_path: Path) -> None:
     settings = lora_settings(tmp_path / "run", hub_model_id="bob/x", dataset_name="ada/nothing")
     settings["pretrained_model_name_or_path"] = "lab/nothing"
@@ -85,6 +89,7 @@ def test_a_dry_run_names_every_problem_at_once(hub: HubServer, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.process
 def test_a_dry_run_takes_one_step_and_leaves_nothing(hub: HubServer, tmp_path: Path) -> None:
     settings = lora_settings(tmp_path / "run", hub_model_id="ada/lora")
     said = train_in_child(hub, tmp_path, 0, ["--dry_run"], **settings)
@@ -113,6 +118,7 @@ def test_a_dataset_larger_than_the_disk(
     assert no_room("output_dir", "the run", free // 2, tmp_path / "not" / "yet") is None
 
 
+@pytest.mark.process
 def test_a_token_is_in_nothing_that_is_written(hub: HubServer, tmp_path: Path) -> None:
     """Files, events, output, titles of processes, and every upload."""
     settings = small(tmp_path, hub_model_id="ada/secretive", max_train_steps=40, num_rounds=2)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memshield.forecast.duplicates import find_duplicates, open_folder
 from memshield.forecast.prices import HubPrices
 from memshield.network import Token
 from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.problems import problems_of
 from memshield.ui.form.recipes import recipes
-from memshield.ui.new.duplicates import find_duplicates, open_folder
 from tests.hub.catalog.calls import serve
 
 

@@ -11,12 +11,13 @@ import yaml
 
 from memshield.config.file import Config, fields, make_config
 from memshield.config.mitigation import is_plain
-from memshield.data.source import open_source
+from memshield.config.shipped import APP_ROOT
+from memshield.data.source import SourceSettings, open_source
 from memshield.families.facts import TEXT_ENCODERS
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
 from memshield.ui.form.choices import INPUTS, Choices, on_this_machine, to_config, to_yaml
-from memshield.ui.form.recipes import APP_ROOT, RecipeName, recipe_for, recipes, strength_of
+from memshield.ui.form.recipes import RecipeName, recipe_for, recipes, strength_of
 
 NAMES: tuple[RecipeName, ...] = ("demo", "sd_lora", "sdxl_lora", "pixels", "pixels_from_scratch")
 
@@ -59,7 +60,7 @@ def test_the_demo_needs_nobody_and_is_audited() -> None:
     config = make_config(on_this_machine(to_config(Choices(), recipes()["demo"].rows)))
     assert config.dataset_name == "sklearn:digits"
     assert Path(str(config.model_config_name_or_path)).is_absolute()
-    assert len(open_source(config, token=False)) == recipes()["demo"].rows
+    assert len(open_source(SourceSettings.of(config), token=False)) == recipes()["demo"].rows
     found = numbers(config, 1797)
     assert (found.audits, found.audit_images, found.problems) == (3, 300, ())
     assert found.steps == 1516

@@ -97,10 +97,12 @@ def inputs(problems: list[list[str]]) -> list[str]:
     return [field for field, *_ in problems]
 
 
+@pytest.mark.process
 def test_a_form_in_order(found: dict[str, list[list[str]]]) -> None:
     assert found["good"] == found["address"] == found["publish"] == []
 
 
+@pytest.mark.process
 def test_the_visitors_token_counts_and_never_the_hosts(
     found: dict[str, list[list[str]]], visit: Visit, hub: HubServer
 ) -> None:
@@ -113,6 +115,7 @@ def test_the_visitors_token_counts_and_never_the_hosts(
     assert found["unknown token"][0][:2] == ["sign_in", "the Hub does not know this token"]
 
 
+@pytest.mark.process
 def test_signed_out_nothing_is_sent(hub: HubServer, tmp_path: Path) -> None:
     call = ("problems", {"choices": PUBLISH, "token": False})
     alone = ask(hub, tmp_path, call, module="tests.ui.form.calls")
@@ -120,6 +123,7 @@ def test_signed_out_nothing_is_sent(hub: HubServer, tmp_path: Path) -> None:
     assert all("authorization" not in request.headers for request in alone.to_hub)
 
 
+@pytest.mark.process
 def test_problems_stand_beside_their_inputs(found: dict[str, list[list[str]]]) -> None:
     assert found["another family"][0][0] == "recipe"
     assert "Stable Diffusion, LoRA" in found["another family"][0][2]
@@ -133,6 +137,7 @@ def test_problems_stand_beside_their_inputs(found: dict[str, list[list[str]]]) -
     assert inputs(found["missing model"]) == ["model", "split"]
 
 
+@pytest.mark.process
 def test_publishing_is_checked(found: dict[str, list[list[str]]]) -> None:
     assert inputs(found["publish signed out"]) == ["sign_in"]
     assert found["publish signed out"][0][2] == "Sign in with Hugging Face."
@@ -142,6 +147,7 @@ def test_publishing_is_checked(found: dict[str, list[list[str]]]) -> None:
     assert found["no licence, confirmed"] == []
 
 
+@pytest.mark.process
 def test_without_torch_and_with_prices(visit: Visit) -> None:
     others = visit.answers[-1]
     assert others["fields"] > 40

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from memshield.data.source import Columns
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
@@ -115,6 +117,7 @@ def test_the_style_asks_for_nothing() -> None:
     assert "prefers-reduced-motion" in CSS
 
 
+@pytest.mark.process
 def test_no_view_needs_torch_or_gradio() -> None:
     import subprocess
     import sys

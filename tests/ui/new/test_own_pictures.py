@@ -54,6 +54,7 @@ def test_an_upload_is_submitted_by_its_owner_and_nobody_else(space: Server, uplo
     assert space.jobs.list("bob") == []
 
 
+@pytest.mark.process
 def test_a_training_starts_with_the_pictures_that_its_owner_uploaded(
     space: Server, upload: Path
 ) -> None:

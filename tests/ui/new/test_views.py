@@ -8,18 +8,12 @@ from pathlib import Path
 from huggingface_hub.constants import ENDPOINT
 
 from memshield.errors import UserError
+from memshield.forecast.duplicates import DuplicatePairs, Pair, find_duplicates, open_folder
 from memshield.forecast.estimate import Range
 from memshield.forecast.hardware import Machine
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.planning import plan
-from memshield.ui.new.descriptions import own_view
-from memshield.ui.new.duplicates import (
-    DuplicatePairs,
-    Pair,
-    duplicates_view,
-    find_duplicates,
-    open_folder,
-)
+from memshield.ui.new.descriptions import duplicates_view, own_view
 from memshield.ui.new.forecast_view import forecast_view
 from memshield.ui.widgets.problems import problem_view, summary_view
 from memshield.ui.widgets.words import linked

@@ -21,6 +21,8 @@ from tests.jobs.children import DEMO, DONE, Scripted, ended, task_of, until
 from tests.ui.runs.test_audit_data import audited, with_rounds
 from tests.ui.test_tabs import MACHINE
 
+pytestmark = pytest.mark.process
+
 ODD: list[Any] = [None, "", "../x", "a lot", "-1", 5, 1e308, True, [], ["x"], {"a": 1}, "9" * 5000,
                   "\ud800", "a\0b"]  # fmt: skip
 

@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from memshield.audit.watch_findings import findings, sentences
 from memshield.runs.progress import fingerprint, read_progress
 from memshield.runs.state import RunProgress
@@ -105,6 +107,7 @@ def test_a_new_check_is_noticed_and_a_strange_file_is_no_chart(tmp_path: Path) -
     assert read_progress(run).watch is None
 
 
+@pytest.mark.process
 def test_the_views_import_no_torch() -> None:
     code = (
         "import sys, memshield.ui.runs.charts, memshield.audit.report_page; "

@@ -33,6 +33,7 @@ def part_of(jobs: Jobs, folder: Path) -> PublishPanel:
         return PublishPanel(server, gr.Dropdown())
 
 
+@pytest.mark.process
 def test_the_plain_training_of_the_same_pictures_stands_on_the_card(
     jobs: Jobs,
     tmp_path: Path,
@@ -53,6 +54,7 @@ def test_the_plain_training_of_the_same_pictures_stands_on_the_card(
     assert "--hub_confirm no_audit" in command
 
 
+@pytest.mark.process
 def test_what_is_empty_is_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
     part = part_of(jobs, tmp_path)
     job, run = done(jobs, hub_model_id="ada/mine", hub_license="mit")
@@ -66,6 +68,7 @@ def test_what_is_empty_is_the_runs_own(jobs: Jobs, tmp_path: Path) -> None:
     assert "--hub_license apache-2.0" in jobs.view(LOCAL, job.id).command
 
 
+@pytest.mark.process
 def test_problems_are_told_with_the_pages_own_words(jobs: Jobs, tmp_path: Path) -> None:
     part = part_of(jobs, tmp_path)
     job, _ = done(jobs)
@@ -86,6 +89,7 @@ def test_no_input_of_one_run_is_left_for_another() -> None:
     assert _on_change(None, "one") == [skip] * 6
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("odd", [None, [], {}, ["x"], [["x"]], {"a": 1}, -1, True, "\ud800", "\0",
                                  float("nan")], ids=ascii)  # fmt: skip
 def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, odd: Any) -> None:
@@ -99,6 +103,7 @@ def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, od
     assert _settings("ada/mine", odd, odd, odd)["hub_private_repo"] is (odd is not True)
 
 
+@pytest.mark.process
 def test_a_preview_says_that_the_hub_asks_to_wait(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

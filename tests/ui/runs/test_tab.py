@@ -58,6 +58,7 @@ def uploaded(jobs: Jobs, **changes: Any) -> Job:
     return jobs.submit("ada", {**DEMO, **changes})
 
 
+@pytest.mark.process
 def test_a_training_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     jobs = open_jobs(tmp_path / "data", STOPS)
     job = uploaded(jobs)
@@ -75,6 +76,7 @@ def test_a_training_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.process
 def test_what_a_training_answers_to_a_resumption_is_shown(tmp_path: Path) -> None:
     jobs = open_jobs(tmp_path / "data", REFUSES)
     job = jobs.submit(LOCAL, DEMO)
@@ -88,6 +90,7 @@ def test_what_a_training_answers_to_a_resumption_is_shown(tmp_path: Path) -> Non
     jobs.close()
 
 
+@pytest.mark.process
 def test_publishing_that_was_refused_says_why(jobs: Jobs) -> None:
     job = jobs.submit("ada", {**DEMO, "hub_model_id": "ada/digits"})
     until(lambda: ended(jobs, job), jobs=jobs)
@@ -107,6 +110,7 @@ def test_publishing_that_was_refused_says_why(jobs: Jobs) -> None:
     assert "hub: no answer" in said
 
 
+@pytest.mark.process
 def test_publishing_that_is_gone_is_not_drawn_as_running(jobs: Jobs) -> None:
     job = jobs.submit(LOCAL, {**DEMO, "hub_model_id": "ada/digits"})
     until(lambda: ended(jobs, job), jobs=jobs)

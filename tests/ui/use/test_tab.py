@@ -64,6 +64,7 @@ def said(answer: Any) -> str:
     return text_of(str(value))
 
 
+@pytest.mark.process
 def test_own_pictures_are_verified_drawn_and_compared(
     hub: HubServer, data: Path, trained_digits: Path, opened: Callable[[bool], Server]
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from memshield.config.file import make_config
-from memshield.data.source import Source, open_source
+from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.ui.new.uploads.files import from_files
 from memshield.ui.new.uploads.store import UploadLimits, accept_upload, find_upload
@@ -49,7 +49,7 @@ def packed(path: Path, entries: Mapping[str, bytes | str], **info: Any) -> list[
 
 def opened(folder: Path) -> Source:
     config = {"train_data_dir": str(folder), "pretrained_model_name_or_path": "a/b"}
-    return open_source(make_config(config), token=False)
+    return open_source(SourceSettings.of(make_config(config)), token=False)
 
 
 def refused(root: Path, files: list[Path], limits: UploadLimits | None = None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from memshield.ui.new.duplicates import find_duplicates, open_folder
+from memshield.forecast.duplicates import find_duplicates, open_folder
 from tests.ui.repos import picture, pictures
 
 

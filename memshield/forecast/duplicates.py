@@ -1,4 +1,4 @@
-"""Finds duplicates among the visitor's own pictures, and shows them as pairs."""
+"""Finds duplicates among pictures on this machine."""
 
 from __future__ import annotations
 
@@ -11,29 +11,19 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from memshield.config.file import fields, make_config
+from memshield.config.file import fields
 from memshield.data import duplicates
 from memshield.data.duplicate_pairs import pairs_in_turn
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.scan import Scanned, scan_picture
-from memshield.data.source import Source, open_source
-from memshield.ui.widgets.pictures import picture_of
-from memshield.ui.widgets.templates import render
+from memshield.data.source import Source, SourceSettings, open_source
 
 MOST_PICTURES = 2000
 """Limit of the comparison: memory grows with the square if all of them are near each other."""
-MOST_PAIRS, MOST_SHOWN = 40, 24
+MOST_PAIRS = 40
 SECONDS = 20.0
 SIDE = 256
-_SHOWN_SIDE = 192
 _AT_ONCE = 32
-_EFFECTS = {
-    "same_shard": "Training keeps duplicates in one shard (duplicates: same_shard), so that the "
-    "other shards never train on copies of them.",
-    "spread": "Training spreads duplicates over the shards (duplicates: spread).",
-    "drop": "Training uses the first picture of a group and leaves out the others (duplicates: "
-    "drop).",
-}
 
 
 @dataclass(frozen=True)
@@ -85,11 +75,7 @@ def open_folder(folder: Path) -> Source:
     Raises:
         UserError: there are none.
     """
-    # The model is of no matter and is not looked up.
-    return open_source(
-        make_config({"train_data_dir": str(folder), "pretrained_model_name_or_path": "an/example"}),
-        token=False,
-    )
+    return open_source(SourceSettings(train_data_dir=str(folder)), token=False)
 
 
 def find_duplicates(
@@ -162,28 +148,3 @@ def _shown(source: Source, row: int, side: int) -> Image.Image:
         return Image.new("RGB", (side, side), "lightgrey")
     image.thumbnail((side, side))
     return image
-
-
-def duplicates_view(found: DuplicatePairs, setting: object) -> str:
-    """Duplicates as pairs, and how training treats them.
-
-    Args:
-        found: by the rules of training.
-        setting: value of `duplicates` in the form; anything else means its default.
-    """
-    shown = found.shown[:MOST_SHOWN]
-    number = max(found.pictures - found.groups, len(found.shown))
-    return render(
-        "duplicates",
-        found=found,
-        pairs=[
-            (
-                *(picture_of(image, _SHOWN_SIDE) for image in pair.images),
-                "equal pixel by pixel" if pair.kind == "exact" else "nearly the same",
-            )
-            for pair in shown
-        ],
-        number=number,
-        more=number - len(shown),
-        effect=_EFFECTS.get(setting if isinstance(setting, str) else "", _EFFECTS["same_shard"]),
-    )
