@@ -295,6 +295,17 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files in a folder; those that links lead to are not counted."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            # Another process may rename or delete its files while they are counted.
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left half-written (`.name.pid.tmp`) in a folder of the run."""
     for path in folder.glob(".*.tmp"):

@@ -24,7 +24,7 @@ ORDER = (
     ("data",),
     ("families",),
     ("config",),
-    ("errors", "redaction", "network", "digests", "randomness", "budget", "rundir"),
+    ("errors", "redaction", "network", "digests", "randomness", "budget", "quantities", "rundir"),
 )
 """Packages and modules of memshield from top to bottom; each may import what stands below it."""
 
@@ -33,7 +33,7 @@ UI_TAKES_BESIDE = {
     "audit.choose": "rules by which a report's numbers are judged",
     "audit.plots": "a report's charts: the page shows those of report.html",
     "audit.report": "the report's types",
-    "audit.report_page": "a report's tables: the page shows those of report.html",
+    "audit.report_view": "a report as data to show, for the page as for report.html",
     "audit.watch_findings": "what the watch of a run has found, as the report has it",
     "audit.watch_record": "the record of a run's watch, which the report's charts take",
     "data.duplicate_pairs": "reads the pairs of duplicates that a run has written",

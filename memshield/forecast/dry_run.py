@@ -15,7 +15,8 @@ from memshield.data.requirements import budget_of
 from memshield.errors import UserErrors
 from memshield.forecast.plan import disk_of
 from memshield.hub.publish.preflight import no_room, publishing_errors, room_errors
-from memshield.rundir import RunDir, write_text
+from memshield.quantities import size
+from memshield.rundir import RunDir, bytes_in, write_text
 from memshield.runs.promote import promote
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import require_usable
@@ -105,7 +106,7 @@ def _one_step(job: Job) -> Iterator[str]:
         write_text(run.config, to_yaml(small))
         short_job = Job(small, job.facts, job.source, few, budget_of(small, few))
         start.train(short_job, run, Ranks(stop), stop, None, None, promote)
-        yield f"one step      trained and saved {_size(run.model)}"
+        yield f"one step      trained and saved {size(bytes_in(run.model))}"
         nothing = Origins(None, None, Dataset(name=None, revision=None, on_hub=False), ())
         made = Path(folder) / "published"
         made.mkdir()
@@ -118,8 +119,3 @@ def _few(examples: Examples, count: int) -> Examples:
     chosen = examples.members()[:count]
     parts = {field.name: getattr(examples, field.name)[chosen] for field in fields(examples)}
     return Examples(**{**parts, "shard": np.zeros(len(chosen), np.int64)})
-
-
-def _size(folder: Path) -> str:
-    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"{total / 1e6:.1f} MB"

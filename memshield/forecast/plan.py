@@ -19,6 +19,7 @@ from memshield.data.scan import Scan
 from memshield.errors import UserError
 from memshield.families import Facts
 from memshield.forecast.prices import dollars_an_hour
+from memshield.quantities import size
 from memshield.rundir import write_text
 from memshield.training.prepare import check_hardware, check_noise_level, prepare
 
@@ -131,9 +132,9 @@ def main(argv: Sequence[str]) -> int:
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")
         + f" a round, {config.num_rounds} rounds",
-        f"disk          {_bytes(disk.total)}: rounds and model {_bytes(disk.rounds)}, checkpoints "
-        f"{_bytes(disk.checkpoints)}, cached encodings {_bytes(disk.encodings)}"
-        + (f", audits {_bytes(disk.audits)}" if disk.audits else ""),
+        f"disk          {size(disk.total)}: rounds and model {size(disk.rounds)}, checkpoints "
+        f"{size(disk.checkpoints)}, cached encodings {size(disk.encodings)}"
+        + (f", audits {size(disk.audits)}" if disk.audits else ""),
     ]
     if audits := audits_of_run(config):
         lines.insert(
@@ -167,12 +168,3 @@ def _as_json(scan: Scan, budget: Budget, disk: Disk) -> dict[str, object]:
         "steps_by_round_and_shard": budget.steps,
         "disk_bytes": {**asdict(disk), "total": disk.total},
     }
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from memshield.errors import UserError
 from memshield.jobs.folders import Folders, require_owner
 from memshield.jobs.records import ERRANDS
 from memshield.jobs.store import Store
+from memshield.rundir import bytes_in
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Belongings:
     def of(self, owner: str) -> Kept:
         """Count what is kept of an owner."""
         require_owner(owner)
-        return Kept(_size(self._folders.uploads(owner)), _size(self._folders.cache(owner)))
+        return Kept(bytes_in(self._folders.uploads(owner)), bytes_in(self._folders.cache(owner)))
 
     def delete(self, owner: str) -> None:
         """Delete an owner's uploads, caches and results of errands; runs and their models stay.
@@ -63,14 +61,3 @@ class Belongings:
         for job in jobs:
             if job.kind in ERRANDS:
                 self._store.hide(job)
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files; those that links lead to count where they lie."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            # What runs renames its downloads, and deletes them, while they are counted.
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(place, name)).st_size
-    return total
