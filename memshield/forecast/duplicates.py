@@ -1,4 +1,4 @@
-"""Duplicates among a person's own pictures, as pairs to look at."""
+"""Finds duplicates among pictures on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memshield.data.scan import Scanned, scan_picture
 from memshield.data.source import Source, SourceSettings, open_source
 
 MOST_PICTURES = 2000
-"""Compared at most: all of them may be near each other, which takes memory by the square."""
+"""Limit of the comparison: memory grows with the square if all of them are near each other."""
 MOST_PAIRS = 40
 SECONDS = 20.0
 SIDE = 256
@@ -28,11 +28,11 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of one duplicate group.
+    """Two pictures of a duplicate group.
 
     Attributes:
-        kind: whether all their pixels are equal.
-        rows: of the dataset.
+        kind: exact if all pixels are equal.
+        rows: of the source.
         images: RGB, scaled down.
         distance: root mean square of their 16 px thumbnails in [0, 1].
     """
@@ -44,33 +44,33 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """What was found.
+class DuplicatePairs:
+    """The result of a search for duplicates.
 
     Attributes:
         shown: pairs, one of every group before the second of any.
-        groups: of duplicates.
-        pictures: that lie in these.
-        looked_at: pictures that were compared.
-        rows: pictures that there are.
+        groups: number of groups.
+        pictures: number of pictures in the groups.
+        compared: number of compared pictures.
+        rows: number of all pictures.
         unreadable: rows whose pictures cannot be decoded.
     """
 
     shown: tuple[Pair, ...]
     groups: int
     pictures: int
-    looked_at: int
+    compared: int
     rows: int
     unreadable: tuple[int, ...]
 
     @property
     def complete(self) -> bool:
-        """Whether all pictures were looked at."""
-        return self.looked_at + len(self.unreadable) == self.rows
+        """Whether all pictures were compared."""
+        return self.compared + len(self.unreadable) == self.rows
 
 
 def open_folder(folder: Path) -> Source:
-    """The pictures of a folder, for `duplicate_pairs`.
+    """Open the pictures of a folder.
 
     Raises:
         UserError: there are none.
@@ -78,7 +78,7 @@ def open_folder(folder: Path) -> Source:
     return open_source(SourceSettings(train_data_dir=str(folder)), token=False)
 
 
-def duplicate_pairs(
+def find_duplicates(
     source: Source,
     distance: float | None = None,
     *,
@@ -86,21 +86,21 @@ def duplicate_pairs(
     most_pairs: int = MOST_PAIRS,
     seconds: float = SECONDS,
     side: int = SIDE,
-) -> Pairs:
+) -> DuplicatePairs:
     """Find duplicates by the rules of training, within bounds of time and memory.
 
     Args:
         source: of pictures on this machine.
-        distance: see `duplicate_distance`; None for its default.
-        most_pictures: how many are compared, from the first on.
-        most_pairs: how many are shown.
-        seconds: after which no more pictures are decoded; those so far are compared.
-        side: of the longer side of a shown picture, in pixels.
+        distance: value of `duplicate_distance`; None for its default.
+        most_pictures: number of pictures to compare.
+        most_pairs: number of pairs to return.
+        seconds: time limit of decoding; the pictures decoded so far are compared.
+        side: longer side of a returned picture, in pixels.
     """
     scanned, unreadable = _scan(source, min(len(source), most_pictures), seconds)
     rows = list(scanned)
     if not rows:
-        return Pairs((), 0, 0, 0, len(source), tuple(unreadable))
+        return DuplicatePairs((), 0, 0, 0, len(source), tuple(unreadable))
     hashes = [scanned[row].sha256 for row in rows]
     thumbnails = np.stack([scanned[row].thumbnail for row in rows])
     reach = fields()["duplicate_distance"].default if distance is None else distance
@@ -113,18 +113,18 @@ def duplicate_pairs(
         exact = hashes[first] == hashes[other]
         images = (_shown(source, pair[0], side), _shown(source, pair[1], side))
         shown.append(Pair("exact" if exact else "near", pair, images, apart))
-    return Pairs(
+    return DuplicatePairs(
         shown=tuple(shown),
         groups=int((sizes > 1).sum()),
         pictures=int(sizes[sizes > 1].sum()),
-        looked_at=len(rows),
+        compared=len(rows),
         rows=len(source),
         unreadable=tuple(unreadable),
     )
 
 
 def _scan(source: Source, count: int, seconds: float) -> tuple[dict[int, Scanned], list[int]]:
-    """By row; and the rows that cannot be decoded."""
+    """Scan pictures by row, and list the rows that cannot be decoded."""
     ends = time.monotonic() + seconds
     scanned: dict[int, Scanned] = {}
     unreadable: list[int] = []
@@ -144,7 +144,7 @@ def _scan(source: Source, count: int, seconds: float) -> tuple[dict[int, Scanned
 def _shown(source: Source, row: int, side: int) -> Image.Image:
     try:
         image = to_mode(open_image(source.picture(row)), "RGB")
-    except BadImage:  # it was there a moment ago; its file has gone
+    except BadImage:  # its file was deleted since the scan
         return Image.new("RGB", (side, side), "lightgrey")
     image.thumbnail((side, side))
     return image

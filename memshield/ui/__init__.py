@@ -1,1 +1,1 @@
-"""The page: layout and thin handlers; what they do is elsewhere. Imports no torch."""
+"""The page: a folder for each tab, with its handlers and views. Imports no torch."""

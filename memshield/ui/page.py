@@ -1,4 +1,4 @@
-"""The page: a head, and three places to be: a new training, the runs, a published model."""
+"""The page: a head and three tabs: a new training, the runs, a published model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from memshield import __version__
-from memshield.errors import UserError
 from memshield.ui.api import NAMES, add_api
-from memshield.ui.new.tab import train_tab
+from memshield.ui.errors import on_error
+from memshield.ui.new.tab import new_tab
 from memshield.ui.runs.tab import runs_tab
 from memshield.ui.server.server import Server
 from memshield.ui.use.tab import use_tab
@@ -17,51 +17,49 @@ from memshield.ui.use.tab import use_tab
 HEAD = (
     "# MemShield\n"
     "Fine-tune a diffusion model on your pictures so that it gives less of them back, measure how "
-    "much it does, and publish it with that evidence."
+    "much it gives back, and publish it with that evidence."
 )
 _UPLOADS = (600, 3600)
-"""Every ten minutes, what has lain for an hour where gradio puts uploads is deleted: what is taken
-is gone at once, but whoever closes the page in the middle of an upload leaves it there."""
+"""Every ten minutes, uploads older than an hour are deleted from gradio's folder: those of pages
+that were closed during an upload, for all others are moved at once."""
 
 
 def build(server: Server) -> gr.Blocks:
-    """All of the page."""
+    """Build the page."""
     page: gr.Blocks
     with gr.Blocks(title="MemShield", analytics_enabled=False, delete_cache=_UPLOADS) as page:
         gr.Markdown(HEAD, elem_id="head")
-        if server.place.warning:
-            gr.Markdown(f"**{server.place.warning}**")
-        if server.place.on_space:
+        if server.deployment.warning:
+            gr.Markdown(f"**{server.deployment.warning}**")
+        if server.deployment.on_space:
             gr.LoginButton(size="sm")
             gr.Markdown(
-                "Sign in to train: your runs, pictures and results are yours alone. The app may "
+                "Sign in to train: only you can see your runs, pictures and results. The app may "
                 "create repositories for you and write to those; it keeps no token on disk."
             )
         with gr.Tabs() as tabs:
             with gr.Tab("New training", id="train"):
-                started = train_tab(server, page)
+                started = new_tab(server, page)
             with gr.Tab("Runs", id="runs"):
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use"):
                 use_tab(server, page)
 
-        def where(token: gr.OAuthToken | None) -> Any:
-            """What is under way is seen first, also when gradio reloads tabs of an old server."""
-            try:
-                owner = server.visitor(token).owner
-            except UserError:  # the runs say so
-                return gr.skip()
+        @on_error(lambda error: gr.skip())  # the tab of runs reports it
+        def select_tab(token: gr.OAuthToken | None) -> Any:
+            """Show the runs first if one is going on, also in pages of a former server."""
+            owner = server.visitor(token).owner
             busy = owner is not None and any(job.current for job in server.jobs.list(owner))
             return gr.Tabs(selected="runs") if busy else gr.skip()
 
-        page.load(where, None, tabs, api_visibility="private")
+        page.load(select_tab, None, tabs, api_visibility="private")
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)
-    # Also those that gradio adds by itself, such as the sign-in button's.
+    # Including gradio's own handlers, such as the sign-in button's.
     for handler in page.fns.values():
         if handler.api_name not in NAMES:
             handler.api_visibility = "private"

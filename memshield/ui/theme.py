@@ -1,11 +1,15 @@
-"""How the page looks: system fonts, quiet colours, one column; light and dark."""
+"""The page's look: system fonts, quiet colours, one column; light and dark."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
-from memshield.ui.widgets.style import CSS as VIEWS
-from memshield.ui.widgets.style import SCRIPT
+_WIDGETS = Path(__file__).with_name("widgets")
+VIEW_CSS = (_WIDGETS / "style.css").read_text(encoding="utf-8")
+"""The stylesheet of the views; all its rules are below the class `ms`."""
+_SCRIPT = (_WIDGETS / "problems.js").read_text(encoding="utf-8")
 
 # A theme has one accent for light and dark, which is too faint on dark.
 COLUMN = """
@@ -35,12 +39,12 @@ footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }
 """
-CSS = VIEWS + COLUMN
-HEAD = f"<script>{SCRIPT}</script>"
+CSS = VIEW_CSS + COLUMN
+HEAD = f"<script>{_SCRIPT}</script>"
 
 
 def theme() -> gr.themes.Base:
-    """gradio's plain theme with the fonts that the reader's machine has: nothing is fetched."""
+    """gradio's plain theme with fonts of the reader's machine, so that nothing is fetched."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
     return gr.themes.Base(

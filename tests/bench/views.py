@@ -16,8 +16,8 @@ from pathlib import Path
 from memshield.runs.progress import Follower, fingerprint
 from memshield.runs.reports import read_rounds
 from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.pictures import samples_view
 from memshield.ui.runs.progress import progress_view
-from memshield.ui.runs.samples import samples_view
 from tests.bench.common import arguments, report
 from tests.ui.made_runs import audit_round, made_run, save_grid, step_event, write_events
 

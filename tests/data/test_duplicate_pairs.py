@@ -14,7 +14,7 @@ from memshield.data.scan import scan
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
-from memshield.ui.runs.scan import scanned_view
+from memshield.ui.runs.pictures import scan_view
 from tests.tiny import unet_config
 from tests.trained_runs import digits, train
 from tests.ui.markup import text_of
@@ -69,12 +69,12 @@ def test_a_run_shows_them(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path, channels=3), max_train_steps=6)
     del settings["dataset_name"]
     run = RunDir(tmp_path / "run")
-    assert scanned_view(read_progress(run), run) == ""
+    assert scan_view(read_progress(run), run) == ""
     train(**settings, train_data_dir=folder)
-    shown = scanned_view(read_progress(run), run)
+    shown = scan_view(read_progress(run), run)
     assert shown.count("<img") == 2
     assert "equal pixel by pixel" in shown
     assert "1 groups of equal and 0 of nearly equal pictures (2 pictures)" in text_of(shown)
     # What cannot be read is left out.
     read_pairs(run.duplicates)[0].second.write_bytes(b"")
-    assert "<img" not in scanned_view(read_progress(run), run)
+    assert "<img" not in scan_view(read_progress(run), run)

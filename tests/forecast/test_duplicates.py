@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from memshield.forecast.duplicates import duplicate_pairs, open_folder
+from memshield.forecast.duplicates import find_duplicates, open_folder
 from tests.ui.repos import picture, pictures
 
 
@@ -14,37 +14,37 @@ def test_exact_and_near_ones(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", [1, 2, 3, 4, 1], size=64)
     picture(2, 64).resize((48, 48)).save(folder / "100.png")
     (folder / "101.png").write_bytes(b"no picture")
-    found = duplicate_pairs(open_folder(folder), side=32)
+    found = find_duplicates(open_folder(folder), side=32)
     kinds = {pair.rows: pair.kind for pair in found.shown}
     assert kinds == {(0, 4): "exact", (1, 5): "near"}
     exact, near = found.shown
     assert exact.distance == 0 < near.distance < 0.03
     assert all(image.mode == "RGB" and max(image.size) == 32 for image in near.images)
-    assert (found.groups, found.pictures, found.looked_at) == (2, 4, 6)
+    assert (found.groups, found.pictures, found.compared) == (2, 4, 6)
     assert (found.rows, found.unreadable, found.complete) == (7, (6,), True)
-    assert duplicate_pairs(open_folder(folder), 0).groups == 1
+    assert find_duplicates(open_folder(folder), 0).groups == 1
 
 
 def test_every_group_is_shown_before_a_second_pair_of_any(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", [1] * 30 + [2, 2, 3, 3])
-    found = duplicate_pairs(open_folder(folder), most_pairs=4)
+    found = find_duplicates(open_folder(folder), most_pairs=4)
     assert [pair.rows for pair in found.shown] == [(0, 1), (30, 31), (32, 33), (0, 2)]
     assert (found.groups, found.pictures) == (3, 34)
 
 
 def test_bounds(tmp_path: Path) -> None:
     source = open_folder(pictures(tmp_path / "set", range(70)))
-    few = duplicate_pairs(source, most_pictures=40)
-    assert (few.looked_at, few.rows, few.complete, few.shown) == (40, 70, False, ())
-    hasty = duplicate_pairs(source, seconds=-1)
-    assert (hasty.looked_at, hasty.complete) == (1, False)
+    few = find_duplicates(source, most_pictures=40)
+    assert (few.compared, few.rows, few.complete, few.shown) == (40, 70, False, ())
+    hasty = find_duplicates(source, seconds=-1)
+    assert (hasty.compared, hasty.complete) == (1, False)
 
 
 def test_only_broken_ones(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
-    found = duplicate_pairs(open_folder(folder))
+    found = find_duplicates(open_folder(folder))
     assert (found.shown, found.unreadable, found.complete) == ((), (0,), True)
 
 
@@ -65,6 +65,6 @@ def test_a_file_that_goes_in_between_is_grey(tmp_path: Path) -> None:
             taken += 1
             return source.picture(row) if taken == 1 else tmp_path / "gone.png"
 
-    (pair,) = duplicate_pairs(Vanishing()).shown  # type: ignore[arg-type]
+    (pair,) = find_duplicates(Vanishing()).shown  # type: ignore[arg-type]
     assert isinstance(pair.images[1], Image.Image)
     assert pair.images[1].getpixel((0, 0)) == (211, 211, 211)

@@ -49,7 +49,7 @@ def test_a_killed_training_is_resumed_to_its_end(jobs: Jobs, tmp_path: Path) -> 
     os.kill(run.read_status()["processes"][0]["pid"], signal.SIGKILL)
     until(lambda: view(jobs, job).training.state == "died", 10)
     shown = view(jobs, job)
-    assert f"Resume goes on from step {run.checkpoints()[-1]}" in str(shown.training.reason)
+    assert f"Resume continues from step {run.checkpoints()[-1]}" in str(shown.training.reason)
     assert "resume" in shown.actions
     assert not [line for line in shown.training.last_lines if "accelerate/commands" in line]
     jobs.resume(LOCAL, job.id)

@@ -9,6 +9,7 @@ from typing import Any
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError, UserErrors
+from memshield.forecast.duplicates import DuplicatePairs, Pair
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.hub.manifest import Dataset
@@ -19,17 +20,22 @@ from memshield.jobs.view import State
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_audit, read_rounds
-from memshield.ui.new.descriptions import Pair, dataset_view, model_view, pairs_view, preview_view
+from memshield.ui.new.descriptions import (
+    dataset_view,
+    duplicates_view,
+    model_view,
+    preview_view,
+)
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.pictures import samples_view
 from memshield.ui.runs.progress import progress_view
 from memshield.ui.runs.publish_view import plan_view, publication_view
-from memshield.ui.runs.samples import samples_view
+from memshield.ui.theme import VIEW_CSS
 from memshield.ui.widgets.audit import audit_view, rounds_view
 from memshield.ui.widgets.card import card_view
 from memshield.ui.widgets.log import log_text_view
-from memshield.ui.widgets.problems import NO_RUNS, empty_view, problem_view, problems_view
-from memshield.ui.widgets.style import CSS
+from memshield.ui.widgets.problems import empty_view, problem_view, problems_view
 from tests.ui.made_runs import audit_round, made_run, picture, save_grid
 from tests.ui.new.test_descriptions import dataset, model
 from tests.ui.runs.test_publish_view import publication
@@ -61,14 +67,15 @@ def demo(real: RunDir, folder: Path, dark: bool) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><style>'
         f"body {{ font-family: system-ui, sans-serif; color: {ink}; background: {paper}; "
         "max-width: 46rem; margin: 0 auto; padding: 1rem; } "
-        f"h2 {{ font-size: .9rem; margin: 3rem 0 1rem; border-bottom: 1px solid; }} {CSS}</style>"
+        f"h2 {{ font-size: .9rem; margin: 3rem 0 1rem; border-bottom: 1px solid; }} {VIEW_CSS}"
+        "</style>"
         f'</head><body class="{"dark" if dark else ""}"><main><h1>Views</h1>{views}</main>'
         "</body></html>"
     )
 
 
 def _views(real: RunDir, folder: Path) -> Iterator[tuple[str, str]]:
-    yield "no runs", empty_view(*NO_RUNS)
+    yield "no runs", empty_view("No runs yet", "Start one under New training.")
     yield from _training(folder)
     yield "samples", samples_view(real, ["a seven", "a nine"])
     yield from _audits(real)
@@ -155,5 +162,6 @@ def _hub() -> Iterator[tuple[str, str]]:
     words = ("a cat on a mat", "two dogs that run along a beach in the evening " * 4, None)
     shown = tuple(Shown(i, picture(i, (96, 64)), words[i % 3]) for i in range(6))
     yield "preview", preview_view(Preview(shown, ("row 6: it is broken, or no picture at all",)))
-    pairs = [Pair(picture(i), picture(i), f"pictures {i} and {i + 9}") for i in range(3)]
-    yield "duplicates", pairs_view(pairs)
+    pairs = tuple(Pair("near", (i, i + 9), (picture(i), picture(i)), 0.01) for i in range(3))
+    found = DuplicatePairs(pairs, groups=3, pictures=6, compared=12, rows=12, unreadable=())
+    yield "duplicates", duplicates_view(found, "drop")

@@ -240,14 +240,14 @@ def test_a_script_asks_by_name(home: Running) -> None:
     assert planned["problems"] == [] and "num_train_epochs: 1" in planned["yaml"]
     with pytest.raises(AppError, match=r"num_train_epochs|epochs"):
         client.predict({**choices, "epochs": 0}, api_name="/submit")
-    with pytest.raises(AppError, match="is no choice"):
+    with pytest.raises(AppError, match="is not a choice"):
         client.predict({"output_dir": "/"}, api_name="/submit")
     for name in ("epochs", "strength", "model", "hub_model_id", "recipe"):
         with pytest.raises(AppError, match=name):
             client.predict({**choices, name: {"a": [1]}}, api_name="/submit")
-    with pytest.raises(AppError, match="no mapping"):
+    with pytest.raises(AppError, match="not a mapping"):
         client.predict(["demo"], api_name="/plan")
-    with pytest.raises(AppError, match="no text"):
+    with pytest.raises(AppError, match="not a text"):
         client.predict({"a": 1}, api_name="/search")
     assert "Traceback" not in home.said
     assert list(home.data.glob("jobs/*")) == []

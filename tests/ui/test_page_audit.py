@@ -66,7 +66,7 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     other = 1 if kept != 1 else 2
     visit.sees(f"Round {kept} would be kept", "#rounds")
     for bad, words in (
-        ("a lot", "is no number"), ("-1", "must be from 0 to 1"), ("5", "must be from 0 to 1")
+        ("a lot", "is not a number"), ("-1", "must be from 0 to 1"), ("5", "must be from 0 to 1")
     ):  # fmt: skip
         visit.fill("Budget", bad)
         visit.sees(words, "#rounds")
@@ -105,13 +105,13 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     until(lambda: "Audit:" not in visit.text("#state"))
 
     # A plain twin: trained, audited, and then beside this one without being asked.
-    visit.press("Train a plain one to compare with")
-    visit.sees("is in the queue", "#twin")
+    visit.press("Train a plain run for comparison")
+    visit.sees("has been queued", "#twin")
     twin = f"{run.name}-plain"
     until(lambda: len(home.runs()) == 2)
     until(lambda: read_status(run_of(home, twin))["state"] == "done", WAIT)
     choose(visit, "run", twin)
-    offer = visit.page.get_by_role("button", name="Train a plain one to compare with")
+    offer = visit.page.get_by_role("button", name="Train a plain run for comparison")
     until(lambda: not offer.is_visible())
     visit.fill("Pictures to generate", FEW)
     visit.press("Audit")

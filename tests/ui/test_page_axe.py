@@ -56,7 +56,7 @@ def test_no_tab_shuts_anybody_out(
     visit.open_advanced()
     visit.fill("Epochs", "-1")
     visit.press("Start training")
-    visit.sees("thing to mend", "#problems")
+    visit.sees("thing to fix", "#problems")
     look("problems")
     visit.page.get_by_label("A model from the Hub").check()
     look("choosing")

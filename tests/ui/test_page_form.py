@@ -215,7 +215,7 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     visit.fill("Epochs", "0")
     visit.fill("Rounds", "")
     visit.press("Start training")
-    visit.sees("4 things to mend", "#problems")
+    visit.sees("4 things to fix", "#problems")
     visit.sees("greater than", "#problem-epochs")
     visit.sees("is empty", "#problem-rounds")
     epochs = page.locator("#field-epochs input")
@@ -245,7 +245,7 @@ def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: P
     (tmp_path / "notes.txt").write_text("no picture")
     chooser = visit.page.locator("#field-upload input[type=file]")
     chooser.set_input_files([str(tmp_path / "notes.txt")])
-    visit.sees("notes.txt is no picture", "#problem-upload")
+    visit.sees("notes.txt is not a picture", "#problem-upload")
     visit.shoot("form-upload-refused")
 
     def left() -> list[Path]:
@@ -273,7 +273,7 @@ def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "a.txt").write_text("no picture")
     for bad, words in (
-        (tmp_path / "none", "there is no"),
+        (tmp_path / "none", "does not exist"),
         (tmp_path / "words" / "a.txt", "is a file"),
         (tmp_path / "words", "there are no pictures"),
     ):
@@ -304,7 +304,7 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
     visit.sees("Measuring:", "#measuring")
     visit.fill("Epochs", "20")
     visit.press("See what will happen")
-    visit.sees("the form has changed since", "#measuring")
+    visit.sees("The form has changed since", "#measuring")
     visit.sees("a rough estimate", "#plan")
     # A page that is opened anew knows of it, and can stop it.
     visit.press("Measure on this machine")

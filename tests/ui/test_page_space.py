@@ -101,7 +101,7 @@ def test_pictures_are_taken_from_those_who_signed_in(
 
     upload()
     visit.sees("Sign in above to upload pictures")
-    visit.sees("this needs to know who you are", "#problem-upload")
+    visit.sees("you are signed out", "#problem-upload")
     assert visit.text("#uploaded").strip() == ""
     visit.shoot("space-upload-signed-out")
     # The browser tells of the answer that it got; nothing else went wrong.

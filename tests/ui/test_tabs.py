@@ -15,9 +15,9 @@ from memshield.network import TryAgainError, asking
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.planning import plan
 from memshield.ui.page import build
-from memshield.ui.runs.storage import KeptPart
+from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.runs.tab import _shown
-from memshield.ui.server.deployment import Place
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from tests.jobs.children import DEMO
@@ -29,7 +29,7 @@ MACHINE = Machine((), 2, 8 * 10**9)
 
 def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "data", devices=["cpu"])
-    server = Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
+    server = Server(Deployment(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
     unet = unet_config(tmp_path)
     values = digits(tmp_path / "run", unet) | {"model_config_name_or_path": str(unet)}
     job = jobs.submit(LOCAL, values)
@@ -42,7 +42,7 @@ def test_what_goes_on_beside_the_training_is_text(tmp_path: Path) -> None:
 
 def test_uploads_do_not_lie_where_gradio_put_them_for_ever(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "data", devices=["cpu"])
-    page = build(Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE))
+    page = build(Server(Deployment(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE))
     assert page.delete_cache == (600, 3600)
     jobs.close()
 
@@ -66,9 +66,9 @@ def test_a_form_at_home_is_told_of_its_id_and_its_token() -> None:
 
 
 def test_what_is_kept_is_told_and_deleted(tmp_path: Path, jobs: Jobs) -> None:
-    server = Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
+    server = Server(Deployment(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
     with gr.Blocks():
-        part = KeptPart(server)
+        part = StoragePanel(server)
     uploads = jobs.folders.uploads(LOCAL)
     uploads.mkdir(parents=True)
     (uploads / "0.png").write_bytes(b"x" * 1500)
@@ -77,10 +77,10 @@ def test_what_is_kept_is_told_and_deleted(tmp_path: Path, jobs: Jobs) -> None:
     said = part._on_delete(None)
     assert "Nothing was deleted" in said and "runs or waits" in said
     jobs.stop(LOCAL, job.id)
-    assert "but your runs" in part._on_delete(None)
+    assert "Only your runs" in part._on_delete(None)
     assert not uploads.exists()
-    strangers = Server(Place(True, tmp_path / "data", None), jobs, Visitors(True), MACHINE)
+    strangers = Server(Deployment(True, tmp_path / "data", None), jobs, Visitors(True), MACHINE)
     with gr.Blocks():
-        signed_out = KeptPart(strangers)
+        signed_out = StoragePanel(strangers)
     assert "Sign in above" in signed_out._on_look(None)
     assert "Sign in above" in signed_out._on_delete(None)

@@ -1,1 +1,1 @@
-"""The form of a new training as data: its inputs, their problems, the config."""
+"""The form of a new training as data: its inputs, their problems, and the config."""

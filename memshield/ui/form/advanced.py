@@ -1,4 +1,4 @@
-"""The advanced section of the form, made from the schema of the settings."""
+"""The advanced settings of the form, derived from the schema of the config."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from memshield.config.file import GROUPS, fields
 from memshield.errors import UserError, UserErrors
+from memshield.ui.errors import collect_errors
 from memshield.ui.form.choices import INPUTS
 from memshield.ui.form.recipes import Recipe
 
@@ -23,7 +24,7 @@ Kind = Literal["bool", "int", "float", "choice", "text", "list"]
 NOT_OFFERED = frozenset(
     {
         *INPUTS,
-        # The job's own business, and paths and trackers of the machine that the page runs on.
+        # Set by the job, or paths and trackers of the machine that the page runs on.
         "output_dir",
         "report_to",
         "resume_from_checkpoint",
@@ -42,15 +43,14 @@ class Field:
 
     Attributes:
         name: of the setting.
-        group: title of the section that it belongs to.
+        group: title of its section.
         description: a sentence.
-        kind: of input; a list takes one item a line.
+        kind: of input; a list takes an item a line.
         options: of a choice; () for other kinds.
-        default: of the recipe, or else of the schema; None where it is left to the model or the
-            dataset.
-        optional: whether it may be left empty.
-        least, most: bounds of a number, inclusive unless `above` or `below` says so.
-        above, below: whether the bound itself is out of bounds.
+        default: the recipe's, or else the schema's; None if the model or the dataset decides.
+        optional: whether it may stay empty.
+        least, most: bounds of a number, inclusive unless `above` or `below` is set.
+        above, below: whether the bound is exclusive.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Field:
 
 
 def advanced_fields(recipe: Recipe) -> list[Field]:
-    """The settings that the simple form does not set and a page may offer, in their order.
+    """List the settings that the page offers beyond the simple form, in their order.
 
     Args:
-        recipe: whose values stand in the inputs.
+        recipe: gives the defaults.
     """
     return [
         _field(name, str(group.__doc__), fields()[name], recipe)
@@ -94,7 +94,7 @@ def _field(name: str, group: str, info: FieldInfo, recipe: Recipe) -> Field:
             case annotated_types.Lt(lt=value):
                 bounds |= {"most": value, "below": True}
     if name == "dataloader_num_workers":
-        # Processes of a machine that others may be training on.
+        # Others may be training on the same machine.
         bounds["most"] = os.cpu_count() or 1
     default = recipe.settings.get(name, info.default)
     return Field(name, group, info.description or "", kind, options, default, optional, **bounds)
@@ -115,31 +115,28 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], bool]:
 
 
 def parse_advanced(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Turn what stands in inputs into values of settings; what is as the recipe has it is left out.
+    """Parse the values of inputs; values equal to the recipe's are left out.
 
     Args:
-        values: by name of setting; text, or what a checkbox or a number input gives. An empty
-            input stands for None where the setting is optional, else for the default.
-        recipe: whose values the inputs had.
+        values: by setting; text, or the value of a checkbox or a number input. An empty input
+            means None for an optional setting, else the default.
+        recipe: gave the defaults.
 
     Raises:
-        UserErrors: every input that is not offered or does not hold what it should.
+        UserErrors: every input that is not offered or not valid.
     """
     offered = {field.name: field for field in advanced_fields(recipe)}
     found: dict[str, Any] = {}
     errors: list[UserError] = []
     for name, value in values.items():
         if not isinstance(name, str) or name not in offered:
-            errors.append(UserError(str(name)[:100], "is no advanced setting", "Remove it."))
+            errors.append(UserError(str(name)[:100], "is not an advanced setting", "Remove it."))
             continue
-        try:
+        with collect_errors(errors):
             parsed = _parsed(offered[name], value)
-        except UserError as error:
-            errors.append(error)
-            continue
-        empty = parsed is None and not offered[name].optional
-        if not empty and parsed != offered[name].default:
-            found[name] = parsed
+            empty = parsed is None and not offered[name].optional
+            if not empty and parsed != offered[name].default:
+                found[name] = parsed
     if errors:
         raise UserErrors(errors)
     return found
@@ -155,14 +152,16 @@ def _parsed(field: Field, value: Any) -> Any:
         return _items(field, value)
     if field.kind in ("text", "choice"):
         if not isinstance(value, str) or len(value) > _MOST_LETTERS or not value.isprintable():
-            raise UserError(field.name, f"is no line of text: {shown}", field.description)
+            raise UserError(field.name, f"is not a line of text: {shown}", field.description)
         if field.options and value not in field.options:
-            raise UserError(field.name, f"has no {shown}", f"One of: {', '.join(field.options)}.")
+            raise UserError(
+                field.name, f"cannot be {shown}", f"Choose one of: {', '.join(field.options)}."
+            )
         return value
     if isinstance(value, bool) != (field.kind == "bool") and not isinstance(value, str):
-        raise UserError(field.name, f"takes no {shown}", field.description)
+        raise UserError(field.name, f"cannot be {shown}", field.description)
     try:
-        # The rules of the schema, with text read as pydantic reads it.
+        # The schema's rules; pydantic reads text as numbers.
         parsed = TypeAdapter(_annotated(field.name)).validate_python(value)
     except ValidationError as error:
         words = str(error.errors()[0]["msg"])
@@ -170,7 +169,7 @@ def _parsed(field: Field, value: Any) -> Any:
             field.name, f"{words[0].lower()}{words[1:]}, got {shown}", field.description
         ) from None
     if isinstance(parsed, int) and abs(parsed) > _MOST_WHOLE:
-        # Larger than any float can be, with which a forecast reckons.
+        # The forecast computes with floats, which such numbers overflow.
         raise UserError(field.name, f"{shown} is too large", field.description)
     if field.kind in ("int", "float") and field.most is not None and parsed > field.most:
         raise UserError(field.name, f"{shown} is more than {field.most:g}", field.description)
@@ -185,10 +184,10 @@ def _annotated(name: str) -> Any:
 def _items(field: Field, value: Any) -> list[str] | None:
     lines = value.splitlines() if isinstance(value, str) else value
     if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
-        raise UserError(field.name, "takes one text a line", field.description)
+        raise UserError(field.name, "takes one item a line", field.description)
     items = [line.strip() for line in lines if line.strip()]
     if len(items) > _MOST_ITEMS or any(len(item) > _MOST_LETTERS for item in items):
         raise UserError(
-            field.name, f"takes {_MOST_ITEMS} lines of {_MOST_LETTERS} letters at most", ""
+            field.name, f"takes at most {_MOST_ITEMS} lines of {_MOST_LETTERS} characters", ""
         )
     return items or None

@@ -1,4 +1,4 @@
-"""What a person has chosen on the page, and the config that follows from it."""
+"""The choices made in the form, and the config that follows from them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from memshield.ui.form.recipes import Recipe, RecipeName, recipes, share_of
 
 @dataclass(frozen=True)
 class Choices:
-    """The form. What is None is left to the recipe, or else to the dataset or the model.
+    """The values of the form. The recipe, the dataset or the model decides what is None.
 
-    Strength is one number for the mitigation. At 0 training is plain: one shard, no sample is
-    skipped, all noise levels are drawn alike. Above, fewer of the draws are at low noise, where
-    copies are learned (`share_of`), so more strength never draws more of them; shards and the
-    skip threshold stay as the recipe or the form has them.
+    Strength is one number for the mitigation. At 0 training is plain: one shard, no skipped
+    samples, all noise levels drawn alike. The higher it is, the fewer draws are at low noise,
+    where copies are learned (`share_of`); shards and the skip threshold stay as the recipe or the
+    form sets them.
 
     Attributes:
-        recipe: where the settings start from.
-        model: Hub id of the pipeline to fine-tune, or of a UNet's config where the recipe trains
-            from scratch; None for the recipe's own.
+        recipe: gives the settings to start from.
+        model: Hub id of the pipeline to fine-tune or, for a recipe that trains from scratch, of a
+            UNet's config; None for the recipe's own.
         dataset: Hub id of the pictures.
         dataset_config, split: which part of the dataset.
-        folder: pictures on this machine in place of a dataset. On a server it comes from
-            `accept_upload` or `find_upload` and never from a visitor.
-        uploaded: whether `folder` is an upload, whose path means nothing elsewhere.
-        image_column, caption_column, label_column: None for those found by type and name.
+        folder: pictures on this machine instead of a dataset. On a Space it comes from
+            `accept_upload` or `find_upload`, never from a visitor.
+        uploaded: whether `folder` is an upload, whose path is of no use elsewhere.
+        image_column, caption_column, label_column: None to find them by type and name.
         epochs: passes over the pictures.
-        rounds: how often the proxies are averaged.
-        shards: parts that the pictures are split into; one at strength 0.
+        rounds: how often the proxies are aggregated.
+        shards: parts of the training set; one at strength 0.
         strength: of the mitigation, 0 to 1.
-        budget: stop when more than this share of generated pictures is given back beyond chance.
-        never_stop: no budget at all, in place of the recipe's own.
+        budget: stop once more than this share of generated pictures is given back beyond chance.
+        never_stop: no budget, not even the recipe's.
         resolution: side of the pictures in pixels.
-        hub_model_id: publish there when training is done; None to keep the model here.
-        private: whether a new repository is.
-        confirm: warnings to publish in spite of; see `hub_confirm`.
-        advanced: other settings by name; they win over everything above.
+        hub_model_id: repository to publish to after training; None to keep the model here.
+        private: whether a new repository is private.
+        confirm: confirmed warnings; see `hub_confirm`.
+        advanced: other settings by name; they override everything above.
     """
 
     recipe: RecipeName = "demo"
@@ -75,7 +75,7 @@ class Choices:
 
     @property
     def starting_point(self) -> Recipe:
-        """The recipe by its name."""
+        """The recipe itself."""
         return recipes()[self.recipe]
 
 
@@ -101,11 +101,11 @@ INPUTS: Mapping[str, str] = {
     "hub_confirm": "confirm",
     "HF_TOKEN": "sign_in",
 }
-"""The form's input of a setting; settings that are not named here are inputs of their own."""
+"""The form's input of a setting; any other setting is an input of its own name."""
 
 
 def input_of(setting: str, choices: Choices) -> str:
-    """The form's input that an error about a setting belongs to."""
+    """The name of the form's input that an error about a setting belongs to."""
     if choices.folder is not None and setting == "dataset_name":
         return "folder"
     return INPUTS.get(setting, setting)
@@ -117,18 +117,18 @@ def to_config(
     machine: Machine | None = None,
     resolution: int | None = None,
 ) -> dict[str, Any]:
-    """The settings that follow from a form, for `make_config` or a YAML file.
+    """Derive the settings, for `make_config` or a YAML file.
 
     Paths of the app's own files are relative to its checkout; see `on_this_machine`.
 
     Args:
         choices: the form.
-        rows: pictures of the split, where known: batch and warm-up follow from them.
-        machine: that will train; None for a GPU that knows bf16.
-        resolution: the model's own, where known: a pixel model's batch follows from it.
+        rows: number of pictures of the split, if known: batch and warm-up follow from it.
+        machine: that will train; None for a GPU with bf16.
+        resolution: the model's own, if known: a pixel model's batch follows from it.
 
     Returns:
-        Plain values by setting; `output_dir` is not among them.
+        Plain values by setting, without `output_dir`.
     """
     values = dict(choices.starting_point.settings)
     given: dict[str, Any] = {
@@ -179,7 +179,7 @@ def to_config(
 
 
 def _id(text: str | None, repo_type: RepoType) -> str | None:
-    """The id where the address of a page was pasted; `problems_of` says what is wrong with it."""
+    """Turn the address of a page into an id; `problems_of` reports what is not valid."""
     if text is None:
         return None
     try:
@@ -189,7 +189,7 @@ def _id(text: str | None, repo_type: RepoType) -> str | None:
 
 
 def on_this_machine(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings with the paths of the app's own files made absolute, for a job."""
+    """Make the paths of the app's own files absolute, for a job."""
     own = values.get("model_config_name_or_path")
     if isinstance(own, str) and own.startswith("configs/") and (APP_ROOT / own).is_file():
         return {**values, "model_config_name_or_path": str(APP_ROOT / own)}
@@ -197,11 +197,11 @@ def on_this_machine(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_yaml(choices: Choices, values: Mapping[str, Any]) -> str:
-    """A file to save in a checkout and train with.
+    """Write the settings as a file to train with in a checkout.
 
     Args:
         choices: the form.
-        values: what `to_config` made of it.
+        values: from `to_config`.
     """
     lines = [
         "# Save as FILE in a checkout of MemShield, and there:",

@@ -1,4 +1,4 @@
-"""The pictures that a form names, looked at before anything is downloaded."""
+"""Checks the pictures that a form names before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from memshield.network import Token, gated
 from memshield.ui.form.choices import Choices, to_config
 
 _NO_CAPTIONS = (
-    "this model is conditioned on text, and there are no captions",
-    "Name the column of the captions; a folder takes them in metadata.csv or metadata.jsonl "
+    "this model needs captions, and there are none",
+    "Name the column of captions; in a folder, put them into metadata.csv or metadata.jsonl "
     "(file_name, text).",
 )
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What is known of them.
+class PictureFacts:
+    """Facts about the pictures.
 
     Attributes:
-        rows: how many; None where that is not known without downloading them.
-        on_hub: whether they are to be downloaded.
+        rows: number of pictures; None if unknown before they are downloaded.
+        on_hub: whether they are downloaded from the Hub.
     """
 
     rows: int | None
     on_hub: bool
 
 
-def look_at(choices: Choices, token: Token, needs_captions: bool) -> Pictures:
-    """Look the dataset of a form up, or open its folder.
+def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> PictureFacts:
+    """Look up the dataset of a form, or open its folder.
 
     Args:
-        choices: a form whose names are in order.
+        choices: a form with valid names.
         token: see `memshield.network.Token`.
         needs_captions: whether the model is conditioned on text.
 
@@ -49,16 +49,16 @@ def look_at(choices: Choices, token: Token, needs_captions: bool) -> Pictures:
         if errors:
             raise UserErrors(errors)
         rows = {split.name: split.rows for split in found.splits}.get(choices.split or "train")
-        return Pictures(rows, on_hub=True)
+        return PictureFacts(rows, on_hub=True)
     if choices.folder is None:
-        return Pictures(choices.starting_point.rows, on_hub=False)
+        return PictureFacts(choices.starting_point.rows, on_hub=False)
     values = to_config(choices)
     names = ("train_data_dir", "dataset_split", "image_column", "caption_column", "label_column")
     asked = {name: values[name] for name in names if values.get(name) is not None}
     source = open_source(SourceSettings(**asked), token=False)
     if needs_captions and source.columns.caption is None:
         raise UserError("caption_column", *_NO_CAPTIONS)
-    return Pictures(len(source), on_hub=False)
+    return PictureFacts(len(source), on_hub=False)
 
 
 def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) -> list[UserError]:
@@ -76,7 +76,7 @@ def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) ->
             )
         )
     if not found.columns:
-        return errors  # not known before it is downloaded
+        return errors  # unknown before the download
     there = {column.name: column for column in found.columns}
     listed = f"The dataset has: {', '.join(there)}."
     for field, name in (
@@ -87,9 +87,9 @@ def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) ->
         if name is not None and name not in there:
             errors.append(UserError(field, f"there is no column {name!r}", listed))
     if choices.image_column is None and found.used is None:
-        errors.append(UserError("image_column", found.unused or "none was found", listed))
+        errors.append(UserError("image_column", found.unused or "was not found", listed))
     named = there.get(choices.image_column or "")
-    # Stored as bytes, pictures are "other".
+    # Pictures stored as bytes are of kind "other".
     if named is not None and named.kind in ("text", "class label"):
         errors.append(UserError("image_column", f"{named.name!r} holds no pictures", listed))
     caption = choices.caption_column or (found.used.caption if found.used else None)

@@ -1,4 +1,4 @@
-"""From what stands in the form to choices; what a browser or a script sent may be anything."""
+"""Reads the values of the form's inputs, which a browser or a script may send in any type."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.publish.confirmations import NAMES
+from memshield.ui.errors import collect_errors
 from memshield.ui.form.advanced import advanced_fields, parse_advanced
 from memshield.ui.form.choices import Choices, input_of
 from memshield.ui.form.recipes import RecipeName, recipes
@@ -27,14 +28,14 @@ _LONGEST = 500
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledForm:
     """A form as it was filled in.
 
     Attributes:
-        kind: what is trained.
-        where: the pictures are.
-        choices: as far as the inputs can be read.
-        errors: of those that cannot; fields are the form's.
+        kind: of training.
+        where: the pictures come from.
+        choices: the readable inputs.
+        errors: about the others; fields are the form's.
     """
 
     kind: Kind
@@ -43,7 +44,7 @@ class Filled:
     errors: tuple[UserError, ...]
 
     def beside_inputs(self, errors: Sequence[UserError]) -> list[UserError]:
-        """Errors of a plan, each under the field that can mend it, after those of the form."""
+        """List the form's errors, then a plan's, each under the input that can mend it."""
         found = list(self.errors)
         said = {error.field for error in found}
         for error in UserErrors(list(errors)).errors:
@@ -57,25 +58,25 @@ class Filled:
         if field in _OF_PICTURES and self.where != "hub" and self.kind != "demo":
             return UserError(self.where, error.problem, error.remedy)
         if field == "recipe" and self.kind == "scratch":
-            remedy = "Take a model without prompts, or fine-tune this one: choose so above."
+            remedy = "Choose a model without prompts, or choose above to fine-tune this one."
             return UserError("model", error.problem, remedy)
         if field == "recipe":
             return UserError("model", error.problem, error.remedy)
         return UserError(field, error.problem, error.remedy)
 
 
-def filled(
+def read_form(
     values: Mapping[str, Any], recipe: RecipeName, folder: Path | None, at_home: bool
-) -> Filled:
+) -> FilledForm:
     """Read a form.
 
     Args:
-        values: by field.
-        recipe: that follows from what is trained.
-        folder: of the pictures that were uploaded, or of this machine; None for none.
-        at_home: whether folders of this machine are open to who fills the form in.
+        values: by input.
+        recipe: that the kind of training and the model lead to.
+        folder: with uploaded or local pictures; None for no folder.
+        at_home: whether the visitor may name folders of this machine.
     """
-    reading = _Reading(values)
+    reading = _FormReader(values)
     kind: Kind = reading.one_of("kind", KINDS, "demo")
     where: Where = reading.one_of("where", WHERE if at_home else WHERE[:2], "hub")
     own = kind != "demo" and where != "hub"
@@ -106,14 +107,14 @@ def filled(
     elif own and folder is not None:
         choices = replace(choices, folder=folder, uploaded=where == "upload")
     elif own and where == "upload":
-        reading.wrong("upload", "there are no pictures yet", "Upload some, or take a dataset.")
+        reading.wrong("upload", "there are no pictures yet", "Upload some, or choose a dataset.")
     elif own:
-        reading.wrong("folder", "no folder is named", "Type its path.")
-    return Filled(kind, where, choices, tuple(reading.errors))
+        reading.wrong("folder", "is empty", "Type the path of a folder.")
+    return FilledForm(kind, where, choices, tuple(reading.errors))
 
 
-class _Reading:
-    """Values that may be anything, and what is wrong with them."""
+class _FormReader:
+    """Reads values of any type, and collects their errors."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -128,7 +129,7 @@ class _Reading:
             return default
         if isinstance(value, str) and value in options:
             return value
-        self.wrong(name, f"there is no {_shown(value)}", f"One of: {', '.join(options)}.")
+        self.wrong(name, f"cannot be {_shown(value)}", f"Choose one of: {', '.join(options)}.")
         return default
 
     def text(self, name: str) -> str | None:
@@ -136,7 +137,7 @@ class _Reading:
         if value is None:
             return None
         if not isinstance(value, str) or len(value) > _LONGEST:
-            self.wrong(name, f"is no short text: {_shown(value)}", "Type it again.")
+            self.wrong(name, f"is not a short text: {_shown(value)}", "Type it again.")
             return None
         return value.strip() or None
 
@@ -149,9 +150,9 @@ class _Reading:
         if isinstance(value, str):
             value = _from_text(value)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # Compared first: a whole number may be larger than any float.
+        # abs first: isfinite overflows for a whole number larger than any float.
         if not is_number or not abs(value) <= 1e15 or not math.isfinite(value):
-            self.wrong(name, f"is no number: {_shown(value)}", "Give a number.")
+            self.wrong(name, f"is not a number: {_shown(value)}", "Give a number.")
             return None
         return int(value) if value == int(value) and name not in ("strength", "budget") else value
 
@@ -161,7 +162,7 @@ class _Reading:
             isinstance(one, str) and one in options for one in value
         ):
             return tuple(value)
-        self.wrong(name, f"there is no {_shown(value)}", f"Some of: {', '.join(options)}.")
+        self.wrong(name, f"cannot be {_shown(value)}", f"Choose from: {', '.join(options)}.")
         return ()
 
     def advanced(self, recipe: RecipeName) -> dict[str, Any]:
@@ -171,23 +172,18 @@ class _Reading:
             for field in advanced_fields(chosen)
             if (value := self._values.get(field.name)) not in ("", None)
         }
-        try:
+        errors: list[UserError] = []
+        with collect_errors(errors):
             return parse_advanced(given, chosen)
-        except UserErrors as errors:
-            self.errors += errors.errors
-            wrong = {error.field for error in errors.errors}
-            return self.advanced_without(given, wrong, recipe)
-
-    def advanced_without(
-        self, given: Mapping[str, Any], wrong: set[str], recipe: RecipeName
-    ) -> dict[str, Any]:
-        """The others: what they do shall be told as well."""
+        self.errors += errors
+        # The plan covers the valid settings all the same.
+        wrong = {error.field for error in errors}
         kept = {name: value for name, value in given.items() if name not in wrong}
-        return parse_advanced(kept, recipes()[recipe])
+        return parse_advanced(kept, chosen)
 
 
 def _from_text(text: str) -> Any:
-    """The number that somebody typed, or the text where it is none."""
+    """Return the number in a text, or the text itself."""
     try:
         return float(text) if len(text) < 40 else text
     except ValueError:

@@ -1,10 +1,10 @@
-"""From the inputs of the form to a plan: what it would do, what is wrong, and the settings."""
+"""Plans a training from the form: its forecast, its problems, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from memshield.config.file import Config, make_config
 from memshield.config.recommendations import Advice, Situation, advice_for
@@ -18,30 +18,30 @@ from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.network import Token
+from memshield.ui.errors import attempt
 from memshield.ui.form.choices import Choices, to_config, to_yaml
-from memshield.ui.form.problems import odd_types, problems_of
+from memshield.ui.form.problems import problems_of, type_problems
 
-FoundT = TypeVar("FoundT")
 SHOWN = ("t4-small", "l4x1", "a10g-small", "a100-large")
-"""Hardware of the Hub that is set beside this machine."""
+"""The Hub's hardware that is compared with this machine."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a form would do.
+    """What the training of a form would do.
 
     Attributes:
-        values: settings, for a job; {} where they are not valid.
+        values: settings, for a job; {} if they are not valid.
         yaml: the same as a file to copy.
-        errors: what has to be mended first.
-        needs_token: whether model or pictures can only be read by who is signed in.
-        config: of the values; None where they are not valid.
-        counted: numbers; None where the pictures cannot be counted yet.
-        size: of the model; None where it is not known.
-        here: what it takes on this machine; None where that is not known.
-        elsewhere: what it takes on hardware of the Hub, where that is of interest.
-        price: dollars an hour of this machine; None where it costs nothing or is not known.
-        model: as the Hub describes it; None where none was looked up.
+        errors: problems to mend first.
+        needs_token: whether model or pictures can only be read with a sign-in.
+        config: of the values; None if they are not valid.
+        counted: steps, shards and audits; None while the number of pictures is unknown.
+        size: of the model; None if unknown.
+        here: time and memory on this machine; None if unknown.
+        elsewhere: the same on the Hub's hardware, for comparison.
+        price: of this machine, in dollars an hour; None if it is free or unknown.
+        model: as the Hub describes it; None if none was looked up.
     """
 
     values: Mapping[str, Any]
@@ -58,32 +58,32 @@ class Plan:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Numbers and the estimate in words."""
+        """The counts and the estimate in words."""
         if self.counted is None:
             return (UNCOUNTED,) if self.config is not None else ()
         own = self.here.lines() if self.here is not None else []
         return (*self.counted.lines(), *own)
 
-    def measured(self, said: str, memory_there: int | None) -> Plan:
-        """The same with what was measured in place of the estimate for this machine.
+    def with_measurement(self, text: str, memory_there: int | None) -> Plan:
+        """Replace the estimate for this machine with a measurement.
 
         Args:
-            said: what `plan --measure` wrote.
-            memory_there: bytes of the machine.
+            text: output of `plan --measure`.
+            memory_there: of the machine, in bytes.
 
         Raises:
-            UserError: it is something else.
+            UserError: the text is something else.
         """
         if self.config is None or self.counted is None or self.size is None:
             return self
         found = measured_estimate(
-            said, self.config, self.counted, self.size, memory_there, self.price
+            text, self.config, self.counted, self.size, memory_there, self.price
         )
         return replace(self, here=found)
 
 
 def advice_of(made: Plan) -> list[Advice]:
-    """What is recommended for a plan, once its pictures and its model are known."""
+    """List the recommendations for a plan, once its pictures and its model are known."""
     config, counted = made.config, made.counted
     if config is None or counted is None or made.size is None:
         return []
@@ -91,11 +91,11 @@ def advice_of(made: Plan) -> list[Advice]:
     return advice_for(Situation.of(config, counted.members, counted.steps, text))
 
 
-UNCOUNTED = "How many pictures there are is not known before they are fetched."
+UNCOUNTED = "The number of pictures is not known before they are downloaded."
 
 
 def no_prices() -> Mapping[str, float]:
-    """Where nobody is to be asked."""
+    """Stand in for a price list without asking anybody."""
     return {}
 
 
@@ -107,26 +107,26 @@ def plan(
     flavour: str | None = None,
     prices: Callable[[], Mapping[str, float]] = no_prices,
 ) -> Plan:
-    """Work out what a form would do; the Hub is asked about model and dataset.
+    """Plan the training of a form; asks the Hub about model and dataset.
 
     Args:
         choices: the form.
         machine: that would train.
         token: of the visitor.
-        rows: pictures of an upload, where there is one.
-        flavour: the Hub's name of the machine, where it is the Hub's.
-        prices: dollars an hour by such names; asked only where the form needs the Hub anyway.
+        rows: number of uploaded pictures, if any.
+        flavour: the Hub's name of the machine, on a Space.
+        prices: dollars an hour by such names; called only if the form needs the Hub anyway.
     """
-    odd = odd_types(choices)
+    odd = type_problems(choices)
     if odd:
         return Plan({}, "", tuple(odd), False)
     errors = problems_of(choices, token=token, rows=rows, machine=machine)
     wrong = {error.field for error in errors}
     model = dataset = None
     if choices.model and not wrong & {"model", "recipe", "sign_in"}:
-        model = _looked_up(lambda: describe_model(choices.model or "", token=token))
+        model = attempt(lambda: describe_model(choices.model or "", token=token))
     if choices.dataset and not wrong & {"dataset", "recipe", "sign_in"}:
-        dataset = _looked_up(
+        dataset = attempt(
             lambda: describe_dataset(choices.dataset or "", choices.dataset_config, token=token)
         )
     rows = rows if rows is not None else _rows(choices, dataset)
@@ -157,7 +157,7 @@ def _estimated(
     flavour: str | None,
     prices: Mapping[str, float],
 ) -> Plan:
-    """The plan with what it takes, here and elsewhere."""
+    """Add the estimates for this machine and for others."""
     if made.config is None or made.counted is None or made.size is None:
         return made
     size, hardware = made.size, hardware_of(machine)
@@ -166,7 +166,7 @@ def _estimated(
         here = estimate(made.config, made.counted, size, hardware, price)
         made = replace(made, here=here, price=price)
     if flavour is not None or choices.recipe == "demo":
-        return made  # who is on the Hub has chosen already; the demo runs anywhere
+        return made  # a Space has its hardware already; the demo runs anywhere
     elsewhere = []
     for name in SHOWN:
         there = machine_with(FLAVOURS[name])
@@ -175,14 +175,6 @@ def _estimated(
             counted = numbers(config, rows)
             elsewhere.append(estimate(config, counted, size, FLAVOURS[name], prices.get(name)))
     return replace(made, elsewhere=tuple(elsewhere))
-
-
-def _looked_up(ask: Callable[[], FoundT]) -> FoundT | None:
-    """What the Hub says; what is wrong is among the problems already."""
-    try:
-        return ask()
-    except UserError:
-        return None
 
 
 def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
@@ -195,10 +187,7 @@ def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
 
 
 def _checked(values: Mapping[str, Any]) -> Config | None:
-    try:
-        return make_config(dict(values))
-    except UserError:
-        return None  # among the problems already
+    return attempt(lambda: make_config(dict(values)))  # the problems are known already
 
 
 def _size(values: Mapping[str, Any], model: ModelDescription | None) -> ModelSize | None:

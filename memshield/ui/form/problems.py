@@ -1,24 +1,24 @@
-"""What stands in the way of a training, each problem beside the input that it belongs to."""
+"""Problems that prevent a training, each with the input that it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from memshield.config.file import Config, Part, make_config
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.problems import find_problems
 from memshield.hub.catalog.access import require_token
 from memshield.hub.catalog.model import read_strangers_facts
 from memshield.network import Token
+from memshield.ui.errors import collect_errors
 from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import Choices, input_of, on_this_machine, to_config
-from memshield.ui.form.dataset_check import look_at
+from memshield.ui.form.dataset_check import inspect_pictures
 from memshield.ui.form.recipes import recipe_for, recipes
-from memshield.ui.form.repository_ids import require_on_hub, wrong_ids
+from memshield.ui.form.repository_ids import id_problems, require_on_hub
 
 _LONGEST = 500
 _LARGEST = 1e15
@@ -31,41 +31,43 @@ def problems_of(
     rows: int | None = None,
     machine: Machine | None = None,
 ) -> list[UserError]:
-    """Every problem that can be known before anything is downloaded or computed.
+    """List every problem that can be known before anything is downloaded or computed.
 
-    A page asks before it submits anything, whatever it has shown so far: ids that are folders of
-    the machine and settings that are not offered are refused here and nowhere else.
+    The page calls it before every submission, whatever it has shown so far: only this refuses ids
+    that are local folders and settings that are not offered.
 
     Args:
         choices: the form.
-        token: of who fills it in: False for visitors who are signed out. None, the machine's
-            own, is for a page at home only.
-        rows: pictures of the split, where known already.
+        token: of the visitor; False for one who is signed out. None, the machine's own, is for a
+            page at home only.
+        rows: number of pictures of the split, if known.
         machine: that will train.
 
     Returns:
-        Errors whose `field` is the name of a form's input; [] if it can be started.
+        Errors whose `field` names an input of the form; [] if the training can start.
     """
-    found = _Found(at_home=token is None)
-    odd = odd_types(choices)
+    found = _Problems(at_home=token is None)
+    odd = type_problems(choices)
     if odd:
         return odd
-    with found.keeping():
+    with collect_errors(found.errors):
         require_token(token)
     if found.errors:
         return found.by_input(choices)
-    found.errors += wrong_ids(choices)
-    with found.keeping():
+    found.errors += id_problems(choices)
+    with collect_errors(found.errors):
         parse_advanced(choices.advanced, choices.starting_point)
     refused = {error.field for error in found.errors}
-    # Names that are refused are not asked about, and settings that are not offered not used.
+    # Refused names are not looked up, and settings that are not offered are not used.
     facts, pictures = None, None
     if not refused & set(choices.advanced):
         if "pretrained_model_name_or_path" not in refused:
             facts = _model(found, choices, token)
         if not refused & {"dataset_name", "train_data_dir"}:
-            with found.keeping():
-                pictures = look_at(choices, token, facts is not None and facts.needs_captions)
+            with collect_errors(found.errors):
+                pictures = inspect_pictures(
+                    choices, token, facts is not None and facts.needs_captions
+                )
     if rows is None and pictures is not None:
         rows = pictures.rows
     config = _settings(found, choices, rows, machine, None if facts is None else facts.resolution)
@@ -82,49 +84,39 @@ def problems_of(
     return found.by_input(choices)
 
 
-def odd_types(choices: Choices) -> list[UserError]:
-    """What no form sends, but a program may; fields are the form's inputs."""
+def type_problems(choices: Choices) -> list[UserError]:
+    """List values of the wrong type, which a program may send; fields are the form's inputs."""
     if not isinstance(choices.recipe, str) or choices.recipe not in recipes():
-        return [UserError("recipe", "there is no such recipe", "Choose one of the list.")]
+        return [UserError("recipe", "there is no such recipe", "Choose one from the list.")]
     texts = ("model", "dataset", "dataset_config", "split", "image_column", "caption_column",
              "label_column", "hub_model_id")  # fmt: skip
     errors = []
     for name in texts:
         value = getattr(choices, name)
         if value is not None and (not isinstance(value, str) or len(value) > _LONGEST):
-            errors.append(UserError(name, "is no short text", "Type it again."))
+            errors.append(UserError(name, "is not a short text", "Type it again."))
     for name in ("epochs", "rounds", "shards", "strength", "budget", "resolution"):
         value = getattr(choices, name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (is_number and abs(value) < _LARGEST):
-            errors.append(UserError(name, "is no number", "Give a number."))
+            errors.append(UserError(name, "is not a number", "Give a number."))
         elif name == "strength" and value is not None and not 0 <= value <= 1:
             errors.append(UserError(name, f"{value:g} is not between 0 and 1", "Give a share."))
     advanced: object = choices.advanced
     if not isinstance(advanced, Mapping):
-        errors.append(UserError("advanced", "is no mapping of settings", "Name each setting."))
+        errors.append(UserError("advanced", "is not a mapping of settings", "Name each setting."))
     return errors
 
 
-class _Found:
-    """Problems so far; fields are names of settings."""
+class _Problems:
+    """The problems so far; fields are settings."""
 
     def __init__(self, at_home: bool) -> None:
         self.errors: list[UserError] = []
         self.at_home = at_home
 
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Keep what a check inside refuses, and go on."""
-        try:
-            yield
-        except UserErrors as errors:
-            self.errors += errors.errors
-        except UserError as error:
-            self.errors.append(error)
-
     def by_input(self, choices: Choices) -> list[UserError]:
-        """Each problem once, under the input that it belongs to."""
+        """List each problem once, under its input."""
         named: dict[tuple[str, str], UserError] = {}
         for error in self.errors:
             field = input_of(error.field, choices)
@@ -136,26 +128,25 @@ class _Found:
 
 
 def _settings(
-    found: _Found,
+    found: _Problems,
     choices: Choices,
     rows: int | None,
     machine: Machine | None,
     resolution: int | None = None,
 ) -> Config | None:
-    """The config, if every rule of the schema is kept."""
+    """Build the config, if it follows every rule of the schema."""
     values = on_this_machine(to_config(choices, rows, machine, resolution))
-    # What is missing or refused has been said; the other rules are to be checked all the same.
+    # The other rules are checked without what is refused already.
     already = {input_of(error.field, choices) for error in found.errors}
-    try:
+    errors: list[UserError] = []
+    with collect_errors(errors):
         return _config_without(values, already)
-    except UserError as error:
-        errors = error.errors if isinstance(error, UserErrors) else [error]
-        found.errors += [one for one in errors if input_of(one.field, choices) not in already]
-        return None
+    found.errors += [one for one in errors if input_of(one.field, choices) not in already]
+    return None
 
 
 def _config_without(values: Mapping[str, Any], wrong: Collection[str]) -> Config:
-    """The config without what was refused already."""
+    """Build the config without what is refused already."""
     kept = {name: value for name, value in values.items() if name not in wrong}
     without: list[Part] = []
     if "model" in wrong:
@@ -169,14 +160,14 @@ def _config_without(values: Mapping[str, Any], wrong: Collection[str]) -> Config
     return make_config(kept, without=without)
 
 
-def _model(found: _Found, choices: Choices, token: Token) -> Facts | None:
-    """What the model is, looked up with few settings: a wrong one of the others hides nothing."""
+def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
+    """Look up the model with few settings, so that an error in another one hides nothing."""
     values = on_this_machine(to_config(choices))
     names = ("pretrained_model_name_or_path", "model_config_name_or_path", "revision", "variant",
              "pretrained_vae_model_name_or_path", "resolution")  # fmt: skip
     asked = {name: values[name] for name in names if values.get(name) is not None}
     facts = None
-    with found.keeping():
+    with collect_errors(found.errors):
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
             require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
@@ -187,8 +178,8 @@ def _model(found: _Found, choices: Choices, token: Token) -> Facts | None:
             found.errors.append(
                 UserError(
                     "recipe",
-                    f"{choices.model} is a {facts.pipeline_class}, for which these settings are "
-                    "not made",
+                    f"{choices.model} is a {facts.pipeline_class}, and these settings are for "
+                    "another kind of model",
                     f"Choose {recipe_for(facts.family).title!r}.",
                 )
             )

@@ -1,4 +1,4 @@
-"""Starting points for a training: good settings by kind of model, read from configs/*.yaml."""
+"""Recipes: settings to start from by kind of model, read from configs/*.yaml."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_l
 RECOMMENDED_STRENGTH = 0.5
 """The recommended strength of the mitigation; see `Choices`."""
 
-# A file's own choice of model and pictures, what follows from these, and what is the job's
-# business.
+# A file's model and pictures, settings that depend on them, and what the job sets.
 _NOT_TAKEN = (
     "pretrained_model_name_or_path", "resolution", "dataset_name", "train_data_dir",
     "validation_prompts", "max_train_steps", "lr_warmup_steps", "output_dir",
 )  # fmt: skip
 
 
-# What tests/bench/tradeoff found best: few draws at low noise, one shard, no sample skipped.
+# The best settings of tests/bench/tradeoff: few draws at low noise, one shard, no skipping.
 _MEASURED: Mapping[str, Any] = MappingProxyType(
     {"num_shards": 1, "skip_threshold": 0.0, "timestep_bias_share": 0.1}
 )
@@ -35,16 +34,16 @@ _MEASURED: Mapping[str, Any] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Recipe:
-    """A starting point.
+    """Settings to start from.
 
     Attributes:
         name: of the recipe.
-        title: for a list to choose from.
-        about: what it is for, in a sentence or two.
-        family: of the models that it is for.
-        scratch: whether it trains a new model; `model_config_name_or_path` then names which.
-        settings: values by setting, without model and pictures; those of the demo with them.
-        rows: pictures, where the recipe brings its own; else None.
+        title: for a list of choices.
+        about: its purpose, in a sentence or two.
+        family: of its models.
+        scratch: whether it trains a new model, which `model_config_name_or_path` names.
+        settings: values by setting, without model and pictures; the demo's include them.
+        rows: number of pictures of a recipe that brings its own; else None.
     """
 
     name: RecipeName
@@ -57,21 +56,21 @@ class Recipe:
 
     @property
     def strength(self) -> float:
-        """The strength of the mitigation that its settings have; see `Choices`."""
+        """The strength of the mitigation of its settings; see `Choices`."""
         return strength_of(self.settings.get("timestep_bias_share"))
 
 
 def share_of(strength: float) -> float | None:
-    """Share of the draws at low noise; None, which draws all levels alike, for no strength.
+    """The share of draws at low noise; None, which draws all levels alike, for strength 0.
 
-    It falls by equal factors: 0.3, about what it is without a bias in DDPM's linear schedule, a
-    tenth at the recommended strength, a thirtieth at 1.
+    It falls by equal factors from 0.3, about the share without a bias in DDPM's linear schedule,
+    to a tenth at the recommended strength and a thirtieth at 1.
     """
     return None if strength == 0 else round(0.3 * 9**-strength, 4)
 
 
 def strength_of(share: float | None) -> float:
-    """The strength that has this share; 0 for none, at most 1."""
+    """The strength of a share of draws at low noise; 0 for None, at most 1."""
     if share is None or share >= 0.3:
         return 0.0
     return 1.0 if share <= 0.3 / 9 else round(math.log(0.3 / share, 9), 2)
@@ -85,7 +84,7 @@ def _taken_from(file: str, **changes: Any) -> Mapping[str, Any]:
 
 @cache
 def recipes() -> Mapping[RecipeName, Recipe]:
-    """All recipes by name, in the order in which they are offered.
+    """Read all recipes, by name, in the order in which they are offered.
 
     Raises:
         UserError: the files of configs/ are missing.
@@ -113,7 +112,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
         Recipe(
             "sd_lora",
             "Stable Diffusion, LoRA",
-            "A small addition to Stable Diffusion 1.x or 2.x that learns your captioned pictures.",
+            "A LoRA for Stable Diffusion 1.x or 2.x that learns your captioned pictures.",
             "stable_diffusion",
             False,
             _taken_from("sd15-lora.yaml"),
@@ -121,7 +120,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
         Recipe(
             "sdxl_lora",
             "Stable Diffusion XL, LoRA",
-            "The same for SDXL at 1024 pixels; wants a GPU with 24 GB.",
+            "The same for SDXL at 1024 pixels; needs a GPU with 24 GB.",
             "stable_diffusion_xl",
             False,
             _taken_from("sdxl-lora.yaml"),
@@ -129,8 +128,8 @@ def recipes() -> Mapping[RecipeName, Recipe]:
         Recipe(
             "pixels",
             "Pixel model, fine-tuned",
-            "All weights of a DDPM or DDIM pipeline, without captions; few epochs at a tenth of "
-            "the learning rate from scratch.",
+            "Trains all weights of a DDPM or DDIM pipeline, without captions: few epochs, at a "
+            "tenth of the learning rate of training from scratch.",
             "unconditional",
             False,
             _without(
@@ -147,7 +146,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
         Recipe(
             "pixels_from_scratch",
             "Pixel model, from scratch",
-            "A new model of 36 million weights for small pictures, for sets of thousands of them.",
+            "A new model with 36 million weights, for thousands of small pictures.",
             "unconditional",
             True,
             _taken_from("cifar10.yaml", **_MEASURED, num_train_epochs=100, ema_decay=0.999),

@@ -1,4 +1,4 @@
-"""Names of repositories that a person typed: ids on the Hub, and never folders of this machine."""
+"""Checks that typed names are ids on the Hub, and never folders of this machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
+from memshield.ui.errors import collect_errors
 from memshield.ui.form.choices import Choices
 
 
-def wrong_ids(choices: Choices) -> list[UserError]:
-    """What is wrong with the names in a form, and what is missing; fields are settings."""
+def id_problems(choices: Choices) -> list[UserError]:
+    """List invalid and missing names of a form; fields are settings."""
     errors = []
     recipe = choices.starting_point
     needs_model, needs_pictures = not recipe.scratch, recipe.rows is None
@@ -22,7 +23,7 @@ def wrong_ids(choices: Choices) -> list[UserError]:
         errors.append(
             UserError(
                 "train_data_dir",
-                "there are both a dataset and pictures of your own",
+                "both a dataset and your own pictures are given",
                 "Choose one of the two.",
             )
         )
@@ -39,21 +40,20 @@ def wrong_ids(choices: Choices) -> list[UserError]:
 def _wrong(text: str | None, field: str, repo_type: RepoType) -> list[UserError]:
     if text is None or not text.strip():
         return [UserError(field, "is missing", f"Search for a {repo_type}, or paste its address.")]
-    try:
+    errors: list[UserError] = []
+    with collect_errors(errors):
         require_on_hub(text, field, repo_type)
-    except UserError as error:
-        return [error]
-    return []
+    return errors
 
 
 def require_on_hub(text: str, field: str, repo_type: RepoType = "model") -> str:
-    """The id that a text is.
+    """Return the id that a text holds.
 
     Raises:
-        UserError: it is none, or a folder of that name here would be taken in its place.
+        UserError: it is not an id, or a local folder of that name would be used instead.
     """
     name = require_id(text, repo_type, field)
-    # A training looks for a folder first, relative to where it is started.
+    # A training looks for a folder first, relative to its working directory.
     for place in (Path.cwd(), APP_ROOT):
         if (place / name).exists():
             raise UserError(

@@ -1,1 +1,1 @@
-"""The tab for a new training."""
+"""The tab of a new training."""

@@ -1,4 +1,4 @@
-"""Choosing a dataset on the Hub: what it holds, which part of it, and its first pictures."""
+"""Chooses a dataset on the Hub: describes it, offers its parts, and shows its first pictures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from memshield.hub.catalog.dataset_description import DatasetDescription
 from memshield.hub.catalog.preview import preview
 from memshield.hub.catalog.search import search_datasets
 from memshield.network import Token, gated
+from memshield.ui.errors import on_error
 from memshield.ui.new.dataset_parts import Part, parts_of, picture_columns
 from memshield.ui.new.descriptions import dataset_view, preview_view
 from memshield.ui.new.search_box import SearchBox, dataset_line, is_id, search_box
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW, Fields
-from memshield.ui.widgets.problems import each, problem_view
+from memshield.ui.widgets.problems import problem_view
 
 FIELD = "dataset"
 PARTS = {
@@ -32,11 +33,11 @@ PARTS = {
 
 
 def choose_dataset(server: Server, fields: Fields) -> SearchBox:
-    """Lay it out.
+    """Lay out the choice of a dataset.
 
     Args:
-        server: see there.
-        fields: takes the box and the parts.
+        server: the page's server.
+        fields: takes the search box and the parts.
     """
     box = search_box(server, fields, FIELD, "Dataset", search_datasets, dataset_line, 1)
     parts: dict[str, gr.Dropdown] = {}
@@ -45,42 +46,38 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
             parts[name] = fields.add(name, label, partial(_dropdown, label))
     pictures = gr.HTML(elem_id="first-pictures", elem_classes=["ms-slot"])
 
-    def told(name: str, config: object, token: gr.OAuthToken | None) -> list[Any]:
-        try:
-            one = describe_dataset(name, _word(config), token=server.visitor(token).token)
-        except UserError as error:
-            found = UserError(FIELD, error.problem, error.remedy)
-            return ["", problem_view(found, FIELD), "", *_dropdowns(None)]
-        problem = problem_of(one)
-        wrong = problem_view(problem, FIELD) if problem else ""
-        # Where a column is proposed, it is no problem that there are several.
-        shown = one if parts_of(one)["image_column"].value is None else replace(one, unused=None)
-        about = dataset_view(shown) if one.has_access else ""
-        return [about, wrong, "" if problem else name, *_dropdowns(one)]
+    @on_error(lambda error: ["", problem_view(error), "", *_dropdowns(None)])
+    def inspect(name: str, config: object, token: gr.OAuthToken | None) -> list[Any]:
+        dataset = describe_dataset(name, _short_text(config), token=server.visitor(token).token)
+        problem = problem_of(dataset)
+        # If a column is proposed, several columns of pictures are no problem.
+        proposed = parts_of(dataset)["image_column"].value is not None
+        shown = replace(dataset, unused=None) if proposed else dataset
+        about = dataset_view(shown) if dataset.has_access else ""
+        if problem is not None:
+            return [about, problem_view(problem), "", *_dropdowns(dataset)]
+        return [about, "", name, *_dropdowns(dataset)]
 
     def on_name(name: object, seen: str, token: gr.OAuthToken | None) -> list[Any]:
         text = name.strip() if isinstance(name, str) else ""
         if not text:
             return ["", "", "", *_dropdowns(None)]
         if text == seen or not is_id(text):
-            return [gr.skip()] * len(outputs)  # told already, or somebody is still searching
-        return told(text, None, token)
+            return [gr.skip()] * len(outputs)  # described already, or still being typed
+        return inspect(text, None, token)
 
     def on_config(seen: str, config: object, token: gr.OAuthToken | None) -> list[Any]:
-        return told(seen, config, token) if seen else [gr.skip()] * len(outputs)
+        return inspect(seen, config, token) if seen else [gr.skip()] * len(outputs)
 
+    @on_error(problem_view)
     def on_part(
         seen: str, config: object, split: object, image: object, caption: object,
         token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
-        # Of what is told of: while somebody types, the box holds words.
+        # The described dataset: the box may hold search words by now.
         if not seen:
             return ""
-        try:
-            chosen = (config, split, image, caption)
-            return first_pictures(seen, chosen, server.visitor(token).token)
-        except UserError as error:
-            return problem_view(error, *(one.field for one in each(error)))
+        return first_pictures(seen, (config, split, image, caption), server.visitor(token).token)
 
     outputs = [box.about, fields.slots[FIELD], box.seen, *parts.values()]
     asks: dict[str, Any] = {**RAW, "show_progress_on": [box.about, pictures]}
@@ -95,28 +92,30 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
     return box
 
 
-def problem_of(one: DatasetDescription) -> UserError | None:
-    """Why a dataset cannot be trained on, whatever is chosen of it; None where it can."""
-    if not one.has_access:
-        return gated(FIELD, one.id, "dataset")
-    if one.columns and one.used is None and not picture_columns(one):
-        listed = ", ".join(column.name for column in one.columns)
-        return UserError(FIELD, f"{one.id} holds no pictures (columns: {listed})", "Take another.")
+def problem_of(dataset: DatasetDescription) -> UserError | None:
+    """Why no part of a dataset can be trained on; None if one can."""
+    if not dataset.has_access:
+        return gated(FIELD, dataset.id, "dataset")
+    if dataset.columns and dataset.used is None and not picture_columns(dataset):
+        listed = ", ".join(column.name for column in dataset.columns)
+        return UserError(
+            FIELD, f"{dataset.id} holds no pictures (columns: {listed})", "Choose another dataset."
+        )
     return None
 
 
 def first_pictures(name: str, chosen: tuple[object, ...], token: Token) -> str:
-    """The first pictures of a part of a dataset.
+    """Show the first pictures of a part of a dataset.
 
     Args:
         name: of the dataset.
-        chosen: configuration, split, columns of pictures and of captions; None for its own.
+        chosen: configuration, split, column of pictures, column of captions; None for defaults.
         token: see `memshield.network.Token`.
 
     Raises:
-        UserError: they cannot be had.
+        UserError: they cannot be read.
     """
-    config, split, image, caption = map(_word, chosen)
+    config, split, image, caption = map(_short_text, chosen)
     return preview_view(
         preview(
             name, split or "train", config=config, image_column=image, caption_column=caption,
@@ -129,17 +128,17 @@ def _dropdown(label: str) -> gr.Dropdown:
     return gr.Dropdown([], label=label, visible=False, interactive=True)
 
 
-def _dropdowns(one: DatasetDescription | None) -> list[Any]:
-    """The parts of a dataset to choose from; hidden where there is nothing to choose."""
-    found = parts_of(one) if one is not None else {}
-    return [_part(found.get(name)) for name in PARTS]
+def _dropdowns(dataset: DatasetDescription | None) -> list[Any]:
+    """Updates for the dropdowns of the parts; those without a choice are hidden."""
+    parts = parts_of(dataset) if dataset is not None else {}
+    return [_dropdown_of(parts.get(name)) for name in PARTS]
 
 
-def _part(part: Part | None) -> Any:
+def _dropdown_of(part: Part | None) -> Any:
     if part is None:
         return gr.Dropdown([], value=None, visible=False)
     return gr.Dropdown(list(part.options), value=part.value, visible=part.offered)
 
 
-def _word(value: object) -> str | None:
+def _short_text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) and len(value) <= 500 else None

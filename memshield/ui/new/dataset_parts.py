@@ -1,4 +1,4 @@
-"""Which part of a dataset is trained on: what there is to choose, and what is chosen at first."""
+"""The parts of a dataset that can be chosen, and which of them is chosen at first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Part:
 
     Attributes:
         options: names.
-        value: the one that is chosen at first; None for what training finds by itself.
-        offered: whether there is anything to choose.
+        value: chosen at first; None to let training find it.
+        offered: whether there is a choice.
     """
 
     options: tuple[str, ...]
@@ -27,7 +27,7 @@ class Part:
 
 
 def parts_of(one: DatasetDescription) -> dict[str, Part]:
-    """What may be chosen of a dataset, by field of the form."""
+    """List what can be chosen, by field of the form."""
     columns = [(column.name, column.kind) for column in one.columns]
     images = picture_columns(one)
     texts = [name for name, kind in columns if kind == "text"]
@@ -37,7 +37,7 @@ def parts_of(one: DatasetDescription) -> dict[str, Part]:
     if one.used is not None:
         image: str | None = one.used.image
         caption, label = one.used.caption, one.used.label
-    else:  # several columns of pictures, or none that is sure to be one: the first is proposed
+    else:  # several columns of pictures, or none for certain: propose the first
         image = next(iter(images), None)
         caption = next((name for name in CAPTION_NAMES if name in texts), None)
         label = next(iter(classes), None)
@@ -52,9 +52,9 @@ def parts_of(one: DatasetDescription) -> dict[str, Part]:
 
 
 def picture_columns(one: DatasetDescription) -> list[str]:
-    """Columns that may hold pictures; those that surely do where there are any."""
+    """List the columns of pictures, or else those that may hold pictures."""
     images = [column.name for column in one.columns if column.kind == "image"]
-    # Stored as bytes, pictures are "other".
+    # Pictures stored as bytes are of kind "other".
     return images or [
         column.name
         for column in one.columns
@@ -63,7 +63,7 @@ def picture_columns(one: DatasetDescription) -> list[str]:
 
 
 def _part(options: Sequence[str], value: str | None, sure: bool = True) -> Part:
-    """A list of which one is taken anyway, if any is and that is sure."""
+    """Make a list, offered unless training would certainly use its only option."""
     taken = value in options and sure
     offered = len(options) > 1 or (bool(options) and not taken)
     return Part(tuple(options), value if value in options and offered else None, offered)

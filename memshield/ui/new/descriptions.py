@@ -1,46 +1,44 @@
-"""What a model or dataset on the Hub is, the first pictures of one, and its duplicates."""
+"""Views of a model, of a dataset or the visitor's own pictures, and of duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from PIL import Image
-
+from memshield.data.images import BadImage, open_image, to_mode
+from memshield.data.source import Source, first_caption
+from memshield.forecast.duplicates import DuplicatePairs
 from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
 from memshield.hub.catalog.model import ModelDescription
-from memshield.hub.catalog.preview import Preview
+from memshield.hub.catalog.preview import Preview, Shown
 from memshield.quantities import size
-from memshield.ui.new.family_names import FAMILIES
 from memshield.ui.widgets.pictures import picture_of
-from memshield.ui.widgets.problems import empty_view
+from memshield.ui.widgets.problems import empty_view, status_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import count, plural, short
 
+FAMILY_NAMES = {
+    "unconditional": "without prompts",
+    "stable_diffusion": "Stable Diffusion",
+    "stable_diffusion_xl": "Stable Diffusion XL",
+}
 _SIDE = 192
-MOST_PAIRS = 24
 _MOST_SKIPPED = 10
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two training pictures that are nearly the same.
-
-    Attributes:
-        first, second: the pictures.
-        words: which they are, and how they are alike.
-    """
-
-    first: Image.Image
-    second: Image.Image
-    words: str
+_FIRST, _DECODED_SIDE = 8, 256
+_MOST_PAIRS = 24
+_EFFECTS = {
+    "same_shard": "Training keeps duplicates in one shard (duplicates: same_shard), so that the "
+    "other shards never train on copies of them.",
+    "spread": "Training spreads duplicates over the shards (duplicates: spread).",
+    "drop": "Training uses the first picture of a group and leaves out the others (duplicates: "
+    "drop).",
+}
 
 
 def model_view(one: ModelDescription) -> str:
-    """A model in a few facts."""
+    """The facts of a model."""
     facts = [
-        ("family", FAMILIES[one.family]),
+        ("family", FAMILY_NAMES[one.family]),
         ("class", one.pipeline_class),
         ("trained", "a LoRA" if one.training == "lora" else "all weights of its UNet"),
         ("resolution", f"{one.resolution} px" if one.resolution else ""),
@@ -54,7 +52,7 @@ def model_view(one: ModelDescription) -> str:
 
 
 def dataset_view(one: DatasetDescription) -> str:
-    """A dataset in a few facts, with what training would take of it."""
+    """The facts of a dataset, with the columns that training would use."""
     facts = [
         ("configuration", _one_of(one.config, one.configs)),
         ("format", one.format or ""),
@@ -71,7 +69,7 @@ def dataset_view(one: DatasetDescription) -> str:
 
 
 def preview_view(found: Preview) -> str:
-    """The first pictures with their captions, and why others are not shown."""
+    """The first pictures with their captions, and why others cannot be shown."""
     if not found.shown and not found.skipped:
         return empty_view("No pictures", "The split is empty.")
     return render(
@@ -82,24 +80,49 @@ def preview_view(found: Preview) -> str:
     )
 
 
-def pairs_view(pairs: Sequence[Pair], total: int | None = None) -> str:
-    """Duplicates, side by side.
+def own_view(source: Source) -> str:
+    """The number of pictures, whether they have captions, and the first of them."""
+    shown, skipped = [], []
+    rows = list(range(min(_FIRST, len(source))))
+    names = source.columns
+    captions = source.rows[rows][names.caption] if names.caption else [None] * len(rows)
+    for row, stored, caption in zip(rows, source.pictures(rows), captions, strict=True):
+        try:
+            image = to_mode(open_image(stored), "RGB")
+        except BadImage as error:
+            skipped.append(f"picture {row}: {type(error).__name__}: {error}")
+            continue
+        image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
+        shown.append(Shown(row, image, None if caption is None else first_caption(caption)))
+    facts = [plural(len(source), "picture")]
+    facts.append(f"captions from {names.caption!r}" if names.caption else "no captions")
+    if names.label:
+        facts.append(f"classes from {names.label!r}")
+    return status_view(", ".join(facts)) + preview_view(Preview(tuple(shown), tuple(skipped)))
+
+
+def duplicates_view(found: DuplicatePairs, setting: object) -> str:
+    """Duplicates as pairs, and how training treats them.
 
     Args:
-        pairs: the first of them.
-        total: how many there are.
+        found: by the rules of training.
+        setting: value of `duplicates` in the form; anything else means its default.
     """
-    if not pairs:
-        return empty_view("No duplicates found", "No two training pictures are nearly the same.")
-    number = len(pairs) if total is None else total
+    shown = found.shown[:_MOST_PAIRS]
+    number = max(found.pictures - found.groups, len(found.shown))
     return render(
-        "pairs",
+        "duplicates",
+        found=found,
         pairs=[
-            (picture_of(one.first, _SIDE), picture_of(one.second, _SIDE), one.words)
-            for one in pairs[:MOST_PAIRS]
+            (
+                *(picture_of(image, _SIDE) for image in pair.images),
+                "equal pixel by pixel" if pair.kind == "exact" else "nearly the same",
+            )
+            for pair in shown
         ],
         number=number,
-        more=max(0, number - min(len(pairs), MOST_PAIRS)),
+        more=number - len(shown),
+        effect=_EFFECTS.get(setting if isinstance(setting, str) else "", _EFFECTS["same_shard"]),
     )
 
 

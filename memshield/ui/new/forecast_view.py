@@ -1,4 +1,4 @@
-"""What a training would do and take, before it is started."""
+"""View of the forecast of a training: its steps, time, memory and price."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""
 
 
 def forecast_view(made: Plan) -> str:
-    """The numbers of a plan, what it takes on this machine, and on others."""
+    """The counts of a plan, and its time and memory on this machine and on others."""
     if made.counted is None:
         return status_view(UNCOUNTED) if made.config is not None else ""
     counted, here = made.counted, made.here
@@ -24,7 +24,7 @@ def forecast_view(made: Plan) -> str:
         ("pictures", f"{counted.members:,} pictures to train on, {counted.held_out:,} held out for "
                      f"the audit{watched}"),
         ("shards", f"{len(counted.shards)} of {each} pictures" if len(counted.shards) > 1
-                   else "one with all pictures: nothing is averaged"),
+                   else "one with all pictures: no aggregation"),
     ]  # fmt: skip
     if counted.steps is not None:
         facts.append(
@@ -52,7 +52,7 @@ def forecast_view(made: Plan) -> str:
 
 
 def _inputs(one: Advice) -> str:
-    """The inputs that follow an advice, as they are called on the page."""
+    """The settings of a recommendation, by their names on the page."""
     named = {"num_shards": "Shards", "memorization_budget": "Memorization budget"}
     return "; ".join(
         f"{named.get(name, name.replace('_', ' '))}: {value}"

@@ -1,4 +1,4 @@
-"""A folder of pictures on the machine of the one who uses the page at home."""
+"""Finds a local folder of pictures, for a page at home."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from memshield.errors import UserError
-from memshield.ui.new.uploads.pictures import is_picture_name
+from memshield.ui.new.uploads.files import is_picture_name
 
 FIELD = "folder"
 MOST_LOOKED_AT = 100_000
@@ -14,25 +14,25 @@ _TABLES = (".parquet", ".arrow")
 
 
 def find_folder(text: str) -> Path:
-    """The folder of pictures that a text names.
+    """Find the folder of pictures at a typed path.
 
     Args:
-        text: a path; ~ is the home.
+        text: the path; ~ stands for the home.
 
     Raises:
-        UserError: it is no folder, cannot be read, or holds no pictures.
+        UserError: it is not a folder, cannot be read, or holds no pictures.
     """
     if "\0" in text or len(text) > 4096:
-        raise UserError(FIELD, "is no path", "Type it again.")
+        raise UserError(FIELD, "is not a path", "Type it again.")
     try:
         folder = Path(text.strip()).expanduser().absolute()
         exists, is_folder = folder.exists(), folder.is_dir()
-    except (OSError, RuntimeError):  # a loop of links, a name too long, a home that is unknown
-        raise UserError(FIELD, "is no path", "Type it again.") from None
+    except (OSError, RuntimeError):  # a loop of links, too long a name, an unknown home
+        raise UserError(FIELD, "is not a path", "Type it again.") from None
     if not exists:
-        raise UserError(FIELD, f"there is no {folder}", "Check the path.")
+        raise UserError(FIELD, f"{folder} does not exist", "Check the path.")
     if not is_folder:
-        raise UserError(FIELD, f"{folder} is a file", "Name the folder that it lies in.")
+        raise UserError(FIELD, f"{folder} is a file", "Name the folder that contains it.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UserError(
             FIELD, f"{folder} cannot be read", "Change its permissions, or copy the pictures."
@@ -54,5 +54,5 @@ def _holds_pictures(folder: Path) -> bool:
                 return True
         seen += len(names)
         if seen > MOST_LOOKED_AT:
-            return True  # opening it will tell
+            return True  # decided when it is opened
     return False

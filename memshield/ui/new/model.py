@@ -1,4 +1,4 @@
-"""Choosing the model: what it is, whether it can be trained, and the settings that it wants."""
+"""Chooses the model: describes it, reports why it cannot be trained, and picks its recipe."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from memshield.families.facts import PIPELINES
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.hub.catalog.search import search_models
 from memshield.network import Token, gated
-from memshield.ui.new.descriptions import model_view
-from memshield.ui.new.family_names import FAMILIES
-from memshield.ui.new.model_kinds import recipe_of
+from memshield.ui.errors import on_error
+from memshield.ui.new.descriptions import FAMILY_NAMES, model_view
+from memshield.ui.new.recipe_choice import recipe_of
 from memshield.ui.new.search_box import SearchBox, is_id, model_line, search_box
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW, Fields
@@ -23,36 +23,33 @@ FIELD = "model"
 
 
 def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.State) -> SearchBox:
-    """Lay it out.
+    """Lay out the choice of a model.
 
     Args:
-        server: see there.
-        fields: takes the box.
-        kind: what is trained.
-        recipe: follows from the model.
+        server: the page's server.
+        fields: takes the search box.
+        kind: of training.
+        recipe: takes the recipe of the model.
     """
     box = search_box(server, fields, FIELD, "Model", search_models, model_line, len(PIPELINES))
 
-    def told(name: str, kind: object, token: gr.OAuthToken | None) -> list[Any]:
-        try:
-            return look_at(name, kind, server.visitor(token).token)
-        except UserError as error:
-            found = UserError(FIELD, error.problem, error.remedy)
-            return ["", problem_view(found, FIELD), "", gr.skip()]
+    @on_error(lambda error: ["", problem_view(error), "", gr.skip()])
+    def inspect(name: str, kind: object, token: gr.OAuthToken | None) -> list[Any]:
+        return inspect_model(name, kind, server.visitor(token).token)
 
     def on_name(name: object, seen: str, kind: object, token: gr.OAuthToken | None) -> list[Any]:
         text = name.strip() if isinstance(name, str) else ""
         if not text:
             return ["", "", "", recipe_of(kind)]
         if text == seen or not is_id(text):
-            return [gr.skip()] * 4  # told already, or somebody is still searching
-        return told(text, kind, token)
+            return [gr.skip()] * 4  # described already, or still being typed
+        return inspect(text, kind, token)
 
     def on_kind(kind: object, name: object, token: gr.OAuthToken | None) -> list[Any]:
         text = name.strip() if isinstance(name, str) else ""
         if kind == "demo" or not is_id(text):
             return [gr.skip(), "", gr.skip(), recipe_of(kind)]
-        made = told(text, kind, token)
+        made = inspect(text, kind, token)
         return made if isinstance(made[3], str) else [*made[:3], recipe_of(kind)]
 
     outputs = [box.about, fields.slots[FIELD], box.seen, recipe]
@@ -64,28 +61,30 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
     return box
 
 
-def look_at(name: str, kind: object, token: Token) -> list[Any]:
-    """What is told of a model, its problem, what is told of now, and the recipe for it.
+def inspect_model(name: str, kind: object, token: Token) -> list[Any]:
+    """Return a model's description, its problem, its name if it can be used, and its recipe.
 
     Raises:
         UserError: it cannot be trained, or the Hub cannot be asked.
     """
-    one = describe_model(name, token=token)
-    found = problem_of(one, kind)
-    seen = "" if found else name
-    wrong = problem_view(found, FIELD) if found else ""
-    return [model_view(one) if one.has_access else "", wrong, seen, recipe_of(kind, one.family)]
+    model = describe_model(name, token=token)
+    problem = problem_of(model, kind)
+    about = model_view(model) if model.has_access else ""
+    recipe = recipe_of(kind, model.family)
+    if problem is not None:
+        return [about, problem_view(problem), "", recipe]
+    return [about, "", name, recipe]
 
 
-def problem_of(one: ModelDescription, kind: object) -> UserError | None:
-    """Why a model cannot be trained as the form says; None where it can."""
-    if not one.has_access:
-        return gated(FIELD, one.id)
-    if kind == "scratch" and one.family != "unconditional":
+def problem_of(model: ModelDescription, kind: object) -> UserError | None:
+    """Why the model does not suit the kind of training; None if it does."""
+    if not model.has_access:
+        return gated(FIELD, model.id)
+    if kind == "scratch" and model.family != "unconditional":
         return UserError(
             FIELD,
-            f"{one.id} is a {FAMILIES[one.family]} model, and only models without prompts are "
-            "trained from scratch",
-            "Take another, none at all, or fine-tune this one: choose so above.",
+            f"{model.id} is a {FAMILY_NAMES[model.family]} model, and only models without prompts "
+            "are trained from scratch",
+            "Choose another model or none, or choose above to fine-tune this one.",
         )
     return None

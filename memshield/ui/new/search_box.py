@@ -1,10 +1,12 @@
-"""A box for an id on the Hub that can search, too: as one types, or when asked to."""
+"""An input for an id on the Hub that also searches, while somebody types or when asked to."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +16,32 @@ from memshield.errors import UserError
 from memshield.hub.catalog.access import is_address
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.results import DatasetFound, ModelFound, Page
-from memshield.ui.new.family_names import FAMILIES
-from memshield.ui.new.search_order import Turns
+from memshield.ui.errors import attempt, collect_errors
+from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, RAW, Fields
 from memshield.ui.widgets.problems import empty_view, problem_view
 from memshield.ui.widgets.words import short
 
 SEARCH = "words to search for, or owner/name"
+PAUSE = 0.5
+"""Seconds without typing before a text is searched for."""
 _FOUND = 20
 _FEWEST = 3
-"""Letters that are searched for while somebody types."""
+"""Letters that start a search while somebody types."""
 _ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class SearchBox:
-    """A box, what a search found, and what is told of the choice.
+    """The components of a search box.
 
     Attributes:
-        text: the box.
-        found: to choose from.
-        picked: a choice has come into the box.
-        about: the choice.
-        seen: what is told of, so that leaving the box does not ask again.
+        text: the input.
+        found: the results to choose from.
+        picked: event after a result was put into the input.
+        about: describes the choice.
+        seen: the described id, so that leaving the input does not look it up again.
     """
 
     text: gr.Textbox
@@ -45,6 +49,56 @@ class SearchBox:
     picked: Any
     about: gr.HTML
     seen: gr.State
+
+
+class LatestSearch:
+    """Numbers one visitor's searches in one box, so that late answers can be dropped.
+
+    gradio passes the same object to all calls of a visitor, even to concurrent ones.
+
+    Attributes:
+        picked: the text that was picked from the list; "" once somebody typed.
+    """
+
+    def __init__(self) -> None:
+        self.picked = ""
+        self._last = 0
+        self._asking = asyncio.Lock()
+        self._asked = -1e9
+
+    def take(self) -> int:
+        """Number a new search, which becomes the last one."""
+        self._last += 1
+        return self._last
+
+    def is_last(self, number: int) -> bool:
+        """Whether no search was numbered since."""
+        return number == self._last
+
+    @asynccontextmanager
+    async def pause(self, number: int, seconds: float) -> AsyncIterator[bool]:
+        """Wait until nobody types any more, and until the search before is answered.
+
+        Args:
+            number: of the search.
+            seconds: least time between the beginnings of two searches.
+
+        Returns:
+            Whether the search is still the last one, and may ask the Hub inside the block.
+        """
+        await asyncio.sleep(PAUSE)
+        if not self.is_last(number):
+            yield False
+            return
+        async with self._asking:
+            left = self._asked + seconds - time.monotonic()
+            if left > 0 and self.is_last(number):
+                await asyncio.sleep(left)
+            if not self.is_last(number):
+                yield False
+                return
+            self._asked = time.monotonic()
+            yield True
 
 
 def search_box(
@@ -56,19 +110,20 @@ def search_box(
     line: Callable[[Any], str],
     requests: int,
 ) -> SearchBox:
-    """Lay it out, and let it search.
+    """Lay out a search box.
 
     Args:
-        server: see there.
-        fields: takes the box.
+        server: the page's server.
+        fields: takes the input.
         name: of the field.
-        label: of it.
+        label: of the field.
         search: asks the Hub.
-        line: what a list says of a result.
-        requests: that a search sends to the Hub, which gets two a second while somebody types.
+        line: describes a result in a line.
+        requests: number of requests a search sends to the Hub, which gets two a second at most
+            while somebody types.
     """
     seen = gr.State("")
-    turns = gr.State(Turns())
+    latest = gr.State(LatestSearch())
     with fields.place(name, label), gr.Row():
         text = gr.Textbox(
             label=label,
@@ -91,88 +146,87 @@ def search_box(
         page = search(words, token=server.visitor(token).token, limit=_FOUND)
         return [(line(one), one.id) for one in page.items]
 
-    def on_search(words: object, turns: Turns, token: gr.OAuthToken | None) -> tuple[Any, Any]:
-        mine = turns.take()
-        try:
-            named = ask(_text(words), token)
-            hint = gr.skip() if named else empty_view("Nothing found", "Try fewer words.")
-        except UserError as error:
-            named, hint = [], problem_view(_of(error, name), name)
-        if not turns.is_last(mine):
+    def on_search(
+        words: object, latest: LatestSearch, token: gr.OAuthToken | None
+    ) -> tuple[Any, Any]:
+        number = latest.take()
+        errors: list[UserError] = []
+        results: list[tuple[str, str]] = []
+        with collect_errors(errors):
+            results = ask(_text(words), token)
+        if not latest.is_last(number):
             return gr.skip(), gr.skip()
-        return gr.Radio(named, value=None, visible=bool(named), label=f"{label}s found"), hint
+        hint = empty_view("Nothing found", "Try fewer words.")
+        if errors or results:
+            hint = problem_view(errors) if errors else gr.skip()
+        return gr.Radio(results, value=None, visible=bool(results), label=f"{label}s found"), hint
 
-    def on_submit(words: object, turns: Turns, token: gr.OAuthToken | None) -> tuple[Any, Any]:
+    def on_submit(
+        words: object, latest: LatestSearch, token: gr.OAuthToken | None
+    ) -> tuple[Any, Any]:
         if not is_id(words):
-            return on_search(words, turns, token)
-        turns.take()
+            return on_search(words, latest, token)
+        latest.take()
         return gr.skip(), gr.skip()
 
-    async def on_typing(words: object, turns: Turns, token: gr.OAuthToken | None) -> Any:
+    async def on_typing(words: object, latest: LatestSearch, token: gr.OAuthToken | None) -> Any:
         text = _text(words)
-        if text and text == turns.picked:
-            return gr.skip()  # it came from the list, which stays
-        mine, turns.picked = turns.take(), ""
+        if text and text == latest.picked:
+            return gr.skip()  # picked from the list, which stays
+        number, latest.picked = latest.take(), ""
         if len(text) < _FEWEST:
             return gr.Radio([], value=None, visible=False)
-        async with turns.pause(mine, requests / 2) as still:
-            if not still:
+        async with latest.pause(number, requests / 2) as is_last:
+            if not is_last:
                 return gr.skip()
-            try:
-                named = await asyncio.to_thread(ask, text, token)
-            except UserError:  # the button tells it
-                return gr.skip()
-        if not turns.is_last(mine):
-            return gr.skip()
-        told = f"{label}s found" if named else f"No {label.lower()}s found"
-        # What is named by its id already need not be listed, nor be missed.
-        shown = not is_id(text) or any(id != text for _, id in named)
-        return gr.Radio(named, value=None, visible=shown, label=told)
+            results = await asyncio.to_thread(attempt, lambda: ask(text, token))
+        if results is None or not latest.is_last(number):
+            return gr.skip()  # only the button reports errors
+        title = f"{label}s found" if results else f"No {label.lower()}s found"
+        # A complete id needs no list, neither of itself alone nor an empty one.
+        shown = not is_id(text) or any(id != text for _, id in results)
+        return gr.Radio(results, value=None, visible=shown, label=title)
 
-    def on_pick(one: object, turns: Turns) -> object:
-        turns.take()
-        turns.picked = _text(one)
+    def on_pick(one: object, latest: LatestSearch) -> object:
+        latest.take()
+        latest.picked = _text(one)
         return one
 
     shown = [found, fields.slots[name]]
     asks: dict[str, Any] = {**RAW, "show_progress_on": found}
-    button.click(on_search, [text, turns], shown, **asks)
-    text.submit(on_submit, [text, turns], shown, **asks)
-    # Not on `input`, which gradio tells of letters, but not of those that are deleted or pasted.
-    # And each is let in: "always_last" would have all listeners of the box called once more.
+    button.click(on_search, [text, latest], shown, **asks)
+    text.submit(on_submit, [text, latest], shown, **asks)
+    # `input` would miss deleted and pasted text, and "always_last" would call all listeners of
+    # the input once more.
     text.change(
-        on_typing, [text, turns], found, trigger_mode="multiple", concurrency_limit=None, **QUIET
+        on_typing, [text, latest], found, trigger_mode="multiple", concurrency_limit=None, **QUIET
     )
-    picked = found.input(on_pick, [found, turns], text, **RAW)
+    picked = found.input(on_pick, [found, latest], text, **RAW)
     return SearchBox(text, found, picked, about, seen)
 
 
 def is_id(words: object) -> bool:
-    """Whether somebody names a repository, and is not looking for one."""
+    """Whether a text names a repository, and so is not a search."""
     text = _text(words)
     return bool(_ID.fullmatch(text)) or is_address(text)
 
 
 def model_line(one: ModelFound) -> str:
-    """What a list says of a model; of most pipelines, the Hub's lists tell no size."""
+    """Describe a model in a line; the Hub's lists lack the size of most pipelines."""
     size = f"{short(one.parameters)} weights" if one.parameters else None
-    return _line(one.id, FAMILIES[one.family], size, one.license, one.gated)
+    return _line(one.id, FAMILY_NAMES[one.family], size, one.license, one.gated)
 
 
 def dataset_line(one: DatasetFound) -> str:
-    """What a list says of a dataset."""
+    """Describe a dataset in a line."""
     rows = f"{one.rows:,} rows" if one.rows else one.size_category
     return _line(one.id, None, rows, one.license, one.gated)
 
 
 def _line(id: str, kind: str | None, size: str | None, license: License | None, gated: bool) -> str:
-    parts = (id, kind, size, str(license) if license else "license not said", gated and "gated")
+    parts = (id, kind, size, str(license) if license else "license not stated", gated and "gated")
     return " \u00b7 ".join(part for part in parts if part)
 
 
 def _text(words: object) -> str:
     return words.strip() if isinstance(words, str) else ""
-
-
-def _of(error: UserError, name: str) -> UserError:
-    return UserError(name, error.problem, error.remedy)

@@ -1,4 +1,4 @@
-"""The settings: a few that everybody sees, and all others below them."""
+"""The inputs of the settings: a few basic ones, and all others below them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import gradio as gr
 from memshield.hub.publish.confirmations import WORDS
 from memshield.ui.form.advanced import Field, advanced_fields
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
-from memshield.ui.new.model_kinds import BASIC, defaults, strength_info
-from memshield.ui.new.strength import strength_view
+from memshield.ui.new.recipe_choice import BASIC, defaults, strength_info, strength_view
 from memshield.ui.widgets.fields import Fields
 
 RECOMMENDED = "as recommended"
 
 
 def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
-    """Lay the simple settings out.
+    """Lay out the basic settings.
 
     Args:
-        fields: takes them.
-        recipe: whose values stand in them.
+        fields: takes the inputs.
+        recipe: gives the defaults.
 
     Returns:
         The inputs of `BASIC`, and the scale below the slider.
@@ -37,19 +36,19 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     fields.keep("strength", slider)
     with gr.Row():
         for name, label in (("epochs", "Epochs"), ("rounds", "Rounds"), ("shards", "Shards")):
-            # Bounds are the settings' own, told in words.
+            # No bounds here: the schema checks them, and reports errors in words.
             fields.add(name, label, partial(gr.Number, values[name], label=label, step=1))
     with gr.Row():
         fields.add("budget", "Memorization budget", lambda: gr.Number(
             values["budget"], label="Memorization budget", step=0.01,
-            info="Audit as it goes, and stop when more than this share of generated pictures is "
-            "given back beyond chance; 0.02 is 2 %. Empty: no stop."))  # fmt: skip
+            info="Audit during training, and stop once more than this share of generated pictures "
+            "is given back beyond chance; 0.02 is 2 %. Empty: never stop."))  # fmt: skip
         fields.add("resolution", "Resolution", lambda: gr.Textbox(
             label="Resolution", max_length=40, placeholder="the model's own",
             info="Side of the pictures in pixels. Empty: the model's own."))  # fmt: skip
     fields.add("hub_model_id", "Publish as", lambda: gr.Textbox(
         label="Publish as", placeholder="owner/name; empty: not yet", max_length=500,
-        info="To a private repository, when training is done."))  # fmt: skip
+        info="To a private repository, after training."))  # fmt: skip
     fields.add("confirm", "Publish in spite of", lambda: gr.CheckboxGroup(
         [(f"{name}: {words}", name) for name, words in WORDS.items()],
         label="Publish in spite of these warnings", visible=False))  # fmt: skip
@@ -57,11 +56,11 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
 
 
 def advanced_settings(fields: Fields, recipe: RecipeName) -> list[str]:
-    """Lay an input a setting out; what is left empty is the recipe's or the model's own.
+    """Lay out an input for every other setting; empty means the recipe's or the model's own.
 
     Args:
-        fields: takes them.
-        recipe: whose settings are offered.
+        fields: takes the inputs.
+        recipe: gives the defaults.
 
     Returns:
         Their names.

@@ -1,4 +1,4 @@
-"""A form that is looked at, and submitted: what it would do, and what is wrong with it."""
+"""Checks and submits the form of a new training."""
 
 from __future__ import annotations
 
@@ -10,123 +10,111 @@ import gradio as gr
 
 from memshield.errors import UserError
 from memshield.forecast.duplicates import open_folder
+from memshield.hub.catalog.model import describe_model
 from memshield.network import Token
+from memshield.ui.errors import attempt, collect_errors
 from memshield.ui.form.choices import on_this_machine
-from memshield.ui.form.inputs import Filled, filled
+from memshield.ui.form.inputs import FilledForm, read_form
 from memshield.ui.form.planning import Plan, plan
 from memshield.ui.form.recipes import RecipeName
-from memshield.ui.new.family_names import FAMILIES
+from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.new.local_folder import find_folder
-from memshield.ui.new.model_kinds import recipe_of
 from memshield.ui.new.own_pictures import uploaded
+from memshield.ui.new.recipe_choice import recipe_of
 from memshield.ui.server.server import Server
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A form that was looked at.
+class CheckedForm:
+    """A checked form.
 
     Attributes:
         form: as it was filled in.
-        plan: what it would do; None where it cannot be told.
-        errors: under the fields that can mend them; none where it can be started.
-        recipe: that the model wants.
+        plan: of its training; None if there is none.
+        errors: with the fields that can mend them; empty if the training can start.
+        recipe: for its model.
     """
 
-    form: Filled
+    form: FilledForm
     plan: Plan | None
     errors: tuple[UserError, ...]
     recipe: RecipeName
 
 
-def check(
+def check_form(
     server: Server,
     values: Mapping[str, Any],
     recipe: RecipeName,
     upload: str,
     token: gr.OAuthToken | None,
-) -> Checked:
-    """Look at a form.
+) -> CheckedForm:
+    """Check a form, and plan its training.
 
     Args:
-        server: see there.
-        values: by field, whatever was sent.
-        recipe: whose values stood in the inputs at first.
-        upload: the visitor's.
+        server: the page's server.
+        values: by field, of any type.
+        recipe: that gave the inputs' defaults.
+        upload: name of the visitor's upload.
         token: of the visitor.
 
     Raises:
-        UserError: the Hub does not know the visitor, or cannot be asked who it is.
+        UserError: the Hub does not know the visitor, or cannot be asked.
     """
     visitor = server.visitor(token)
-    folder, wrong = None, []
-    try:
-        if values.get("where") == "upload" and upload:
+    on_space = server.deployment.on_space
+    folder, where = None, values.get("where")
+    wrong: list[UserError] = []
+    with collect_errors(wrong, str(where)):
+        if where == "upload" and upload:
             folder = uploaded(server, upload, token)
         typed = values.get("folder")
-        if values.get("where") == "folder" and not server.place.on_space and _is_text(typed):
-            folder = find_folder(str(typed))
-    except UserError as error:
-        wrong.append(UserError(str(values["where"]), error.problem, error.remedy))
-    form = filled(values, recipe, folder, at_home=not server.place.on_space)
+        if where == "folder" and not on_space and isinstance(typed, str) and typed.strip():
+            folder = find_folder(typed)
+    form = read_form(values, recipe, folder, at_home=not on_space)
     if wrong:
-        # What could not be found is more than that it is missing.
-        kept = [one for one in form.errors if one.field != wrong[0].field]
-        form = Filled(form.kind, form.where, form.choices, (*wrong, *kept))
+        # "Not found" replaces "missing".
+        kept = [one for one in form.errors if one.field != where]
+        form = FilledForm(form.kind, form.where, form.choices, (*wrong, *kept))
     made = plan(
-        form.choices, server.machine, visitor.token, _rows(form), server.flavour,
+        form.choices, server.machine, visitor.token, _count_pictures(form), server.flavour,
         server.prices.get,
     )  # fmt: skip
     errors = form.beside_inputs(made.errors)
-    wanted = recipe
     if form.kind == "hub" and made.model is None and form.choices.model:
-        wanted, errors = _settled(form, errors, visitor.token, recipe)
-    return Checked(form, made, tuple(errors), wanted)
+        recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
+    return CheckedForm(form, made, tuple(errors), recipe)
 
 
-def _settled(
-    form: Filled, errors: Sequence[UserError], token: Token, recipe: RecipeName
+def _settle_recipe(
+    form: FilledForm, errors: Sequence[UserError], token: Token, recipe: RecipeName
 ) -> tuple[RecipeName, list[UserError]]:
-    """The recipe of a model that nobody has looked at before the button was pressed."""
-    from memshield.hub.catalog.model import describe_model
-
-    try:
-        family = describe_model(form.choices.model or "", token=token).family
-    except UserError:
-        return recipe, list(errors)
-    wanted = recipe_of("hub", family)
-    if wanted == recipe:
+    """Find the recipe of a model that was not looked up before the button was pressed."""
+    model = attempt(lambda: describe_model(form.choices.model or "", token=token))
+    wanted = recipe if model is None else recipe_of("hub", model.family)
+    if model is None or wanted == recipe:
         return recipe, list(errors)
     kept = [error for error in errors if error.field != "model"]
-    said = UserError(
+    changed = UserError(
         "model",
-        f"this is a {FAMILIES[family]} model, and the settings were made for another",
-        "Those for it are in place now. Look them over, and press again.",
+        f"this is a {FAMILY_NAMES[model.family]} model, and the settings were for another kind",
+        "The settings have been changed to fit it. Review them, and press again.",
     )
-    return wanted, [said, *kept]
+    return wanted, [changed, *kept]
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _count_pictures(form: FilledForm) -> int | None:
+    """The number of the visitor's own pictures, if they can be opened."""
+    folder = form.choices.folder
+    return None if folder is None else attempt(lambda: len(open_folder(folder)))
 
 
-def _rows(form: Filled) -> int | None:
-    """Pictures of one's own, where they can be opened."""
-    if form.choices.folder is None:
-        return None
-    try:
-        return len(open_folder(form.choices.folder))
-    except UserError:
-        return None  # among the problems
-
-
-def submit(server: Server, found: Checked, token: gr.OAuthToken | None) -> str:
-    """Queue the training of a form without problems; the job's id.
+def submit_form(server: Server, checked: CheckedForm, token: gr.OAuthToken | None) -> str:
+    """Queue the training of a form without problems, and return the job's id.
 
     Raises:
         UserError: it is refused.
     """
-    assert found.plan is not None and not found.errors
+    assert checked.plan is not None and not checked.errors
     owner = server.owner(token)
-    values = on_this_machine(found.plan.values)
-    return server.jobs.submit(owner, values, needs_token=found.plan.needs_token).id
+    values = on_this_machine(checked.plan.values)
+    return server.jobs.submit(owner, values, needs_token=checked.plan.needs_token).id

@@ -1,4 +1,4 @@
-"""A new training: choose a model and pictures, set it up, see what will happen, start."""
+"""The tab of a new training: model, pictures, settings, plan, start."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from memshield.ui.form.inputs import WHERE
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName
 from memshield.ui.new.dataset import choose_dataset
 from memshield.ui.new.model import choose_model
-from memshield.ui.new.model_kinds import BASIC, TITLES, about, moved
-from memshield.ui.new.outcome import Outcome
 from memshield.ui.new.own_pictures import name_folder, upload_pictures
+from memshield.ui.new.plan_section import PlanSection
+from memshield.ui.new.recipe_choice import BASIC, TITLES, about, change_defaults, strength_view
 from memshield.ui.new.search_box import SEARCH
 from memshield.ui.new.settings import advanced_settings, basic_settings
-from memshield.ui.new.strength import strength_view
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, Fields
 
@@ -26,15 +25,15 @@ PLACES = {
 }
 
 
-def train_tab(server: Server, page: gr.Blocks) -> gr.State:
-    """Lay the tab out.
+def new_tab(server: Server, page: gr.Blocks) -> gr.State:
+    """Lay out the tab.
 
     Args:
-        server: see there.
-        page: whose loading finds what is being measured.
+        server: the page's server.
+        page: resumes showing a measurement when it is loaded.
 
     Returns:
-        The id of the job that was started last by this visitor.
+        The id of the job that the visitor started last.
     """
     started = gr.State("")
     recipe, settled = gr.State("demo"), gr.State("demo")
@@ -47,7 +46,7 @@ def train_tab(server: Server, page: gr.Blocks) -> gr.State:
     with gr.Column(visible=False) as choosing:
         model = choose_model(server, fields, kind, recipe)
         gr.Markdown("## Pictures")
-        open_places = [one for one in WHERE if one != "folder" or not server.place.on_space]
+        open_places = [one for one in WHERE if one != "folder" or not server.deployment.on_space]
         where = fields.add("where", "Pictures", lambda: gr.Radio(
             [(PLACES[one], one) for one in open_places], value="hub", label="Pictures",
             show_label=False))  # fmt: skip
@@ -62,13 +61,13 @@ def train_tab(server: Server, page: gr.Blocks) -> gr.State:
         advanced = advanced_settings(fields, "demo")
     with own:
         upload = upload_pictures(server, fields, fields.inputs["duplicates"], where)
-    if not server.place.on_space:
+    if not server.deployment.on_space:
         with folder:
             name_folder(server, fields, fields.inputs["duplicates"])
     columns |= {"upload": own, "folder": folder}
 
     kind.change(
-        lambda one: (gr.Column(visible=one != "demo"), gr.Textbox(placeholder=_asks_for(one))),
+        lambda one: (gr.Column(visible=one != "demo"), gr.Textbox(placeholder=_placeholder(one))),
         kind, [choosing, model.text], **QUIET,
     )  # fmt: skip
     where.change(
@@ -77,11 +76,11 @@ def train_tab(server: Server, page: gr.Blocks) -> gr.State:
     )  # fmt: skip
 
     def on_recipe(after: RecipeName, before: RecipeName, *values: Any) -> list[Any]:
-        new = moved(values, before, after)
+        new = change_defaults(values, before, after)
         slider = gr.Slider(value=new[0])
         return [after, slider, *new[1:], strength_view(RECOMMENDED_STRENGTH)]
 
-    # On this alone: a second call would take the inputs as they were before the first.
+    # Its only event: a second call would get the inputs as they were before the first.
     recipe.change(
         on_recipe, [recipe, settled, *basic[: len(BASIC)]], [settled, *basic],
         **QUIET,
@@ -91,11 +90,11 @@ def train_tab(server: Server, page: gr.Blocks) -> gr.State:
         lambda kind, recipe, seen: about(kind, recipe, bool(seen)),
         [kind, recipe, model.seen], recipe_about, **QUIET,
     )  # fmt: skip
-    Outcome(server, page, fields, recipe, upload, more, advanced, started)
+    PlanSection(server, page, fields, recipe, upload, more, advanced, started)
     return started
 
 
-def _asks_for(kind: object) -> str:
+def _placeholder(kind: object) -> str:
     if kind == "scratch":
-        return "optional: a model whose layout is taken, and not its weights"
+        return "optional: a model whose architecture is used, without its weights"
     return SEARCH

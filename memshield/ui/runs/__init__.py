@@ -1,1 +1,1 @@
-"""The tab for a visitor's runs."""
+"""The tab of the visitor's runs."""

@@ -1,4 +1,4 @@
-"""The training pictures that are given back most often: for their owner's eyes only."""
+"""View of the training pictures that are given back most often; only their owner may see it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Private(NamedTuple):
 def at_risk_view(folder: Path) -> str:
     """Training pictures at risk, and generated pictures beside their nearest training pictures.
 
-    The caller has made sure that the training pictures are the reader's own.
+    The caller makes sure that the training pictures belong to the reader.
 
     Args:
         folder: of an audit.

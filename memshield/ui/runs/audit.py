@@ -1,4 +1,4 @@
-"""Auditing a run from the page: what it found, what stands beside it, and which round to keep."""
+"""The panel that audits a run, compares it with others, and chooses the round to keep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.view import JobView
 from memshield.runs.progress import audits_fingerprint
+from memshield.ui.errors import attempt, on_error
 from memshield.ui.runs.audit_data import (
     BY_BUDGET,
     LABELS,
@@ -22,36 +23,40 @@ from memshield.ui.runs.audit_data import (
     shown_beside,
 )
 from memshield.ui.runs.comparison import BASE
-from memshield.ui.runs.text_inputs import texts_of, whole_of
+from memshield.ui.runs.text_inputs import parse_whole, unique_texts
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import heading_view, problems_view, status_view
 
 _PLAIN = (
-    "Train the same once more without it: on the same pictures, with the same seed and as many "
-    "steps. It takes about as long as this run did. Once it is audited, it stands beside this one."
+    "Train once more without it: on the same pictures, with the same seed and the same number of "
+    "steps. It takes about as long as this run did. Once audited, it is shown beside this run."
 )
 _KEEP = (
-    "A model is a round of a training. The budget is the largest share of generated pictures that "
-    "may be given back beyond chance; of the rounds within it, the one of the best quality is kept."
+    "The model is the aggregate of one round. The budget is the largest share of generated "
+    "pictures that may be given back beyond chance; of the rounds within it, the best is kept."
 )
 _FREE: dict[str, Any] = {"allow_custom_value": True}
-"""A page that outlives the server names what the new one has not offered: it is looked up."""
+"""A page that outlives the server may send values that the new one has not offered."""
 _HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
-class AuditPart:
-    """Lays audits out, and shows them.
+def _problems(error: UserError) -> str:
+    return problems_view(error, LABELS)
+
+
+class AuditPanel:
+    """Lays out the panel, and updates it.
 
     Args:
-        server: see there.
-        chosen: id of the job that is looked at.
+        server: the page's server.
+        chosen: id of the shown job.
 
     Attributes:
-        inputs: what `update` and `blank` are asked with.
-        outputs: what they answer for.
-        acted: events after which the list of runs reads otherwise.
-        promoted: the event after which a run's model is another one.
+        inputs: of `update` and `blank`.
+        outputs: of `update` and `blank`.
+        acted: events that may change the list of runs.
+        promoted: event that may change a run's model.
     """
 
     def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
@@ -83,7 +88,7 @@ class AuditPart:
                     min_width=220,
                 )
                 self._start = gr.Button("Audit", variant="primary", scale=1, min_width=120)
-            self._base = gr.Checkbox(label="Audit the base too, to show it beside")
+            self._base = gr.Checkbox(label="Audit the base too, for comparison")
         self._said = gr.HTML(elem_id="audit-problems")
         self._failed = gr.HTML()
         self._beside = gr.Dropdown(
@@ -92,8 +97,8 @@ class AuditPart:
         )  # fmt: skip
         self._audit = gr.HTML(elem_id="audit")
         with gr.Column(visible=False) as self._plain:
-            gr.HTML(heading_view("What did the mitigation do?", _PLAIN))
-            self._train_plain = gr.Button("Train a plain one to compare with")
+            gr.HTML(heading_view("What did the mitigation change?", _PLAIN))
+            self._train_plain = gr.Button("Train a plain run for comparison")
         self._twin = gr.HTML(elem_id="twin")
 
     def _lay_out_choice(self) -> None:
@@ -135,12 +140,12 @@ class AuditPart:
     # Showing
 
     def update(self, owner: str, view: JobView, inputs: list[Any]) -> list[Any]:
-        """The outputs, or nothing where they would be the same.
+        """Return the outputs, skipped if they would be the same.
 
         Args:
-            owner: who looks.
+            owner: the visitor.
             view: of the owner's job.
-            inputs: their values; all but the last two may be of any type.
+            inputs: values of `inputs`; all but the last two may be of any type.
         """
         *given, offered, before = inputs
         asked = Asked.of(*given)
@@ -155,7 +160,7 @@ class AuditPart:
             choices = gr.Dropdown(
                 others, value=shown, visible=bool(others), multiselect=True, **_FREE
             )
-        # Of what will stand in the inputs: what is changed before the next look is another thing.
+        # `asked` holds the inputs as they will be: a later change makes another key.
         seen = repr((
             view.id, asked, audits_fingerprint(audits.run), others,
             [one.report.made for one in audits.others], view.actions, view.auditing,
@@ -184,11 +189,11 @@ class AuditPart:
         ]
 
     def blank(self, now: str, inputs: list[Any]) -> list[Any]:
-        """The outputs where there is no run to look at.
+        """Return the outputs for no run.
 
         Args:
-            now: why.
-            inputs: as of `update`.
+            now: the reason, as a key.
+            inputs: values of `inputs`.
         """
         if now == inputs[-1]:
             return [gr.skip()] * len(self.outputs)
@@ -196,67 +201,60 @@ class AuditPart:
         return [gr.Column(visible=False), *skipped, (), now]
 
     def _on_change(self, job: str | None, form_of: str, token: gr.OAuthToken | None) -> list[Any]:
-        """Empty the inputs for another run; the same one leaves them as they are."""
+        """Empty the inputs for another run."""
         if not job or job == form_of:
             return [gr.skip()] * 9
-        try:
-            budget = self._server.jobs.config(self._server.owner(token), job).memorization_budget
-        except UserError:  # the list of runs says so
-            budget = None
+        # The list of runs reports errors.
+        config = attempt(lambda: self._server.jobs.config(self._server.owner(token), job))
+        budget = None if config is None else config.memorization_budget
         words = "" if budget is None else f"{budget:g}"
-        if not form_of:  # the first run that this tab shows: the other inputs are nobody's yet
+        if not form_of:  # the first run shown: the other inputs belong to no other run yet
             return [*[gr.skip()] * 3, words, *[gr.skip()] * 4, job]
         return [MODEL, "", False, words, BY_BUDGET, "", "", "", job]
 
-    # Asking for something
+    # Acting
 
+    @on_error(_problems)
     def _on_start(
         self, job: str | None, what: object, pictures: object, base: object, beside: object,
         token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
-        try:
-            owner = self._server.owner(token)
-            count = whole_of(pictures, LABELS["num_images"])
-            others = [BASE] if base is True else []
-            if what != ALL:
-                others += [one for one in texts_of(beside) if one != BASE]
-            named: Any = None if what in (None, "", MODEL) else ALL if what == ALL else what
-            number = round_of(named)
-            self._server.jobs.audit(
-                owner, job or "", named if number is None else number, count, others
-            )
-        except UserError as error:
-            return problems_view(error, LABELS)
+        owner = self._server.owner(token)
+        count = parse_whole(pictures, LABELS["num_images"])
+        others = [BASE] if base is True else []
+        if what != ALL:
+            others += [one for one in unique_texts(beside) if one != BASE]
+        target: Any = None if what in (None, "", MODEL) else what
+        number = round_of(target)
+        self._server.jobs.audit(
+            owner, job or "", target if number is None else number, count, others
+        )
         return ""
 
+    @on_error(lambda error: (_problems(error), gr.skip()))
     def _on_promote(
         self, job: str | None, number: object, budget: object, token: gr.OAuthToken | None
     ) -> tuple[str, Any]:
-        try:
-            owner = self._server.owner(token)
-            found = self._server.jobs.get(owner, job or "")
-            audits = Audits.of(self._server.jobs, owner, found, None)
-            chosen, reason = audits.keep(number, budget)
-            if chosen == audits.run.round_of_model():
-                return status_view(f"Round {chosen} is the model already."), gr.skip()
-            self._server.jobs.promote(owner, found.id, chosen, reason)
-        except UserError as error:
-            return problems_view(error, LABELS), gr.skip()
+        owner = self._server.owner(token)
+        found = self._server.jobs.get(owner, job or "")
+        audits = Audits.of(self._server.jobs, owner, found, None)
+        chosen, reason = audits.keep(number, budget)
+        if chosen == audits.run.round_of_model():
+            return status_view(f"Round {chosen} is the model already."), gr.skip()
+        self._server.jobs.promote(owner, found.id, chosen, reason)
         return status_view(f"Round {chosen} is the model now: {reason}."), MODEL
 
+    @on_error(lambda error: problems_view(error, LABELS, "Not started"))
     def _on_plain(self, job: str | None, token: gr.OAuthToken | None) -> str:
-        try:
-            twin = self._server.jobs.submit_plain(self._server.owner(token), job or "")
-        except UserError as error:
-            return problems_view(error, LABELS, "Not started")
+        twin = self._server.jobs.submit_plain(self._server.owner(token), job or "")
         return status_view(
-            f"{twin.name} is in the queue: it is in the list of runs. Audit it when it is "
-            "trained, and it stands beside this one."
+            f"{twin.name} has been queued, and is in the list of runs. Audit it after its "
+            "training, and it is shown beside this run."
         )
 
 
 def _failed_view(view: JobView) -> str:
-    """Why the last audit came to nothing."""
+    """Why the last audit failed."""
     side = view.auditing
     if side.state not in ("failed", "died", "needs_sign_in"):
         return ""

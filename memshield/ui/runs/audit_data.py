@@ -1,4 +1,4 @@
-"""The audits that concern a run, and what a page offers to do with them. No gradio."""
+"""The audits of a run and of those beside it, and the choices that they allow. No gradio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memshield.rundir import RunDir
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.comparison import BASE, Beside, comparable
-from memshield.ui.runs.text_inputs import share_of, texts_of
+from memshield.ui.runs.text_inputs import parse_share, unique_texts
 from memshield.ui.widgets.audit import audit_view, rounds_view
 from memshield.ui.widgets.problems import problems_view
 
@@ -36,10 +36,10 @@ class Asked:
     """What a visitor wants to see of a run's audits.
 
     Attributes:
-        round: that is looked at; None for the model.
-        budget: largest excess of a round to keep; None for no choice.
-        beside: ids of what stands beside it.
-        problem: what is wrong with the budget.
+        round: number of the shown round; None for the model.
+        budget: largest excess of a round to keep; None for no budget.
+        beside: ids of the audits shown beside it.
+        problem: with the budget.
     """
 
     round: int | None
@@ -49,24 +49,24 @@ class Asked:
 
     @classmethod
     def of(cls, what: object, budget: object, beside: object) -> Asked:
-        """From the page's inputs, of any type and text."""
-        chosen, number = tuple(texts_of(beside)), round_of(what)
+        """Read the page's inputs, of any type and text."""
+        chosen, number = tuple(unique_texts(beside)), round_of(what)
         try:
-            return cls(number, share_of(budget, LABELS["budget"]), chosen, None)
+            return cls(number, parse_share(budget, LABELS["budget"]), chosen, None)
         except UserError as error:
             return cls(number, None, chosen, error)
 
 
 @dataclass(frozen=True)
 class Audits:
-    """The audits that concern a run.
+    """The audits of a run and of those beside it.
 
     Attributes:
         run: the run directory.
-        report: of the model or round that is looked at; None where there is none.
-        problem: why it cannot be read.
-        rounds: of rounds, by number.
-        others: what can stand beside it.
+        report: of the shown model or round; None if it was not audited.
+        problem: why the report cannot be read.
+        rounds: reports by round.
+        others: audits that can be shown beside it.
     """
 
     run: RunDir
@@ -77,13 +77,13 @@ class Audits:
 
     @classmethod
     def of(cls, jobs: Jobs, owner: str, job: Job, round: int | None) -> Audits:
-        """Read them.
+        """Read the audits.
 
         Args:
-            jobs: of everybody.
-            owner: who looks.
-            job: the owner's.
-            round: that is looked at; None for the model.
+            jobs: of all owners.
+            owner: of the run.
+            job: of the run.
+            round: the shown round; None for the model.
         """
         run = jobs.folders.run(job)
         rounds, problem, report = read_rounds(run), None, None
@@ -96,18 +96,18 @@ class Audits:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether there is anything to show."""
         return self.problem is not None or self.report is not None or bool(self.rounds)
 
     def choice(self, budget: float | None) -> tuple[int, Choice] | None:
-        """The round that a budget chooses, and why; None where it cannot."""
+        """The round that a budget chooses, and why; None without a budget or audited rounds."""
         if budget is None or not self.rounds:
             return None
         found = choose(list(self.rounds.values()), budget)
         return list(self.rounds)[found.place], found
 
     def audit_view(self, asked: Asked) -> str:
-        """What was found of the model or round, with what stands beside it."""
+        """The audit of the model or round, with those beside it."""
         if self.problem is not None:
             return problems_view(self.problem)
         beside = {one.name: one.report for one in self.others if one.id in asked.beside}
@@ -115,28 +115,28 @@ class Audits:
         return audit_view(self.report, beside, name, asked.budget)
 
     def rounds_view(self, asked: Asked) -> str:
-        """The rounds, and which of them the budget would choose."""
+        """The rounds, and the one that the budget would choose."""
         if not self.run.round_numbers():
             return ""
         shown = rounds_view(self.rounds, asked.budget, self.run.round_of_model())
         return shown if asked.problem is None else problems_view(asked.problem) + shown
 
     def risk_view(self, asked: Asked) -> str:
-        """Training pictures at risk, for their owner only."""
+        """The training pictures at risk, for their owner only."""
         if self.report is None:
             return ""
-        # The model's own audit may be a round's: what is private was left there.
+        # The model's audit may be a copy of a round's, whose private part stayed with the round.
         numbers = {asked.round, self.report.target.round}
         folders = [self.run.audit_of(asked.round), *map(self.run.audit_of, numbers)]
         return at_risk_view(next((one for one in folders if _is_private(one)), folders[0]))
 
     def to_audit(self) -> Choices:
-        """What can be audited and looked at."""
+        """List what can be audited and shown."""
         numbers = self.run.round_numbers()
         model = self.run.round_of_model()
         words = f" (round {model})" if model is not None else ""
         if not self.run.model.is_dir():
-            words = ", which is not there yet"
+            words = ", which does not exist yet"
         found = [(f"The model{words}", MODEL)]
         for number in numbers:
             audited = "audited" if number in self.rounds else "not audited yet"
@@ -144,7 +144,7 @@ class Audits:
         return found if not numbers else [*found, ("All rounds, to choose one of them", ALL)]
 
     def to_keep(self, asked: Asked) -> Choices:
-        """Which round can be made the model."""
+        """List the rounds that can be made the model."""
         found = self.choice(asked.budget)
         words = "By the budget"
         if found is not None:
@@ -157,14 +157,14 @@ class Audits:
         ]  # fmt: skip
 
     def keep(self, number: object, budget: object) -> tuple[int, str]:
-        """The round to keep, and why.
+        """Return the round to keep, and why.
 
         Args:
-            number: `BY_BUDGET`, or a round that was chosen by hand; of any type.
-            budget: as it was typed; of any type.
+            number: `BY_BUDGET`, or a round chosen by hand; of any type.
+            budget: as typed; of any type.
 
         Raises:
-            UserError: the budget is no share, or no round is within it.
+            UserError: the budget is not a share, or no round is within it.
         """
         if number not in (BY_BUDGET, None, ""):
             by_hand = round_of(number)
@@ -173,13 +173,13 @@ class Audits:
                     LABELS["number"], f"there is no round {str(number)[:40]!r}", "Choose another."
                 )
             return by_hand, f"chosen by hand, {self._said(by_hand)}"
-        found = self.choice(share_of(budget, LABELS["budget"]))
+        found = self.choice(parse_share(budget, LABELS["budget"]))
         if found is None:
             raise UserError(
                 LABELS["budget"],
-                "no round was audited, so none can be chosen by it"
+                "no round was audited, so it cannot choose one"
                 if not self.rounds
-                else "is empty, so it chooses none",
+                else "is empty, so it cannot choose a round",
                 "Audit all rounds first, or choose a round by hand."
                 if not self.rounds
                 else "Type one, such as 0.02, or choose a round by hand.",
@@ -189,12 +189,12 @@ class Audits:
             raise UserError(
                 LABELS["budget"],
                 f"{choice.reason}, of round {chosen}",
-                "Nothing was changed. Choose a round by hand to keep it in spite of that.",
+                "Nothing was changed. Choose a round by hand to keep it all the same.",
             )
         return chosen, choice.reason
 
     def _said(self, number: int) -> str:
-        """How much a round gives back, in few words."""
+        """Say in a few words how much a round gives back."""
         report = self.rounds.get(number)
         if report is None:
             return "not audited"
@@ -209,12 +209,12 @@ class Audits:
 def shown_beside(
     others: Sequence[Beside], chosen: Sequence[str], before: Sequence[str] | None
 ) -> list[str]:
-    """Ids of what stands beside a run: what a visitor left there, and what is new.
+    """Choose the audits to show beside a run: those that the visitor kept, and new ones.
 
     Args:
-        others: what can stand there.
-        chosen: what stands there.
-        before: what could, when that was chosen; None where nothing was chosen yet.
+        others: all that can be shown.
+        chosen: ids of those that are shown.
+        before: ids of those that could be shown so far; None if nothing was chosen yet.
     """
     ids = [
         one.id
@@ -226,7 +226,7 @@ def shown_beside(
 
 
 def round_of(value: object) -> int | None:
-    """The round that an input names, if it names one."""
+    """The round that an input names, or None."""
     text = value if isinstance(value, str) else ""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 

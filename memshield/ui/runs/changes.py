@@ -1,12 +1,12 @@
-"""A run's settings, changed: to go on with, or to train anew."""
+"""The panel that resumes a run, or trains it anew, with changed settings."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from memshield.errors import UserError
 from memshield.jobs.view import JobView
-from memshield.ui.runs.text_inputs import settings_of
+from memshield.ui.errors import on_error
+from memshield.ui.runs.text_inputs import parse_settings
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW
 from memshield.ui.widgets.problems import problems_view
@@ -14,17 +14,17 @@ from memshield.ui.widgets.problems import problems_view
 _LABEL = "Settings to change"
 
 
-class ChangePart:
-    """Lays it out.
+class ChangesPanel:
+    """Lays out the panel, and answers its buttons.
 
     Args:
-        server: see there.
-        chosen: id of the job that is looked at.
-        started: takes the id of a job that is begun anew.
+        server: the page's server.
+        chosen: id of the shown job.
+        started: takes the id of a new job.
 
     Attributes:
-        shown: what `changes_shown` sets.
-        resumed: the event after which the job may have gone on.
+        shown: components that `changes_shown` updates.
+        resumed: event after which the job may have been resumed.
     """
 
     def __init__(self, server: Server, chosen: gr.Dropdown, started: gr.State) -> None:
@@ -32,8 +32,8 @@ class ChangePart:
         with gr.Accordion("Train with other settings", open=False, visible=False) as part:
             text = gr.Textbox(
                 label=_LABEL,
-                info="One a line, named as under All other settings. What may not differ in a run "
-                "that goes on is refused, and can be trained anew.",
+                info="A setting a line, named as under All other settings. Resume refuses settings "
+                "that may not change within a run; use them to train anew.",
                 placeholder="gradient_checkpointing: true",
                 lines=3,
                 elem_id="changes",
@@ -46,24 +46,20 @@ class ChangePart:
         self.resumed = resume.click(self._resume, [chosen, text], said, **RAW)
         anew.click(self._anew, [chosen, text], [said, started], **RAW)
 
+    @on_error(problems_view)
     def _resume(self, job: object, text: object, token: gr.OAuthToken | None) -> str:
-        try:
-            owner = self._server.owner(token)
-            self._server.jobs.resume(owner, str(job or ""), settings_of(text, _LABEL))
-        except UserError as error:
-            return problems_view(error)
+        owner = self._server.owner(token)
+        self._server.jobs.resume(owner, str(job or ""), parse_settings(text, _LABEL))
         return ""
 
+    @on_error(lambda error: (problems_view(error), gr.skip()))
     def _anew(self, job: object, text: object, token: gr.OAuthToken | None) -> tuple[str, object]:
-        try:
-            owner = self._server.owner(token)
-            changes = settings_of(text, _LABEL)
-            return "", self._server.jobs.submit_changed(owner, str(job or ""), changes).id
-        except UserError as error:
-            return problems_view(error), gr.skip()
+        owner = self._server.owner(token)
+        changes = parse_settings(text, _LABEL)
+        return "", self._server.jobs.submit_changed(owner, str(job or ""), changes).id
 
 
 def changes_shown(view: JobView) -> list[object]:
-    """What `ChangePart.shown` is for a job: not there while it is busy."""
+    """Updates for `ChangesPanel.shown`: hidden while the job is busy."""
     settled = "delete" in view.actions and "stop" not in view.actions
     return [gr.update(visible=settled), gr.update(visible="resume" in view.actions)]

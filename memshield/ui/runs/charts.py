@@ -1,4 +1,4 @@
-"""How a run goes, drawn: loss, share kept by shard, held-out loss, memorization and quality."""
+"""Charts of a run: loss, samples kept by shard, held-out loss, memorization and quality."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def charts_view(
     reports: Mapping[int, Report] | None = None,
     budget: float | None = None,
 ) -> str:
-    """The figures of a run as it goes.
+    """Draw the figures of a run.
 
     Args:
         progress: of the run.
-        reports: audits by round, which say more than the run's own notes of them.
-        budget: largest excess of given-back pictures, drawn as a line.
+        reports: audits by round, which are more complete than the run's events.
+        budget: largest excess, drawn as a line.
     """
     audits = audits_of(progress, reports or {})
     charts = [
@@ -40,16 +40,14 @@ def charts_view(
         _quality(audits),
     ]
     if not any(charts):
-        return empty_view(
-            "No figures yet", "They are drawn here as soon as the first step is done."
-        )
+        return empty_view("No figures yet", "They appear here after the first step.")
     return render("charts", charts=[one for one in charts if one])
 
 
 def figures_view(progress: RunProgress, reports: Mapping[int, Report] | None = None) -> str:
-    """The same by round as a table, folded away; it changes only where a round ends.
+    """The same by round as a folded table, which changes only when a round ends.
 
-    Apart from `charts_view`, so that a reader who opened it is not disturbed every second.
+    It is separate from `charts_view`, so that an opened table does not close every second.
     """
     audits = {one.round: one for one in audits_of(progress, reports or {})}
     ends = {one.round: one for one in progress.round_ends}
@@ -61,7 +59,7 @@ def figures_view(progress: RunProgress, reports: Mapping[int, Report] | None = N
 
 
 def audits_of(progress: RunProgress, reports: Mapping[int, Report]) -> list[Audited]:
-    """What the audits of the rounds say, by round."""
+    """The findings of the audits, in the order of rounds."""
     found = {one.round: one for one in progress.audits}
     found |= {number: _of_report(number, report) for number, report in reports.items()}
     return [found[number] for number in sorted(found)]
@@ -106,7 +104,7 @@ def _loss(progress: RunProgress) -> Markup:
 
 
 def _steps(progress: RunProgress) -> Scale:
-    """The whole run, so that a line grows to the right and nothing else moves."""
+    """An axis of the whole run, on which a line grows to the right and nothing else moves."""
     last = max((dot.step for dot in progress.losses), default=1)
     return Scale(0, max(progress.total or 0, last, 1), whole=True)
 

@@ -1,4 +1,4 @@
-"""What can be shown beside an audit: the base, and its owner's other runs on the same pictures."""
+"""Audits to compare a run with: its base, and the owner's other runs on the same pictures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Beside:
-    """An audit that can be shown beside another one.
+    """An audit that can be shown beside a run's.
 
     Attributes:
         id: of the job, or `BASE`.
-        name: for people; no two have the same.
+        name: to display, unique.
         report: the audit.
     """
 
@@ -32,18 +32,18 @@ class Beside:
 
     @property
     def plain(self) -> bool:
-        """Whether it was trained without mitigation."""
+        """Whether its model was trained without mitigation."""
         return _is_plain(self.report)
 
 
 def comparable(jobs: Jobs, owner: str, job: Job, audited: Report | None) -> list[Beside]:
-    """What can be shown beside a run: its base first, then the newest runs.
+    """List the audits to compare a run with: its base first, then the newest runs.
 
     Args:
-        jobs: of everybody.
-        owner: whose runs are looked at.
-        job: the run itself.
-        audited: any audit of it; None where there is none, and so nothing to set beside it.
+        jobs: of all owners.
+        owner: of the run.
+        job: of the run.
+        audited: any audit of the run; without one there is nothing to compare.
     """
     if audited is None:
         return []
@@ -69,7 +69,7 @@ def _same_pictures(one: Report, other: Report) -> bool:
 
 
 def _names(found: Sequence[tuple[Job, Report]]) -> list[str]:
-    """Names of runs; those of one name are told apart by when they were begun, and by a number."""
+    """Name runs; a date and a number distinguish those of the same name."""
     plain = [_name(job, report) for job, report in found]
     often = Counter(plain)
     names: list[str] = []
@@ -87,6 +87,6 @@ def _name(job: Job, report: Report) -> str:
 
 
 def _is_plain(report: Report) -> bool:
-    """Whether it is known to be trained plainly: of a stranger's model nothing is known."""
+    """Whether the model is known to be trained plainly; of a stranger's, nothing is known."""
     made = report.target.mitigation
     return bool(made) and is_plain(made)

@@ -1,4 +1,4 @@
-"""The held-out loss of a run by noise level, drawn: a row a band, all on one scale."""
+"""Chart of the held-out loss of a run by noise level: a row a band, all on one scale."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _MOST_POINTS = 120
 
 
 def levels_chart(record: WatchRecord | None, last: int) -> Markup:
-    """The chart, with what it shows in words; empty before the first check.
+    """Draw the chart, and say in words what it shows; empty before the first check.
 
     Args:
-        record: of the run, or None where nothing is watched.
+        record: of the run; None if nothing is watched.
         last: step at which the axes end.
     """
     found = findings(record) if record is not None else ()
@@ -64,15 +64,15 @@ def _row(record: WatchRecord, band: Band, x: Scale, height: float) -> dict[str, 
 
 
 def _depth(above: float, height: float) -> float:
-    """How far under the row's upper edge a loss stands, in percent; what is higher leaves it.
+    """Distance of a loss from the row's upper edge, in percent; higher losses leave the row.
 
-    A fifth of the row is left under the lowest loss: for its mark, and for a loss that falls
-    below it after a stop, which runs along the lower edge from there on.
+    A fifth of the row lies below the lowest loss: for its mark, and for a loss that falls below
+    it after a stop, which then runs along the lower edge.
     """
     return round(min(max(80 * (1 - above / height), -1000.0), 96.0), 2)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Every so manyth point, and the last."""
+    """Keep every n-th point, and the last."""
     stride = -(-len(points) // _MOST_POINTS)
     return [*points[:-1:stride], points[-1]]

@@ -1,4 +1,4 @@
-"""The state of a run in words, its bar, and the figures of the last steps."""
+"""View of the progress of a run: its state in words, its bar, and its latest figures."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _MARKS: dict[State, str] = {
     "failed": "failed", "died": "failed", "stopped": "stopped",
 }  # fmt: skip
 _WORDS: dict[State, str] = {
-    "waiting": "It starts by itself, and needs no open page.",
-    "preparing": "The model and the pictures are fetched, checked and made ready.",
-    "stopping": "The step that is being done is finished, then everything is saved.",
-    "died": "The training's process is gone, and nobody asked it to stop.",
+    "waiting": "It starts by itself; you may close the page.",
+    "preparing": "The model and the pictures are downloaded, checked and prepared.",
+    "stopping": "The current step is finished, then everything is saved.",
+    "died": "The training's process is gone, and nobody stopped it.",
     "done": "The model is ready to be audited and published.",
 }
 _ADVICE = {
-    "bad_input": "Mend the setting and start it again.",
-    "crash": "This was not foreseen. The last lines of the log say more.",
+    "bad_input": "Correct the setting and start again.",
+    "crash": "This error is unexpected. The last lines of the log say more.",
 }
 
 
 def progress_view(progress: RunProgress, state: State, position: int | None = None) -> str:
-    """How far a run is.
+    """Show the progress of a run.
 
     Args:
-        progress: what the run says of itself.
-        state: of its job, which may know more than the run: that it waits, or died.
-        position: place in the queue of one that waits, 1 for the next.
+        progress: from the run directory.
+        state: of the job, which also knows whether it waits or died.
+        position: in the queue, 1 for the next.
     """
     step, total = progress.step, progress.total
     if total is not None:
@@ -46,7 +46,7 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
         words=_words(progress, state, position),
         attempt=progress.attempt,
         share=share,
-        # Rounded down: 100 % is said of what is whole, and of nothing before.
+        # Rounded down: 100 % means complete.
         shown=f"{int(100 * share)} %" if share is not None else "",
         step=step,
         total=total,
@@ -69,12 +69,12 @@ def _words(progress: RunProgress, state: State, position: int | None) -> str:
 
 
 def _stopped(progress: RunProgress) -> str:
-    """What of a run that was stopped is kept."""
+    """What is kept of a stopped run."""
     if progress.state is None:
-        return "It was stopped before it began."
+        return "It was stopped before it started."
     if progress.state in ("preparing", "running"):
-        # Whoever stops by itself says so.
-        return "It had to be ended before it saved."
+        # A process that stops by itself changes the state.
+        return "It had to be killed before it saved."
     if not progress.checkpoint:
         return "It was stopped before there was anything to save."
     if progress.checkpoint < progress.step:
@@ -83,16 +83,16 @@ def _stopped(progress: RunProgress) -> str:
 
 
 def _advice(progress: RunProgress, state: State) -> str:
-    """What can be done now."""
+    """The next step for the visitor."""
     if state not in ("failed", "died", "stopped"):
         return ""
     error = progress.error if state == "failed" else None
     words = [_ADVICE.get(error or "", "")]
     if error != "bad_input":
         words.append(
-            f"Resume goes on from step {count(progress.checkpoint)}."
+            f"Resume continues from step {count(progress.checkpoint)}."
             if progress.checkpoint
-            else "Nothing was saved yet: it begins anew."
+            else "Nothing was saved yet: it starts anew."
         )
     return " ".join(word for word in words if word)
 

@@ -1,17 +1,16 @@
-"""Publishing a run from the page: what would be sent, and sending it."""
+"""The panel that previews what would be published of a run, and publishes it."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import gradio as gr
 
 from memshield.config.mitigation import is_plain
-from memshield.errors import UserError
+from memshield.errors import UserError, UserErrors
 from memshield.hub.publish.confirmations import WORDS
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.hub.retries import IMPATIENT
@@ -19,10 +18,11 @@ from memshield.jobs.view import JobView, Publishing
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
 from memshield.runs.reports import readable_in
+from memshield.ui.errors import attempt, collect_errors
 from memshield.ui.runs.comparison import comparable
 from memshield.ui.runs.publish_problems import LABELS, on_page, problems_in
 from memshield.ui.runs.publish_view import plan_view, publication_view
-from memshield.ui.runs.text_inputs import texts_of
+from memshield.ui.runs.text_inputs import unique_texts
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.card import card_view
 from memshield.ui.widgets.fields import RAW
@@ -30,29 +30,30 @@ from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import problems_view, status_view
 
 
-class PublishPart:
-    """Lays out publishing, and shows how far it is.
+class PublishPanel:
+    """Lays out the panel, and answers its buttons.
 
     Args:
-        server: see there.
-        chosen: id of the job that is looked at.
+        server: the page's server.
+        chosen: id of the shown job.
 
     Attributes:
-        state: how far publishing is.
-        preview: what would be published, as it was when somebody asked.
+        state: shows the progress of publishing.
+        preview: shows the last preview, or why it was refused.
     """
 
     def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
         self._server = server
-        # Not prefilled: what comes late would take the place of what is being typed.
+        # Not prefilled: a late answer would overwrite what somebody types.
         name = gr.Textbox(
             label=LABELS["hub_model_id"],
-            placeholder="owner/name; empty: as the run itself was to be published",
+            placeholder="owner/name; empty: the run's own setting",
             elem_id="repository",
         )
         public = gr.Checkbox(label=LABELS["hub_private_repo"], value=False)
         license = gr.Textbox(
-            label=LABELS["hub_license"], placeholder="empty: the run's, or that of the base"
+            label=LABELS["hub_license"],
+            placeholder="empty: the run's own setting, or the base's license",
         )
         confirm = gr.CheckboxGroup(
             [(f"{name}: {words}", name) for name, words in WORDS.items()],
@@ -76,45 +77,54 @@ class PublishPart:
         self, job: str | None, name: object, public: object, license: object, confirm: object,
         token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
-        try:
+        errors: list[UserError] = []
+        with collect_errors(errors):
             visitor = self._server.visitor(token)
             owner = visitor.require_owner()
             folder = self._server.run_folder(owner, job or "")
             if not RunDir(folder).model.is_dir():
-                raise UserError("job", "it has no model yet", "Train it to its end first.")
+                raise UserError("job", "it has no model yet", "Finish its training first.")
             run, config = open_to_publish(folder, **_settings(name, public, license, confirm))
             beside = [f"{shown}={self._server.run_folder(owner, id)}"
                       for shown, id in self._beside(owner, job or "").items()]  # fmt: skip
-        except UserError as error:
-            return plan_view(None, self._told(error))
-        publisher = Publisher(run, config, beside, visitor.token, patience=IMPATIENT)
-        # On the run's own disk weights are linked, not copied.
-        place = Path(tempfile.mkdtemp(prefix=".preview-", dir=run.path.parent))
-        try:
+            publisher = Publisher(run, config, beside, visitor.token, patience=IMPATIENT)
+            # On the run's own disk weights are linked, not copied.
+            with TemporaryDirectory(
+                prefix=".preview-", dir=run.path.parent, ignore_cleanup_errors=True
+            ) as place:
+                return self._preview_in(publisher, Path(place))
+        return plan_view(None, self._problems(errors))
+
+    def _preview_in(self, publisher: Publisher, place: Path) -> str:
+        """Assemble the published folder; if that is refused, show why, and a draft of the card."""
+        errors: list[UserError] = []
+        with collect_errors(errors):
             destination, _ = publisher.preview(place / "published")
             return plan_view(destination, (), place / "published") + card_view(place / "published")
-        except UserError as error:
-            return plan_view(None, self._told(error)) + _draft_view(publisher, place / "draft")
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+        # The draft needs no account, no name of a repository and no network.
+        drafted = attempt(lambda: publisher.draft(place / "draft"))
+        refused = plan_view(None, self._problems(errors))
+        if drafted is None:
+            return refused
+        return refused + status_view("This is the card as it stands.") + card_view(place / "draft")
 
     def _publish(
         self, job: str | None, name: object, public: object, license: object, confirm: object,
         token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
-        try:
+        errors: list[UserError] = []
+        with collect_errors(errors):
             owner = self._server.owner(token)
             changes = _settings(name, public, license, confirm)
             self._server.jobs.publish(owner, job or "", changes, self._beside(owner, job or ""))
-        except UserError as error:
-            return problems_view(self._told(error))
-        return status_view("Publishing: how far it is stands above.")
+            return status_view("Publishing has been queued; its progress is shown above.")
+        return problems_view(self._problems(errors))
 
-    def _told(self, error: UserError) -> list[UserError]:
-        return on_page(error, self._server.place.on_space)
+    def _problems(self, errors: list[UserError]) -> list[UserError]:
+        return on_page(UserErrors(errors), self._server.deployment.on_space)
 
     def _beside(self, owner: str, id: str) -> dict[str, str]:
-        """The plain training of the same pictures, for the card to show what was gained by."""
+        """Find the plain training on the same pictures, with which the card compares the run."""
         job = self._server.jobs.get(owner, id)
         audited = readable_in(self._server.jobs.folders.run(job).audit_of(None))
         if audited is None or is_plain(self._server.jobs.config(owner, id).model_dump()):
@@ -124,26 +134,17 @@ class PublishPart:
         return {} if newest is None else {"plain": newest}
 
 
-def _draft_view(publisher: Publisher, folder: Path) -> str:
-    """The card all the same, for who has no account, no name for it or no network yet."""
-    try:
-        publisher.draft(folder)
-    except UserError:  # what stands in the way has been said
-        return ""
-    return status_view("This is the card as it stands.") + card_view(folder)
-
-
 def _on_change(job: str | None, form_of: str) -> list[Any]:
-    """Nothing that was meant for one run is left in the inputs of another."""
+    """Empty the inputs for another run."""
     if not job or job == form_of:
         return [gr.skip()] * 6
-    if not form_of:  # the first run that this tab shows: the inputs are nobody's yet
+    if not form_of:  # the first run shown: the inputs belong to no other run yet
         return [*[gr.skip()] * 5, job]
     return ["", False, "", [], "", job]
 
 
 def publishing_view(run: RunDir, view: JobView, on_space: bool = False) -> str:
-    """How far publishing is, and why the last attempt came to nothing."""
+    """Show the progress of publishing, and why the last attempt failed."""
     told, side = read_publication(run), view.publishing
     ended: Literal["died", "stopped"] | None = None
     if side.state not in ("running", "stopping"):
@@ -152,7 +153,7 @@ def publishing_view(run: RunDir, view: JobView, on_space: bool = False) -> str:
 
 
 def _failed_view(told: Mapping[str, Any], side: Publishing) -> str:
-    """What publish.json does not say: that an attempt did not get as far as writing there."""
+    """Show a failure before publish.json was written, which that file does not tell."""
     if side.state not in ("failed", "died", "needs_sign_in") or not side.reason:
         return ""
     if told.get("state") == "failed" and told.get("reason") == side.reason:
@@ -164,15 +165,15 @@ def _failed_view(told: Mapping[str, Any], side: Publishing) -> str:
 
 
 def _settings(name: object, public: object, license: object, confirm: object) -> dict[str, Any]:
-    """From the inputs, of any type; what is empty is the run's own.
+    """Read the inputs, of any type; an empty one means the run's own setting.
 
-    Only what is said plainly is public, or confirmed.
+    Only an explicit True makes a repository public.
     """
     named = {"hub_model_id": _text(name), "hub_license": _text(license)}
     return {
         **{setting: value for setting, value in named.items() if value is not None},
         "hub_private_repo": public is not True,
-        "hub_confirm": [one for one in texts_of(confirm) if one in WORDS] or None,
+        "hub_confirm": [one for one in unique_texts(confirm) if one in WORDS] or None,
     }
 
 

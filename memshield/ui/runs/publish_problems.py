@@ -1,4 +1,4 @@
-"""What stands in the way of publishing, as the page calls its inputs and with what it offers."""
+"""Rewords problems of publishing with the page's own labels and remedies."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ LABELS: Mapping[str, str] = {
     "publish": "Publishing",
 }
 _REMEDIES: Mapping[str, str] = {
-    "no_audit": "Audit it: the button stands under Audit. Or publish to a private repository",
-    "cannot_say": "Train with more pictures held out. Or publish to a private repository",
-    "memorization": "Make an earlier round the model: that stands under Audit. Or publish to a "
-    "private repository",
+    "no_audit": "Audit it under Audit, or publish to a private repository",
+    "cannot_say": "Train with more held-out pictures, or publish to a private repository",
+    "memorization": "Make an earlier round the model under Audit, or publish to a private "
+    "repository",
     "license": f"Ask its owner, or state it under {LABELS['hub_license']}",
 }
 _SIGN_IN = "Sign out and in again, and allow this app to write."
 
 
 def on_page(error: UserError, on_space: bool) -> list[UserError]:
-    """The problems of an error, told with what the page shows and offers.
+    """Reword the problems of an error for the page.
 
     Args:
-        error: of publishing, or of asking for it.
+        error: from publishing.
         on_space: whether visitors sign in.
     """
-    return [_told(one, on_space) for one in noted(error)]
+    return [_reworded(one, on_space) for one in noted(error)]
 
 
 def problems_in(values: Mapping[str, Any], on_space: bool) -> list[UserError]:
-    """The same of what publish.json says; none where it holds none.
+    """Reword the problems in publish.json; [] if it holds none.
 
     Args:
         values: of publish.json.
@@ -50,10 +50,10 @@ def problems_in(values: Mapping[str, Any], on_space: bool) -> list[UserError]:
     """
     found = values.get("problems")
     listed = found if isinstance(found, list) else []
-    return [_told(one, on_space) for one in listed if isinstance(one, dict)]
+    return [_reworded(one, on_space) for one in listed if isinstance(one, dict)]
 
 
-def _told(one: Mapping[str, Any], on_space: bool) -> UserError:
+def _reworded(one: Mapping[str, Any], on_space: bool) -> UserError:
     field, problem, advice = (str(one.get(name) or "") for name in ("field", "problem", "advice"))
     warning: Any = one.get("warning")
     if isinstance(warning, str) and warning in _REMEDIES:

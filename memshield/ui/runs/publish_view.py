@@ -1,4 +1,4 @@
-"""What would be published, and how far publishing is."""
+"""Views of what would be published, and of the progress of publishing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEPS: dict[Step, str] = {
     "assembling": "Assemble the files",
     "creating": "Create the repository",
     "uploading": "Upload in one commit",
-    "verifying": "Verify what arrived",
+    "verifying": "Verify the uploaded files",
     "tagging": "Tag the commit",
 }
 _STATES = {
@@ -36,15 +36,13 @@ def plan_view(
     destination: Destination | None,
     findings: UserError | Sequence[UserError] = (),
     folder: Path | None = None,
-    labels: Mapping[str, str] | None = None,
 ) -> str:
-    """What would be published where, and what speaks against it.
+    """Show what would be published where, and the problems.
 
     Args:
-        destination: None where it is not settled.
-        findings: what has to be mended or confirmed.
-        folder: as `Publisher.preview` filled it; None where it was not assembled.
-        labels: how the page calls a field, by the setting's name.
+        destination: None if it is not known.
+        findings: problems to mend or confirm.
+        folder: filled by `Publisher.preview`; None if it was not assembled.
     """
     found = each(findings)
     files = _files(folder) if folder is not None else []
@@ -53,9 +51,7 @@ def plan_view(
     return render(
         "plan",
         destination=destination,
-        findings=[
-            ((labels or {}).get(one.field, one.field), one.problem, one.remedy) for one in found
-        ],
+        findings=found,
         files=files[:MOST_FILES],
         more=max(0, len(files) - MOST_FILES),
         number=len(files),
@@ -68,12 +64,12 @@ def publication_view(
     ended: Literal["died", "stopped"] | None = None,
     problems: Sequence[UserError] = (),
 ) -> str:
-    """How far publishing is.
+    """Show the progress of publishing.
 
     Args:
-        values: of publish.json; {} where nothing was published.
-        ended: how its process ended, where it says that it runs and does not.
-        problems: why it failed, for the page; where there are none, the record's own words stand.
+        values: of publish.json; {} if nothing was published.
+        ended: how the process ended that the file calls running.
+        problems: why it failed; without any, the file's own reason is shown.
     """
     if not values:
         return empty_view(*NOT_PUBLISHED)
@@ -92,7 +88,7 @@ def publication_view(
         waiting=values.get("waiting") if state == "running" else None,
         problems=each(problems) if state == "failed" else [],
         reason=values.get("reason") if state == "failed" and not problems else None,
-        # Only what a browser opens as a page becomes a link.
+        # Only web addresses become links.
         url=url if urlsplit(url).scheme in ("http", "https") else "",
         repo_id=values.get("repo_id"),
         public=values.get("public"),
@@ -105,13 +101,13 @@ _TITLES = {
     "done": "Published",
     "outdated": "Published, but not this model",
     "failed": "Not published",
-    "died": "Interrupted: the process that published is gone",
+    "died": "Interrupted: the publishing process is gone",
     "stopped": "Stopped before it was published",
 }
 
 
 def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
-    """Mark, its meaning, words, and whether it is the current one."""
+    """Mark, its meaning, words, and whether it is the current step."""
     names = [name for name in get_args(Step) if name in _STEPS]
     at = names.index(step) if step in names else len(names) if state in ("done", "outdated") else 0
     rows = []

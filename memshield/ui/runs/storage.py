@@ -1,4 +1,4 @@
-"""What the server keeps of a visitor beside the runs, and deleting it."""
+"""The panel that shows and deletes a visitor's uploads and downloads on the server."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserError
 from memshield.quantities import size
+from memshield.ui.errors import on_error
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.problems import problems_view, status_view
 
 _WORDS = (
-    "Pictures that you uploaded, and on a Space what your runs fetched and encoded, stay here "
-    "until you delete them, and so do the pictures that a model drew last. Runs and their models "
-    "are not touched; but a run of deleted pictures can be neither resumed nor audited."
+    "Your uploads stay here until you delete them, and so do the last pictures that a model drew "
+    "and, on a Space, the downloads and encoded pictures of your runs. Deleting them keeps your "
+    "runs and models, but a run whose pictures are deleted can be neither resumed nor audited."
 )
 
 
-class KeptPart:
-    """Lays it out.
+class StoragePanel:
+    """Lays out the panel, and answers its buttons.
 
     Args:
-        server: see there.
+        server: the page's server.
     """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         gr.Markdown(_WORDS)
         with gr.Row():
-            look = gr.Button("How much is it?", size="sm", scale=0, min_width=160)
-            delete = gr.Button("Delete it", size="sm", scale=0, min_width=160)
+            look = gr.Button("Show sizes", size="sm", scale=0, min_width=160)
+            delete = gr.Button("Delete", size="sm", scale=0, min_width=160)
         with gr.Row(visible=False) as asking:
             surely = gr.Button("Delete all uploads and downloads", variant="stop", size="sm")
             keep = gr.Button("Keep them", size="sm")
@@ -41,16 +41,12 @@ class KeptPart:
         surely.click(self._on_delete, None, said, **quiet)
         gr.on([surely.click, keep.click], lambda: gr.Row(visible=False), None, asking, **quiet)
 
+    @on_error(problems_view)
     def _on_look(self, token: gr.OAuthToken | None) -> str:
-        try:
-            kept = self._server.jobs.belongings.of(self._server.owner(token))
-        except UserError as error:
-            return problems_view(error)
+        kept = self._server.jobs.belongings.of(self._server.owner(token))
         return status_view(f"Uploads: {size(kept.uploads)}. Downloads: {size(kept.cache)}.")
 
+    @on_error(lambda error: problems_view(error, title="Nothing was deleted"))
     def _on_delete(self, token: gr.OAuthToken | None) -> str:
-        try:
-            self._server.jobs.belongings.delete(self._server.owner(token))
-        except UserError as error:
-            return problems_view(error, title="Nothing was deleted")
-        return status_view("Nothing of yours is kept here but your runs.")
+        self._server.jobs.belongings.delete(self._server.owner(token))
+        return status_view("Only your runs are kept here now.")

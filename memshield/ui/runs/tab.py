@@ -1,4 +1,4 @@
-"""The visitor's runs: watch, stop, go on, audit, choose a round, publish, delete."""
+"""The tab of the visitor's runs: watch, stop, resume, audit, choose a round, publish, delete."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from memshield.rundir import RunDir
 from memshield.runs.progress import fingerprint, read_progress
 from memshield.runs.reports import read_rounds
 from memshield.runs.state import RunProgress
-from memshield.ui.runs.audit import AuditPart
-from memshield.ui.runs.changes import ChangePart, changes_shown
+from memshield.ui.errors import on_error
+from memshield.ui.runs.audit import AuditPanel
+from memshield.ui.runs.changes import ChangesPanel, changes_shown
 from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.output_cache import OutputCache, Outputs
+from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import progress_view
-from memshield.ui.runs.publish import PublishPart, publishing_view
-from memshield.ui.runs.samples import samples_view
-from memshield.ui.runs.scan import scanned_view
-from memshield.ui.runs.storage import KeptPart
-from memshield.ui.runs.updates import Made, MadeOnce
-from memshield.ui.server.server import Server, told
+from memshield.ui.runs.publish import PublishPanel, publishing_view
+from memshield.ui.runs.storage import StoragePanel
+from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import empty_view, problems_view, status_view
 
-_NONE = empty_view("No runs yet", "Start one under New training; the demo takes minutes.")
+_NONE = empty_view("No runs yet", "Start one under New training; the demo takes a few minutes.")
 _SIGNED_OUT = empty_view(
     "Sign in to see your runs",
-    "They are shown to you alone. A training goes on without you, also where your sign-in has "
-    "run out.",
+    "Only you can see them. A training goes on while you are away, even after your sign-in has "
+    "expired.",
 )
 _TICK = 0.9
-"""Seconds between two looks: with the way there and back, what is shown is a second old at most."""
+"""Seconds between updates: with the round trip, what is shown is at most a second old."""
 _ACTIONS = ("stop", "resume", "delete")
 Seen = tuple[str, tuple[str, ...]]
-"""What all that a tab shows follows from, and a digest of what moves with every step."""
+"""The key of all that a page shows, and digests of what changes with every step."""
 _NOTHING: Seen = ("", ())
 
 
 def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
-    """Lay the tab out.
+    """Lay out the tab.
 
     Args:
-        server: see there.
-        page: whose loading fills the list.
-        started: id of the job that this visitor has started last.
+        server: the page's server.
+        page: fills the list of runs when it is loaded.
+        started: id of the job that the visitor started last.
     """
-    # A page that was open while the server started anew names a run that the new server has not
-    # listed for it; whose it is, is looked up in any case.
+    # A page that was open while the server restarted sends a run that the new server has not
+    # offered it; every handler checks the owner.
     chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
     head = gr.HTML(elem_id="state")
     small: dict[str, Any] = {"visible": False, "size": "sm", "scale": 0, "min_width": 140}
@@ -64,37 +64,37 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     with gr.Row(visible=False) as asking:
         surely = gr.Button("Delete this run with all its files", variant="stop")
         keep = gr.Button("Keep it")
-    changing = ChangePart(server, chosen, started)
+    changing = ChangesPanel(server, chosen, started)
     with gr.Tabs():
         with gr.Tab("Progress"):
             charts, figures = gr.HTML(), gr.HTML()
             samples, scanned = gr.HTML(), gr.HTML(elem_id="scanned")
         with gr.Tab("Audit"):
-            audit = AuditPart(server, chosen)
+            audit = AuditPanel(server, chosen)
         with gr.Tab("Publish"):
-            publishing = PublishPart(server, chosen)
+            publishing = PublishPanel(server, chosen)
         with gr.Tab("Log"):
             log = gr.HTML()
             # No language: gradio's colours for it cannot be read on white.
             command = gr.Code(
                 label="The command, as you would type it", language=None, interactive=False
             )
-    with gr.Accordion("What is kept of you here", open=False):
-        KeptPart(server)
+    with gr.Accordion("Your uploads and downloads on this server", open=False):
+        StoragePanel(server)
     live = [head, charts, figures, log]
     rest = [*buttons.values(), *changing.shown, samples, scanned, publishing.state, command]
     seen, rest_seen = gr.State(_NOTHING), gr.State(())
-    # Not a state: gradio tells of a state's change only through its queue.
+    # Not a State: gradio reports changes of a State only through its queue.
     more = gr.Textbox(visible="hidden")
     hidden = (gr.Button, gr.Accordion)
     blank = [gr.update(visible=False) if isinstance(one, hidden) else "" for one in rest]
     timer = gr.Timer(_TICK)
-    made = MadeOnce()
+    made = OutputCache()
 
     def look(
         job: str | None, asked: list[Any], token: gr.OAuthToken | None
-    ) -> tuple[str, Made, list[Any]]:
-        """What all follows from, the outputs of a run, and those of its audits."""
+    ) -> tuple[str, Outputs, list[Any]]:
+        """Return the key, the outputs of a run, and those of its audits."""
         try:
             owner = server.visitor(token).owner
             if not job or owner is None:
@@ -103,18 +103,18 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
                 return now, everything, audit.blank(f"{now} {owner}", asked)
             found = server.jobs.get(owner, job)
             view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
-            # The id is nobody else's: what is made for its owner is never another's to see.
+            # A job has one owner, so that its id keeps the outputs of owners apart.
             now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
             everything = made.get(now, lambda: _shown(server, owner, view, run))
             return now, everything, audit.update(owner, view, asked)
         except UserError as error:
             words = problems_view(error)
             now = f"error {words}"
-            everything = Made.of([words, "", "", "", *blank])
+            everything = Outputs.of([words, "", "", "", *blank])
             return now, everything, audit.blank(now, asked)
 
-    # An output that is skipped costs gradio as much as one that is sent. What moves with every
-    # step is few; the rest is looked at when something of it is new.
+    # A skipped output costs gradio as much as a sent one. So each tick covers the few that change
+    # with every step, and triggers `on_more` if any of the others is new.
     def on_tick(
         job: str | None, before: Seen | None, rest_before: tuple[str, ...] | None,
         what: Any, budget: Any, beside: Any, offered: Any, audited: str,
@@ -139,13 +139,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
 
     def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
-        try:
-            owner = server.visitor(token).owner
-        except UserError as error:
-            told(error)
-            owner = None
+        owner = server.find_owner(token)
         jobs = server.jobs.list(owner) if owner is not None else []
-        # Not its state: this list is not made anew while that changes.
+        # Without the state: the list is not updated when it changes.
         named = [(f"{one.name} · {_when(one.created)}", one.id) for one in jobs]
         newest = jobs[0].id if jobs else None
         return gr.Dropdown(named, value=job if job in [one.id for one in jobs] else newest)
@@ -167,18 +163,15 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         [surely.click, keep.click, chosen.change], lambda: gr.Row(visible=False), None, asking,
         api_visibility="private",
     )  # fmt: skip
-    # What was to be published was another model.
+    # The preview shows the former model.
     audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:
+    @on_error(warn)
     def act(job: str | None, token: gr.OAuthToken | None) -> None:
-        if not job:
-            return
-        try:
+        if job:
             getattr(server.jobs, name)(server.owner(token), job)
-        except UserError as error:
-            told(error)
 
     return act
 
@@ -199,7 +192,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     ):  # fmt: skip
         if side.state not in ("none", "done"):
             ill = side.state in ("failed", "died", "needs_sign_in")
-            why = f". Why it is so stands under {tab}." if ill and side.reason else ""
+            why = f". The reason is shown under {tab}." if ill and side.reason else ""
             head += status_view(f"{name}: {side.words}{why}")
     return [
         head,
@@ -209,14 +202,14 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         *(gr.update(visible=name in view.actions) for name in _ACTIONS),
         *changes_shown(view),
         samples_view(run),
-        scanned_view(progress, run),
-        publishing_view(run, view, server.place.on_space),
+        scan_view(progress, run),
+        publishing_view(run, view, server.deployment.on_space),
         view.command,
     ]
 
 
 def _head(progress: RunProgress, view: JobView) -> str:
-    """How far it is, and what the page knows beyond what the run says of itself."""
+    """Show the progress, and what the job knows beyond the run directory."""
     training = view.training
     if training.state == "needs_sign_in":
         return problems_view(UserError("Sign in", training.words, training.reason or ""))
@@ -225,11 +218,11 @@ def _head(progress: RunProgress, view: JobView) -> str:
     head = progress_view(progress, training.state, view.position)
     if training.refused:
         problem = UserError("Training", training.reason or training.words)
-        head += problems_view(problem, title="The last start came to nothing")
+        head += problems_view(problem, title="The last start failed")
         if training.last_lines:
             head += log_text_view("\n".join(training.last_lines))
     elif training.state in ("died", "failed"):
-        # The run itself may have had no time to say why.
+        # The run itself may have had no time to write its reason.
         words = training.reason
         if words and words != progress.reason:
             head += problems_view(UserError("Training", words), title="What happened")

@@ -1,4 +1,4 @@
-"""What a visitor types into the small inputs beside a run: text of any kind, read in words."""
+"""Parses what visitors type into the inputs beside a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LONGEST = 40
 _MOST_LINES, _LONGEST_LINE, _DEEPEST = 50, 1000, 8
 
 
-def share_of(text: object, field: str) -> float | None:
-    """A share: 0.02, 0,02 or 2 %; None where nothing was typed.
+def parse_share(text: object, field: str) -> float | None:
+    """Parse a share such as 0.02, 0,02 or 2 %; None for an empty input.
 
     Args:
-        text: as it came.
-        field: what the page calls the input.
+        text: of the input, of any type.
+        field: label of the input.
 
     Raises:
-        UserError: it is no number, or not from 0 to 1.
+        UserError: it is not a number from 0 to 1.
     """
     words = _words(text)
     if not words:
@@ -31,7 +31,7 @@ def share_of(text: object, field: str) -> float | None:
         value = float(words.removesuffix("%").strip().replace(",", "."))
     except ValueError:
         raise UserError(
-            field, f"{_shown(words)} is no number", "Give a share such as 0.02, or 2 %."
+            field, f"{_shown(words)} is not a number", "Give a share such as 0.02, or 2 %."
         ) from None
     if words.endswith("%"):
         value /= 100
@@ -42,42 +42,42 @@ def share_of(text: object, field: str) -> float | None:
     return value
 
 
-def whole_of(text: object, field: str) -> int | None:
-    """A whole number; None where nothing was typed.
+def parse_whole(text: object, field: str) -> int | None:
+    """Parse a whole number; None for an empty input.
 
     Args:
-        text: as it came.
-        field: what the page calls the input.
+        text: of the input, of any type.
+        field: label of the input.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not a whole number.
     """
     words = _words(text)
     if not words:
         return None
     digits = words.removeprefix("-")
-    # Digits of other scripts, and thousands of them, are no numbers here.
+    # Neither digits of other scripts nor thousands of digits.
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= _LONGEST):
-        raise UserError(field, f"{_shown(words)} is no whole number", "Such as 1000.")
+        raise UserError(field, f"{_shown(words)} is not a whole number", "Type one, such as 1000.")
     return int(words)
 
 
-def settings_of(text: object, field: str) -> dict[str, Any]:
-    """Settings by name: one a line or several, as a file or an advice shows them.
+def parse_settings(text: object, field: str) -> dict[str, Any]:
+    """Parse settings by name, written as in a file or a recommendation.
 
     Args:
-        text: as it came: `name: value`, with or without a number before and a comment after it.
-        field: what the page calls the input.
+        text: of the input: lines of one or more `name: value`, optionally numbered or commented.
+        field: label of the input.
 
     Raises:
-        UserError: a line is none, or there is none.
+        UserError: a line is not a setting, or there are no lines.
     """
     lines = [re.sub(r"^\s*\d+\.\s+", "", line).strip() for line in _words(text).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
-        raise UserError(field, "no setting is named", "Such as gradient_checkpointing: true.")
+        raise UserError(field, "is empty", "Type a setting, such as gradient_checkpointing: true.")
     if len(lines) > _MOST_LINES:
-        raise UserError(field, f"these are {len(lines)} lines", f"{_MOST_LINES} are read at most.")
+        raise UserError(field, f"has {len(lines)} lines", f"At most {_MOST_LINES} are read.")
     found: dict[str, Any] = {}
     for line in lines:
         found |= _settings_in(line, field)
@@ -86,15 +86,17 @@ def settings_of(text: object, field: str) -> dict[str, Any]:
 
 def _settings_in(line: str, field: str) -> dict[str, Any]:
     problem = UserError(
-        field, f"{_shown(line)} is no setting", "Write `name: value`, such as learning_rate: 1e-4."
+        field,
+        f"{_shown(line)} is not a setting",
+        "Type `name: value`, such as lr_warmup_steps: 0.",
     )
     # Deep nesting would exhaust the parser.
     if len(line) > _LONGEST_LINE or line.count("[") + line.count("{") > _DEEPEST:
         raise problem
     try:
-        # The end of the line ends a comment; the brackets take several in a line.
+        # The line break ends a comment; the braces allow several settings in a line.
         found = yaml.safe_load(f"{{{line}\n}}")
-    except (yaml.YAMLError, ValueError):  # the latter from dates that are none
+    except (yaml.YAMLError, ValueError):  # ValueError for impossible dates
         raise problem from None
     names = found if isinstance(found, dict) else {}
     # A name without a value reads as null.
@@ -104,8 +106,8 @@ def _settings_in(line: str, field: str) -> dict[str, Any]:
     return dict(names)
 
 
-def texts_of(values: object) -> list[str]:
-    """The texts among what came as a list of them, each once."""
+def unique_texts(values: object) -> list[str]:
+    """The texts in a list of any type, each once."""
     found = values if isinstance(values, (list, tuple)) else []
     return list(dict.fromkeys(one for one in found if isinstance(one, str)))
 

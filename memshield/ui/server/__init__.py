@@ -1,1 +1,1 @@
-"""What all handlers share: where the page runs, who visits it, the jobs."""
+"""Where the page runs, who visits it, and the jobs: what all handlers share."""

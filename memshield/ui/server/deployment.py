@@ -1,4 +1,4 @@
-"""Where the page runs: on a Space, whose visitors sign in, or at home, where there is one user."""
+"""Where the page runs: on a Space, whose visitors sign in, or at home, for one user."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from memshield.errors import UserError
 BUCKET = Path("/data")
 """Where a Space mounts its bucket, if it has one."""
 _OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
-"""What the Hub gives a Space with sign-in."""
+"""Variables that the Hub sets on a Space with sign-in."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Deployment:
     """Where the page runs.
 
     Attributes:
-        on_space: whether visitors are strangers who sign in.
+        on_space: whether visitors sign in.
         root: folder of jobs, runs and uploads.
-        warning: what a visitor has to know of the disk; None for nothing.
-        store: file of the job store, where the root is a bucket; see `Jobs`.
+        warning: about the disk, for visitors; None for no warning.
+        store: file of the job store, if the root is a bucket; see `Jobs`.
     """
 
     on_space: bool
@@ -32,13 +32,15 @@ class Place:
     store: Path | None = None
 
 
-def find_place(environment: Mapping[str, str] = os.environ, bucket: Path = BUCKET) -> Place:
+def find_deployment(
+    environment: Mapping[str, str] = os.environ, bucket: Path = BUCKET
+) -> Deployment:
     """Find out where the page runs.
 
-    MEMSHIELD_DATA names the folder; on a Space it is the bucket where there is one.
+    MEMSHIELD_DATA names the folder; by default a Space with a bucket uses the bucket.
 
     Raises:
-        UserError: on a Space where sign-in would be mocked: gradio then takes everybody for the
+        UserError: sign-in would be mocked on a Space: gradio would take every visitor for the
             operator.
     """
     on_space = bool(environment.get("SPACE_ID")) or environment.get("SYSTEM") == "spaces"
@@ -46,13 +48,13 @@ def find_place(environment: Mapping[str, str] = os.environ, bucket: Path = BUCKE
         _require_real_sign_in(environment)
     named = environment.get("MEMSHIELD_DATA")
     if named:
-        return Place(on_space, Path(named).expanduser().resolve(), None)
+        return Deployment(on_space, Path(named).expanduser().resolve(), None)
     if not on_space:
-        return Place(False, Path("memshield-data").resolve(), None)
+        return Deployment(False, Path("memshield-data").resolve(), None)
     if bucket.is_dir() and os.access(bucket, os.W_OK):
         store = Path.home() / "memshield-store" / "jobs.sqlite3"
-        return Place(True, bucket / "memshield", None, store)
-    return Place(
+        return Deployment(True, bucket / "memshield", None, store)
+    return Deployment(
         True,
         Path.home() / "memshield-data",
         "This Space has no bucket: runs are lost when it restarts. Publish what you want to keep.",
@@ -67,7 +69,7 @@ def _require_real_sign_in(environment: Mapping[str, str]) -> None:
             "visitor taken for the operator",
             "Set SYSTEM=spaces in the Dockerfile.",
         )
-    if not environment.get("SPACE_ID"):  # gradio takes it for no Space then, whatever SYSTEM says
+    if not environment.get("SPACE_ID"):  # without it gradio mocks the sign-in, whatever SYSTEM says
         raise UserError(
             "SPACE_ID",
             "SYSTEM is `spaces`, and SPACE_ID is not set: sign-in would be mocked, and every "

@@ -1,4 +1,4 @@
-"""Who is looking at the page, by what the Hub says of the token that came with the request."""
+"""Identifies visitors by asking the Hub about the token that came with a request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from memshield.network import NO_ANSWER, Token, TryAgainError
 LOCAL = ""
 """The one user at home."""
 LONGEST_SECONDS = 86_400.0
-"""What is kept of somebody who has signed in is not kept longer than this."""
+"""What is known of a signed-in visitor is kept no longer than this."""
 _KNOWN_FOR = 300.0
 _PAUSE = 15.0
-"""Seconds until the Hub is asked again that did not answer, however often a page is refreshed."""
+"""Seconds before a Hub that did not answer is asked again, however often a page is refreshed."""
 _SILENCE = 5.0
 _MOST_KNOWN = 1000
 ValueT = TypeVar("ValueT")
@@ -32,11 +32,11 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whoever looks at the page.
+    """A visitor of the page.
 
     Attributes:
-        owner: what jobs and files belong to: a name on the Hub, or `LOCAL`; None signed out.
-        token: to ask the Hub with; never shown.
+        owner: of jobs and files: a name on the Hub, or `LOCAL`; None for a signed-out visitor.
+        token: for requests to the Hub; never shown.
     """
 
     owner: str | None
@@ -49,7 +49,7 @@ class Visitor:
             UserError: the visitor is signed out.
         """
         if self.owner is None:
-            raise UserError("sign in", "this needs to know who you are", "Sign in above.")
+            raise UserError("sign in", "you are signed out", "Sign in above.")
         return self.owner
 
 
@@ -60,7 +60,7 @@ def _name_of(token: str) -> str:
 
 @dataclass(frozen=True)
 class _Known:
-    """Whose a token is, when to ask again, and until when that is believed without an answer."""
+    """The owner of a token, when to ask again, and until when to believe it without an answer."""
 
     name: str
     ask_again: float
@@ -69,7 +69,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Refused:
-    """Why nobody is known by a token, until when the Hub is not asked again, and whether it was."""
+    """Why a token identifies nobody, how long that holds, and whether the Hub answered."""
 
     problem: str
     remedy: str
@@ -78,15 +78,15 @@ class _Refused:
 
 
 class Visitors:
-    """Tells visitors by their tokens, of which it keeps digests for a while.
+    """Identifies visitors by their tokens, whose digests it remembers for a while.
 
-    A profile that comes with a request is not believed: whoever calls the API can make one up.
-    Who was known stays so while the Hub does not answer, for a day at most: else a training
-    would vanish from the page of whoever watches it.
+    A profile in a request is not trusted: anyone who calls the API can invent one. A known
+    visitor stays known for up to a day while the Hub does not answer: otherwise a training would
+    vanish from the page of the person who watches it.
 
     Args:
         on_space: whether visitors sign in.
-        name_of: asks the Hub whose token it is.
+        name_of: asks the Hub for the owner of a token.
         clock: seconds.
     """
 
@@ -104,7 +104,7 @@ class Visitors:
         self._refused: OrderedDict[str, _Refused] = OrderedDict()
 
     def of(self, token: str | None) -> Visitor:
-        """The visitor who sent this token.
+        """Identify the visitor who sent a token.
 
         Raises:
             UserError: the Hub does not know the token, it was signed out here, or the Hub cannot
@@ -113,7 +113,7 @@ class Visitors:
         if not self._on_space:
             return Visitor(LOCAL, None)
         if not token:
-            # Not None: that would be the operator's own token.
+            # None would stand for the operator's own token.
             return Visitor(None, False)
         digest, now = _digest(token), self._clock()
         with self._lock:
@@ -122,7 +122,7 @@ class Visitors:
             if known is not None:
                 if now < known.ask_again:
                     return Visitor(known.name, token)
-                # Whoever comes while the Hub is asked need not wait for it as well.
+                # Other requests need not wait while the Hub is asked.
                 self._known[digest] = replace(known, ask_again=now + _PAUSE)
         found = self._ask(token)
         with self._lock:
@@ -137,7 +137,7 @@ class Visitors:
             raise _error(found)
 
     def sign_out(self, token: str) -> None:
-        """Forget a visitor, and do not know who comes with this token again."""
+        """Forget a visitor, and refuse the token from now on."""
         until = self._clock() + LONGEST_SECONDS
         with self._lock:
             self._refuse(_digest(token), _Refused("you have signed out", "Sign in again.", until))
@@ -155,7 +155,7 @@ class Visitors:
         try:
             require_token(token)
             return self._name_of(token)
-        except UserError:  # it holds what no token does
+        except UserError:  # not a possible token
             return self._not_accepted()
         except HfHubHTTPError as error:
             if error.response.status_code == 401:
@@ -185,7 +185,7 @@ def _error(refused: _Refused) -> UserError:
 
 
 def _put(held: OrderedDict[str, ValueT], digest: str, value: ValueT) -> None:
-    """As the newest of not too many."""
+    """Add an entry, and drop the oldest beyond the limit."""
     held[digest] = value
     held.move_to_end(digest)
     while len(held) > _MOST_KNOWN:

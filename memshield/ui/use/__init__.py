@@ -1,1 +1,1 @@
-"""The tab for published models."""
+"""The tab of published models."""

@@ -1,4 +1,4 @@
-"""What the tab for published models does: look one up, let the server draw, follow that."""
+"""Verifies a published model, lets the server draw with it, and follows that process."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ from memshield.runs.publication import read_publication
 from memshield.sampling.arguments import Asked
 from memshield.sampling.record import Samples, read_samples
 from memshield.sampling.request import ON_PAGE, Wish, make_wish
+from memshield.ui.errors import collect_errors
 from memshield.ui.server.visitor import Visitor
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published model that was looked at.
+class VerifiedModel:
+    """A published model with its checks.
 
     Attributes:
-        repo_id, commit: which.
-        checks: all that were made.
-        manifest: what is claimed of it; None where a check failed, and nothing is believed.
-        card: its text; "" likewise.
+        repo_id, commit: identify it.
+        checks: all of them.
+        manifest: what the model claims; None if a check failed, for then no claim is trusted.
+        card: its text; "" if a check failed.
     """
 
     repo_id: str
@@ -48,7 +49,7 @@ class Published:
 
     @property
     def problems(self) -> list[UserError]:
-        """What the checks found."""
+        """The findings of the checks."""
         return [
             UserError("repo_id", problem, "Do not use this model; ask its owner.")
             for check in self.checks
@@ -56,39 +57,37 @@ class Published:
         ]
 
 
-def look_up(text: str | None, token: Token) -> Published:
-    """Verify a published model without its weights, which the Hub's own hashes stand for.
+def verify_model(text: str | None, token: Token) -> VerifiedModel:
+    """Verify a published model, with the Hub's hashes instead of its weights.
 
     Args:
-        text: as a visitor gave it.
+        text: the typed id.
         token: of the visitor.
 
     Raises:
-        UserError: it is no id, cannot be read, or was not published by MemShield.
+        UserError: it is not an id, cannot be read, or was not published by MemShield.
     """
     if not (text or "").strip():
-        raise UserError("repo_id", "is empty", "Give the id of a published model: owner/name.")
+        raise UserError("repo_id", "is empty", "Type the id of a published model: owner/name.")
     repo_id = require_id(str(text), "model", "repo_id")
     holding, commit = on_hub(api_for(token), repo_id, None)
     checks = verify(holding)
     if any(check.problems for check in checks):
-        return Published(repo_id, commit, checks, None, "")
+        return VerifiedModel(repo_id, commit, checks, None, "")
     card = holding.fetch(CARD).read_text(encoding="utf-8", errors="replace")
-    return Published(repo_id, commit, checks, read_manifest(holding), card)
+    return VerifiedModel(repo_id, commit, checks, read_manifest(holding), card)
 
 
-def wish_on_page(
-    prompts: str | None, number: object, steps: object, seed: object, text: bool
-) -> Wish:
-    """What a visitor asks for.
+def read_wish(prompts: str | None, number: object, steps: object, seed: object, text: bool) -> Wish:
+    """Read the inputs of a request for pictures.
 
     Args:
-        prompts: one a line; ignored for models without text, whose page has no input for it.
-        number, steps, seed: as they came.
-        text: whether the model is prompted.
+        prompts: one a line; ignored for a model without prompts, which has no such input.
+        number, steps, seed: of any type.
+        text: whether the model takes prompts.
 
     Raises:
-        UserError: everything that is wrong with it.
+        UserError: naming every problem.
     """
     lines = str(prompts or "").splitlines() if text else []
     wish = make_wish(lines, number, steps, seed, ON_PAGE)
@@ -96,11 +95,11 @@ def wish_on_page(
     return wish
 
 
-def generate(jobs: Jobs, visitor: Visitor, published: Published, wish: Wish) -> str:
-    """Queue pictures of a model that holds; they are compared where the visitor trained it.
+def generate(jobs: Jobs, visitor: Visitor, published: VerifiedModel, wish: Wish) -> str:
+    """Queue pictures of a verified model; its own trainer's are compared with the training set.
 
     Raises:
-        UserError: the visitor is signed out, or has pictures made already.
+        UserError: the visitor is signed out, or has such a process already.
     """
     owner = visitor.require_owner()
     manifest = published.manifest
@@ -110,14 +109,14 @@ def generate(jobs: Jobs, visitor: Visitor, published: Published, wish: Wish) -> 
         published.repo_id,
         published.commit,
         wish,
-        against=own_run(jobs, owner, manifest),
+        against=find_own_run(jobs, owner, manifest),
         needs_token=owner != LOCAL
         and not all(map(_is_open, _repositories(published.repo_id, manifest))),
     )
 
 
-def own_run(jobs: Jobs, owner: str, manifest: Manifest) -> str | None:
-    """Id of the owner's newest run that a model came from; None where there is none."""
+def find_own_run(jobs: Jobs, owner: str, manifest: Manifest) -> str | None:
+    """Find the owner's newest run that a model came from, and return its id or None."""
     for job in jobs.list(owner):
         run = jobs.folders.run(job)
         if is_from(manifest, run, thorough=False) and _is_allowed(jobs, owner, run):
@@ -126,16 +125,15 @@ def own_run(jobs: Jobs, owner: str, manifest: Manifest) -> str | None:
 
 
 def _is_allowed(jobs: Jobs, owner: str, run: RunDir) -> bool:
-    """Whether the pictures of a run may be looked at: an upload may be gone since."""
-    try:
+    """Whether the pictures of a run may be read: an upload may have been deleted."""
+    errors: list[UserError] = []
+    with collect_errors(errors):
         require_allowed(make_config(read_yaml(run.config)), owner, jobs.folders)
-    except UserError:
-        return False
-    return True
+    return not errors
 
 
 def published_by(jobs: Jobs, owner: str) -> list[str]:
-    """Ids of the models that an owner's runs have published, newest run first."""
+    """List the ids of models that the owner's runs published, newest run first."""
     found = (read_publication(jobs.folders.run(job)) for job in jobs.list(owner))
     names = [str(one["repo_id"]) for one in found if one.get("state") == "done"]
     return list(dict.fromkeys(names))
@@ -147,7 +145,7 @@ def _repositories(repo_id: str, manifest: Manifest) -> list[str]:
 
 
 def _is_open(name: str) -> bool:
-    """Whether everybody may read a repository: then pictures of it need not wait for a token."""
+    """Whether everybody may read a repository, so that drawing needs no token."""
     try:
         return not api_for(False).model_info(name).gated
     except (HfHubHTTPError, OfflineModeIsEnabled, TryAgainError, *NO_ANSWER):
@@ -155,13 +153,13 @@ def _is_open(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Following:
-    """An owner's newest errand for pictures, as it is now.
+class PictureErrand:
+    """The state of an owner's newest process that draws pictures.
 
     Attributes:
-        errand: see there.
-        asked: what was asked for.
-        samples: what there is; None before anything was written.
+        errand: the process.
+        asked: the request.
+        samples: the pictures so far; None before the first.
     """
 
     errand: Errand
@@ -170,12 +168,12 @@ class Following:
 
     @property
     def folder(self) -> Path:
-        """Where the pictures lie."""
+        """The folder of the pictures."""
         return self.errand.results
 
     @property
     def marks(self) -> tuple[str, str]:
-        """Other ones mean that there is something new to say of it, and other pictures."""
+        """Keys of the progress and of the pictures, which change when these do."""
         errand, samples = self.errand, self.samples
         pictures = () if samples is None else samples.pictures
         told = samples and samples.model_copy(update={"pictures": ()})
@@ -185,9 +183,9 @@ class Following:
         )
 
 
-def following(jobs: Jobs, owner: str) -> Following | None:
-    """The newest errand of an owner; None where there is none."""
+def find_errand(jobs: Jobs, owner: str) -> PictureErrand | None:
+    """Find the owner's newest process that draws pictures."""
     errand = jobs.errands.view(owner, "sample")
     if errand is None or errand.asked is None:
         return None
-    return Following(errand, errand.asked, read_samples(errand.results))
+    return PictureErrand(errand, errand.asked, read_samples(errand.results))

@@ -1,4 +1,4 @@
-"""A published model: whether it is what it claims, what is known of it, and what it draws."""
+"""The tab of published models: verify one, read its card and audit, and let it draw."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserErrors
 from memshield.hub.card import loading_code
 from memshield.sampling.request import ON_PAGE
-from memshield.ui.server.server import Server, told
-from memshield.ui.use.checks import checks_view
-from memshield.ui.use.generated import generated_view, generating_view, nothing_view
-from memshield.ui.use.model_summary import known_view
+from memshield.ui.errors import on_error
+from memshield.ui.server.server import Server, warn
+from memshield.ui.use.generated_pictures import generated_view, generating_view, nothing_view
+from memshield.ui.use.model_view import checks_view, summary_view
 from memshield.ui.use.published_model import (
-    following,
+    find_errand,
     generate,
-    look_up,
     published_by,
-    wish_on_page,
+    read_wish,
+    verify_model,
 )
 from memshield.ui.widgets.audit import audit_view
 from memshield.ui.widgets.card import card_text_view
@@ -33,28 +33,24 @@ LABELS = {
     "sign in": "Sign in",
     "job": "Pictures",
 }
-_EMPTY = empty_view("No model yet", "Give the id of a model that was published with MemShield.")
-_SIGN_IN = status_view("Sign in above to let it draw: the pictures are yours alone.")
+_EMPTY = empty_view("No model yet", "Type the id of a model that was published with MemShield.")
+_SIGN_IN = status_view("Sign in above to generate pictures, which only you can see.")
 _TICK = 1.0
 
 
 class Handlers:
-    """What the tab's buttons and its clock do.
+    """Answers the tab's buttons and its timer.
 
     Args:
-        server: see there.
+        server: the page's server.
     """
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     def load(self, token: gr.OAuthToken | None) -> list[Any]:
-        """The visitor's own models, a word to who is signed out, and the newest pictures."""
-        try:
-            owner = self._server.visitor(token).owner
-        except UserError as error:
-            told(error)
-            owner = None
+        """Show the visitor's own models, a hint to sign in, and the newest pictures."""
+        owner = self._server.find_owner(token)
         own = published_by(self._server.jobs, owner) if owner is not None else []
         return [
             gr.Dropdown(own, value=None, visible=bool(own)),
@@ -62,19 +58,19 @@ class Handlers:
             *self._now(owner, ("", "")),
         ]
 
+    @on_error(
+        lambda error: [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 6]
+    )
     def verify(self, name: str | None, token: gr.OAuthToken | None) -> list[Any]:
-        """Checks, whether the rest is shown, and what is known of the model."""
-        try:
-            found = look_up(name, self._server.visitor(token).token)
-        except UserError as error:
-            return [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 6]
+        """Show the checks of a model and, if they hold, its card and audit."""
+        found = verify_model(name, self._server.visitor(token).token)
         manifest = found.manifest
         if manifest is None:
             return [checks_view(found.checks), gr.Column(visible=False), *[gr.skip()] * 6]
         return [
             checks_view(found.checks),
             gr.Column(visible=True),
-            known_view(manifest),
+            summary_view(manifest),
             audit_view(manifest.audit, manifest.beside),
             loading_code(manifest, found.repo_id),
             card_text_view(found.card),
@@ -82,41 +78,34 @@ class Handlers:
             gr.HTML("", visible=False),
         ]
 
+    @on_error(lambda error: [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5])
     def generate(
         self, name: str | None, prompts: str | None, number: object, steps: object, seed: object,
         token: gr.OAuthToken | None,
     ) -> list[Any]:  # fmt: skip
-        """Let the server draw; what is wrong is told beside the button."""
-        try:
-            visitor = self._server.visitor(token)
-            owner = visitor.require_owner()
-            found = look_up(name, visitor.token)
-            if found.manifest is None:
-                raise UserErrors(found.problems)
-            wish = wish_on_page(prompts, number, steps, seed, found.manifest.text)
-            generate(self._server.jobs, visitor, found, wish)
-        except UserError as error:
-            return [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5]
+        """Let the server draw."""
+        visitor = self._server.visitor(token)
+        owner = visitor.require_owner()
+        found = verify_model(name, visitor.token)
+        if found.manifest is None:
+            raise UserErrors(found.problems)
+        wish = read_wish(prompts, number, steps, seed, found.manifest.text)
+        generate(self._server.jobs, visitor, found, wish)
         return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
 
+    @on_error(warn)
     def stop(self, token: gr.OAuthToken | None) -> None:
-        """Stop what is being drawn for this visitor."""
-        try:
-            self._server.jobs.errands.stop(self._server.owner(token), "sample")
-        except UserError as error:
-            told(error)
+        """Stop drawing for this visitor."""
+        self._server.jobs.errands.stop(self._server.owner(token), "sample")
 
+    @on_error(lambda error: [gr.skip()] * 5)  # the next tick asks again
     def tick(self, before: tuple[str, str] | None, token: gr.OAuthToken | None) -> list[Any]:
-        """What has changed; nothing where nothing has."""
-        try:
-            owner = self._server.visitor(token).owner
-        except UserError:
-            return [gr.skip()] * 5  # the next tick asks again
-        return self._now(owner, before or ("", ""))
+        """Show what has changed."""
+        return self._now(self._server.visitor(token).owner, before or ("", ""))
 
     def _now(self, owner: str | None, before: tuple[str, str]) -> list[Any]:
-        """How far it is, the pictures, the stop button, the clock, and the marks of all that."""
-        found = following(self._server.jobs, owner) if owner is not None else None
+        """Return the progress, the pictures, the stop button, the timer, and the keys of these."""
+        found = find_errand(self._server.jobs, owner) if owner is not None else None
         if found is None:
             marks = ("nothing", str(owner))
             if marks == before:
@@ -138,11 +127,11 @@ class Handlers:
 
 
 def use_tab(server: Server, page: gr.Blocks) -> None:
-    """Lay the tab out.
+    """Lay out the tab.
 
     Args:
-        server: see there.
-        page: whose loading shows the newest pictures.
+        server: the page's server.
+        page: shows the newest pictures when it is loaded.
     """
     act = Handlers(server)
     own = gr.Dropdown(
@@ -165,20 +154,20 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
             audit = gr.HTML(elem_id="audit")
         with gr.Accordion("The whole card", open=False):
             card = gr.HTML(elem_id="card")
-        gr.Markdown("## Let it draw")
+        gr.Markdown("## Generate pictures")
         hint = gr.HTML(_SIGN_IN, visible=False, elem_id="sign-in")
         prompts = gr.Textbox(
             label=LABELS["prompt"], lines=2, max_lines=ON_PAGE.prompts, elem_id="prompts",
             placeholder="what to draw; one prompt a line",
         )  # fmt: skip
-        # No bounds, and no rounding: what is wrong is told in words.
+        # No bounds and no rounding here: problems are reported in words.
         number = gr.Number(
             4,
             label="Pictures",
-            info=f"Of each prompt, where there are prompts; {ON_PAGE.pictures} in all at most.",
+            info=f"For each prompt, if there are prompts; at most {ON_PAGE.pictures} in all.",
         )
         with gr.Accordion("Steps and seed", open=False), gr.Row():
-            steps = gr.Number(50, label=LABELS["num_inference_steps"], info="Of denoising.")
+            steps = gr.Number(50, label=LABELS["num_inference_steps"], info="Denoising steps.")
             seed = gr.Number(
                 0, label=LABELS["seed"], info="The same seed draws the same picture again."
             )

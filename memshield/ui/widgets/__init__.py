@@ -1,1 +1,1 @@
-"""What several tabs show: HTML from data, charts, words, styles."""
+"""Views and components that several tabs share, their templates and styles."""

@@ -1,23 +1,29 @@
-"""What an audit found, and which round a budget would choose."""
+"""Views of an audit, and of the rounds that a budget chooses from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from memshield.audit.choose import choose
-from memshield.audit.plots import point_of
+from memshield.audit.plots import (
+    COLOURS,
+    Point,
+    axis_of,
+    axis_of_quality,
+    curve_plot,
+    point_of,
+    trade_off_plot,
+)
 from memshield.audit.report import Report, percent
 from memshield.audit.report_view import ModelRow, facts_of, tone, uncalibrated_figures
-from memshield.ui.widgets.audit_plots import curve_of, trade_off_of
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
 
-
-def verdict_view(report: Report | None) -> str:
-    """The verdict alone."""
-    if report is None:
-        return empty_view(*NO_AUDIT)
-    return render("verdict", report=report, tone=_tone(report))
+_DRAWING = threading.Lock()
+"""matplotlib keeps its style for the whole process."""
 
 
 def audit_view(
@@ -26,13 +32,13 @@ def audit_view(
     name: str = "this model",
     budget: float | None = None,
 ) -> str:
-    """A whole audit; nothing in it points at a single training picture.
+    """Show a whole audit, without any information about single training pictures.
 
     Args:
-        report: of the model; None where it was not audited.
-        beside: audits on the same pictures of other models, such as "base" and "plain".
-        name: what the model is called beside them.
-        budget: largest excess of given-back pictures.
+        report: of the model; None if it was not audited.
+        beside: audits of other models on the same pictures, such as "base" and "plain".
+        name: of the model, beside the others.
+        budget: largest excess.
     """
     if report is None:
         return empty_view(*NO_AUDIT)
@@ -61,17 +67,17 @@ def audit_view(
 def rounds_view(
     reports: Mapping[int, Report], budget: float | None, model: int | None = None
 ) -> str:
-    """The rounds that were audited, and which of them the budget would choose.
+    """Show the audited rounds, and the one that the budget would choose.
 
     Args:
         reports: by round.
-        budget: largest excess; None for no choice.
-        model: the round that the run's model is; None where not known.
+        budget: largest excess; None for no budget.
+        model: round of the run's model, if known.
     """
     if not reports:
         return empty_view(
             "No round was audited",
-            "Rounds are audited while a run with a budget trains, or all at once by Audit.",
+            "Rounds are audited during the training of a run with a budget, or by Audit.",
         )
     numbers = sorted(reports)
     ordered = [reports[number] for number in numbers]
@@ -95,13 +101,13 @@ def rounds_view(
 
 
 def _tone(report: Report) -> str:
-    """The class of the box: alarm, calm, or neither."""
+    """The CSS class of the box: alarm, calm, or neither."""
     found = tone(report)
     return f"ms-{found}" if found else ""
 
 
 def _curve_words(reports: Mapping[str, Report]) -> str:
-    """The curve for who does not see it: a few of its values."""
+    """Describe the curve by a few of its values, for screen readers."""
     parts = []
     for name, report in reports.items():
         curve = report.headline.curve
@@ -115,3 +121,37 @@ def _curve_words(reports: Mapping[str, Report]) -> str:
                 )
             )
     return f"Share of pictures with a distance ratio under alpha. {'. '.join(parts)}."
+
+
+def curve_of(reports: Mapping[str, Report]) -> str:
+    """Data URI of the curve of given-back pictures over alpha; "" where no audit has one."""
+    drawn = [(name, one) for name, one in reports.items() if one.headline.curve][: len(COLOURS)]
+    return _curve(tuple((name, one.model_dump_json()) for name, one in drawn)) if drawn else ""
+
+
+def trade_off_of(points: Sequence[Point], first: Report, budget: float | None) -> str:
+    """Data URI of memorization against quality; "" with fewer than two points."""
+    if len(points) < 2:
+        return ""
+    quality = axis_of_quality(first.headline_quality)
+    return _trade_off(tuple(points), axis_of(first.headline), quality, budget)
+
+
+@lru_cache(maxsize=16)
+def _curve(texts: tuple[tuple[str, str], ...]) -> str:
+    curves = {name: Report.model_validate_json(text).headline.curve for name, text in texts}
+    with _DRAWING:
+        return _uri(curve_plot(curves))
+
+
+@lru_cache(maxsize=16)
+def _trade_off(
+    points: tuple[Point, ...], memorization: str, quality: str, budget: float | None
+) -> str:
+    with _DRAWING:
+        return _uri(trade_off_plot(points, memorization, quality, budget))
+
+
+def _uri(svg: str) -> str:
+    # As an image, it runs no scripts, fetches nothing, and its ids do not clash with others.
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

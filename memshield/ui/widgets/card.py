@@ -1,4 +1,4 @@
-"""A model card as the Hub will show it: Markdown without foreign HTML, and its metadata."""
+"""View of a model card as the Hub will show it: Markdown without foreign HTML, and metadata."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _FOLD, _FOLD_END = re.compile(r"^<details><summary>([^<>\n]*)</summary>\n", re.M
 _MOST, _MOST_VALUE = 300_000, 300
 _SIDE = 160
 _DEEPER = 2
-"""The card's first heading is one of the third rank here."""
+"""Heading levels added to the card's own, so that it fits into the page."""
 
 
 def card_view(folder: Path) -> str:
-    """The card in a folder that would be published; pictures of that folder are shown.
+    """Show the card in a folder, with the pictures of that folder.
 
     Args:
-        folder: as `Publisher.preview` filled it, or as it was pulled.
+        folder: filled by `Publisher.preview`, or pulled.
     """
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return empty_view("No card yet", "Check what would be published, and it is written.")
+        return empty_view("No card yet", "A preview of what would be published writes it.")
     return card_text_view(text, folder)
 
 
 def card_text_view(text: str, folder: Path | None = None) -> str:
-    """A card given as text.
+    """Show a card given as text.
 
     Args:
         text: with or without front matter.
-        folder: where its pictures lie; None to show their descriptions only.
+        folder: holds its pictures; None to show their descriptions only.
     """
     text = text[:_MOST]
     front = _FRONT.match(text)
@@ -54,16 +54,16 @@ def card_text_view(text: str, folder: Path | None = None) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few lines of them make gigabytes."""
+    """Refuses aliases: a few lines of them expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
+            raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
 
 def _metadata(text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
-    """Names with their values, and the results of the audit."""
+    """Return names with their values, and the results of the audit."""
     try:
         values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError):
@@ -80,7 +80,7 @@ def _metadata(text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, s
 
 
 def _results(index: object) -> list[tuple[str, str]]:
-    """Name and value of every metric of a model-index, as far as it is one."""
+    """Name and value of every metric in a model-index; invalid parts are skipped."""
     found = []
     for model in _dicts(index):
         for result in _dicts(model.get("results")):
@@ -95,7 +95,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _body(text: str, folder: Path | None) -> Markup:
-    """The body as HTML; the one tag that our cards hold, a fold, is made here."""
+    """Convert the body to HTML; its folds, the only tags in our cards, are handled here."""
     made = Markup("")
     while (fold := _FOLD.search(text)) and (end := text.find(_FOLD_END, fold.end() - 1)) >= 0:
         made += _html(text[: fold.start()], folder)
@@ -133,7 +133,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         target = str(token.attrs.get("href", ""))
         if not re.match(r"https?://", target):
-            # A file of the repository, which is not there yet.
+            # A link to a file of the repository, which does not exist yet.
             return "<span>"
         return f'<a href="{escape(target)}" target="_blank" rel="noopener noreferrer nofollow">'
 
@@ -152,7 +152,7 @@ class _Renderer(RendererHTML):
         return f"</{_heading(tokens[idx])}>\n"
 
     def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        # A box that scrolls has to be reached with the keyboard.
+        # A box that scrolls must be reachable with the keyboard.
         head = '<pre tabindex="0" role="group" aria-label="Code"><code>'
         return f"{head}{escape(tokens[idx].content)}</code></pre>\n"
 

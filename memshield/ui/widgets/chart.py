@@ -1,4 +1,11 @@
-"""A small chart as HTML and SVG: it stretches to any width while its text keeps its size."""
+"""A small chart as HTML and SVG: it stretches to any width while its text keeps its size.
+
+matplotlib draws the plots of an audit (`memshield.audit.plots`), but not these: a run's charts are
+redrawn with every step, and matplotlib takes some eighty times as long for one of them as this
+module takes for all. Its images would also shrink their text on a phone, and ignore the page's
+colours. The plots of an audit, in turn, are files of their own, with bands, labelled points and
+error bars in both directions, which the page's charts do not need.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +27,7 @@ class Line:
     Attributes:
         name: for the legend.
         points: x and y.
-        intervals: of y, one a point where there are any.
+        intervals: of y, one for each point, or none at all.
         colour: a CSS variable.
         dots: whether each point is marked.
     """
@@ -34,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Rule:
-    """A level that the points are compared with."""
+    """A horizontal line to compare the points with."""
 
     name: str
     value: float
@@ -42,15 +49,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn.
+    """The data of a chart.
 
     Attributes:
         title: of the figure.
-        last: the newest value, said beside the title.
-        words: what the figure shows, for who does not see it.
+        last: the newest value, shown beside the title.
+        words: describe the figure to screen readers.
         x_label, y_label: of the axes, with units.
         x, y: the axes.
-        named: how a value of y is written.
+        lines: of points.
+        rule: to compare them with.
+        named: formats a value of y.
     """
 
     title: str
@@ -66,7 +75,7 @@ class Chart:
 
 
 def draw(chart: Chart) -> Markup:
-    """The figure."""
+    """Draw the figure."""
     x, y = chart.x, chart.y
     y_ticks = [(y.place(tick), chart.named(tick)) for tick in y.ticks(4)]
     return render(
@@ -81,7 +90,7 @@ def draw(chart: Chart) -> Markup:
 
 
 def path_of(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
-    """The points as the path of an SVG that is 100 wide and high."""
+    """Write points as the path of an SVG that is 100 wide and high."""
     return "M" + "L".join(f"{x.place(a):g} {100 - y.place(b):g}" for a, b in points)
 
 
@@ -91,7 +100,7 @@ def _drawn(line: Line, x: Scale, y: Scale) -> dict[str, object]:
         "name": line.name,
         "colour": line.colour,
         "path": path_of(line.points, x, y) if len(line.points) > 1 else "",
-        # A single point is no line: it is seen as a dot only.
+        # A line of a single point would be invisible.
         "dots": places if line.dots or len(places) == 1 else [],
         "bars": [
             (places[i][0], round(100 - y.place(found[1]), 2), round(100 - y.place(found[0]), 2))

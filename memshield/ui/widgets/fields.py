@@ -1,4 +1,4 @@
-"""The form's inputs by name, each with the place below it where its problems stand."""
+"""The form's inputs by name, each with a slot below it for its problems."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from memshield.ui.widgets.problems import each, problem_view, summary_view
 EMPTIED = "() => ''"
 
 RAW: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
-"""For handlers, which are given what a browser or a script sent, as it was sent: gradio's inputs
-answer what is out of bounds, no choice or of an odd type with a bare "Error", or fail on it."""
+"""For handlers that get values as a browser or a script sent them: gradio's own checks answer a
+value of the wrong type, out of bounds or not offered with a bare "Error", or fail on it."""
 QUIET: dict[str, Any] = {**RAW, "show_progress": "hidden"}
-"""The same for what is done at once."""
+"""The same for quick handlers."""
 
 
 class Fields:
-    """Inputs and the places of their problems.
+    """Inputs and the slots of their problems.
 
     Attributes:
-        labels: how the page calls a field, by its name.
+        labels: by the field's name.
         inputs: by name.
-        slots: where problems stand, by name; the id on the page is problem-<name>.
+        slots: for problems, by name; their ids on the page are problem-<name>.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Fields:
 
     @contextmanager
     def place(self, name: str, label: str, **look: Any) -> Iterator[None]:
-        """Lay a field out: what is made inside, and its problems below it.
+        """Lay out a field: what is made inside the block, and its slot below.
 
         Args:
             name, label: of the field.
-            look: of the column that it stands in.
+            look: of its column.
         """
         look = {"min_width": 140, **look}
         with gr.Column(elem_id=f"field-{name}", elem_classes=["ms-field"], **look):
@@ -49,31 +49,31 @@ class Fields:
         self.labels[name] = label
 
     def add(self, name: str, label: str, make: Callable[[], Any], **look: Any) -> Any:
-        """An input of its own place; its problems go when it is changed."""
+        """Add an input, whose problems disappear when it is changed."""
         with self.place(name, label, **look):
             made = make()
         self.keep(name, made)
         return made
 
     def keep(self, name: str, made: Any) -> None:
-        """Name an input that was made inside `place`."""
+        """Register an input that was made inside `place`."""
         self.inputs[name] = made
         made.input(None, None, self.slots[name], js=EMPTIED, **RAW)
 
     def values(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """What stands in the inputs, by name.
+        """Return the values of the inputs, by name.
 
         Args:
-            given: by input, as a handler gets it.
+            given: by input, as gradio passes it to a handler.
         """
         return {name: given[one] for name, one in self.inputs.items()}
 
     def shown(self, errors: Sequence[UserError]) -> list[str]:
-        """What stands in every place, in the order of `slots`."""
+        """Return the contents of every slot, in the order of `slots`."""
         return [problem_view(errors, name) for name in self.slots]
 
     def summary(self, errors: Sequence[UserError]) -> str:
-        """All problems in a line, with those in full that belong to no field."""
+        """Name the fields with problems in a line, and show problems of no field in full."""
         found = each(errors)
         wrong = {one.field for one in found}
         names = [name for name in self.slots if name in wrong]

@@ -1,4 +1,4 @@
-"""Pictures as data URIs: part of the page's text, so that no address of one can be guessed."""
+"""Pictures as data URIs: they are part of the page's text, so that no address can be guessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 CACHE_BYTES = 32_000_000
 MOST_PIXELS = 100_000_000
 _ENLARGE = 4
-"""Pictures of a few pixels are shown this much larger at most."""
+"""Largest factor by which pictures of a few pixels are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Picture:
 
     Attributes:
         uri: its data.
-        width, height: at which it is shown, where there is room.
+        width, height: at which it is shown, if there is room.
     """
 
     uri: str
@@ -32,9 +32,9 @@ class Picture:
 
 
 def picture_of(image: Image.Image, side: int) -> Picture:
-    """A picture whose longer side is shown at `side` pixels.
+    """Embed a picture whose longer side is shown at `side` pixels.
 
-    Larger ones are scaled down before they are embedded; small ones are enlarged by the browser.
+    Larger ones are scaled down before that; the browser enlarges small ones.
     """
     longest = max(image.size)
     scale = min(1.0, side / longest)
@@ -46,14 +46,14 @@ def picture_of(image: Image.Image, side: int) -> Picture:
         )
     shown = max(1, min(_ENLARGE, side // longest))
     data = io.BytesIO()
-    # Pictures of a few pixels are kept as they are: what they show is their pixels.
+    # Pictures of a few pixels are stored losslessly: their pixels are visible.
     stored.save(data, format="WEBP", quality=82, lossless=longest <= 64, method=2)
     uri = "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
     return Picture(uri, stored.width * shown, stored.height * shown)
 
 
 class _Cache:
-    """The pictures used last, up to a number of bytes."""
+    """The most recently used pictures, up to a number of bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -62,7 +62,7 @@ class _Cache:
         self._lock = threading.Lock()
 
     def of(self, path: Path, side: int) -> Picture | None:
-        """The picture in a file; None where there is none that can be read."""
+        """The picture in a file; None if it cannot be read."""
         try:
             stat = path.stat()
         except OSError:
@@ -94,7 +94,7 @@ def _opened(path: Path, side: int) -> Picture | None:
                 return None
             return picture_of(image, side)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
-        # Pillow's words for a file that is broken, or not yet whole.
+        # Pillow's errors for a file that is broken or incomplete.
         return None
 
 
@@ -102,5 +102,5 @@ _CACHE = _Cache(CACHE_BYTES)
 
 
 def picture_in(path: Path, side: int) -> Picture | None:
-    """The picture in a file, from memory where the file has not changed; None if unreadable."""
+    """The picture in a file, cached until the file changes; None if it cannot be read."""
     return _CACHE.of(path, side)

@@ -1,4 +1,4 @@
-"""Where values stand along an axis, in percent, and which of them are named."""
+"""Axes: the places of values in percent, and the ticks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Scale:
     """An axis from `low` to `high`, which differ.
 
     Attributes:
-        log: whether equal factors are equally far apart; both ends are above 0 then.
-        whole: whether only whole numbers are named.
+        log: whether it is logarithmic; then both ends are above 0.
+        whole: whether only whole numbers are ticks.
     """
 
     low: float
@@ -23,14 +23,14 @@ class Scale:
     whole: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value stands, 0 to 100; what is beyond an end stands at it."""
+        """The place of a value, 0 to 100; values beyond an end are placed at it."""
         low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return round(100 * (value - low) / (high - low), 2)
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round values to name, `most` or a few more."""
+        """Choose about `most` round values to label."""
         return self._log_ticks(most) if self.log else self._even_ticks(most)
 
     def _even_ticks(self, most: int) -> list[float]:
@@ -55,7 +55,7 @@ class Scale:
 
 
 def nice_step(rough: float) -> float:
-    """The next step of 1, 2, 2.5 or 5 times a power of ten that is not less."""
+    """The smallest step of 1, 2, 2.5 or 5 times a power of ten that is at least `rough`."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in _STEPS if step * power >= rough * (1 - 1e-9))
 
@@ -63,12 +63,12 @@ def nice_step(rough: float) -> float:
 def scale_of(
     values: list[float], *, zero: bool = False, log: bool = False, whole: bool = False
 ) -> Scale:
-    """An axis that holds all values, with room above, or with `zero` from 0 on.
+    """Make an axis that holds all values, with a margin.
 
     Args:
         values: at least one.
-        zero: 0 is part of it.
-        log: equal factors are equally far apart, where all values are above 0 and span enough.
+        zero: include 0.
+        log: make it logarithmic, if all values are above 0 and span a factor of 20.
         whole: see `Scale`.
     """
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""The templates of the views."""
+"""Renders the templates of the views."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def _environment() -> Environment:
 
 
 def render(name: str, **values: object) -> Markup:
-    """A view's HTML: the template `name`.html.jinja, every value escaped, none missing."""
+    """Render the template `name`.html.jinja; values are escaped, and a missing one is an error."""
     return Markup(_environment().get_template(f"{name}.html.jinja").render(values))

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers, times and sizes in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from memshield.quantities import duration
 
-# Pages of repositories, as `memshield.network.page_of` names them; nothing else becomes a link.
+# Pages of repositories, as `memshield.network.page_of` writes them; only these become links.
 _PAGE = re.compile(re.escape(ENDPOINT) + r"(/[A-Za-z0-9][\w.-]*){2,3}(?<!\.)")
 
 
@@ -19,17 +19,17 @@ def plural(number: int, one: str, more: str = "") -> str:
 
 
 def count(number: float) -> str:
-    """A number with its thousands set apart."""
+    """A number with separated thousands."""
     return f"{number:,.0f}"
 
 
 def unbroken(text: str) -> str:
-    """The text with percent signs that stay beside their numbers."""
+    """Keep percent signs on the line of their numbers."""
     return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def time_left(seconds: float) -> str:
-    """What is left, in steps that do not make a reader nervous."""
+    """The time left, rounded so that it does not flicker."""
     if seconds < 5:
         return "a few seconds left"
     if seconds < 90:
@@ -38,7 +38,7 @@ def time_left(seconds: float) -> str:
 
 
 def short(number: int) -> str:
-    """A large count, to three figures: 860 M."""
+    """A large count with three significant figures: 860 M."""
     value = float(number)
     for unit in ("", " k", " M"):
         if value < 1000:
@@ -48,12 +48,12 @@ def short(number: int) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A measured value, to four figures; nothing where there is none."""
+    """A measured value with four significant figures; "" for None."""
     return "" if value is None else f"{value:.4g}"
 
 
 def linked(text: str) -> Markup:
-    """The text as HTML, in which pages of the Hub can be opened."""
+    """Convert text to HTML in which pages of the Hub are links."""
     made, end = Markup(), 0
     for found in _PAGE.finditer(text):
         made += escape(text[end : found.start()])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memshield.forecast.duplicates import duplicate_pairs, open_folder
+from memshield.forecast.duplicates import find_duplicates, open_folder
 from memshield.forecast.prices import HubPrices
 from memshield.network import Token
 from memshield.ui.form.advanced import advanced_fields
@@ -43,7 +43,7 @@ def others(folder: str, token: Token) -> Others:
     prices = HubPrices()
     return Others(
         len(advanced_fields(recipes()["demo"])),
-        len(duplicate_pairs(open_folder(Path(folder))).shown),
+        len(find_duplicates(open_folder(Path(folder))).shown),
         [dict(prices.get()), dict(prices.get())],
     )
 

@@ -14,9 +14,9 @@ from memshield.hub.catalog.license import License
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.hub.catalog.results import ModelFound
-from memshield.ui.new.descriptions import Pair, dataset_view, model_view, pairs_view, preview_view
-from memshield.ui.widgets.problems import NO_RUNS, empty_view, problem_view, problems_view
-from memshield.ui.widgets.style import CSS
+from memshield.ui.new.descriptions import dataset_view, model_view, preview_view
+from memshield.ui.theme import CSS
+from memshield.ui.widgets.problems import NO_AUDIT, empty_view, problem_view, problems_view
 from tests.ui.made_runs import HOSTILE, picture
 from tests.ui.markup import shows_hostile, text_of
 
@@ -83,19 +83,10 @@ def test_first_pictures_and_why_others_are_not_shown() -> None:
     assert "No pictures" in text_of(preview_view(Preview((), ())))
 
 
-def test_duplicates_as_pairs() -> None:
-    pairs = [Pair(picture(1), picture(2), f"pictures {i} and 9") for i in range(30)]
-    html = pairs_view(pairs, total=100)
-    assert html.count("<img") == 48
-    assert "100 pairs" in text_of(html)
-    assert "And 76 pairs more" in text_of(html)
-    assert "No duplicates found" in text_of(pairs_view([]))
-
-
 def test_problems_beside_their_fields() -> None:
     errors = UserErrors([UserError("rank", "is 0", "Give 1 or more."), UserError("seed", "is x")])
     text = text_of(problems_view(errors, {"rank": "Rank of the LoRA"}))
-    assert "2 problems to mend" in text
+    assert "2 problems to fix" in text
     assert "Rank of the LoRA : is 0 Give 1 or more." in text
     assert "is 0" in text_of(problem_view(errors, "rank"))
     assert "is x" not in problem_view(errors, "rank")
@@ -103,7 +94,7 @@ def test_problems_beside_their_fields() -> None:
 
 
 def test_an_empty_place() -> None:
-    assert "No runs yet" in text_of(empty_view(*NO_RUNS))
+    assert "Not audited yet" in text_of(empty_view(*NO_AUDIT))
 
 
 def test_hostile_names_are_shown_as_text() -> None:
@@ -113,7 +104,6 @@ def test_hostile_names_are_shown_as_text() -> None:
         model_view(model(id=HOSTILE, page="javascript:alert(1)", license=licence)),
         dataset_view(dataset(id=HOSTILE, columns=(column,), unused=HOSTILE, used=None)),
         preview_view(Preview((Shown(0, picture(1), HOSTILE),), (HOSTILE,))),
-        pairs_view([Pair(picture(1), picture(2), HOSTILE)]),
         problems_view(UserError(HOSTILE, HOSTILE, HOSTILE)),
         problem_view(UserError("rank", HOSTILE), "rank"),
         empty_view(HOSTILE, HOSTILE),

@@ -16,13 +16,20 @@ from memshield.forecast.prices import HubPrices
 from memshield.jobs.service import Jobs
 from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.recipes import recipes
-from memshield.ui.new import measuring
 from memshield.ui.new.forecast_view import forecast_view
-from memshield.ui.new.model import look_at
-from memshield.ui.new.model_kinds import BASIC, about, defaults, moved, recipe_of, strength_info
+from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
+from memshield.ui.new.model import inspect_model
+from memshield.ui.new.recipe_choice import (
+    BASIC,
+    about,
+    change_defaults,
+    defaults,
+    recipe_of,
+    strength_info,
+)
 from memshield.ui.new.settings import advanced_settings, basic_settings
-from memshield.ui.new.submission import Checked, check
-from memshield.ui.server.deployment import Place
+from memshield.ui.new.submission import CheckedForm, check_form
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from memshield.ui.widgets.fields import Fields
@@ -50,7 +57,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def at(folder: Path, on_space: bool) -> Server:
     jobs = Jobs(folder / "data", devices=["cpu"])
     visitors = Visitors(on_space, name_of=lambda token: token.removeprefix("hf_"))
-    return Server(Place(on_space, folder / "data", None), jobs, visitors, MACHINE)
+    return Server(Deployment(on_space, folder / "data", None), jobs, visitors, MACHINE)
 
 
 def token_of(name: str) -> gr.OAuthToken:
@@ -63,12 +70,12 @@ def values(**changes: Any) -> dict[str, Any]:
             **changes}  # fmt: skip
 
 
-def wrong(found: Checked) -> dict[str, str]:
+def wrong(found: CheckedForm) -> dict[str, str]:
     return {error.field: f"{error.problem} {error.remedy}" for error in found.errors}
 
 
-def demo(server: Server, **changes: Any) -> Checked:
-    return check(server, values(**changes), "demo", "", None)
+def demo(server: Server, **changes: Any) -> CheckedForm:
+    return check_form(server, values(**changes), "demo", "", None)
 
 
 def test_the_demo_asks_nobody(server: Server) -> None:
@@ -100,7 +107,7 @@ def test_numbers_that_are_none(server: Server) -> None:
     assert found.errors == () and found.plan is not None
     assert "memorization_budget" not in found.plan.values
     assert "greater than" in wrong(demo(server, epochs=0))["epochs"]
-    assert "is no number" in wrong(demo(server, resolution="large"))["resolution"]
+    assert "is not a number" in wrong(demo(server, resolution="large"))["resolution"]
     assert "epochs" in wrong(demo(server, epochs=1.5))
     assert "strength" in wrong(demo(server, strength=-0.1))
 
@@ -115,7 +122,7 @@ def test_whatever_a_script_sends_is_answered_in_words(server: Server) -> None:
         recipe = recipe_of(start["kind"])
         for name in sent:
             for odd in ODD:
-                found = check(server, {**start, name: odd}, recipe, "", None)
+                found = check_form(server, {**start, name: odd}, recipe, "", None)
                 assert set(wrong(found)) <= known, (name, odd, wrong(found))
 
 
@@ -123,14 +130,14 @@ def test_a_whole_number_of_hundreds_of_digits_is_no_setting(server: Server) -> N
     for field in advanced_fields(recipes()["demo"]):
         if field.kind == "int":
             assert field.name in wrong(demo(server, **{field.name: "1" + "0" * 400})), field.name
-    kept = moved((10**400,) * len(BASIC), "demo", "sd_lora")
+    kept = change_defaults((10**400,) * len(BASIC), "demo", "sd_lora")
     assert kept == list(defaults("sd_lora"))
 
 
 def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", range(40))
     sent = values(**SCRATCH, folder=str(folder), budget=None)
-    found = check(server, sent, "pixels_from_scratch", "", None)
+    found = check_form(server, sent, "pixels_from_scratch", "", None)
     assert found.errors == () and found.plan is not None and found.plan.counted is not None
     assert found.plan.values["train_data_dir"] == str(folder)
     assert [one.hardware.split()[0] for one in found.plan.elsewhere] == [
@@ -139,30 +146,30 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
     (tmp_path / "words").mkdir()
     (tmp_path / "words/a.txt").write_text("x")
     for path, words in (
-        (tmp_path / "none", "there is no"), (tmp_path / "words/a.txt", "is a file"),
-        (tmp_path / "words", "there are no pictures"), ("", "no folder is named"),
-        ("~nobodyatall/x", "is no path"),
+        (tmp_path / "none", "does not exist"), (tmp_path / "words/a.txt", "is a file"),
+        (tmp_path / "words", "there are no pictures"), ("", "is empty"),
+        ("~nobodyatall/x", "is not a path"),
     ):  # fmt: skip
         sent = values(**SCRATCH, folder=str(path))
-        assert words in wrong(check(server, sent, "pixels_from_scratch", "", None))["folder"]
+        assert words in wrong(check_form(server, sent, "pixels_from_scratch", "", None))["folder"]
     space = at(tmp_path / "space", on_space=True)
     sent = values(**SCRATCH, folder=str(folder), budget=None)
-    refused = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
-    assert "there is no 'folder'" in wrong(refused)["where"]
+    refused = check_form(space, sent, "pixels_from_scratch", "", token_of("ada"))
+    assert "cannot be 'folder'" in wrong(refused)["where"]
     assert refused.plan is not None and "train_data_dir" not in refused.plan.values
     # Nor is it told whether there is such a folder.
     sent["folder"] = str(tmp_path / "none")
-    missing = check(space, sent, "pixels_from_scratch", "", token_of("ada"))
+    missing = check_form(space, sent, "pixels_from_scratch", "", token_of("ada"))
     assert wrong(missing) == wrong(refused)
     space.jobs.close()
 
 
 def test_pictures_that_are_still_missing(server: Server) -> None:
-    for where, words in (("upload", "no pictures yet"), ("folder", "no folder is named")):
+    for where, words in (("upload", "no pictures yet"), ("folder", "is empty")):
         sent = values(kind="scratch", where=where)
-        told = wrong(check(server, sent, "pixels_from_scratch", "", None))
+        told = wrong(check_form(server, sent, "pixels_from_scratch", "", None))
         assert words in told[where] and "dataset" not in told
-    told = wrong(check(server, values(kind="hub"), "sd_lora", "", None))
+    told = wrong(check_form(server, values(kind="hub"), "sd_lora", "", None))
     assert set(told) == {"model", "dataset"}
 
 
@@ -171,11 +178,11 @@ def test_settings_follow_the_model_and_leave_what_was_set() -> None:
     assert recipe_of("hub", "stable_diffusion_xl") == "sdxl_lora"
     assert recipe_of(["odd"]) == "demo"
     strength, epochs, *others = defaults("sd_lora")
-    new = moved([strength, 3, *others], "sd_lora", "pixels")
+    new = change_defaults([strength, 3, *others], "sd_lora", "pixels")
     assert (new[0], new[1]) == (0.5, 3), "what a person set stays"
-    assert moved([strength, epochs, *others], "sd_lora", "pixels")[1] == 20
+    assert change_defaults([strength, epochs, *others], "sd_lora", "pixels")[1] == 20
     assert "Recommended: 0.5. 0 is plain training" in strength_info()
-    assert "follow from what it is" in about("hub", "sd_lora", False)
+    assert "its kind determines the settings" in about("hub", "sd_lora", False)
     assert "Stable Diffusion XL, LoRA" in about("hub", "sdxl_lora", True)
 
 
@@ -196,14 +203,14 @@ def test_a_model_that_nobody_looked_at_brings_its_settings(
         hub.add_repo("model", "ada/sd", model(tmp_path / "sd", TEXT))
         connect(monkeypatch, hub.endpoint)
         sent = values(kind="hub", model="ada/ddpm")
-        found = check(server, sent, "sd_lora", "", None)
+        found = check_form(server, sent, "sd_lora", "", None)
         assert "press again" in wrong(found)["model"]
-        again = check(server, sent, found.recipe, "", None)
+        again = check_form(server, sent, found.recipe, "", None)
         assert found.recipe == "pixels" and set(wrong(again)) == {"dataset"}
-        about, problem, seen, recipe = look_at("ada/sd", "scratch", None)
+        about, problem, seen, recipe = inspect_model("ada/sd", "scratch", None)
         assert "StableDiffusionPipeline" in about and (seen, recipe) == ("", "pixels_from_scratch")
         assert "without prompts" in problem
-        assert look_at("ada/sd", "hub", None)[1:] == ["", "ada/sd", "sd_lora"]
+        assert inspect_model("ada/sd", "hub", None)[1:] == ["", "ada/sd", "sd_lora"]
 
 
 def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
@@ -227,19 +234,19 @@ def test_prices_are_asked_for_where_they_matter(server: Server) -> None:
 def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     made = demo(server).plan
     assert made is not None and made.here is not None
-    assert not measuring.look(server, made, made, None).busy
-    measuring.begin(server, made, None)
-    how = measuring.look(server, made, made, None)
-    assert how.busy and "Measuring: waiting" in text_of(how.said)
+    assert not read_measurement(server, made, made, None).busy
+    start_measurement(server, made, None)
+    how = read_measurement(server, made, made, None)
+    assert how.busy and "Measuring: waiting" in text_of(how.html)
     with pytest.raises(UserError, match="one of yours waits already"):
-        measuring.begin(server, made, None)
-    measuring.stop(server, None)
-    how = measuring.look(server, made, made, None)
-    assert not how.busy and how.plan is None and "taken out" in text_of(how.said)
+        start_measurement(server, made, None)
+    stop_measurement(server, None)
+    how = read_measurement(server, made, made, None)
+    assert not how.busy and how.plan is None and "taken out" in text_of(how.html)
     assert server.jobs.list("") == []
     said = '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}}'
-    measured = made.measured(said, 10**10)
+    measured = made.with_measurement(said, 10**10)
     assert measured.here is not None and measured.here.measured
     assert "were measured on this machine" in text_of(forecast_view(measured))
     with pytest.raises(UserError, match="Measure again"):
-        made.measured("", None)
+        made.with_measurement("", None)

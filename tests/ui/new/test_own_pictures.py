@@ -9,7 +9,7 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.ui.new.own_pictures import uploaded
-from memshield.ui.new.submission import check, submit
+from memshield.ui.new.submission import check_form, submit_form
 from memshield.ui.new.uploads.store import accept_upload
 from memshield.ui.server.server import Server
 from tests.ui.new.test_form import at, token_of, values, wrong
@@ -34,17 +34,17 @@ def upload(space: Server, tmp_path: Path) -> Path:
 
 def test_an_upload_is_submitted_by_its_owner_and_nobody_else(space: Server, upload: Path) -> None:
     sent = values(kind="scratch", where="upload", budget=None)
-    found = check(space, sent, "pixels_from_scratch", upload.name, token_of("ada"))
+    found = check_form(space, sent, "pixels_from_scratch", upload.name, token_of("ada"))
     assert found.errors == () and found.plan is not None and found.plan.counted is not None
     assert found.plan.counted.members + found.plan.counted.held_out == 60
-    job = space.jobs.get("ada", submit(space, found, token_of("ada")))
+    job = space.jobs.get("ada", submit_form(space, found, token_of("ada")))
     assert space.jobs.config("ada", job.id).train_data_dir == str(upload)
     assert str(upload) not in found.plan.yaml
 
     for name in (upload.name, str(upload), f"../ada/{upload.name}"):
         with pytest.raises(UserError, match="not here any more"):
             uploaded(space, name, token_of("bob"))
-        refused = check(space, sent, "pixels_from_scratch", name, token_of("bob"))
+        refused = check_form(space, sent, "pixels_from_scratch", name, token_of("bob"))
         assert "not here any more" in wrong(refused)["upload"]
     with pytest.raises(UserError, match="Sign in above"):
         uploaded(space, upload.name, None)

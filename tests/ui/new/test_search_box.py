@@ -15,8 +15,7 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.hub.catalog.results import ModelFound, Page
-from memshield.ui.new.search_box import model_line, search_box
-from memshield.ui.new.search_order import PAUSE, Turns
+from memshield.ui.new.search_box import PAUSE, LatestSearch, model_line, search_box
 from memshield.ui.widgets.fields import Fields
 from tests.ui.new.test_descriptions import model_found
 from tests.ui.new.test_form import at
@@ -58,7 +57,7 @@ class Box:
     """A box on a page without a browser, of one visitor."""
 
     def __init__(self, folder: Path) -> None:
-        self.asked, self.turns = Asked(), Turns()
+        self.asked, self.latest = Asked(), LatestSearch()
         self._server = at(folder, on_space=False)
         with gr.Blocks() as page:
             search_box(self._server, Fields(), "model", "Model", self.asked, model_line, requests=1)
@@ -67,13 +66,13 @@ class Box:
         }
 
     def press(self, words: object) -> Any:
-        return self._handlers["on_search"](words, self.turns, None)
+        return self._handlers["on_search"](words, self.latest, None)
 
     def pick(self, one: object) -> Any:
-        return self._handlers["on_pick"](one, self.turns)
+        return self._handlers["on_pick"](one, self.latest)
 
     async def type(self, words: object) -> Any:
-        return await self._handlers["on_typing"](words, self.turns, None)
+        return await self._handlers["on_typing"](words, self.latest, None)
 
     def close(self) -> None:
         self._server.jobs.close()
@@ -128,10 +127,10 @@ def test_one_at_a_time_and_not_more_often_than_twice_a_second(box: Box) -> None:
     assert box.asked.most_at_once == 1
 
     async def slowly() -> None:
-        async with box.turns.pause(box.turns.take(), 0.0) as first:
+        async with box.latest.pause(box.latest.take(), 0.0) as first:
             assert first
         begun = time.monotonic()
-        async with box.turns.pause(box.turns.take(), 2 * PAUSE) as second:
+        async with box.latest.pause(box.latest.take(), 2 * PAUSE) as second:
             assert second
         assert time.monotonic() - begun > 1.5 * PAUSE
 

@@ -12,8 +12,8 @@ from memshield.audit.report import REPORT
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
-from memshield.ui.runs.audit import AuditPart
-from memshield.ui.server.deployment import Place
+from memshield.ui.runs.audit import AuditPanel
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from tests.audit.reports import report_of
@@ -28,10 +28,10 @@ ODD: list[Any] = [None, "", "../x", "a lot", "-1", 5, 1e308, True, [], ["x"], {"
 
 
 @pytest.fixture
-def part(jobs: Jobs, tmp_path: Path) -> AuditPart:
-    server = Server(Place(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
+def part(jobs: Jobs, tmp_path: Path) -> AuditPanel:
+    server = Server(Deployment(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
     with gr.Blocks():
-        return AuditPart(server, gr.Dropdown())
+        return AuditPanel(server, gr.Dropdown())
 
 
 def done(jobs: Jobs, name: str = "digits", **changes: Any) -> tuple[Job, RunDir]:
@@ -44,7 +44,7 @@ def done(jobs: Jobs, name: str = "digits", **changes: Any) -> tuple[Job, RunDir]
     return job, run
 
 
-def shown(part: AuditPart, jobs: Jobs, job: Job, *inputs: Any) -> list[Any]:
+def shown(part: AuditPanel, jobs: Jobs, job: Job, *inputs: Any) -> list[Any]:
     return part.update(LOCAL, jobs.view(LOCAL, job.id), list(inputs))
 
 
@@ -53,7 +53,7 @@ def sent(answer: list[Any]) -> list[Any]:
     return [one for one in answer if one != gr.skip()]
 
 
-def test_nothing_is_sent_while_nothing_changes(part: AuditPart, jobs: Jobs) -> None:
+def test_nothing_is_sent_while_nothing_changes(part: AuditPanel, jobs: Jobs) -> None:
     job, run = done(jobs)
     first = shown(part, jobs, job, "model", "0.02", [], (), "")
     offered, seen = first[-2:]
@@ -71,7 +71,7 @@ def test_nothing_is_sent_while_nothing_changes(part: AuditPart, jobs: Jobs) -> N
     assert sent(part.blank("nothing", ["model", "", [], (), "nothing"])) == []
 
 
-def test_no_input_is_reset_by_the_clock(part: AuditPart, jobs: Jobs) -> None:
+def test_no_input_is_reset_by_the_clock(part: AuditPanel, jobs: Jobs) -> None:
     job, run = done(jobs)
     first = shown(part, jobs, job, "1", "0.02", [], (), "")
     for answer in (first, shown(part, jobs, job, "1", "0.0", [], first[-2], first[-1])):
@@ -94,7 +94,7 @@ def test_no_input_is_reset_by_the_clock(part: AuditPart, jobs: Jobs) -> None:
     assert "Side by side" not in "".join(map(str, taken_away))
 
 
-def test_anything_at_all_is_answered_in_words(part: AuditPart, jobs: Jobs) -> None:
+def test_anything_at_all_is_answered_in_words(part: AuditPanel, jobs: Jobs) -> None:
     job, _ = done(jobs)
     for one in ODD:
         shown(part, jobs, job, one, one, one, (), "")
@@ -110,7 +110,7 @@ def test_anything_at_all_is_answered_in_words(part: AuditPart, jobs: Jobs) -> No
     assert task_of(jobs, job).work.kind == "train"
 
 
-def test_the_inputs_of_another_run_are_its_own(part: AuditPart, jobs: Jobs) -> None:
+def test_the_inputs_of_another_run_are_its_own(part: AuditPanel, jobs: Jobs) -> None:
     job, _ = done(jobs, memorization_budget=0.05)
     other, _ = done(jobs)
     assert sent(part._on_change(job.id, "", None)) == ["0.05", job.id], "what is typed stays"
@@ -120,7 +120,7 @@ def test_the_inputs_of_another_run_are_its_own(part: AuditPart, jobs: Jobs) -> N
     assert sent(part._on_change(None, job.id, None)) == []
 
 
-def test_an_audit_is_asked_for(part: AuditPart, jobs: Jobs) -> None:
+def test_an_audit_is_asked_for(part: AuditPanel, jobs: Jobs) -> None:
     job, _ = done(jobs)
     twin, twins = done(jobs, "twin")
     audited(twins)
@@ -135,7 +135,7 @@ def test_an_audit_is_asked_for(part: AuditPart, jobs: Jobs) -> None:
     assert "has no base" in part._on_start(job.id, "model", "", True, [], None)
 
 
-def test_a_round_is_made_the_model(part: AuditPart, jobs: Jobs) -> None:
+def test_a_round_is_made_the_model(part: AuditPanel, jobs: Jobs) -> None:
     job, run = done(jobs)
     said, what = part._on_promote(job.id, "budget", "0.05", None)
     assert "Round 1 is the model now: best KID" in said
@@ -151,11 +151,11 @@ def test_a_round_is_made_the_model(part: AuditPart, jobs: Jobs) -> None:
     assert not shown(part, jobs, job, "model", "", [], (), "")[4].constructor_args["interactive"]
 
 
-def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPart, jobs: Jobs) -> None:
+def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPanel, jobs: Jobs) -> None:
     job, run = done(jobs)
     offer = part.outputs.index(part._plain)
     assert shown(part, jobs, job, "model", "", [], (), "")[offer].constructor_args["visible"]
-    assert "digits-plain is in the queue" in part._on_plain(job.id, None)
+    assert "digits-plain has been queued" in part._on_plain(job.id, None)
     assert "is there already: digits-plain" in part._on_plain(job.id, None)
     twin = jobs.list(LOCAL)[0]
     until(lambda: ended(jobs, twin), jobs=jobs)
@@ -165,7 +165,7 @@ def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPart, jobs:
     assert not shown(part, jobs, twin, "model", "", [], (), "")[offer].constructor_args["visible"]
 
 
-def test_why_an_audit_failed_is_said(part: AuditPart, jobs: Jobs) -> None:
+def test_why_an_audit_failed_is_said(part: AuditPanel, jobs: Jobs) -> None:
     jobs._commands = Scripted(DONE, "import sys; sys.exit('dataset: <b>gone</b>')")
     job, _ = done(jobs)
     part._on_start(job.id, "model", "", False, [], None)
@@ -175,7 +175,7 @@ def test_why_an_audit_failed_is_said(part: AuditPart, jobs: Jobs) -> None:
     assert "dataset: &lt;b&gt;gone&lt;/b&gt;" in text
 
 
-def test_another_owners_runs_are_none(jobs: Jobs, part: AuditPart) -> None:
+def test_another_owners_runs_are_none(jobs: Jobs, part: AuditPanel) -> None:
     job, run = done(jobs)
     bobs = jobs.submit("bob", DEMO)
     folder = jobs.folders.run(bobs)

@@ -123,7 +123,7 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")
     assert audits.keep("4", "nonsense") == (4, "chosen by hand, not audited")
-    for budget, words in (("", "is empty"), ("x", "no number"), ("-1", "from 0 to 1")):
+    for budget, words in (("", "is empty"), ("x", "not a number"), ("-1", "from 0 to 1")):
         with pytest.raises(UserError, match=words):
             audits.keep(BY_BUDGET, budget)
     odd: list[Any] = ["../x", "1.5", 2, [], {"a": 1}, True, "9" * 100, "-1"]
@@ -143,7 +143,7 @@ def test_no_round_can_be_chosen_where_none_was_audited(jobs: Jobs) -> None:
 def test_what_is_offered(jobs: Jobs) -> None:
     job, run = new(jobs)
     audits = Audits.of(jobs, LOCAL, job, None)
-    assert audits.to_audit() == [("The model, which is not there yet", "model")]
+    assert audits.to_audit() == [("The model, which does not exist yet", "model")]
     with_rounds(run, 0.3, None)
     promote(run, 2)
     audits = Audits.of(jobs, LOCAL, job, None)
@@ -177,7 +177,7 @@ def test_the_views(jobs: Jobs) -> None:
     assert "Round 1 would be kept" in rounds
     assert "is the model" in rounds
     wrong = audits.rounds_view(Asked.of("1", "a lot", []))
-    assert "is no number" in wrong
+    assert "is not a number" in wrong
     assert "would be kept" not in wrong
     (run.audit_of(None) / REPORT).write_text("{")
     asked = Asked.of("model", "", [])

@@ -1,4 +1,4 @@
-"""The figures of a run as it goes."""
+"""The charts of a run."""
 
 from __future__ import annotations
 

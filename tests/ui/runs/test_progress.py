@@ -55,10 +55,14 @@ def test_almost_done_is_not_done() -> None:
 @pytest.mark.parametrize(
     ("state", "changes", "words"),
     [
-        ("failed", {"error": "crash", "reason": "KeyError: 'x'"}, "Resume goes on from step 1,000"),
-        ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Mend the setting"),
+        (
+            "failed",
+            {"error": "crash", "reason": "KeyError: 'x'"},
+            "Resume continues from step 1,000",
+        ),
+        ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Correct the setting"),
         ("failed", {"error": "crash", "checkpoint": None}, "Nothing was saved yet"),
-        ("died", {}, "Resume goes on from step 1,000"),
+        ("died", {}, "Resume continues from step 1,000"),
         (
             "stopped",
             {"state": "stopped", "reason": "SIGTERM received", "checkpoint": 1200},
@@ -77,16 +81,20 @@ def test_what_to_do_now(state: State, changes: dict[str, object], words: str) ->
 @pytest.mark.parametrize(
     ("changes", "words", "advice"),
     [
-        ({"state": None, "checkpoint": None, "step": 0}, "stopped before it began", "begins anew"),
+        (
+            {"state": None, "checkpoint": None, "step": 0},
+            "stopped before it started",
+            "starts anew",
+        ),
         (
             {"state": "stopped", "checkpoint": None, "step": 0},
             "before there was anything to save",
             "Nothing was saved yet",
         ),
-        ({"state": "stopped", "checkpoint": 0, "step": 0}, "anything to save", "begins anew"),
+        ({"state": "stopped", "checkpoint": 0, "step": 0}, "anything to save", "starts anew"),
         ({"state": "stopped"}, "up to step 1,000 is saved, and nothing after", "from step 1,000"),
-        ({"state": "running"}, "had to be ended before it saved", "from step 1,000"),
-        ({"state": "preparing", "checkpoint": None}, "had to be ended before", "begins anew"),
+        ({"state": "running"}, "had to be killed before it saved", "from step 1,000"),
+        ({"state": "preparing", "checkpoint": None}, "had to be killed before", "starts anew"),
     ],
 )
 def test_only_what_is_saved_is_said_to_be(

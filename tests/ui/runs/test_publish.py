@@ -13,8 +13,8 @@ from memshield.config.file import make_config
 from memshield.hub.publish.preflight import publishing_errors
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.ui.runs.publish import PublishPart, _on_change, _settings
-from memshield.ui.server.deployment import Place
+from memshield.ui.runs.publish import PublishPanel, _on_change, _settings
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from tests.hub.conftest import TOKEN
@@ -27,10 +27,10 @@ from tests.ui.runs.test_audit_data import PLAIN, audited
 from tests.ui.test_tabs import MACHINE
 
 
-def part_of(jobs: Jobs, folder: Path) -> PublishPart:
-    server = Server(Place(False, folder / "data", None), jobs, Visitors(False), MACHINE)
+def part_of(jobs: Jobs, folder: Path) -> PublishPanel:
+    server = Server(Deployment(False, folder / "data", None), jobs, Visitors(False), MACHINE)
     with gr.Blocks():
-        return PublishPart(server, gr.Dropdown())
+        return PublishPanel(server, gr.Dropdown())
 
 
 @pytest.mark.process
@@ -97,7 +97,7 @@ def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, od
     job, _ = done(jobs)
     for act in (part._preview, part._publish):
         said = act(job.id, odd, odd, odd, odd, None)
-        assert "Publishing: how far" not in said
+        assert "Publishing has been queued" not in said
         said.encode()
         act(job.id, "ada/mine", odd, None, odd, None).encode()
     assert _settings("ada/mine", odd, odd, odd)["hub_private_repo"] is (odd is not True)

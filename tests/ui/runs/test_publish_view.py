@@ -25,13 +25,13 @@ def test_what_would_be_published(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"y" * 500)
     text = text_of(plan_view(PUBLIC, folder=tmp_path))
     for words in (
-        "ada/digits", "public", "new", "Everybody will be able to read", "Nothing speaks against",
+        "ada/digits", "public", "new", "Everybody will be able to read", "There are no problems",
         "2 files, 2.0 kB", "unet/config.json", "1.5 kB",
     ):  # fmt: skip
         assert words in text
     private = text_of(plan_view(Destination("ada/x", public=False, exists=True)))
     assert "Only you" in private
-    assert "is replaced" in private
+    assert "are replaced" in private
 
 
 def test_what_speaks_against_it() -> None:
@@ -42,10 +42,10 @@ def test_what_speaks_against_it() -> None:
             UserError("hub_model_id", "is missing", "Name it."),
         ]
     )
-    text = text_of(plan_view(None, errors, labels={"hub_model_id": "Repository"}))
-    assert "2 things to mend or confirm first" in text
-    assert "Repository : is missing" in text
-    assert "Nothing speaks against" not in text
+    text = text_of(plan_view(None, errors))
+    assert "2 things to fix or confirm first" in text
+    assert "hub_model_id : is missing" in text
+    assert "There are no problems" not in text
     assert "Not published yet" in text_of(plan_view(None))
 
 
@@ -79,7 +79,7 @@ def test_publishing_failed() -> None:
     died: Literal["died"] = "died"
     for values, ended, words in (
         (publication(state="failed", reason="hub: no answer"), None, "hub: no answer"),
-        (publication(), died, "the process that published is gone"),
+        (publication(), died, "the publishing process is gone"),
     ):
         text = text_of(publication_view(values, ended))
         assert words in text

@@ -14,7 +14,7 @@ from memshield.jobs.service import Jobs
 from memshield.rundir import this_process
 from memshield.runs.publication import path_of
 from memshield.ui.runs.tab import _shown, runs_tab
-from memshield.ui.server.deployment import Place
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from tests.jobs.children import DEMO, STOPS, ended, open_jobs, ready, until, view
@@ -35,7 +35,7 @@ status.set("running", total_steps=10)
 
 
 def server_of(jobs: Jobs, sign_in: bool = False) -> Server:
-    return Server(Place(False, jobs.folders.root, None), jobs, Visitors(sign_in), MACHINE)
+    return Server(Deployment(False, jobs.folders.root, None), jobs, Visitors(sign_in), MACHINE)
 
 
 def seen(jobs: Jobs, job: Job, output: int = HEAD) -> str:
@@ -63,13 +63,13 @@ def test_a_training_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     jobs = open_jobs(tmp_path / "data", STOPS)
     job = uploaded(jobs)
     stopped(jobs, job)
-    assert "came to nothing" not in seen(jobs, job)
+    assert "last start failed" not in seen(jobs, job)
     jobs.belongings.delete("ada")
     jobs.resume("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     assert view(jobs, job).training.state == "stopped"
     said = seen(jobs, job)
-    assert "The last start came to nothing" in said
+    assert "The last start failed" in said
     assert "what you uploaded for it is not there any more" in said
     assert "Upload it again and start a new training" in said
     assert str(jobs.folders.root) not in said
@@ -81,11 +81,11 @@ def test_what_a_training_answers_to_a_resumption_is_shown(tmp_path: Path) -> Non
     jobs = open_jobs(tmp_path / "data", REFUSES)
     job = jobs.submit(LOCAL, DEMO)
     stopped(jobs, job)
-    assert "came to nothing" not in seen(jobs, job)
+    assert "last start failed" not in seen(jobs, job)
     jobs.resume(LOCAL, job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     said = seen(jobs, job)
-    assert "The last start came to nothing" in said
+    assert "The last start failed" in said
     assert "these settings differ and may not: <b>learning_rate</b>" in said
     jobs.close()
 
@@ -99,7 +99,7 @@ def test_publishing_that_was_refused_says_why(jobs: Jobs) -> None:
     jobs.tokens.keep("ada", "hf_" + "x" * 34, jobs._now() + 1000)
     jobs.publish("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
-    assert "Publishing: Failed. Why it is so stands under Publish" in seen(jobs, job)
+    assert "Publishing: Failed. The reason is shown under Publish" in seen(jobs, job)
     said = seen(jobs, job, PUBLICATION)
     assert "'/etc' is neither on the Hub nor among what you uploaded" in said
     # Also where an earlier attempt has left its own words.
@@ -117,7 +117,7 @@ def test_publishing_that_is_gone_is_not_drawn_as_running(jobs: Jobs) -> None:
     values: dict[str, Any] = {"state": "running", "step": "uploading", "command": "publish"}
     values["process"] = {**this_process(0), "host": "the-container-of-before"}
     path_of(jobs.folders.run(job)).write_text(json.dumps(values))
-    assert "Publishing: Not published. Why it is so stands under Publish" in seen(jobs, job)
+    assert "Publishing: Not published. The reason is shown under Publish" in seen(jobs, job)
     said = seen(jobs, job, PUBLICATION)
     assert "Interrupted" in said
     assert "Upload in one commit (failed)" in said
@@ -138,5 +138,5 @@ def test_who_is_signed_out_is_not_told_that_there_are_no_runs(jobs: Jobs, sign_i
     for asked in (None, job.id) if sign_in else (None,):
         said = text_of(str(tick(asked, *nothing)[0]))
         assert ("Sign in to see your runs" in said) == sign_in
-        assert ("A training goes on without you" in said) == sign_in
+        assert ("A training goes on while you are away" in said) == sign_in
         assert ("No runs yet" in said) != sign_in

@@ -14,7 +14,7 @@ from httpx2 import ConnectError
 
 from memshield.errors import UserError
 from memshield.network import TryAgainError
-from memshield.ui.server.deployment import find_place
+from memshield.ui.server.deployment import find_deployment
 from memshield.ui.server.visitor import LOCAL, Visitors
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import Fault, HubServer
@@ -31,16 +31,16 @@ SPACE = {
 
 
 def test_at_home(tmp_path: Path) -> None:
-    place = find_place({"MEMSHIELD_DATA": str(tmp_path)})
+    place = find_deployment({"MEMSHIELD_DATA": str(tmp_path)})
     assert (place.on_space, place.root, place.warning) == (False, tmp_path.resolve(), None)
-    assert find_place({}).root == Path("memshield-data").resolve()
+    assert find_deployment({}).root == Path("memshield-data").resolve()
 
 
 def test_on_a_space(tmp_path: Path) -> None:
-    place = find_place(SPACE, bucket=tmp_path)
+    place = find_deployment(SPACE, bucket=tmp_path)
     assert (place.on_space, place.root, place.warning) == (True, tmp_path / "memshield", None)
     assert place.store is not None and not place.store.is_relative_to(tmp_path)
-    lost = find_place(SPACE, bucket=tmp_path / "none")
+    lost = find_deployment(SPACE, bucket=tmp_path / "none")
     assert "lost when it restarts" in str(lost.warning)
 
 
@@ -49,7 +49,7 @@ def test_a_space_where_sign_in_would_be_mocked_is_refused(missing: str) -> None:
     for without in ({}, {missing: ""}):
         given = {name: value for name, value in SPACE.items() if name != missing}
         with pytest.raises(UserError, match=missing):
-            find_place(given | without)
+            find_deployment(given | without)
 
 
 def test_what_gradio_takes_for_a_space_is_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_what_gradio_takes_for_a_space_is_one_here(monkeypatch: pytest.MonkeyPat
         for name, value in (SPACE | {"SYSTEM": system, "SPACE_ID": space}).items():
             monkeypatch.setenv(name, value)
         try:
-            place = find_place()
+            place = find_deployment()
         except UserError:
             continue
         assert place.on_space == bool(get_space()), (system, space)

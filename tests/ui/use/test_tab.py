@@ -16,10 +16,10 @@ from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.sampling.record import Made, Nearness, Rule, Samples
-from memshield.ui.server.deployment import Place
+from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
-from memshield.ui.use.generated import generated_view
+from memshield.ui.use.generated_pictures import generated_view
 from memshield.ui.use.tab import Handlers
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.conftest import hub as hub
@@ -47,7 +47,7 @@ def opened(hub: HubServer, data: Path, tmp_path: Path) -> Iterator[Callable[[boo
         environment = hub.environ(tmp_path / "home", None if on_space else TOKEN)
         jobs = Jobs(data, ["cpu"], environment={**environment, "OMP_NUM_THREADS": "1"})
         made.append(jobs)
-        return Server(Place(on_space, data, None), jobs, Visitors(on_space), MACHINE)
+        return Server(Deployment(on_space, data, None), jobs, Visitors(on_space), MACHINE)
 
     yield open_server
     for jobs in made:

@@ -12,7 +12,7 @@ from memshield.audit.report import PRIVATE, REPORT, Attack, AuditedModel, Missin
 from memshield.errors import UserError
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
-from memshield.ui.widgets.audit import audit_view, rounds_view, verdict_view
+from memshield.ui.widgets.audit import audit_view, rounds_view
 from tests.audit.reports import report_of
 from tests.ui.made_runs import HOSTILE, audit_round, made_run
 from tests.ui.markup import shows_hostile, text_of
@@ -58,9 +58,9 @@ def test_a_whole_audit() -> None:
     ],
 )
 def test_the_tone_of_the_verdict(report: Report, tone: str) -> None:
-    for html in (audit_view(report), verdict_view(report)):
-        text_of(html)
-        assert f'class="ms-box ms-verdict {tone}"' in html
+    html = audit_view(report)
+    text_of(html)
+    assert f'class="ms-box ms-verdict {tone}"' in html
 
 
 def test_side_by_side() -> None:
@@ -77,7 +77,6 @@ def test_side_by_side() -> None:
 
 def test_not_audited() -> None:
     assert "Not audited yet" in text_of(audit_view(None))
-    assert "Not audited yet" in text_of(verdict_view(None))
     assert "No round was audited" in text_of(rounds_view({}, 0.05))
 
 
@@ -120,7 +119,6 @@ def test_hostile_names_are_shown_as_text() -> None:
         limits=(HOSTILE,),
     )
     assert shows_hostile(audit_view(hostile, {HOSTILE: full()}))
-    assert shows_hostile(verdict_view(hostile))
     text_of(rounds_view({1: hostile}, 0.05))
 
 

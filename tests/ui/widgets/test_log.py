@@ -1,12 +1,10 @@
-"""The last lines of a log."""
+"""The view of a log."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from memshield.ui.widgets.log import MOST_BYTES, MOST_LINES, log_text_view, log_view, tail
+from memshield.ui.widgets.log import MOST_LINES, log_text_view
 from tests.ui.made_runs import HOSTILE
 from tests.ui.markup import shows_hostile, text_of
 
@@ -41,24 +39,6 @@ def test_tokens_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TOKEN not in html
     assert "anything-secret" not in html
     assert "abc" not in html
-
-
-def test_the_end_of_a_long_file_begins_with_a_whole_line(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_text("a\n" + TOKEN * 5000 + "\nlast\n")
-    assert tail(path) == "last\n" or not tail(path).startswith("f_")
-    html = log_view(path)
-    assert "last" in html
-    assert "abcdefghij" not in html
-    path.write_text("x" * (2 * MOST_BYTES))
-    assert "a line too long" in log_view(path)
-    assert "The log is empty" in log_view(tmp_path / "missing")
-
-
-def test_bytes_that_are_no_text_are_shown_somehow(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"\xff\xfe ok")
-    assert "ok" in text_of(log_view(path))
 
 
 def test_hostile_lines_are_shown_as_text() -> None:

@@ -1,1 +1,1 @@
-"""Pictures that a visitor uploads. No gradio."""
+"""Uploads of pictures: checked, and stored by owner."""

@@ -1,27 +1,28 @@
-"""A zip from a stranger: looked through before anything of it is unpacked."""
+"""Reads an uploaded zip, which is checked before anything is unpacked."""
 
 from __future__ import annotations
 
 import stat
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from memshield.errors import UserError
-from memshield.ui.new.uploads.files import FIELD, Incoming, gone, require_room, too_large
+from memshield.ui.new.uploads.files import FIELD, UploadedFiles, gone, require_room, too_large
 
 _LARGEST_LIST = 16 * 2**20
 _RATIO = 200
-"""Bytes that a packed byte may become; pictures hardly shrink, blank ones by a hundred."""
+"""Most bytes that a packed byte may become; pictures hardly shrink, blank ones a hundredfold."""
 _SMALL = 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _END_LENGTH, _LONGEST_COMMENT = b"PK\x05\x06", 22, 2**16
 _LOCATOR, _LOCATOR_LENGTH = b"PK\x06\x07", 20
-# What macOS and Windows put beside pictures unasked.
+# Files that macOS and Windows add.
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-class _Zip(Incoming):
+class _Zip(UploadedFiles):
     def __init__(self, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> None:
         self._archive = archive
         self._entries = entries
@@ -35,10 +36,10 @@ class _Zip(Incoming):
             raise too_large(name, most)
         try:
             with self._archive.open(entry) as member:
-                # zipfile gives no more than the size that the list of entries tells.
+                # zipfile reads no more than the size in the list of entries.
                 content = member.read(entry.file_size)
                 if member.read(1) or len(content) != entry.file_size:
-                    raise zipfile.BadZipFile("its size is another one")
+                    raise zipfile.BadZipFile("its size differs")
                 return content
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise UserError(FIELD, f"{name} is damaged ({error})", "Make the zip again.") from None
@@ -47,11 +48,11 @@ class _Zip(Incoming):
         self._archive.close()
 
 
-def from_zip(file: Path, most_entries: int, most_bytes: int) -> Incoming:
-    """The files of an archive; a single folder around all of them is taken off.
+def from_zip(file: Path, most_entries: int, most_bytes: int) -> UploadedFiles:
+    """Open an archive; a single folder around all of its files is left out of their names.
 
     Raises:
-        UserError: it is none, is encrypted, holds links, paths that lead elsewhere or too much.
+        UserError: it is not a zip, is encrypted, holds links or paths out of it, or is too large.
     """
     try:
         _require_short_list(file)
@@ -61,8 +62,9 @@ def from_zip(file: Path, most_entries: int, most_bytes: int) -> Incoming:
     except FileNotFoundError:
         raise gone(file.name) from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise UserError(FIELD, f"{file.name} is no zip ({error})", "Make it again.") from None
-    try:
+        raise UserError(FIELD, f"{file.name} is not a zip ({error})", "Make it again.") from None
+    with ExitStack() as stack:
+        stack.enter_context(archive)
         entries = [entry for entry in archive.infolist() if not _is_clutter(entry)]
         if len(entries) > most_entries:
             raise UserError(FIELD, f"{len(entries)} files are too many", "Upload fewer.")
@@ -74,16 +76,14 @@ def from_zip(file: Path, most_entries: int, most_bytes: int) -> Incoming:
         for entry in entries:
             name = entry.filename.removeprefix(around)
             if name in named:
-                raise UserError(FIELD, f"{name} is there twice", "Rename one of them.")
+                raise UserError(FIELD, f"{name} occurs twice", "Rename one of them.")
             named[name] = entry
-    except UserError:
-        archive.close()
-        raise
+        stack.pop_all()  # stays open for its reader
     return _Zip(archive, named)
 
 
 def _require_short_list(file: Path) -> None:
-    """Refuse a list of entries that would fill the memory, before zipfile reads all of it."""
+    """Refuse a list of entries that would fill the memory, before zipfile reads it."""
     with file.open("rb") as opened:
         size = opened.seek(0, 2)
         tail_length = min(size, _LOCATOR_LENGTH + _END_LENGTH + _LONGEST_COMMENT)
@@ -91,9 +91,9 @@ def _require_short_list(file: Path) -> None:
         tail = opened.read()
     end = tail.rfind(_END)
     if end < 0 or len(tail) - end < _END_LENGTH:
-        raise UserError(FIELD, f"{file.name} is no zip", "Make it again.")
+        raise UserError(FIELD, f"{file.name} is not a zip", "Make it again.")
     length = int.from_bytes(tail[end + 12 : end + 16], "little")
-    # Longer lists and larger files are told of in another record, which is not needed here.
+    # Only longer lists and larger files need the zip64 record.
     if length > _LARGEST_LIST or tail[:end].rfind(_LOCATOR) >= 0:
         raise UserError(FIELD, f"{file.name} holds too much", "Upload fewer pictures.")
 
@@ -113,7 +113,7 @@ def _require_plain(entry: zipfile.ZipInfo) -> None:
     elif entry.compress_type not in _COMPRESSIONS:
         problem = "is packed in an unusual way"
     elif entry.file_size > _SMALL and entry.file_size > _RATIO * max(1, entry.compress_size):
-        problem = "would unpack to far more than it seems"
+        problem = "would unpack to far more than its size"
     if problem is not None:
         raise UserError(FIELD, f"{entry.filename[:100]!r} {problem}", "Make the zip without it.")
 

@@ -1,4 +1,4 @@
-"""Files that gradio took from a browser: read once, and gone from its folder then."""
+"""Files that gradio received from a browser: read once, then deleted."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _FOLDER = re.compile(r"[0-9a-f]{64}")
 
 
 @contextmanager
-def received(sent: object) -> Iterator[list[Path]]:
-    """The files of an upload; at the end they are deleted, whatever became of them.
+def uploaded_files(sent: object) -> Iterator[list[Path]]:
+    """Yield the files of an upload, and delete them at the end, even after an error.
 
-    gradio would keep them for a day, and serve them to whoever can name their path.
+    gradio would keep them for a day, and serve them to anyone who knows their path.
 
     Args:
-        sent: what the page's input holds: descriptions of files, with a path each. It may be
-            anything, and no file elsewhere than where gradio puts uploads is listed or deleted.
+        sent: value of the page's input: descriptions of files, with a path each. It may be
+            anything; only files in gradio's folder of uploads are listed and deleted.
 
     Returns:
-        Their paths; [] where none is left, as when the same files are sent a second time.
+        Their paths; [] if none is left, as when the same files are sent a second time.
 
     Raises:
-        UserError: some of them are there and others are not.
+        UserError: only some of them are there.
     """
     listed = sent if isinstance(sent, list) else []
     paths = [path for one in listed if (path := _uploaded(one)) is not None]
@@ -41,21 +41,21 @@ def received(sent: object) -> Iterator[list[Path]]:
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
-            # Of its content's digest: another file of the same content may be in it.
+            # Named by the content's digest: it may hold another file of the same content.
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
 
 
 def _uploaded(one: object) -> Path | None:
-    """The path in a description, if a file lies there as gradio lays uploads down."""
+    """The path in a description, if it is a file where gradio stores uploads."""
     text = one.get("path") if isinstance(one, dict) else None
     if not isinstance(text, str):
         return None
     path, home = Path(text), Path(get_upload_folder()).resolve()
     try:
-        # Resolved, a link or dots lead to where they lead.
+        # A link or dots would resolve to another path.
         is_there = path.is_absolute() and path.is_file() and path.resolve() == path
-    except (OSError, ValueError):  # a name that no file has
+    except (OSError, ValueError):  # not a possible file name
         return None
     inside = path.parent.parent == home and _FOLDER.fullmatch(path.parent.name)
     return path if is_there and inside else None

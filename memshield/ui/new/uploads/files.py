@@ -1,34 +1,41 @@
-"""Files as they come in from a stranger, loose or in an archive."""
+"""The files of an upload, loose or in an archive: read, and checked to be pictures."""
 
 from __future__ import annotations
 
+import io
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from PIL import Image, UnidentifiedImageError
+
+from memshield.data.images import BadImage, open_image, to_mode
 from memshield.errors import UserError
 
 FIELD = "folder"
-"""The form's input."""
+"""The form's field."""
 
+# Formats that Pillow decodes itself; for PostScript, for example, it runs another program.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _DEPTH = 4
 _LONGEST = 120
-# What leads elsewhere on another system, to which the folder may be copied.
+# Not allowed in names on other systems, to which the folder may be copied.
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')
 
 
-class Incoming(ABC):
-    """A set of named files; a context manager that closes what is open."""
+class UploadedFiles(ABC):
+    """A set of named files; a context manager that closes them."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Their names, those in folders with forward slashes."""
+        """The names, with forward slashes after folders."""
 
     @abstractmethod
     def read(self, name: str, most: int) -> bytes:
-        """A file.
+        """Read a file.
 
         Raises:
             UserError: it is larger than `most` bytes, or broken.
@@ -41,7 +48,7 @@ class Incoming(ABC):
     def __exit__(self, *reason: object) -> None: ...
 
 
-class _Files(Incoming):
+class _Files(UploadedFiles):
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
 
@@ -53,7 +60,7 @@ class _Files(Incoming):
             with self._files[name].open("rb") as file:
                 content = file.read(most + 1)
         except FileNotFoundError:
-            # Who uploads the same file at the same time shares it; it goes with the first.
+            # Two simultaneous uploads of the same file share it; the first one deletes it.
             raise gone(name) from None
         if len(content) > most:
             raise too_large(name, most)
@@ -63,11 +70,11 @@ class _Files(Incoming):
         pass
 
 
-def from_files(files: Sequence[Path], most_files: int, most_bytes: int) -> Incoming:
-    """Loose files under their own names.
+def from_files(files: Sequence[Path], most_files: int, most_bytes: int) -> UploadedFiles:
+    """Open loose files, under their own names.
 
     Raises:
-        UserError: too many or too large, two of one name, or one that is no file.
+        UserError: they are too many or too large, two have one name, or one is not a file.
     """
     if len(files) > most_files:
         raise UserError(FIELD, f"{len(files)} files are too many", "Upload fewer.")
@@ -75,9 +82,9 @@ def from_files(files: Sequence[Path], most_files: int, most_bytes: int) -> Incom
     total = 0
     for file in files:
         if file.is_symlink() or not file.is_file():
-            raise UserError(FIELD, f"{file.name} is no file", "Leave it out.")
+            raise UserError(FIELD, f"{file.name} is not a file", "Leave it out.")
         if file.name in named:
-            raise UserError(FIELD, f"{file.name} is there twice", "Rename one of them.")
+            raise UserError(FIELD, f"{file.name} occurs twice", "Rename one of them.")
         named[file.name] = file
         try:
             total += file.stat().st_size
@@ -88,34 +95,34 @@ def from_files(files: Sequence[Path], most_files: int, most_bytes: int) -> Incom
 
 
 def gone(name: str) -> UserError:
-    """The error for a file that was deleted meanwhile."""
+    """The error for a file that was deleted."""
     return UserError(FIELD, f"{name} is not here any more", "Upload it again.")
 
 
 def require_room(total: int, most: int) -> None:
-    """Refuse more bytes than there is room for.
+    """Check that there is room for files.
 
     Raises:
-        UserError: there are more.
+        UserError: there is not.
     """
     if total > most:
         raise UserError(
             FIELD,
             f"the files take {total / 1e6:.0f} MB, and there is room for {most / 1e6:.0f} MB",
-            "Upload fewer or smaller pictures, or delete uploads that are not needed any more.",
+            "Upload fewer or smaller pictures, or delete uploads that you do not need any more.",
         )
 
 
 def too_large(name: str, most: int) -> UserError:
-    """The error for a file of too many bytes."""
+    """The error for a file that is too large."""
     return UserError(FIELD, f"{name} is larger than {most / 2**20:.0f} MiB", "Scale it down.")
 
 
 def safe_name(name: str) -> PurePosixPath:
-    """The path inside a folder that a name stands for.
+    """Turn a name into a relative path.
 
     Raises:
-        UserError: it leads out of the folder, is hidden, or holds what not every system takes.
+        UserError: it leads out of the folder, is hidden, or is not portable.
     """
     parts = name.split("/")
     wrong = not name.isprintable() or _FORBIDDEN.search(name) or len(parts) > _DEPTH
@@ -126,7 +133,35 @@ def safe_name(name: str) -> PurePosixPath:
     if wrong:
         raise UserError(
             FIELD,
-            f"{name[:100]!r} is no name that can be kept",
-            "Use letters, digits, spaces, - _ and dots inside; no paths that lead elsewhere.",
+            f"{name[:100]!r} is not a usable name",
+            "Use letters, digits, spaces, -, _ and inner dots, and no path out of the folder.",
         )
     return PurePosixPath(*parts)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a name ends like that of a picture."""
+    return PurePosixPath(name).suffix.lower() in _ENDINGS
+
+
+def require_picture(content: bytes, name: str) -> None:
+    """Decode a picture as training will.
+
+    Raises:
+        UserError: it cannot be decoded, or has too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS):
+            pass
+        to_mode(open_image(content), "RGB")
+    except UnidentifiedImageError:
+        raise UserError(
+            FIELD,
+            f"{name} is broken, or not a picture",
+            "Use PNG, JPEG, WebP, BMP, GIF or TIFF.",
+        ) from None
+    except BadImage as error:
+        words = " ".join(str(error).split())[:200]
+        raise UserError(
+            FIELD, f"{name} cannot be decoded ({words})", "Save it again, or leave it out."
+        ) from None

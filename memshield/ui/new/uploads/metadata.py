@@ -1,4 +1,4 @@
-"""The captions of an upload: read with care, written again in one form."""
+"""Checks the metadata file of an upload, and rewrites it as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST_COLUMNS = 32
 _REMEDY = "A line names a picture as file_name, and its caption as text."
 
 
-def checked_metadata(content: bytes, name: str, pictures: Mapping[str, str]) -> str:
-    """The lines as JSON, a line each.
+def convert_metadata(content: bytes, name: str, pictures: Mapping[str, str]) -> str:
+    """Convert metadata to JSON lines.
 
     Args:
         content: of the file.
         name: metadata.csv or metadata.jsonl.
-        pictures: names of the pictures beside it, and the names that they are kept under.
+        pictures: stored names of the pictures, by their uploaded names.
 
     Raises:
         UserError: it cannot be read, or names a file that is not among the pictures.
@@ -44,7 +44,7 @@ def checked_metadata(content: bytes, name: str, pictures: Mapping[str, str]) -> 
                 FIELD, f"{name}, line {number}: {file[:100]!r} is not among the pictures", _REMEDY
             )
         if file in named:
-            raise UserError(FIELD, f"{name}, line {number}: {file[:100]!r} is there twice", _REMEDY)
+            raise UserError(FIELD, f"{name}, line {number}: {file[:100]!r} occurs twice", _REMEDY)
         named.add(file)
         lines.append(json.dumps({**row, _FILE_NAME: pictures[file]}))
     if not lines:
@@ -55,7 +55,7 @@ def checked_metadata(content: bytes, name: str, pictures: Mapping[str, str]) -> 
 def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     columns: list[str] | None = None
     for number, row in _csv(text, name) if name.endswith(".csv") else _jsonl(text, name):
-        # The library would open what such columns name.
+        # The datasets library would open the files in such columns.
         if any(key.endswith(("_file_name", "_file_names", "file_names")) for key in row):
             raise UserError(
                 FIELD, f"{name}, line {number}: names other files than one picture", _REMEDY
@@ -69,7 +69,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         ):
             raise UserError(
                 FIELD,
-                f"{name}, line {number}: has other columns than the first, or lists in them",
+                f"{name}, line {number}: differs in its columns, or holds lists",
                 "Every line has the same columns, with a text or a number in each.",
             )
         yield number, row
@@ -80,30 +80,29 @@ def _csv(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise UserError(
-                    FIELD, f"{name}, line {reader.line_num}: has another number of columns", _REMEDY
-                )
+                line = f"{name}, line {reader.line_num}"
+                raise UserError(FIELD, f"{line}: differs in its number of columns", _REMEDY)
             yield reader.line_num, row
     except csv.Error as error:
         raise UserError(FIELD, f"{name}, line {reader.line_num}: {error}", _REMEDY) from None
 
 
 def _jsonl(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # Not splitlines: JSON texts may hold other line ends than this one.
+    # Not splitlines: JSON strings may contain its other line ends.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line, parse_constant=_refuse)
-            # Half of a surrogate pair, which is no text.
+            # Fails for half of a surrogate pair, which is not text.
             json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise UserError(FIELD, f"{name}, line {number}: is no JSON object", _REMEDY)
+            raise UserError(FIELD, f"{name}, line {number}: is not a JSON object", _REMEDY)
         yield number, row
 
 
 def _refuse(constant: str) -> None:
-    # NaN and its like, which JSON has not.
+    # NaN and Infinity, which are not JSON.
     raise ValueError(constant)

@@ -1,4 +1,4 @@
-"""Pictures that a visitor uploads: checked one by one, and kept apart by owner."""
+"""Stores uploaded pictures: checks each of them, and keeps owners apart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memshield.errors import UserError, UserErrors
+from memshield.ui.errors import collect_errors
 from memshield.ui.new.uploads.archive import from_zip
-from memshield.ui.new.uploads.files import FIELD, Incoming, from_files, safe_name
-from memshield.ui.new.uploads.metadata import METADATA_NAMES, checked_metadata
-from memshield.ui.new.uploads.pictures import is_picture_name, require_picture
+from memshield.ui.new.uploads.files import (
+    FIELD,
+    UploadedFiles,
+    from_files,
+    is_picture_name,
+    require_picture,
+    safe_name,
+)
+from memshield.ui.new.uploads.metadata import METADATA_NAMES, convert_metadata
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PROBLEMS_SHOWN = 20
@@ -23,15 +30,15 @@ _FEWER = "Upload fewer or smaller pictures."
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What an upload may be.
+class UploadLimits:
+    """The limits of an upload.
 
     Attributes:
-        pictures: how many.
-        file_bytes: of a picture.
-        bytes: of all files together, unpacked.
-        owner_bytes: of all uploads of an owner.
-        seconds: to decode all of them.
+        pictures: number of pictures.
+        file_bytes: size of a picture.
+        bytes: size of all files, unpacked.
+        owner_bytes: size of all uploads of an owner.
+        seconds: time to decode all pictures.
     """
 
     pictures: int = 5000
@@ -41,22 +48,21 @@ class Limits:
     seconds: float = 300.0
 
 
-def accept_upload(files: Sequence[Path], home: Path, limits: Limits | None = None) -> Path:
+def accept_upload(files: Sequence[Path], home: Path, limits: UploadLimits | None = None) -> Path:
     """Check uploaded files and copy them to where trainings may read them.
 
     Args:
-        files: pictures, with a metadata.csv or metadata.jsonl for captions if there is one; or one
-            zip of these. Their own names count.
-        home: `Folders.uploads` of whose they are.
-        limits: by default those of `Limits`.
+        files: pictures, and a metadata.csv or metadata.jsonl for captions; or one zip of these.
+        home: `Folders.uploads` of the owner.
+        limits: by default those of `UploadLimits`.
 
     Returns:
         A folder of a random name in `home`, for `train_data_dir`.
 
     Raises:
-        UserErrors: naming every file that is not taken, up to twenty; nothing is kept then.
+        UserErrors: naming up to twenty refused files; nothing is kept then.
     """
-    limits = limits or Limits()
+    limits = limits or UploadLimits()
     zipped = [file for file in files if file.suffix.lower() == ".zip"]
     if not files:
         raise UserError(FIELD, "no files were uploaded", "Choose pictures, or one zip of them.")
@@ -72,10 +78,10 @@ def accept_upload(files: Sequence[Path], home: Path, limits: Limits | None = Non
     try:
         left = limits.owner_bytes - _size(home)
         most = min(limits.bytes, left, shutil.disk_usage(home).free)
-        # Metadata is one more file; as many again are let pass that are nothing, such as folders.
+        # Room for metadata, and for as many entries that are not pictures, such as folders.
         room = (2 * limits.pictures + 16, max(0, most))
-        incoming = from_zip(zipped[0], *room) if zipped else from_files(files, *room)
-        _keep(incoming, aside, limits)
+        uploaded = from_zip(zipped[0], *room) if zipped else from_files(files, *room)
+        _keep(uploaded, aside, limits)
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -83,14 +89,14 @@ def accept_upload(files: Sequence[Path], home: Path, limits: Limits | None = Non
 
 
 def find_upload(home: Path, name: str) -> Path:
-    """An upload by the last part of its path.
+    """Find an upload by the name of its folder.
 
     Args:
-        home: `Folders.uploads` of whose it is.
-        name: of its folder.
+        home: `Folders.uploads` of the owner.
+        name: of the folder.
 
     Raises:
-        UserError: this owner has none of that name.
+        UserError: the owner has none of that name.
     """
     folder = home / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
@@ -98,36 +104,27 @@ def find_upload(home: Path, name: str) -> Path:
     return folder
 
 
-def delete_upload(home: Path, name: str) -> None:
-    """Delete an upload; the arguments are those of `find_upload`.
-
-    Raises:
-        UserError: this owner has none of that name.
-    """
-    shutil.rmtree(find_upload(home, name))
-
-
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _sweep(home: Path) -> None:
-    """Delete what a server that was killed in the middle of an upload has left."""
+    """Delete unfinished uploads of a server that was killed."""
     for left in home.glob(".*.tmp"):
         if time.time() - left.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _keep(incoming: Incoming, folder: Path, limits: Limits) -> None:
-    """Write what is good into a folder, and refuse all of it where something is not."""
+def _keep(uploaded: UploadedFiles, folder: Path, limits: UploadLimits) -> None:
+    """Write all files into a folder, or refuse them all."""
     errors: list[UserError] = []
-    # A picture by its name, and the name that it is kept under: a number, for the datasets library
-    # would take test-1.png for one of another split.
+    # Stored names by uploaded name. Pictures are numbered: the datasets library would put
+    # test-1.png into another split.
     kept: dict[str, str] = {}
     ends = time.monotonic() + limits.seconds
-    with incoming:
-        metadata = [name for name in incoming.names() if name in METADATA_NAMES]
-        others = sorted(name for name in incoming.names() if name not in METADATA_NAMES)
+    with uploaded:
+        metadata = [name for name in uploaded.names() if name in METADATA_NAMES]
+        others = sorted(name for name in uploaded.names() if name not in METADATA_NAMES)
         if sum(map(is_picture_name, others)) > limits.pictures:
             raise UserError(
                 FIELD,
@@ -136,32 +133,29 @@ def _keep(incoming: Incoming, folder: Path, limits: Limits) -> None:
             )
         for name in others:
             if time.monotonic() > ends:
-                errors.append(UserError(FIELD, "it takes too long to decode them", _FEWER))
+                errors.append(UserError(FIELD, "the pictures take too long to decode", _FEWER))
             if len(errors) >= _PROBLEMS_SHOWN or time.monotonic() > ends:
                 break
-            try:
+            with collect_errors(errors):
                 path = safe_name(name)
                 if not is_picture_name(name) or any(map(is_picture_name, path.parts[:-1])):
-                    raise UserError(FIELD, f"{name} is no picture", "Leave it out.")
-                content = incoming.read(name, limits.file_bytes)
+                    raise UserError(FIELD, f"{name} is not a picture", "Leave it out.")
+                content = uploaded.read(name, limits.file_bytes)
                 require_picture(content, name)
-            except UserError as error:
-                errors.append(error)
-                continue
-            # Folders stay: they are classes of pictures.
-            path = path.with_name(f"{len(kept):06d}{path.suffix.lower()}")
-            (folder / path.parent).mkdir(parents=True, exist_ok=True, mode=0o700)
-            (folder / path).write_bytes(content)
-            kept[name] = path.as_posix()
+                # Folders stay: they name classes.
+                path = path.with_name(f"{len(kept):06d}{path.suffix.lower()}")
+                (folder / path.parent).mkdir(parents=True, exist_ok=True, mode=0o700)
+                (folder / path).write_bytes(content)
+                kept[name] = path.as_posix()
         if not errors and not kept:
-            errors.append(UserError(FIELD, "there are no pictures in it", "Add some."))
+            errors.append(UserError(FIELD, "there are no pictures in the upload", "Add some."))
         if len(metadata) > 1:
             errors.append(
-                UserError(FIELD, f"{' and '.join(metadata)} are both there", "Keep one of them.")
+                UserError(FIELD, f"there are both {' and '.join(metadata)}", "Keep one of them.")
             )
         if not errors and metadata:
-            content = incoming.read(metadata[0], limits.file_bytes)
-            text = checked_metadata(content, metadata[0], kept)
+            content = uploaded.read(metadata[0], limits.file_bytes)
+            text = convert_metadata(content, metadata[0], kept)
             (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
     if errors:
         raise UserErrors(errors)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memshield.errors import UserError
-from memshield.ui.new.uploads.browser_files import received
+from memshield.ui.new.uploads.browser_files import uploaded_files
 
 
 @pytest.fixture
@@ -32,22 +32,25 @@ def described(*paths: object) -> list[dict[str, Any]]:
 def test_files_are_gone_after_they_were_read(home: Path) -> None:
     one, other = arrived(home, "a.png"), arrived(home, "b.png", "b")
     kept = arrived(home, "c.png", "b")
-    with received(described(one, other)) as paths:
+    with uploaded_files(described(one, other)) as paths:
         assert paths == [one, other]
         assert one.read_bytes() == b"a picture"
     assert [file for file in home.rglob("*") if file.is_file()] == [kept]
     assert not one.parent.exists()
-    with received(described(one, other)) as paths:
+    with uploaded_files(described(one, other)) as paths:
         assert paths == []
 
 
 def test_files_are_gone_where_they_were_refused(home: Path) -> None:
     one, gone = arrived(home, "a.png"), home / ("b" * 64) / "b.png"
-    with pytest.raises(UserError, match="no picture"), received(described(one)):
-        raise UserError("folder", "a.png is no picture")
+    with pytest.raises(UserError, match="not a picture"), uploaded_files(described(one)):
+        raise UserError("folder", "a.png is not a picture")
     assert not one.exists()
     arrived(home, "a.png")
-    with pytest.raises(UserError, match="not all of the files"), received(described(one, gone)):
+    with (
+        pytest.raises(UserError, match="not all of the files"),
+        uploaded_files(described(one, gone)),
+    ):
         raise AssertionError("not reached")
     assert not one.exists()
 
@@ -72,13 +75,13 @@ def test_nothing_else_can_be_named(home: Path, tmp_path: Path) -> None:
         f"{home}/../data/{'a' * 64}/a.png", f"{inside.parent}/../{'a' * 64}/a.png",
         f"a/{'a' * 64}/a.png", "\0", "x" * 5000, "", f"http://localhost/{'a' * 64}/a.png",
     ):  # fmt: skip
-        with received(described(path)) as paths:
+        with uploaded_files(described(path)) as paths:
             assert paths == [], path
     odds: list[Any] = [
         None, "", 1, True, {}, {"path": str(inside)}, [1], [[str(inside)]], [str(inside)],
         [{"path": 1}], [{"path": [str(inside)]}], [{}],
     ]  # fmt: skip
     for odd in odds:
-        with received(odd) as paths:
+        with uploaded_files(odd) as paths:
             assert paths == [], odd
     assert sorted(tmp_path.rglob("*")) == everything

@@ -1,4 +1,4 @@
-"""What is sent to tabs that look at the same thing: made once, and sent where it is new."""
+"""Outputs that several open pages share: made once, and sent only to pages that lack them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _KEPT = 32
 
 
 @dataclass(frozen=True)
-class Made:
-    """Values for outputs.
+class Outputs:
+    """Values of a handler's outputs.
 
     Attributes:
-        values: texts, or what `gr.update` gives.
-        digests: of each.
+        values: texts, or results of `gr.update`.
+        digests: of the values.
     """
 
     values: tuple[Any, ...]
     digests: tuple[str, ...]
 
     @classmethod
-    def of(cls, values: Sequence[Any]) -> Made:
-        """Digest values."""
+    def of(cls, values: Sequence[Any]) -> Outputs:
+        """Digest the values."""
         return cls(tuple(values), tuple(map(_digest, values)))
 
-    def __getitem__(self, part: slice) -> Made:
-        """Some of them."""
-        return Made(self.values[part], self.digests[part])
+    def __getitem__(self, part: slice) -> Outputs:
+        """Take a slice of the outputs."""
+        return Outputs(self.values[part], self.digests[part])
 
     def only_new(self, sent: Sequence[str]) -> list[Any]:
-        """The values, with `gr.skip()` in place of those that a tab shows already.
+        """Replace values that a page shows already with `gr.skip()`.
 
         Args:
-            sent: digests of what the tab shows; empty for one that shows nothing yet.
+            sent: digests of what the page shows; empty if it shows nothing yet.
         """
         known = sent if len(sent) == len(self.digests) else [""] * len(self.digests)
         return [
@@ -48,25 +48,25 @@ class Made:
         ]
 
 
-class MadeOnce:
-    """Values for outputs, by what they are made from: twenty tabs do not make them twenty times."""
+class OutputCache:
+    """Keeps outputs by what they are made from, so that twenty pages need not make them anew."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[Hashable, Made] = OrderedDict()
+        self._made: OrderedDict[Hashable, Outputs] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Sequence[Any]]) -> Made:
-        """The values of a key; two threads that miss at once make them twice, which is no harm.
+    def get(self, key: Hashable, make: Callable[[], Sequence[Any]]) -> Outputs:
+        """Return the outputs of a key, and make them if needed; concurrent misses make them twice.
 
         Args:
-            key: all that the values depend on, the owner of what they tell included.
-            make: makes them.
+            key: all that the values depend on, including their owner.
+            make: makes the values.
         """
         with self._lock:
             if key in self._made:
                 self._made.move_to_end(key)
                 return self._made[key]
-        made = Made.of(make())
+        made = Outputs.of(make())
         with self._lock:
             self._made[key] = made
             while len(self._made) > _KEPT:

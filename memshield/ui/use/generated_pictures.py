@@ -1,4 +1,4 @@
-"""Pictures that a published model draws: how far they are, and each with its warning."""
+"""Views of the pictures that a published model draws: their progress, and their warnings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import plural
 
-NOTHING = ("No pictures yet", "Verify a model above, then let it draw.")
+NOTHING = ("No pictures yet", "Verify a model above, then generate.")
 SIGNED_OUT = (
     "Sign in to generate",
-    "Anybody can verify a model. Pictures are drawn on this server, for whoever is signed in.",
+    "Anybody can verify a model. To draw pictures on this server, sign in.",
 )
 _WHILE, _AFTER = 256, 512
-"""Longer side of a picture while others are being drawn, and at the end."""
+"""Longer side of a picture while others are being drawn, and afterwards."""
 _PIXELS = 128
-"""A picture shown no larger than this has few pixels, which are shown as they are."""
+"""Pictures shown up to this size are enlarged without smoothing."""
 _STAGES = {
-    "fetching": "Fetching the model and checking every file",
+    "fetching": "Downloading the model and checking every file",
     "loading": "Loading the model",
     "comparing": "Comparing with the training pictures",
 }
@@ -39,7 +39,7 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture with what is said of it: a sign and words, never a colour alone."""
+    """A picture with its assessment: a sign and words, never a colour alone."""
 
     made: Made
     picture: Picture | None
@@ -51,12 +51,12 @@ class _Shown:
 
 
 def generating_view(progress: TaskProgress, asked: Asked, samples: Samples | None) -> str:
-    """How far the pictures are.
+    """Show the progress of drawing.
 
     Args:
-        progress: of the errand.
-        asked: what was asked for.
-        samples: what there is by now.
+        progress: of the process.
+        asked: the request.
+        samples: the pictures so far.
     """
     total = asked.wish.total
     done = len(samples.pictures) if samples is not None else 0
@@ -98,19 +98,19 @@ def _title(progress: TaskProgress, samples: Samples | None, done: int, total: in
 
 def _words(progress: TaskProgress, samples: Samples | None) -> str:
     if progress.state == "waiting":
-        return "It starts by itself, and needs no open page. What runs now is finished first."
+        return "It starts by itself, after what runs now; you may close the page."
     if progress.state == "running" and samples is not None and samples.stage == "drawing":
         return f"step {samples.step} of {samples.steps}" if samples.step else ""
     return ""
 
 
 def generated_view(samples: Samples | None, folder: Path, busy: bool) -> str:
-    """The pictures that there are, by prompt, each with its warning.
+    """Show the pictures by prompt, each with its assessment.
 
     Args:
-        samples: what is known of them.
-        folder: where they lie.
-        busy: whether there are more to come.
+        samples: the pictures so far.
+        folder: with their files.
+        busy: whether more will come.
     """
     if samples is None or not samples.pictures:
         return ""
@@ -137,13 +137,13 @@ def _shown(made: Made, samples: Samples, folder: Path, busy: bool) -> _Shown:
     if warning is not None and warning.nearest is not None:
         nearest = picture_in(folder / Path(warning.nearest).name, side)
     picture = picture_in(folder / Path(made.file).name, side)
-    return _Shown(made, picture, nearest, *_told(made, samples, busy))
+    return _Shown(made, picture, nearest, *_assessment(made, samples, busy))
 
 
-def _told(made: Made, samples: Samples, busy: bool) -> tuple[str, str, str, str]:
-    """Level, sign, words and details of what is said of a picture."""
+def _assessment(made: Made, samples: Samples, busy: bool) -> tuple[str, str, str, str]:
+    """Level, sign, words and details of a picture's assessment."""
     if made.broken:
-        return "near_copy", "✕", "Broken", "The model gave values that are no numbers."
+        return "near_copy", "✕", "Broken", "The model returned values that are not numbers."
     warning, rule = made.warning, samples.rule
     if warning is None or rule is None:
         if busy and samples.compared is not None:
@@ -185,30 +185,31 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     if close:
         be = "is" if close == 1 else "are"
         return "", f"{words[2:]} {close} {be} closer than usual."
-    # A rule that knows nothing of this set gives no calm.
+    # A rule that does not know this set gives no reassurance.
     calm = samples.rule is not None and samples.rule.source == "audit"
     return "ms-calm" if calm else "ms-plain", words
 
 
 def _rule(samples: Samples) -> str:
-    """How it is told, in a sentence."""
+    """Explain the rule in a sentence."""
     rule = samples.rule
     if rule is None:
         return ""
     if rule.source == "fixed":
         return (
-            "There is no audit of these training pictures that tells what is usual among them, so "
-            "a fixed rule is used: a near-copy is less than a third as far from its nearest "
-            f"training picture as from the second nearest ({rule.statistic}). Audit the run for a "
-            "threshold of its own."
+            "These training pictures have no audit that tells what is usual among them, so a "
+            "fixed rule is used: a near-copy is less than a third as far from its nearest "
+            f"training picture as from the second nearest ({rule.statistic}). Audit the run to get "
+            "a threshold of its own."
         )
     passed = f", which {percent(rule.chance)} of fresh real pictures pass" if rule.chance else ""
     return (
-        f"The threshold, {rule.threshold:.2f}{passed}, is the audit's; compared is the "
-        f"{rule.statistic} in pixels. A copy that is moved, turned or recoloured is not found."
+        f"The threshold, {rule.threshold:.2f}{passed}, comes from the audit; it compares "
+        f"the {rule.statistic} in pixels. It does not find copies that are shifted, rotated or "
+        "recoloured."
     )
 
 
 def nothing_view(signed_in: bool) -> str:
-    """Where no picture was asked for yet."""
+    """The placeholder before any picture was requested."""
     return empty_view(*(NOTHING if signed_in else SIGNED_OUT))

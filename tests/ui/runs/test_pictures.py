@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from memshield.ui.runs.samples import MOST_EARLIER, samples_view
+from memshield.ui.runs.pictures import MOST_EARLIER, samples_view
 from memshield.ui.widgets import pictures
 from memshield.ui.widgets.pictures import picture_in, picture_of
 from tests.ui.made_runs import HOSTILE, made_run, picture, save_grid

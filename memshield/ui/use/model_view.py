@@ -1,19 +1,22 @@
-"""A published model at a glance: what it is, and the figures of its card."""
+"""Views of a published model: the checks of its files, and a summary of its card."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from memshield.audit.report_view import ModelRow, tone
 from memshield.config.mitigation import measures_of
 from memshield.hub.manifest import Manifest
+from memshield.hub.verify import Check
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import count, plural
 
 
-def known_view(manifest: Manifest) -> str:
-    """What a published model claims of itself, once its checks hold.
+def summary_view(manifest: Manifest) -> str:
+    """Summarize a published model whose checks hold.
 
     Args:
-        manifest: of it.
+        manifest: of the model.
     """
     audit = manifest.audit
     everything = {} if audit is None else {"this model": audit, **manifest.beside}
@@ -31,7 +34,7 @@ def known_view(manifest: Manifest) -> str:
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     training, data, base = manifest.training, manifest.dataset, manifest.base
-    kind = "draws what a prompt says" if manifest.text else "draws without a prompt"
+    kind = "draws from prompts" if manifest.text else "draws without prompts"
     if training.kind == "lora":
         kind += "; a LoRA"
     pictures = f"{plural(training.pictures, 'picture')} of {data.name or 'a withheld dataset'}"
@@ -46,3 +49,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("trained on", f"{pictures}, {training.resolution} px"),
         ("how", how),
     ]
+
+
+def checks_view(checks: Sequence[Check]) -> str:
+    """The checks of `memshield.hub.verify`, each with its findings."""
+    return render("checks", checks=checks, whole=not any(c.problems for c in checks))

@@ -1,4 +1,4 @@
-"""Sample grids round by round: the newest large, those before it in a strip."""
+"""Views of the pictures of a run: those that it was trained on, and the samples of each round."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from memshield.data.duplicate_pairs import read_pairs
 from memshield.rundir import RunDir
+from memshield.runs.state import RunProgress
 from memshield.ui.widgets.pictures import Picture, picture_in
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
 
 LARGE, SMALL = 768, 192
+_PAIR_SIDE = 128
 MOST_EARLIER = 24
 
 
 def samples_view(run: RunDir, prompts: Sequence[str] = ()) -> str:
-    """The grids of a run.
+    """Show the newest grid of samples large, and earlier ones in a strip.
 
     Args:
-        run: whose samples/ they lie in.
-        prompts: one a row of the grid, where it was drawn from prompts.
+        run: holds the grids.
+        prompts: one for each row of a grid, if drawn from prompts.
     """
     grids = _grids(run)
     newest = _newest(grids)
     if newest is None:
-        return empty_view(
-            "No samples yet", "A grid of pictures is drawn at the end of every round."
-        )
+        return empty_view("No samples yet", "A grid of samples is drawn at the end of every round.")
     number, large = newest
     before = [one for one in grids if one[0] < number]
     earlier: list[tuple[int, Picture]] = []
@@ -60,3 +61,16 @@ def _grids(run: RunDir) -> list[tuple[int, Path]]:
         if match:
             found.append((int(match[1]), path))
     return sorted(found)
+
+
+def scan_view(progress: RunProgress, run: RunDir) -> str:
+    """Show the scanned pictures and their duplicates; empty before the scan."""
+    if not progress.pictures:
+        return ""
+    pairs = []
+    for one in read_pairs(run.duplicates):
+        first, second = (picture_in(path, _PAIR_SIDE) for path in (one.first, one.second))
+        if first is not None and second is not None:
+            words = "equal pixel by pixel" if one.equal else "nearly the same"
+            pairs.append((first, second, words))
+    return render("scan", facts=progress.pictures, pairs=pairs)

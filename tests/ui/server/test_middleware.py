@@ -15,9 +15,9 @@ from memshield.errors import UserError
 from memshield.forecast.hardware import this_machine
 from memshield.hub.account import api_for
 from memshield.jobs.service import Jobs
-from memshield.ui.server.deployment import Place
+from memshield.ui.server.deployment import Deployment
+from memshield.ui.server.middleware import SigningOut
 from memshield.ui.server.server import Server
-from memshield.ui.server.sign_in import SigningOut
 from memshield.ui.server.visitor import Visitors
 from tests.jobs.children import DEMO, view
 
@@ -27,7 +27,7 @@ PUBLISHED = {**DEMO, "push_to_hub": True, "hub_model_id": "ada/x"}
 
 @pytest.fixture
 def server(jobs: Jobs) -> Server:
-    place = Place(True, jobs.folders.root, None)
+    place = Deployment(True, jobs.folders.root, None)
     return Server(place, jobs, Visitors(True, lambda token: "ada"), this_machine())
 
 
