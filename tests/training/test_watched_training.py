@@ -62,34 +62,34 @@ class PlainWatch:
     def check(self, model: nn.Module, step: int) -> None:
         """`model` holds the weights that would be saved."""
         found = self.losses(model)
-        stopping = []
+        going = []
         for band in range(len(found)):
             if self.stopped[band] is not None:
                 continue
             best = self.best[band]
             knows = best is not None and best.mean() < self.zeros[band]
             if best is None or not knows or found[band].mean() < best.mean():
-                self.best[band], self.raised[band] = found[band], 0
-                continue
-            rise = found[band] - best
-            by_picture: dict[int, float] = {}
-            for name, value in zip(self.pictures[band].tolist(), rise.tolist(), strict=True):
-                by_picture[name] = by_picture.get(name, 0.0) + value - float(rise.mean())
-            count = len(by_picture)
-            error = (count / (count - 1) * sum(v * v for v in by_picture.values())) ** 0.5
-            limit = max(0.002 * float(best.mean()), 2 * error / len(rise))
-            self.raised[band] = self.raised[band] + 1 if float(rise.mean()) > limit else 0
-            if self.raised[band] >= self.twin.config.stop_patience:
-                stopping.append(band)
-        if stopping:
-            for band in range(max(stopping)):
-                best = self.best[band]
-                if best is not None and best.mean() >= self.zeros[band]:
-                    stopping.append(band)
-            for band in stopping:
-                if self.stopped[band] is None:
-                    self.stopped[band] = step
-            self.teacher = copy.deepcopy(model).eval()
+                best = self.best[band] = found[band]
+                self.raised[band] = 0
+            else:
+                risen = self.has_risen(band, found[band] - best, float(best.mean()))
+                self.raised[band] = self.raised[band] + 1 if risen else 0
+            if best.mean() < self.zeros[band]:
+                going.append(band)
+        for highest in going[:2]:
+            if self.raised[highest] >= self.twin.config.stop_patience:
+                for band in range(highest + 1):
+                    if self.stopped[band] is None:
+                        self.stopped[band] = step
+                self.teacher = copy.deepcopy(model).eval()
+
+    def has_risen(self, band: int, rise: Tensor, best: float) -> bool:
+        by_picture: dict[int, float] = {}
+        for name, value in zip(self.pictures[band].tolist(), rise.tolist(), strict=True):
+            by_picture[name] = by_picture.get(name, 0.0) + value - float(rise.mean())
+        count = len(by_picture)
+        error = (count / (count - 1) * sum(v * v for v in by_picture.values())) ** 0.5
+        return float(rise.mean()) > max(0.002 * best, 2 * error / len(rise))
 
 
 @pytest.mark.parametrize("use_ema", [True, False])
