@@ -23,7 +23,7 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.forecast.estimate import seconds_on_cpu
 from memshield.forecast.hardware import available_cores
-from memshield.quantities import duration
+from memshield.quantities import duration_range
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
     HEARTBEAT_SECONDS,
@@ -226,8 +226,8 @@ def _say_how_long(config: Config, rows: int) -> None:
     count = f"{threads} threads" if threads > 1 else "one thread"
     log.info("There is no GPU: training on the CPU with %s", count)
     if (seconds := seconds_on_cpu(config, rows, threads)) is not None:
-        low, high = duration(seconds.low), duration(seconds.high)
-        log.info("The whole run takes about %s to %s (a rough estimate)", low, high)
+        words = duration_range(seconds.low, seconds.high)
+        log.info("The whole run takes %s (a rough estimate)", words)
 
 
 def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:

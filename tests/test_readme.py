@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench.common import RESULTS, ROOT
 from tests.bench.tradeoff.summary import SUMMARY, headline, read_cells, summary_of, table
+from tests.test_imports import ORDER
 
 FOLDERS = (".github", "configs", "memshield", "tests")
 DOCUMENTS = sorted(
@@ -105,12 +106,15 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_architecture_names_every_package() -> None:
+def test_the_architecture_names_every_package_in_the_order_of_imports() -> None:
     text = (ROOT / "memshield/README.md").read_text(encoding="utf-8")
-    packages = [path.parent.name for path in (ROOT / "memshield").glob("*/__init__.py")]
-    assert packages
-    for name in packages:
-        assert f"`{name}/`" in text, name
+    *packages, ground = ORDER[1:]
+    named = re.findall(r"^\| \[?`(\w+)/`", text, re.MULTILINE)
+    assert [name for name in named if name != "shipped"] == [
+        name for layer in reversed(packages) for name in layer
+    ]
+    for name in ground:
+        assert f"`{name}`" in text, name
 
 
 def anchors_of(path: Path) -> set[str]:

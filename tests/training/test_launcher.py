@@ -69,7 +69,9 @@ def test_threads_stay_as_they_are_without_a_launcher(monkeypatch: pytest.MonkeyP
 
 
 def test_a_launcher_is_found_for_one_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = SimpleNamespace(cmdline=lambda: [*LAUNCH], environ=lambda: {"A": "b"})
+    parent: SimpleNamespace | None = SimpleNamespace(
+        cmdline=lambda: [*LAUNCH], environ=lambda: {"A": "b"}
+    )
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(parent=lambda: parent))
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     assert find_launcher() is None

@@ -68,7 +68,7 @@ def test_a_training_says_how_long_it_will_take(
         train(**settings)
     said = [line for line in caplog.messages if "a rough estimate" in line]
     assert len(said) == 1
-    assert said[0].startswith("The whole run takes about ")
+    assert said[0].startswith("The whole run takes ")
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, unet: Path) -> None:
