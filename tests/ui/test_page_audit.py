@@ -90,7 +90,11 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     assert report_of(run, "model") == report_of(run, f"round-{kept}")
 
     # Bad numbers of pictures are answered, and nothing is begun.
-    for bad, words in (("3", "from 10 to 10,000"), ("-1", "from 10"), ("many", "no whole number")):
+    for bad, words in (
+        ("3", "from 10 to 10,000"),
+        ("-1", "from 10"),
+        ("many", "not a whole number"),
+    ):
         visit.fill("Pictures to generate", bad)
         visit.press("Audit")
         visit.sees(words, "#audit-problems")
