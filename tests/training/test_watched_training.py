@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ class PlainWatch:
         for name, value in zip(self.pictures[band].tolist(), rise.tolist(), strict=True):
             by_picture[name] = by_picture.get(name, 0.0) + value - float(rise.mean())
         count = len(by_picture)
-        error = (count / (count - 1) * sum(v * v for v in by_picture.values())) ** 0.5
+        error = math.sqrt(count / (count - 1) * sum(v * v for v in by_picture.values()))
         return float(rise.mean()) > max(0.002 * best, 2 * error / len(rise))
 
 
