@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memshield.errors import UserError, UserErrors
+from memshield.rundir import bytes_in
 from memshield.ui.errors import collect_errors
 from memshield.ui.new.uploads.archive import from_zip
 from memshield.ui.new.uploads.files import (
@@ -76,7 +77,7 @@ def accept_upload(files: Sequence[Path], home: Path, limits: UploadLimits | None
     aside = home / f".{target.name}.tmp"
     aside.mkdir(mode=0o700)
     try:
-        left = limits.owner_bytes - _size(home)
+        left = limits.owner_bytes - bytes_in(home)
         most = min(limits.bytes, left, shutil.disk_usage(home).free)
         # Room for metadata, and for as many entries that are not pictures, such as folders.
         room = (2 * limits.pictures + 16, max(0, most))
@@ -102,10 +103,6 @@ def find_upload(home: Path, name: str) -> Path:
     if not _NAME.fullmatch(name) or not folder.is_dir():
         raise UserError(FIELD, "these pictures are not here any more", "Upload them again.")
     return folder
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _sweep(home: Path) -> None:
