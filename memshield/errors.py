@@ -38,6 +38,34 @@ class UserErrors(UserError):
         self.remedy = ""
 
 
+class _Collector:
+    # A class, because type checkers do not expect a @contextmanager to swallow errors.
+    def __init__(self, errors: list[UserError], field: str | None) -> None:
+        self._errors = errors
+        self._field = field
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, UserError):
+            return False
+        for part in error.errors if isinstance(error, UserErrors) else [error]:
+            moved = UserError(self._field, part.problem, part.remedy) if self._field else part
+            self._errors.append(moved)
+        return True
+
+
+def collect_errors(errors: list[UserError], field: str | None = None) -> _Collector:
+    """Return a context that appends a UserError raised inside to a list, and goes on after it.
+
+    Args:
+        errors: takes the errors, one by one.
+        field: replaces their own fields.
+    """
+    return _Collector(errors, field)
+
+
 class Problems:
     """What a series of checks has found wrong: each problem once, in the order of the checks.
 
@@ -51,12 +79,12 @@ class Problems:
     @contextmanager
     def keep(self) -> Iterator[None]:
         """Keep what a check inside refuses, and go on after it."""
-        try:
+        refused: list[UserError] = []
+        with collect_errors(refused):
             yield
-        except UserError as error:
-            for one in error.errors if isinstance(error, UserErrors) else [error]:
-                if str(one) not in map(str, self.errors):
-                    self.errors.append(one)
+        for error in refused:
+            if str(error) not in map(str, self.errors):
+                self.errors.append(error)
 
     def refuse(self) -> None:
         """Raise what was found.

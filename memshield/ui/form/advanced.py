@@ -14,8 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from memshield.config.file import GROUPS, fields
-from memshield.errors import UserError, UserErrors
-from memshield.ui.errors import collect_errors
+from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.ui.form.choices import INPUTS
 from memshield.ui.form.recipes import Recipe
 

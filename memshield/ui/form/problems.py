@@ -6,14 +6,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from memshield.config.file import Config, Part, make_config
-from memshield.errors import UserError
+from memshield.errors import UserError, collect_errors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.problems import find_problems
 from memshield.hub.catalog.access import require_token
 from memshield.hub.catalog.model import read_strangers_facts
 from memshield.network import Token
-from memshield.ui.errors import collect_errors
 from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import Choices, input_of, on_this_machine, to_config
 from memshield.ui.form.dataset_check import inspect_pictures

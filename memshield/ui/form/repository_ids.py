@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from memshield.config.shipped import APP_ROOT
-from memshield.errors import UserError
+from memshield.errors import UserError, collect_errors
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
-from memshield.ui.errors import collect_errors
 from memshield.ui.form.choices import Choices
 
 

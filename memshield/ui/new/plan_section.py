@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserError, UserErrors
-from memshield.ui.errors import collect_errors, on_error
+from memshield.errors import UserError, UserErrors, collect_errors
+from memshield.ui.errors import on_error
 from memshield.ui.form.planning import Plan
 from memshield.ui.new.forecast_view import forecast_view
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement

@@ -12,11 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserError
+from memshield.errors import UserError, collect_errors
 from memshield.hub.catalog.access import is_address
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.results import DatasetFound, ModelFound, Page
-from memshield.ui.errors import attempt, collect_errors
+from memshield.ui.errors import attempt
 from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, RAW, Fields

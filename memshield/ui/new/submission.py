@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserError
+from memshield.errors import UserError, collect_errors
 from memshield.forecast.duplicates import open_folder
 from memshield.hub.catalog.model import describe_model
 from memshield.network import Token
-from memshield.ui.errors import attempt, collect_errors
+from memshield.ui.errors import attempt
 from memshield.ui.form.choices import on_this_machine
 from memshield.ui.form.inputs import FilledForm, read_form
 from memshield.ui.form.planning import Plan, plan

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from memshield.config.mitigation import is_plain
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.hub.publish.confirmations import WORDS
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.hub.retries import IMPATIENT
@@ -18,7 +18,7 @@ from memshield.jobs.view import JobView, Publishing
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
 from memshield.runs.reports import readable_in
-from memshield.ui.errors import attempt, collect_errors
+from memshield.ui.errors import attempt
 from memshield.ui.runs.comparison import comparable
 from memshield.ui.runs.publish_problems import LABELS, on_page, problems_in
 from memshield.ui.runs.publish_view import plan_view, publication_view

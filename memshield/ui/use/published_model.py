@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield.config.file import make_config, read_yaml
-from memshield.errors import UserError
+from memshield.errors import UserError, collect_errors
 from memshield.hub.account import api_for
 from memshield.hub.catalog.access import require_id
 from memshield.hub.contents import CARD
@@ -26,7 +26,6 @@ from memshield.runs.publication import read_publication
 from memshield.sampling.arguments import Asked
 from memshield.sampling.record import Samples, read_samples
 from memshield.sampling.request import ON_PAGE, Wish, make_wish
-from memshield.ui.errors import collect_errors
 from memshield.ui.server.visitor import Visitor
 
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.rundir import bytes_in
-from memshield.ui.errors import collect_errors
 from memshield.ui.new.uploads.archive import from_zip
 from memshield.ui.new.uploads.files import (
     FIELD,
