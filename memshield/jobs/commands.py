@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.config.shipped import APP_ROOT
-from memshield.sampling.arguments import Asked
+from memshield.sampling.arguments import SampleArguments
 
 ROOT = APP_ROOT
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""
@@ -49,13 +49,13 @@ class Commands:
             *("--measure", "--output", str(output)),
         ]
 
-    def sample(self, asked: Asked) -> list[str]:
+    def sample(self, arguments: SampleArguments) -> list[str]:
         """Make pictures with a published model.
 
         Args:
-            asked: which, and where to.
+            arguments: which, and where to.
         """
-        return [sys.executable, "-m", "memshield", "sample", *asked.words()]
+        return [sys.executable, "-m", "memshield", "sample", *arguments.words()]
 
     def audit(
         self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]

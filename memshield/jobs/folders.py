@@ -2,7 +2,7 @@
 
 jobs.sqlite3          the store
 jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name;
-                      results/ of an errand
+                      results/ of a request
 uploads/<owner>/      folders of pictures that the owner brought
 cache/<owner>/        what the owner's jobs fetched from the Hub, and encoded pictures
 """
@@ -65,11 +65,11 @@ class Folders:
         return self.job(id) / f"task-{number}.log"
 
     def request(self, id: str) -> Path:
-        """File of an errand's request as data; see `memshield.jobs.requests`."""
+        """What a request asks for, as data; see `memshield.jobs.requests`."""
         return self.job(id) / "request.json"
 
     def results(self, id: str) -> Path:
-        """Folder of an errand's results."""
+        """Folder of a request's results."""
         return self.job(id) / "results"
 
     def uploads(self, owner: str) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["train", "audit", "publish", "measure", "sample"]
-ERRANDS: tuple[Kind, ...] = ("measure", "sample")
+REQUEST_KINDS: tuple[Kind, ...] = ("measure", "sample")
 """Kinds of tasks that stand alone, without a run."""
 State = Literal["queued", "running", "ended"]
 LOCAL = ""
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """A run or an errand, as the store knows it.
+    """A run or a request, as the store knows it.
 
     Attributes:
         id: unguessable.
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def kind(self) -> Kind:
-        """The kind of its first task: train for a run, or that of an errand."""
+        """The kind of its first task: train for a run, or that of a request."""
         return self.tasks[0].work.kind
 
     @property

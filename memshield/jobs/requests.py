@@ -1,6 +1,6 @@
-"""Errands: commands that belong to no run, such as measuring a training before it is started.
+"""Requests: commands that belong to no run, such as measuring a training before it is started.
 
-An owner has one errand of a kind: a new one takes the place of the one before it.
+An owner has one request of a kind: a new one takes the place of the one before it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from memshield.hub.catalog.access import require_id
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import Commands, as_typed
 from memshield.jobs.folders import Folders, require_owner
-from memshield.jobs.records import ERRANDS, LOCAL, Job, Kind, Work
+from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import TaskProgress, errand_of
+from memshield.jobs.view import TaskProgress, request_progress
 from memshield.rundir import write_text
-from memshield.sampling.arguments import Asked, asked_of
-from memshield.sampling.request import Wish
+from memshield.sampling.arguments import SampleArguments, parse_arguments
+from memshield.sampling.request import ImageRequest
 
 PLAN = "plan.json"
-_REQUEST = TypeAdapter(Asked)
+_REQUEST = TypeAdapter(SampleArguments)
 
 
 @dataclass(frozen=True)
-class Errand:
-    """An errand as its owner sees it.
+class Request:
+    """A request as its owner sees it.
 
     Attributes:
         id: of its job.
@@ -46,7 +46,7 @@ class Errand:
         position: in the queue, from 1; None where it does not wait.
         command: to copy.
         results: folder of what it made; it may not be there yet.
-        asked: which pictures are to be drawn; None for another kind of errand.
+        arguments: which pictures are to be drawn; None for another kind of request.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Errand:
     position: int | None
     command: str
     results: Path
-    asked: Asked | None
+    arguments: SampleArguments | None
 
     @property
     def busy(self) -> bool:
@@ -64,8 +64,8 @@ class Errand:
         )  # fmt: skip
 
 
-class Errands:
-    """The errands of all owners.
+class Requests:
+    """The requests of all owners.
 
     Args:
         store, folders, commands, scheduler, tokens: of the server.
@@ -101,12 +101,12 @@ class Errands:
             owner, values, needs_token: as of `Jobs.submit`.
 
         Returns:
-            The errand's id.
+            The request's id.
 
         Raises:
             UserError: a setting is wrong or not open to this owner, or one is under way.
         """
-        # Of two requests at the same time one would be an errand that nobody can see or stop.
+        # Of two requests at the same time one would be a request that nobody can see or stop.
         with self._turn:
             job = self._new(owner, "measure")
             write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
@@ -121,7 +121,7 @@ class Errands:
         owner: str,
         repo_id: str,
         revision: str,
-        wish: Wish,
+        request: ImageRequest,
         against: str | None = None,
         needs_token: bool = False,
     ) -> str:
@@ -132,12 +132,12 @@ class Errands:
         Args:
             owner: who is signed in, or `LOCAL`.
             repo_id, revision: of the model, which is a commit.
-            wish: which pictures.
+            request: which pictures.
             against: id of the owner's run that the model came from.
             needs_token: whether something of it can only be read with the owner's token.
 
         Returns:
-            The errand's id.
+            The request's id.
 
         Raises:
             UserError: the owner has no such run, or pictures are being made.
@@ -145,35 +145,35 @@ class Errands:
         with self._turn:
             job = self._new(owner, "sample")
             run = None if against is None else self._run_of(owner, against)
-            asked = Asked(
-                require_id(repo_id, "model", "repo_id"), wish, revision=revision, against=run,
+            arguments = SampleArguments(
+                require_id(repo_id, "model", "repo_id"), request, revision=revision, against=run,
                 output_dir=self._folders.results(job.id),
             )  # fmt: skip
-            self._make_folder(job, asked)
-            words = self._commands.sample(asked)
+            self._make_folder(job, arguments)
+            words = self._commands.sample(arguments)
             work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
             return self._add(job, work)
 
-    def view(self, owner: str, kind: Kind) -> Errand | None:
-        """An owner's errand of a kind; None where there is none."""
+    def view(self, owner: str, kind: Kind) -> Request | None:
+        """An owner's request of a kind; None where there is none."""
         job = self._newest(owner, kind)
         if job is None:
             return None
         task = job.current
         position = None if task is None else self._store.position(task)
         may_start = task is None or self._scheduler.may_start(owner, task.work)
-        progress = errand_of(job, self._folders, position, may_start)
-        return Errand(
+        progress = request_progress(job, self._folders, position, may_start)
+        return Request(
             job.id,
             progress.without_tokens(self._tokens.hide),
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
-            self._asked(job) if kind == "sample" else None,
+            self._arguments(job) if kind == "sample" else None,
         )
 
     def stop(self, owner: str, kind: Kind) -> None:
-        """Stop an owner's errand, or take it out of the queue.
+        """Stop an owner's request, or take it out of the queue.
 
         Raises:
             UserError: none is under way.
@@ -187,12 +187,12 @@ class Errands:
         self._scheduler.wake()
 
     def _newest(self, owner: str, kind: Kind) -> Job | None:
-        assert kind in ERRANDS
+        assert kind in REQUEST_KINDS
         found = (job for job in self._store.jobs_of(owner) if job.kind == kind)
         return next(found, None)
 
     def _new(self, owner: str, kind: Kind) -> Job:
-        """A job for an errand; its folder is not made yet."""
+        """A job for a request; its folder is not made yet."""
         require_owner(owner)
         before = self._newest(owner, kind)
         if before is not None and before.current is not None:
@@ -203,22 +203,22 @@ class Errands:
     def _run_of(self, owner: str, id: str) -> Path:
         """The run directory of an owner's job, whose settings this owner may have."""
         job = self._store.job(id)
-        if job is None or job.owner != owner or job.kind in ERRANDS:
+        if job is None or job.owner != owner or job.kind in REQUEST_KINDS:
             raise no_such_job(id)
         run = self._folders.run(job)
         require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
         return run.path
 
-    def _asked(self, job: Job) -> Asked:
+    def _arguments(self, job: Job) -> SampleArguments:
         try:
             return _REQUEST.validate_json(self._folders.request(job.id).read_bytes())
         except FileNotFoundError:  # queued by an older version, which kept the command alone
-            return asked_of(job.tasks[-1].work.command[4:])
+            return parse_arguments(job.tasks[-1].work.command[4:])
 
-    def _make_folder(self, job: Job, asked: Asked) -> None:
+    def _make_folder(self, job: Job, arguments: SampleArguments) -> None:
         try:
             self._folders.make(job.id)
-            write_text(self._folders.request(job.id), _REQUEST.dump_json(asked).decode() + "\n")
+            write_text(self._folders.request(job.id), _REQUEST.dump_json(arguments).decode() + "\n")
         except OSError as error:
             raise UserError(
                 "job", f"its folder cannot be made: {error.strerror}",

@@ -24,8 +24,8 @@ from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
 from memshield.jobs.processes import runs_elsewhere
-from memshield.jobs.records import ERRANDS, LOCAL, Job, Task, Work
-from memshield.jobs.requests import Errands
+from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Task, Work
+from memshield.jobs.requests import Requests
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import (
     accepted,
@@ -37,7 +37,7 @@ from memshield.jobs.settings import (
     require_new,
     write_settings,
 )
-from memshield.jobs.storage import Belongings
+from memshield.jobs.storage import OwnerStorage
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import JobView, view_of
@@ -76,8 +76,8 @@ class Jobs:
         folders: where everything lies.
         tokens: of who is signed in; the page gives and forgets them.
         scheduler: starts what was submitted once it runs.
-        errands: what belongs to no run.
-        belongings: what is kept of owners beside their runs.
+        requests: what belongs to no run.
+        owner_storage: what is kept of owners beside their runs.
 
     Raises:
         UserError: the store cannot be opened.
@@ -111,8 +111,8 @@ class Jobs:
             self._store, self.folders, self.tokens, devices,
             limits.without_device, limits.grace, environment, now,
         )  # fmt: skip
-        self.belongings = Belongings(self._store, self.folders)
-        self.errands = Errands(
+        self.owner_storage = OwnerStorage(self._store, self.folders)
+        self.requests = Requests(
             self._store, self.folders, self._commands, self.scheduler, self.tokens, limits.queued,
             now,
         )  # fmt: skip
@@ -311,13 +311,13 @@ class Jobs:
             UserError: the owner has no such job.
         """
         job = self._store.job(id) if is_id(id) else None
-        if job is None or job.owner != owner or job.kind in ERRANDS:
+        if job is None or job.owner != owner or job.kind in REQUEST_KINDS:
             raise no_such_job(id)
         return job
 
     def list(self, owner: str) -> list[Job]:
         """The runs of an owner, newest first."""
-        return [job for job in self._store.jobs_of(owner) if job.kind not in ERRANDS]
+        return [job for job in self._store.jobs_of(owner) if job.kind not in REQUEST_KINDS]
 
     def position(self, job: Job) -> int | None:
         """Position of its task in the queue, from 1; None where no task waits."""

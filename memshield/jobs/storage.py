@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memshield.errors import UserError
 from memshield.jobs.folders import Folders, require_owner
-from memshield.jobs.records import ERRANDS
+from memshield.jobs.records import REQUEST_KINDS
 from memshield.jobs.store import Store
 from memshield.rundir import bytes_in
 
@@ -25,7 +25,7 @@ class Kept:
     cache: int
 
 
-class Belongings:
+class OwnerStorage:
     """Uploads and caches of owners.
 
     Args:
@@ -42,7 +42,7 @@ class Belongings:
         return Kept(bytes_in(self._folders.uploads(owner)), bytes_in(self._folders.cache(owner)))
 
     def delete(self, owner: str) -> None:
-        """Delete an owner's uploads, caches and results of errands; runs and their models stay.
+        """Delete an owner's uploads, caches and results of requests; runs and their models stay.
 
         Raises:
             UserError: a job of the owner is running, or waits, or not all could be deleted.
@@ -59,5 +59,5 @@ class Belongings:
                 raise UserError("job", "not all of it could be deleted", "Try again in a moment.")
         # Among drawn pictures are the training pictures nearest to them.
         for job in jobs:
-            if job.kind in ERRANDS:
+            if job.kind in REQUEST_KINDS:
                 self._store.hide(job)

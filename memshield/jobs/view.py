@@ -164,8 +164,10 @@ def view_of(
     )
 
 
-def errand_of(job: Job, folders: Folders, position: int | None, may_start: bool) -> TaskProgress:
-    """The state of an errand; the arguments are those of `view_of`."""
+def request_progress(
+    job: Job, folders: Folders, position: int | None, may_start: bool
+) -> TaskProgress:
+    """The state of a request; the arguments are those of `view_of`."""
     return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], "It")
 
 

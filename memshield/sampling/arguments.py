@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
-from memshield.sampling.request import Wish, make_wish
+from memshield.sampling.request import ImageRequest, make_request
 
 GRID = "samples.png"
 _ONE, _EACH = 16, 4
@@ -17,12 +17,12 @@ _ONE, _EACH = 16, 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class SampleArguments:
     """A parsed command line.
 
     Attributes:
         target: run directory, or Hub id of a published model.
-        wish: which pictures.
+        request: which pictures.
         revision: of the published model; with it the target is a Hub id whatever lies here.
         round: of a run.
         against: run directory that a published model came from.
@@ -33,7 +33,7 @@ class Asked:
     """
 
     target: str
-    wish: Wish
+    request: ImageRequest
     revision: str | None = None
     round: int | None = None
     against: Path | None = None
@@ -44,22 +44,22 @@ class Asked:
 
     def words(self) -> list[str]:
         """The arguments of the command."""
-        wish = self.wish
+        request = self.request
         words = [self.target]
         for flag, value in (
             ("revision", self.revision), ("round", self.round), ("against", self.against),
             ("base", self.base), ("output", self.output), ("output_dir", self.output_dir),
-            ("num_images", wish.num_images), ("num_inference_steps", wish.steps),
-            ("seed", wish.seed),
+            ("num_images", request.num_images), ("num_inference_steps", request.steps),
+            ("seed", request.seed),
         ):  # fmt: skip
             if value is not None:
                 words += [f"--{flag}", str(value)]
         # One word each: what begins with dashes is a prompt and no flag.
-        words += [f"--prompt={prompt}" for prompt in wish.prompts]
+        words += [f"--prompt={prompt}" for prompt in request.prompts]
         return words if self.compare else [*words, "--no_compare"]
 
 
-def asked_of(argv: Sequence[str]) -> Asked:
+def parse_arguments(argv: Sequence[str]) -> SampleArguments:
     """Parse a command line.
 
     Raises:
@@ -73,9 +73,9 @@ def asked_of(argv: Sequence[str]) -> Asked:
     if given.round is not None and given.round < 1:
         raise UserError("round", f"must be at least 1, is {given.round}", "Rounds count from 1.")
     output = given.output if given.output or given.output_dir else GRID
-    return Asked(
+    return SampleArguments(
         target=given.target,
-        wish=make_wish(prompts, number, given.num_inference_steps, given.seed),
+        request=make_request(prompts, number, given.num_inference_steps, given.seed),
         revision=given.revision,
         round=given.round,
         against=_path(given.against),

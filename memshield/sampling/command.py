@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memshield.errors import UserError
-from memshield.sampling.arguments import Asked, asked_of
+from memshield.sampling.arguments import SampleArguments, parse_arguments
 from memshield.sampling.record import Recorder, Samples
 from memshield.sampling.target import SampledModel, is_hub_id, open_target
 from memshield.training.failures import is_out_of_memory
@@ -24,26 +24,28 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Draw the pictures, write them down, and say which are near-copies."""
-    asked = asked_of(argv)
-    if asked.output_dir is not None:
-        _require_empty(asked.output_dir)
+    arguments = parse_arguments(argv)
+    if arguments.output_dir is not None:
+        _require_empty(arguments.output_dir)
     recorder = Recorder(
-        asked.output_dir,
+        arguments.output_dir,
         Samples(
-            model=asked.target if is_hub_id(asked) else Path(asked.target).resolve().name,
-            revision=asked.revision,
-            total=asked.wish.total,
-            steps=asked.wish.steps,
+            model=arguments.target
+            if is_hub_id(arguments)
+            else Path(arguments.target).resolve().name,
+            revision=arguments.revision,
+            total=arguments.request.total,
+            steps=arguments.request.steps,
         ),
     )
     try:
-        _draw(asked, recorder)
+        _draw(arguments, recorder)
     except UserError as error:
         recorder.note(stage="failed", problem=str(error))
         raise
     recorder.note(stage="done")
     _tell(recorder.samples)
-    for made in (asked.output, asked.output_dir):
+    for made in (arguments.output, arguments.output_dir):
         if made is not None:
             print(made)
     return 0
@@ -55,10 +57,10 @@ def _require_empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _draw(asked: Asked, recorder: Recorder) -> None:
-    target = open_target(asked)
+def _draw(arguments: SampleArguments, recorder: Recorder) -> None:
+    target = open_target(arguments)
     recorder.note(model=target.name, stage="loading", not_compared=target.not_compared)
-    asked.wish.require_fits(target.text)
+    arguments.request.require_fits(target.text)
 
     import torch
 
@@ -70,7 +72,13 @@ def _draw(asked: Asked, recorder: Recorder) -> None:
     try:
         pipeline = _on_device(target, device)
         pictures = draw(
-            pipeline, asked.wish, target.resolution, target.text, watch, recorder, asked.output_dir
+            pipeline,
+            arguments.request,
+            target.resolution,
+            target.text,
+            watch,
+            recorder,
+            arguments.output_dir,
         )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -79,8 +87,8 @@ def _draw(asked: Asked, recorder: Recorder) -> None:
         raise UserError(
             "num_images", f"{where} is out of memory", "Ask for fewer, or free it of other work."
         ) from None
-    if asked.output is not None:
-        save_picture(grid(pictures, columns_of(asked.wish)), asked.output)
+    if arguments.output is not None:
+        save_picture(grid(pictures, columns_of(arguments.request)), arguments.output)
 
 
 def _on_device(target: SampledModel, device: torch.device) -> Any:

@@ -17,7 +17,7 @@ from memshield.audit.images import Pixels
 from memshield.families.pixels import to_bytes
 from memshield.sampling.nearness import CopyWatch
 from memshield.sampling.record import Made, Nearness, Recorder
-from memshield.sampling.request import Wish
+from memshield.sampling.request import ImageRequest
 from memshield.training.sample_grid import as_picture, save_picture
 
 _AT_ONCE = {"cuda": 16 * 512**2, "cpu": 4 * 64**2}
@@ -27,7 +27,7 @@ _AT_MOST = 16
 
 def draw(
     pipeline: Any,
-    wish: Wish,
+    request: ImageRequest,
     resolution: int | None,
     text: bool,
     watch: CopyWatch | None,
@@ -38,7 +38,7 @@ def draw(
 
     Args:
         pipeline: on its device.
-        wish: which pictures.
+        request: which pictures.
         resolution: of them; None for the pipeline's own.
         text: whether it is prompted.
         watch: compares them; None for no comparison.
@@ -48,11 +48,11 @@ def draw(
     Returns:
         The pictures in order.
     """
-    steps = min(wish.steps, int(pipeline.scheduler.config.num_train_timesteps))
+    steps = min(request.steps, int(pipeline.scheduler.config.num_train_timesteps))
     recorder.note(stage="drawing", steps=steps)
     drawn: list[npt.NDArray[np.float32]] = []
     waiting: list[Pixels] = []
-    for part in _batches(wish.pictures(), _at_once(pipeline.device.type, resolution)):
+    for part in _batches(request.pictures(), _at_once(pipeline.device.type, resolution)):
         values = _sample(pipeline, part, steps, resolution if text else None, text, recorder)
         first = len(drawn)
         drawn += values
@@ -96,22 +96,22 @@ def _sample(
     recorder: Recorder,
 ) -> list[npt.NDArray[np.float32]]:
     """Pictures [H, W, C] in [0, 1] from their seeds and prompts."""
-    asked: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
+    arguments: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
     if text:
-        asked["prompt"] = [prompt or "" for _, prompt in part]
+        arguments["prompt"] = [prompt or "" for _, prompt in part]
         if resolution is not None:
-            asked |= {"height": resolution, "width": resolution}
+            arguments |= {"height": resolution, "width": resolution}
     else:
-        asked["batch_size"] = len(part)
+        arguments["batch_size"] = len(part)
     if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
 
         def told(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
             recorder.at_step(step + 1)
             return values
 
-        asked["callback_on_step_end"] = told
+        arguments["callback_on_step_end"] = told
     generators = [torch.Generator().manual_seed(seed) for seed, _ in part]
-    return list(pipeline(generator=generators, **asked).images)
+    return list(pipeline(generator=generators, **arguments).images)
 
 
 def _made(place: int, seed: int, prompt: str | None, broken: bool) -> Made:
@@ -154,6 +154,8 @@ def _size(shape: Sequence[int]) -> str:
     return f"{shape[2]} x {shape[1]} pixels in {'grey' if shape[0] == 1 else 'colour'}"
 
 
-def columns_of(wish: Wish) -> int:
+def columns_of(request: ImageRequest) -> int:
     """Columns of the grid: one row for each prompt, or a square."""
-    return wish.num_images if len(wish.prompts) > 1 else math.ceil(math.sqrt(wish.num_images))
+    return (
+        request.num_images if len(request.prompts) > 1 else math.ceil(math.sqrt(request.num_images))
+    )

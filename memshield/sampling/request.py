@@ -36,8 +36,8 @@ ON_PAGE = SampleLimits(pictures=16, prompts=8, steps=200)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A valid request; made by `make_wish`.
+class ImageRequest:
+    """A valid request; made by `make_request`.
 
     Attributes:
         prompts: for text models; () for others.
@@ -78,10 +78,10 @@ class Wish:
             raise UserError("prompt", "this model draws without words", "Leave the prompt out.")
 
 
-def make_wish(
+def make_request(
     prompts: Sequence[object], num_images: object, steps: object, seed: object,
     limits: SampleLimits = SampleLimits(),
-) -> Wish:  # fmt: skip
+) -> ImageRequest:  # fmt: skip
     """Check a request whose values may be of any type.
 
     Args:
@@ -113,27 +113,27 @@ def make_wish(
         except UserError as error:
             errors.append(error)
             break  # of a million lines, a million errors are no help
-    wish = Wish(
+    request = ImageRequest(
         tuple(dict.fromkeys(text for text in texts if text)),
         number("num_images", num_images, 1, limits.pictures),
         number("num_inference_steps", steps, 1, limits.steps),
         number("seed", seed, 0, MOST_SEED - limits.pictures),
     )
-    if len(wish.prompts) > limits.prompts:
-        many = f"{len(wish.prompts)} are more than the {limits.prompts} that may be asked for"
+    if len(request.prompts) > limits.prompts:
+        many = f"{len(request.prompts)} are more than the {limits.prompts} that may be asked for"
         errors.append(UserError("prompt", many, "Ask for the others afterwards."))
-    elif wish.total > limits.pictures:
+    elif request.total > limits.pictures:
         errors.append(
             UserError(
                 "num_images",
-                f"{wish.num_images} of each of {len(wish.prompts)} prompts are {wish.total} "
-                f"pictures, and {limits.pictures} are the most",
+                f"{request.num_images} of each of {len(request.prompts)} prompts are "
+                f"{request.total} pictures, and {limits.pictures} are the most",
                 "Ask for fewer.",
             )
         )
     if errors:
         raise UserErrors(errors)
-    return wish
+    return request
 
 
 def _text(prompt: object) -> str:

@@ -18,7 +18,7 @@ from memshield.hub.provenance import is_from, reports_of
 from memshield.hub.pull import fetch, open_fetched
 from memshield.network import asking
 from memshield.rundir import RunDir
-from memshield.sampling.arguments import Asked
+from memshield.sampling.arguments import SampleArguments
 
 NOT_HERE = (
     "The training pictures are not here: nobody can tell from the model alone whether a picture is "
@@ -50,39 +50,41 @@ class SampledModel:
     open: Callable[..., Any]
 
 
-def is_hub_id(asked: Asked) -> bool:
+def is_hub_id(arguments: SampleArguments) -> bool:
     """Whether the target names a repository on the Hub.
 
     A run directory goes before an id; with a revision nothing that lies here is looked at.
     """
-    return asked.revision is not None or not RunDir(asked.target).is_run()
+    return arguments.revision is not None or not RunDir(arguments.target).is_run()
 
 
-def open_target(asked: Asked) -> SampledModel:
+def open_target(arguments: SampleArguments) -> SampledModel:
     """The model of a command line.
 
     Raises:
         UserError: there is none, it is not what it claims to be, or `against` is not its run.
     """
-    return _of_hub(asked) if is_hub_id(asked) else _of_run(asked)
+    return _of_hub(arguments) if is_hub_id(arguments) else _of_run(arguments)
 
 
-def _of_run(asked: Asked) -> SampledModel:
-    for flag, value in (("against", asked.against), ("base", asked.base)):
+def _of_run(arguments: SampleArguments) -> SampledModel:
+    for flag, value in (("against", arguments.against), ("base", arguments.base)):
         if value is not None:
-            raise UserError(flag, f"{asked.target} is a run, which knows its own", "Leave it out.")
-    run = RunDir(asked.target)
+            raise UserError(
+                flag, f"{arguments.target} is a run, which knows its own", "Leave it out."
+            )
+    run = RunDir(arguments.target)
     config = make_config(read_yaml(run.config))
-    folder = run.model if asked.round is None else run.rounds / str(asked.round)
+    folder = run.model if arguments.round is None else run.rounds / str(arguments.round)
     if not folder.is_dir():
         raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
     return SampledModel(
         name=run.path.resolve().name,
         text=config.training == "lora" or _is_text(folder),
         resolution=config.resolution,
-        run=run if asked.compare else None,
+        run=run if arguments.compare else None,
         reports=tuple(reports_of(run)),
-        not_compared=None if asked.compare else NOT_ASKED,
+        not_compared=None if arguments.compare else NOT_ASKED,
         open=lambda **options: _open_of_run(config, folder, options),
     )
 
@@ -103,15 +105,15 @@ def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:
         return open_pipeline(folder, base, **where, **options)
 
 
-def _of_hub(asked: Asked) -> SampledModel:
-    if asked.round is not None:
+def _of_hub(arguments: SampleArguments) -> SampledModel:
+    if arguments.round is not None:
         raise UserError("round", "a published model has one only", "Leave it out.")
-    repo_id = _id_of(asked.target)
-    folder, manifest = fetch(repo_id, asked.revision)
-    run = _own_run(asked.against, repo_id, manifest)
-    base = asked.base or _base_of(run, manifest)
+    repo_id = _id_of(arguments.target)
+    folder, manifest = fetch(repo_id, arguments.revision)
+    run = _own_run(arguments.against, repo_id, manifest)
+    base = arguments.base or _base_of(run, manifest)
     reports = [*([manifest.audit] if manifest.audit else []), *(reports_of(run) if run else ())]
-    compared = run is not None and asked.compare
+    compared = run is not None and arguments.compare
     return SampledModel(
         name=repo_id,
         text=manifest.text,

@@ -14,7 +14,7 @@ from memshield.errors import UserError
 from memshield.jobs.commands import ROOT
 from memshield.jobs.records import LOCAL
 from memshield.jobs.storage import Kept
-from memshield.sampling.request import Wish
+from memshield.sampling.request import ImageRequest
 from tests.jobs.children import DEMO, DONE, RUNS, begun, ended, open_jobs, task_of, until, view
 from tests.refusals import refusal_of
 
@@ -153,7 +153,7 @@ def test_publishing_needs_no_picture_that_was_uploaded(root: Path) -> None:
     values = {**DEMO, "dataset_name": None, "train_data_dir": str(pictures)}
     job = jobs.submit("ada", {**values, "hub_model_id": "ada/digits"})
     until(lambda: ended(jobs, job), jobs=jobs)
-    jobs.belongings.delete("ada")
+    jobs.owner_storage.delete("ada")
     jobs.tokens.keep("ada", "hf_" + "x" * 34, time.time() + 1000)
     jobs.publish("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
@@ -271,22 +271,22 @@ def test_what_is_kept_belongs_to_its_owner_and_can_be_deleted(root: Path) -> Non
             folder.mkdir(parents=True)
             (folder / "a").write_bytes(b"x" * 7)
     (jobs.folders.cache("ada") / "link").symlink_to(elsewhere)
-    assert jobs.belongings.of("ada").uploads == 7
-    assert jobs.belongings.of("ada").cache < 1000
+    assert jobs.owner_storage.of("ada").uploads == 7
+    assert jobs.owner_storage.of("ada").cache < 1000
     job = jobs.submit("ada", DEMO)
     with pytest.raises(UserError, match="runs or waits"):
-        jobs.belongings.delete("ada")
-    assert jobs.belongings.of("ada").uploads == 7
+        jobs.owner_storage.delete("ada")
+    assert jobs.owner_storage.of("ada").uploads == 7
     jobs.stop("ada", job.id)
     # Beside drawn pictures lie training pictures.
-    drawn = jobs.errands.sample("ada", "ada/digits", "0" * 40, Wish())
-    jobs.errands.stop("ada", "sample")
-    jobs.belongings.delete("ada")
-    assert jobs.errands.view("ada", "sample") is None
+    drawn = jobs.requests.sample("ada", "ada/digits", "0" * 40, ImageRequest())
+    jobs.requests.stop("ada", "sample")
+    jobs.owner_storage.delete("ada")
+    assert jobs.requests.view("ada", "sample") is None
     jobs.scheduler.step()
     assert not jobs.folders.job(drawn).exists()
-    assert jobs.belongings.of("ada") == Kept(0, 0)
-    assert jobs.belongings.of("bob") == Kept(7, 7)
+    assert jobs.owner_storage.of("ada") == Kept(0, 0)
+    assert jobs.owner_storage.of("bob") == Kept(7, 7)
     assert (elsewhere / "large").exists()
     assert [one.id for one in jobs.list("ada")] == [job.id]
     jobs.close()
@@ -309,7 +309,7 @@ def test_what_is_kept_is_counted_while_it_changes(root: Path) -> None:
     fetching.start()
     try:
         for _ in range(2000):
-            assert jobs.belongings.of("ada") == Kept(0, 0)
+            assert jobs.owner_storage.of("ada") == Kept(0, 0)
     finally:
         done.set()
         fetching.join()

@@ -44,7 +44,7 @@ def start_measurement(server: Server, plan: Plan, token: gr.OAuthToken | None) -
         UserError: it is refused, or the visitor has one going on.
     """
     values: Mapping[str, Any] = on_this_machine(plan.values)
-    server.jobs.errands.measure(server.owner(token), values, needs_token=plan.needs_token)
+    server.jobs.requests.measure(server.owner(token), values, needs_token=plan.needs_token)
 
 
 def read_measurement(
@@ -61,18 +61,18 @@ def read_measurement(
     Raises:
         UserError: the visitor is signed out, or the result cannot be read.
     """
-    errand = server.jobs.errands.view(server.owner(token), KIND)
-    if errand is None:
+    request = server.jobs.requests.view(server.owner(token), KIND)
+    if request is None:
         return Measurement("", False)
-    progress = errand.progress
-    if errand.busy:
+    progress = request.progress
+    if request.busy:
         return Measurement(status_view(f"Measuring: {progress.words.lower()}"), True)
     if progress.state == "done":
         if measured is None or current is None or current.values != measured.values:
             return Measurement(status_view(_CHANGED), False)
         hardware = hardware_of(server.machine)
         memory = hardware.memory_bytes if hardware is not None else None
-        text = _read_text(errand.results / PLAN)
+        text = _read_text(request.results / PLAN)
         return Measurement("", False, measured.with_measurement(text, memory))
     if progress.state == "stopped":
         return Measurement(status_view(f"Measuring: {progress.words.lower()}"), False)
@@ -89,7 +89,7 @@ def stop_measurement(server: Server, token: gr.OAuthToken | None) -> None:
     Raises:
         UserError: there is none.
     """
-    server.jobs.errands.stop(server.owner(token), KIND)
+    server.jobs.requests.stop(server.owner(token), KIND)
 
 
 def _read_text(path: Path) -> str:

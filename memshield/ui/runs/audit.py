@@ -17,8 +17,8 @@ from memshield.ui.runs.audit_data import (
     BY_BUDGET,
     LABELS,
     MODEL,
-    Asked,
     Audits,
+    AuditSelection,
     round_of,
     shown_beside,
 )
@@ -148,21 +148,21 @@ class AuditPanel:
             inputs: values of `inputs`; all but the last two may be of any type.
         """
         *given, offered, before = inputs
-        asked = Asked.of(*given)
+        selection = AuditSelection.of(*given)
         job = self._server.jobs.get(owner, view.id)
-        audits = Audits.of(self._server.jobs, owner, job, asked.round)
+        audits = Audits.of(self._server.jobs, owner, job, selection.round)
         others = [(one.name, one.id) for one in audits.others]
         choices, ids = gr.skip(), (view.id, *(id for _, id in others))
         if offered != ids:
             earlier = offered[1:] if offered[:1] == ids[:1] else None
-            shown = shown_beside(audits.others, asked.beside, earlier)
-            asked = replace(asked, beside=tuple(shown))
+            shown = shown_beside(audits.others, selection.beside, earlier)
+            selection = replace(selection, beside=tuple(shown))
             choices = gr.Dropdown(
                 others, value=shown, visible=bool(others), multiselect=True, **_FREE
             )
-        # `asked` holds the inputs as they will be: a later change makes another key.
+        # `selection` holds the inputs as they will be: a later change makes another key.
         seen = repr((
-            view.id, asked, audits_fingerprint(audits.run), others,
+            view.id, selection, audits_fingerprint(audits.run), others,
             [one.report.made for one in audits.others], view.actions, view.auditing,
         ))  # fmt: skip
         if seen == before:
@@ -177,13 +177,13 @@ class AuditPanel:
             gr.Button(interactive=idle),
             _failed_view(view),
             choices,
-            audits.audit_view(asked),
+            audits.audit_view(selection),
             gr.Column(visible=mitigated and not any(one.plain for one in audits.others)),
             gr.Column(visible=bool(audits.run.round_numbers())),
-            gr.Dropdown(audits.to_keep(asked)),
+            gr.Dropdown(audits.to_keep(selection)),
             gr.Button(interactive=idle),
-            audits.rounds_view(asked),
-            audits.risk_view(asked),
+            audits.rounds_view(selection),
+            audits.risk_view(selection),
             ids,
             seen,
         ]

@@ -32,7 +32,7 @@ Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class AuditSelection:
     """What a visitor wants to see of a run's audits.
 
     Attributes:
@@ -48,7 +48,7 @@ class Asked:
     problem: UserError | None
 
     @classmethod
-    def of(cls, what: object, budget: object, beside: object) -> Asked:
+    def of(cls, what: object, budget: object, beside: object) -> AuditSelection:
         """Read the page's inputs, of any type and text."""
         chosen, number = tuple(unique_texts(beside)), round_of(what)
         try:
@@ -106,28 +106,28 @@ class Audits:
         found = choose(list(self.rounds.values()), budget)
         return list(self.rounds)[found.place], found
 
-    def audit_view(self, asked: Asked) -> str:
+    def audit_view(self, selection: AuditSelection) -> str:
         """The audit of the model or round, with those beside it."""
         if self.problem is not None:
             return problems_view(self.problem)
-        beside = {one.name: one.report for one in self.others if one.id in asked.beside}
-        name = "this model" if asked.round is None else f"round {asked.round} of this run"
-        return audit_view(self.report, beside, name, asked.budget)
+        beside = {one.name: one.report for one in self.others if one.id in selection.beside}
+        name = "this model" if selection.round is None else f"round {selection.round} of this run"
+        return audit_view(self.report, beside, name, selection.budget)
 
-    def rounds_view(self, asked: Asked) -> str:
+    def rounds_view(self, selection: AuditSelection) -> str:
         """The rounds, and the one that the budget would choose."""
         if not self.run.round_numbers():
             return ""
-        shown = rounds_view(self.rounds, asked.budget, self.run.round_of_model())
-        return shown if asked.problem is None else problems_view(asked.problem) + shown
+        shown = rounds_view(self.rounds, selection.budget, self.run.round_of_model())
+        return shown if selection.problem is None else problems_view(selection.problem) + shown
 
-    def risk_view(self, asked: Asked) -> str:
+    def risk_view(self, selection: AuditSelection) -> str:
         """The training pictures at risk, for their owner only."""
         if self.report is None:
             return ""
         # The model's audit may be a copy of a round's, whose private part stayed with the round.
-        numbers = {asked.round, self.report.target.round}
-        folders = [self.run.audit_of(asked.round), *map(self.run.audit_of, numbers)]
+        numbers = {selection.round, self.report.target.round}
+        folders = [self.run.audit_of(selection.round), *map(self.run.audit_of, numbers)]
         return at_risk_view(next((one for one in folders if _is_private(one)), folders[0]))
 
     def to_audit(self) -> Choices:
@@ -143,9 +143,9 @@ class Audits:
             found.append((f"Round {number}, {audited}", str(number)))
         return found if not numbers else [*found, ("All rounds, to choose one of them", ALL)]
 
-    def to_keep(self, asked: Asked) -> Choices:
+    def to_keep(self, selection: AuditSelection) -> Choices:
         """List the rounds that can be made the model."""
-        found = self.choice(asked.budget)
+        found = self.choice(selection.budget)
         words = "By the budget"
         if found is not None:
             number, choice = found

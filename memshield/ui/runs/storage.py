@@ -43,10 +43,10 @@ class StoragePanel:
 
     @on_error(problems_view)
     def _on_look(self, token: gr.OAuthToken | None) -> str:
-        kept = self._server.jobs.belongings.of(self._server.owner(token))
+        kept = self._server.jobs.owner_storage.of(self._server.owner(token))
         return status_view(f"Uploads: {size(kept.uploads)}. Downloads: {size(kept.cache)}.")
 
     @on_error(lambda error: problems_view(error, title="Nothing was deleted"))
     def _on_delete(self, token: gr.OAuthToken | None) -> str:
-        self._server.jobs.belongings.delete(self._server.owner(token))
+        self._server.jobs.owner_storage.delete(self._server.owner(token))
         return status_view("Only your runs are kept here now.")

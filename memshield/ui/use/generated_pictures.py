@@ -9,7 +9,7 @@ from pathlib import Path
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
 from memshield.jobs.view import TaskProgress
-from memshield.sampling.arguments import Asked
+from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Made, Samples
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.pictures import Picture, picture_in
@@ -50,15 +50,17 @@ class _Shown:
     detail: str
 
 
-def generating_view(progress: TaskProgress, asked: Asked, samples: Samples | None) -> str:
+def generating_view(
+    progress: TaskProgress, arguments: SampleArguments, samples: Samples | None
+) -> str:
     """Show the progress of drawing.
 
     Args:
         progress: of the process.
-        asked: the request.
+        arguments: the request.
         samples: the pictures so far.
     """
-    total = asked.wish.total
+    total = arguments.request.total
     done = len(samples.pictures) if samples is not None else 0
     share = None
     if progress.state == "running" and samples is not None and samples.stage == "drawing":
@@ -66,15 +68,15 @@ def generating_view(progress: TaskProgress, asked: Asked, samples: Samples | Non
     problem = samples.problem if samples is not None else None
     bad = progress.state in ("failed", "died", "needs_sign_in")
     lines = () if problem else progress.last_lines
-    typed = replace(asked, against=None, output_dir=Path("samples")).words()
+    typed = replace(arguments, against=None, output_dir=Path("samples")).words()
     return render(
         "generating",
         title=_title(progress, samples, done, total),
         mark=_MARKS.get(progress.state, ""),
-        model=asked.target,
+        model=arguments.target,
         total=total,
         done=done,
-        prompts=asked.wish.prompts,
+        prompts=arguments.request.prompts,
         words=_words(progress, samples),
         share=share,
         moves=progress.state in ("preparing", "running", "stopping"),

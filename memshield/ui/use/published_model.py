@@ -18,14 +18,14 @@ from memshield.hub.provenance import is_from
 from memshield.hub.verify import Check, on_hub, read_manifest, verify
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.records import LOCAL
-from memshield.jobs.requests import Errand
+from memshield.jobs.requests import Request
 from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
-from memshield.sampling.arguments import Asked
+from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Samples, read_samples
-from memshield.sampling.request import ON_PAGE, Wish, make_wish
+from memshield.sampling.request import ON_PAGE, ImageRequest, make_request
 from memshield.ui.server.visitor import Visitor
 
 
@@ -77,7 +77,9 @@ def verify_model(text: str | None, token: Token) -> VerifiedModel:
     return VerifiedModel(repo_id, commit, checks, read_manifest(holding), card)
 
 
-def read_wish(prompts: str | None, number: object, steps: object, seed: object, text: bool) -> Wish:
+def read_request(
+    prompts: str | None, number: object, steps: object, seed: object, text: bool
+) -> ImageRequest:
     """Read the inputs of a request for pictures.
 
     Args:
@@ -89,12 +91,12 @@ def read_wish(prompts: str | None, number: object, steps: object, seed: object, 
         UserError: naming every problem.
     """
     lines = str(prompts or "").splitlines() if text else []
-    wish = make_wish(lines, number, steps, seed, ON_PAGE)
-    wish.require_fits(text)
-    return wish
+    request = make_request(lines, number, steps, seed, ON_PAGE)
+    request.require_fits(text)
+    return request
 
 
-def generate(jobs: Jobs, visitor: Visitor, published: VerifiedModel, wish: Wish) -> str:
+def generate(jobs: Jobs, visitor: Visitor, published: VerifiedModel, request: ImageRequest) -> str:
     """Queue pictures of a verified model; its own trainer's are compared with the training set.
 
     Raises:
@@ -103,11 +105,11 @@ def generate(jobs: Jobs, visitor: Visitor, published: VerifiedModel, wish: Wish)
     owner = visitor.require_owner()
     manifest = published.manifest
     assert manifest is not None
-    return jobs.errands.sample(
+    return jobs.requests.sample(
         owner,
         published.repo_id,
         published.commit,
-        wish,
+        request,
         against=find_own_run(jobs, owner, manifest),
         needs_token=owner != LOCAL
         and not all(map(_is_open, _repositories(published.repo_id, manifest))),
@@ -152,39 +154,39 @@ def _is_open(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class PictureErrand:
+class GenerationRequest:
     """The state of an owner's newest process that draws pictures.
 
     Attributes:
-        errand: the process.
-        asked: the request.
+        request: the process.
+        arguments: the request.
         samples: the pictures so far; None before the first.
     """
 
-    errand: Errand
-    asked: Asked
+    request: Request
+    arguments: SampleArguments
     samples: Samples | None
 
     @property
     def folder(self) -> Path:
         """The folder of the pictures."""
-        return self.errand.results
+        return self.request.results
 
     @property
     def marks(self) -> tuple[str, str]:
         """Keys of the progress and of the pictures, which change when these do."""
-        errand, samples = self.errand, self.samples
+        request, samples = self.request, self.samples
         pictures = () if samples is None else samples.pictures
         told = samples and samples.model_copy(update={"pictures": ()})
         return (
-            repr((errand.id, errand.progress, errand.position, told, len(pictures))),
-            repr((errand.id, errand.busy, samples and samples.not_compared, pictures)),
+            repr((request.id, request.progress, request.position, told, len(pictures))),
+            repr((request.id, request.busy, samples and samples.not_compared, pictures)),
         )
 
 
-def find_errand(jobs: Jobs, owner: str) -> PictureErrand | None:
+def find_errand(jobs: Jobs, owner: str) -> GenerationRequest | None:
     """Find the owner's newest process that draws pictures."""
-    errand = jobs.errands.view(owner, "sample")
-    if errand is None or errand.asked is None:
+    request = jobs.requests.view(owner, "sample")
+    if request is None or request.arguments is None:
         return None
-    return PictureErrand(errand, errand.asked, read_samples(errand.results))
+    return GenerationRequest(request, request.arguments, read_samples(request.results))

@@ -17,7 +17,7 @@ from memshield.ui.use.published_model import (
     find_errand,
     generate,
     published_by,
-    read_wish,
+    read_request,
     verify_model,
 )
 from memshield.ui.widgets.audit import audit_view
@@ -89,14 +89,14 @@ class Handlers:
         found = verify_model(name, visitor.token)
         if found.manifest is None:
             raise UserErrors(found.problems)
-        wish = read_wish(prompts, number, steps, seed, found.manifest.text)
-        generate(self._server.jobs, visitor, found, wish)
+        request = read_request(prompts, number, steps, seed, found.manifest.text)
+        generate(self._server.jobs, visitor, found, request)
         return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
 
     @on_error(warn)
     def stop(self, token: gr.OAuthToken | None) -> None:
         """Stop drawing for this visitor."""
-        self._server.jobs.errands.stop(self._server.owner(token), "sample")
+        self._server.jobs.requests.stop(self._server.owner(token), "sample")
 
     @on_error(lambda error: [gr.skip()] * 5)  # the next tick asks again
     def tick(self, before: tuple[str, str] | None, token: gr.OAuthToken | None) -> list[Any]:
@@ -115,11 +115,11 @@ class Handlers:
         marks = found.marks
         if marks == before:
             return [gr.skip()] * 5
-        progress, busy = found.errand.progress, found.errand.busy
+        progress, busy = found.request.progress, found.request.busy
         said: Any = gr.skip()
         shown: Any = gr.skip()
         if marks[0] != before[0]:
-            said = generating_view(progress, found.asked, found.samples)
+            said = generating_view(progress, found.arguments, found.samples)
         if marks[1] != before[1]:
             shown = generated_view(found.samples, found.folder, busy)
         stops = busy and progress.state != "stopping"
@@ -187,7 +187,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
     for event in (button.click, name.submit):
         event(act.verify, name, looked, **quiet)
     own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)
-    asked = [name, prompts, number, steps, seed]
-    draw.click(act.generate, asked, [problems, *now], **quiet)
+    arguments = [name, prompts, number, steps, seed]
+    draw.click(act.generate, arguments, [problems, *now], **quiet)
     stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)
     clock.tick(act.tick, marks, now, show_progress="hidden", queue=False, **quiet)

@@ -13,7 +13,7 @@ from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote
-from memshield.ui.runs.audit_data import BY_BUDGET, Asked, Audits, round_of, shown_beside
+from memshield.ui.runs.audit_data import BY_BUDGET, Audits, AuditSelection, round_of, shown_beside
 from memshield.ui.runs.comparison import BASE, Beside
 from tests.audit.reports import report_of
 from tests.jobs.children import DEMO, open_jobs
@@ -153,13 +153,16 @@ def test_what_is_offered(jobs: Jobs) -> None:
         ("Round 2, not audited yet", "2"),
         ("All rounds, to choose one of them", "all"),
     ]
-    assert audits.to_keep(Asked.of("model", "0.5", [])) == [
+    assert audits.to_keep(AuditSelection.of("model", "0.5", [])) == [
         ("By the budget: round 1", "budget"),
         ("Round 1, gives back 30 % beyond chance", "1"),
         ("Round 2, not audited", "2"),
     ]
-    assert audits.to_keep(Asked.of("model", "0.1", []))[0][0] == "By the budget: none is within it"
-    assert audits.to_keep(Asked.of("model", "", []))[0][0] == "By the budget"
+    assert (
+        audits.to_keep(AuditSelection.of("model", "0.1", []))[0][0]
+        == "By the budget: none is within it"
+    )
+    assert audits.to_keep(AuditSelection.of("model", "", []))[0][0] == "By the budget"
 
 
 def test_the_views(jobs: Jobs) -> None:
@@ -168,20 +171,20 @@ def test_the_views(jobs: Jobs) -> None:
     promote(run, 2)
     other = new(jobs, "other")[0]
     audited(jobs.folders.run(other), excess=0.4)
-    asked = Asked.of("1", "0.05", [other.id])
-    audits = Audits.of(jobs, LOCAL, job, asked.round)
-    assert "round 1 of this run" in audits.audit_view(asked)
-    assert "other" in audits.audit_view(asked)
-    assert "other" not in audits.audit_view(Asked.of("1", "0.05", ["somebody"]))
-    rounds = audits.rounds_view(asked)
+    selection = AuditSelection.of("1", "0.05", [other.id])
+    audits = Audits.of(jobs, LOCAL, job, selection.round)
+    assert "round 1 of this run" in audits.audit_view(selection)
+    assert "other" in audits.audit_view(selection)
+    assert "other" not in audits.audit_view(AuditSelection.of("1", "0.05", ["somebody"]))
+    rounds = audits.rounds_view(selection)
     assert "Round 1 would be kept" in rounds
     assert "is the model" in rounds
-    wrong = audits.rounds_view(Asked.of("1", "a lot", []))
+    wrong = audits.rounds_view(AuditSelection.of("1", "a lot", []))
     assert "is not a number" in wrong
     assert "would be kept" not in wrong
     (run.audit_of(None) / REPORT).write_text("{")
-    asked = Asked.of("model", "", [])
-    assert "is not JSON" in Audits.of(jobs, LOCAL, job, None).audit_view(asked)
+    selection = AuditSelection.of("model", "", [])
+    assert "is not JSON" in Audits.of(jobs, LOCAL, job, None).audit_view(selection)
 
 
 def test_the_round_that_an_input_names() -> None:

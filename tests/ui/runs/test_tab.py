@@ -64,7 +64,7 @@ def test_a_training_that_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     job = uploaded(jobs)
     stopped(jobs, job)
     assert "last start failed" not in seen(jobs, job)
-    jobs.belongings.delete("ada")
+    jobs.owner_storage.delete("ada")
     jobs.resume("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     assert view(jobs, job).training.state == "stopped"

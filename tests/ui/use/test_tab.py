@@ -128,7 +128,7 @@ def test_wrong_names_are_answered_in_words(
     assert words in said(checks) and not known.visible
     wrong, *others = act.generate(name, "a cat", 1, 1, 0, None)
     assert words in said(wrong) and wrong.visible and others == [SKIPPED] * 5
-    assert server.jobs.errands.view(LOCAL, "sample") is None
+    assert server.jobs.requests.view(LOCAL, "sample") is None
 
 
 def test_numbers_and_prompts_of_any_type_are_answered_in_words(
@@ -149,7 +149,7 @@ def test_numbers_and_prompts_of_any_type_are_answered_in_words(
             number, steps, seed = numbers
             wrong, *_ = act.generate("ada/digits", None, number, steps, seed, None)
             assert f"{label} : must be" in said(wrong), value
-    assert server.jobs.errands.view(LOCAL, "sample") is None
+    assert server.jobs.requests.view(LOCAL, "sample") is None
 
 
 def test_a_model_that_does_not_hold_draws_nothing(
@@ -167,7 +167,7 @@ def test_a_model_that_does_not_hold_draws_nothing(
     assert "Do not use this model" in said(checks) and not known.visible
     wrong, *_ = act.generate("ada/digits", None, 1, 1, 0, None)
     assert "Do not use this model" in said(wrong)
-    assert server.jobs.errands.view(LOCAL, "sample") is None
+    assert server.jobs.requests.view(LOCAL, "sample") is None
 
 
 def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
@@ -186,17 +186,17 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
 
     ada, bob = signed_in(TOKEN), signed_in(BOBS)
     act.generate("ada/digits", None, 1, 1, 0, ada)
-    mine = server.jobs.errands.view("ada", "sample")
+    mine = server.jobs.requests.view("ada", "sample")
     assert mine is not None and mine.progress.state == "waiting", "everybody may read the model"
-    assert mine.asked is not None and mine.asked.against is not None
+    assert mine.arguments is not None and mine.arguments.against is not None
     # Somebody else sees nothing of it, cannot stop it, and has nobody's training pictures beside.
     assert act.load(bob)[0].choices == []
     assert "No pictures yet" in said(act.tick(None, bob)[0])
     act.stop(bob)
-    assert mine == server.jobs.errands.view("ada", "sample")
+    assert mine == server.jobs.requests.view("ada", "sample")
     act.generate("ada/digits", None, 1, 1, 0, bob)
-    theirs = server.jobs.errands.view("bob", "sample")
-    assert theirs is not None and theirs.asked is not None and theirs.asked.against is None
+    theirs = server.jobs.requests.view("bob", "sample")
+    assert theirs is not None and theirs.arguments is not None and theirs.arguments.against is None
     wrong, *_ = act.generate("ada/digits", None, 1, 1, 0, bob)
     assert "one of yours waits already" in said(wrong)
     # A run whose pictures are not there any more is none to compare with, and no obstacle.
@@ -205,8 +205,8 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     config.write_text(config.read_text().replace("sklearn:digits", "/srv/gone"))
     act.stop(ada)
     act.generate("ada/digits", None, 1, 1, 0, ada)
-    mine = server.jobs.errands.view("ada", "sample")
-    assert mine is not None and mine.asked is not None and mine.asked.against is None
+    mine = server.jobs.requests.view("ada", "sample")
+    assert mine is not None and mine.arguments is not None and mine.arguments.against is None
     act.stop(ada)
     status, _, stop, clock, _ = act.tick(None, ada)
     assert "Stopped" in said(status) and not stop.visible and not clock.active
@@ -226,7 +226,7 @@ def test_a_private_model_waits_for_its_owners_token(
     assert "not readable" in said(act.verify("ada/digits", None)[0])
     act.generate("ada/digits", None, 1, 1, 0, signed_in(TOKEN))
     server.sign_out(TOKEN)
-    waiting = server.jobs.errands.view("ada", "sample")
+    waiting = server.jobs.requests.view("ada", "sample")
     assert waiting is not None and waiting.progress.state == "needs_sign_in"
 
 
