@@ -24,7 +24,16 @@ ORDER = (
     ("data",),
     ("families",),
     ("config",),
-    ("errors", "redaction", "network", "digests", "randomness", "budget", "quantities", "rundir"),
+    (
+        "errors",
+        "redaction",
+        "network",
+        "digests",
+        "randomness",
+        "step_budget",
+        "quantities",
+        "rundir",
+    ),
 )
 """Packages and modules of memshield from top to bottom; each may import what stands below it."""
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from memshield import __version__
 from memshield.audit.attacks import attack_all
-from memshield.audit.comparison import Compared, Comparison
 from memshield.audit.generate import GeneratedImages, generate
 from memshield.audit.images import ImageSet
+from memshield.audit.measurement import ModelMeasurements, ModelMeasurer
 from memshield.audit.private_report import write_private
 from memshield.audit.prompts import choose_prompts
 from memshield.audit.report import (
@@ -67,7 +67,7 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 
 def audit_model(
-    family: Family, target: AuditedModel, comparison: Comparison, options: Options, folder: Path,
+    family: Family, target: AuditedModel, comparison: ModelMeasurer, options: Options, folder: Path,
     beside: Sequence[Report] = (), watch: WatchRecord | None = None,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
@@ -126,7 +126,7 @@ def audit_model(
 
 
 def audit_pictures(
-    images: ImageSet, target: AuditedModel, comparison: Comparison, folder: Path,
+    images: ImageSet, target: AuditedModel, comparison: ModelMeasurer, folder: Path,
     beside: Sequence[Report] = (),
 ) -> Report:  # fmt: skip
     """Audit pictures that any generator made, and write the report.
@@ -150,8 +150,8 @@ def audit_pictures(
 
 def _report(
     target: AuditedModel,
-    comparison: Comparison,
-    compared: Compared,
+    comparison: ModelMeasurer,
+    compared: ModelMeasurements,
     made: GeneratedSet,
     attacks: list[Attack],
     missing: list[Missing],
@@ -217,9 +217,9 @@ def _limits(made: GeneratedSet, data: Data) -> list[str]:
 
 def _write(
     report: Report,
-    compared: Compared,
+    compared: ModelMeasurements,
     generated: GeneratedImages,
-    comparison: Comparison,
+    comparison: ModelMeasurer,
     folder: Path,
     beside: Sequence[Report],
 ) -> None:

@@ -13,8 +13,8 @@ import torch
 from tqdm.auto import tqdm
 
 from memshield.audit.auditing import Options, audit_model, audit_pictures, read_report
-from memshield.audit.comparison import Comparison
 from memshield.audit.images import of_folder
+from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
 from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
@@ -92,7 +92,7 @@ def options_of(own: dict[str, Any]) -> Options:
 
 def comparison_of(
     own: dict[str, Any], reference: Reference, device: torch.device, bars: Bars, text: bool
-) -> Comparison:
+) -> ModelMeasurer:
     """The comparison that the flags ask for, opened.
 
     Raises:
@@ -109,7 +109,7 @@ def comparison_of(
         spaces = ["dinov2", *(["clip"] if text else [])]
     else:
         spaces = []
-    comparison = Comparison(reference, device, spaces, sscd, bars)
+    comparison = ModelMeasurer(reference, device, spaces, sscd, bars)
     comparison.open()
     return comparison
 
@@ -235,7 +235,7 @@ def _folder_for(name: str) -> Path:
 def _beside(
     names: Sequence[str],
     subject: Subject,
-    comparison: Comparison,
+    comparison: ModelMeasurer,
     options: Options,
     folder: Path,
 ) -> list[Report]:

@@ -42,7 +42,7 @@ SIMILARITY = "similarity (Somepalli et al. 2022)"
 
 
 @dataclass(frozen=True)
-class Sets:
+class AuditImages:
     """The pictures of an audit.
 
     Attributes:
@@ -96,7 +96,7 @@ class Findings:
     beyond: npt.NDArray[np.int64]
 
 
-def search_control(sets: Sets, progress: OnProgress) -> Neighbours | None:
+def search_control(sets: AuditImages, progress: OnProgress) -> Neighbours | None:
     """Find the neighbours of held-out pictures: the chance level, which no model influences."""
     if sets.held_out.shape[0] == 0:
         return None
@@ -104,7 +104,7 @@ def search_control(sets: Sets, progress: OnProgress) -> Neighbours | None:
 
 
 def search_pixels(
-    sets: Sets,
+    sets: AuditImages,
     control: Neighbours | None,
     progress: OnProgress,
     draws: npt.NDArray[np.int64] | None = None,
@@ -176,7 +176,11 @@ def search_pixels(
 
 
 def search_features(
-    name: str, training: FeatureRows, held_out: FeatureRows, generated: FeatureRows, sets: Sets
+    name: str,
+    training: FeatureRows,
+    held_out: FeatureRows,
+    generated: FeatureRows,
+    sets: AuditImages,
 ) -> Memorization:
     """Compare unit features [.., D] float32 by their dot products."""
     options: dict[str, Any] = {"groups": sets.groups, "device": sets.device}
@@ -252,7 +256,7 @@ def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Fl
     return np.empty(0) if control is None else statistic(control.distance)
 
 
-def _nearest(sets: Sets, queries: Rows, what: str, progress: OnProgress) -> Neighbours:
+def _nearest(sets: AuditImages, queries: Rows, what: str, progress: OnProgress) -> Neighbours:
     total = queries.shape[0]
     return nearest(
         queries,
@@ -265,7 +269,7 @@ def _nearest(sets: Sets, queries: Rows, what: str, progress: OnProgress) -> Neig
     )
 
 
-def _own_nearest(sets: Sets, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
+def _own_nearest(sets: AuditImages, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
     """Distance of every chosen training picture to the nearest one outside its group."""
     unique, back = np.unique(chosen, return_inverse=True)
     found = nearest(

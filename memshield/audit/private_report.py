@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from memshield.audit.measures import Findings, Sets
+from memshield.audit.measures import AuditImages, Findings
 from memshield.audit.report import IMAGES_RECORD, PRIVATE
 from memshield.audit.report_page import environment
 from memshield.audit.search.distances import Rows
@@ -25,7 +25,7 @@ _SIDE = 128
 
 
 def write_private(
-    findings: Findings, sets: Sets, index: npt.NDArray[np.int64], folder: Path, title: str
+    findings: Findings, sets: AuditImages, index: npt.NDArray[np.int64], folder: Path, title: str
 ) -> None:
     """Write private.json and private.html.
 

@@ -25,7 +25,7 @@ SHAPING = (*PLAIN, "num_rounds", "loss_ema_decay", "loss_bank_reference", "times
 """Settings that shape how much a model memorizes: what an audit notes of a run."""
 
 
-class Measure(NamedTuple):
+class MitigationMethod(NamedTuple):
     """One thing that is done.
 
     Attributes:
@@ -48,7 +48,7 @@ def is_plain(settings: Mapping[str, Any]) -> bool:
     return all(settings.get(name, value) == value for name, value in PLAIN.items())
 
 
-def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
+def measures_of(settings: Mapping[str, Any]) -> list[MitigationMethod]:
     """What is done against memorization, in words; nothing for plain training.
 
     Args:
@@ -60,7 +60,7 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
     if shards != 1:
         rounds = get("num_rounds")
         found.append(
-            Measure(
+            MitigationMethod(
                 f"{shards} shards, {rounds} rounds",
                 f"The pictures are split into {shards} shards; each trains a copy of the model, "
                 f"and the copies are averaged in {rounds} rounds (iterative ensemble training).",
@@ -71,7 +71,7 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
         held_out = get("loss_bank_reference") == "held_out"
         reference = "the held-out loss" if held_out else "the mean loss"
         found.append(
-            Measure(
+            MitigationMethod(
                 f"skip threshold {threshold}" + (" of the held-out loss" if held_out else ""),
                 f"A sample is skipped whose loss is under {threshold} times {reference} of its "
                 "noise level (anti-gradient control).",
@@ -82,7 +82,7 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
     if share is not None:
         level = get("timestep_bias_level")
         found.append(
-            Measure(
+            MitigationMethod(
                 f"{_percent(share)} of draws below noise level {level}",
                 f"{_percent(share)} of the draws are at noise levels below {level} (noise over "
                 "signal), where copies are learned; the others lie above.",
@@ -90,7 +90,7 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
         )
     if get("stop_levels"):
         found.append(
-            Measure(
+            MitigationMethod(
                 "noise levels stopped one by one",
                 "Each noise level stops learning from the pictures once its held-out loss rises.",
             )
@@ -98,7 +98,7 @@ def measures_of(settings: Mapping[str, Any]) -> list[Measure]:
     augmented = get("augment_probability")
     if augmented:
         found.append(
-            Measure(
+            MitigationMethod(
                 f"augmentation {augmented}",
                 "Pictures are augmented and the network is told how, so that what it draws is "
                 f"not (probability {augmented} of each change).",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memshield.budget import Budget, largest_remainder, steps_of_run
 from memshield.config.file import Config
 from memshield.data.examples import Examples
 from memshield.data.split import LEAST_WATCHED
 from memshield.errors import UserError
 from memshield.families.facts import Facts
+from memshield.step_budget import StepBudget, largest_remainder, steps_of_run
 
 
-def budget_of(config: Config, examples: Examples) -> Budget:
+def budget_of(config: Config, examples: Examples) -> StepBudget:
     """The steps of a run.
 
     Raises:
@@ -21,7 +21,7 @@ def budget_of(config: Config, examples: Examples) -> Budget:
     return budget_of_shards(config, examples.shard_sizes())
 
 
-def budget_of_shards(config: Config, sizes: Sequence[int]) -> Budget:
+def budget_of_shards(config: Config, sizes: Sequence[int]) -> StepBudget:
     """The steps of a run whose shards hold so many pictures each.
 
     Raises:
@@ -37,7 +37,7 @@ def budget_of_shards(config: Config, sizes: Sequence[int]) -> Budget:
             f"{config.num_rounds} rounds",
             "Lower num_rounds or num_shards, or train for more epochs.",
         )
-    return Budget.split(total, sizes, config.num_rounds)
+    return StepBudget.split(total, sizes, config.num_rounds)
 
 
 def require_enough_watched(watched: int, usable: int, config: Config) -> None:

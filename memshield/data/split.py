@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from memshield.budget import largest_remainder
 from memshield.randomness import Purpose, numpy_generator
+from memshield.step_budget import largest_remainder
 
 Ints = npt.NDArray[np.int64]
 LEAST_WATCHED = 20

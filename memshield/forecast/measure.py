@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 
 from memshield.audit.watch_record import WatchRecord
-from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
 from memshield.data.encodings import LiveEncoder
@@ -23,6 +22,7 @@ from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
 from memshield.quantities import duration
 from memshield.rundir import RunDir
+from memshield.step_budget import StepBudget
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator
 from memshield.training.loop import Trainer
@@ -196,7 +196,7 @@ def _train_a_little(
     prompts = config.validation_prompts or (list(captions[:4]) if captions else None)
     stop, watch = StopRequest(), _Stopwatch()
     setup = Setup(
-        config, job.examples, Budget(((STEPS,) * config.num_shards,)), run, Ranks(stop), stop,
+        config, job.examples, StepBudget(((STEPS,) * config.num_shards,)), run, Ranks(stop), stop,
         family, encoder or LiveEncoder(family, captions), reader, prompts,
     )  # fmt: skip
     trainer = Trainer(setup, watch)

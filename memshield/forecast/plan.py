@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from memshield.audit.sample_size import audits_of_run, count_of_round
-from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.config.flags import parse_config
 from memshield.config.recommendations import Situation, advice_for
@@ -21,6 +20,7 @@ from memshield.families import Facts
 from memshield.forecast.prices import dollars_an_hour
 from memshield.quantities import size
 from memshield.rundir import write_text
+from memshield.step_budget import StepBudget
 from memshield.training.prepare import check_hardware, check_noise_level, prepare
 
 FLOAT = 4
@@ -48,7 +48,7 @@ class Disk:
         return self.rounds + self.checkpoints + self.encodings + self.audits
 
 
-def disk_of(config: Config, facts: Facts, examples: Examples, budget: Budget) -> Disk:
+def disk_of(config: Config, facts: Facts, examples: Examples, budget: StepBudget) -> Disk:
     """Disk space needed."""
     from memshield.families.size import encoded_bytes, frozen_bytes, trainable_parameters
 
@@ -153,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _as_json(scan: Scan, budget: Budget, disk: Disk) -> dict[str, object]:
+def _as_json(scan: Scan, budget: StepBudget, disk: Disk) -> dict[str, object]:
     examples = scan.examples
     return {
         "pictures": len(examples),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from memshield.budget import steps_of_run
 from memshield.config.file import fields
 from memshield.data.split import default_held_out_fraction, watched_fraction
+from memshield.step_budget import steps_of_run
 
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises."""

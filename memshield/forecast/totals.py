@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memshield.audit.sample_size import audits_of_run, count_of_round, require_enough_to_audit
-from memshield.budget import Budget, largest_remainder
 from memshield.config.file import Config
 from memshield.data.requirements import (
     budget_of_shards,
@@ -15,6 +14,7 @@ from memshield.data.requirements import (
 )
 from memshield.errors import UserError
 from memshield.forecast.size_defaults import split_of
+from memshield.step_budget import StepBudget, largest_remainder
 
 MOST_TURNS = 1_000_000
 """Rounds times shards."""
@@ -98,7 +98,7 @@ def numbers(config: Config, rows: int) -> Numbers:
     )
     shards = tuple(largest_remainder(members, [1] * config.num_shards))
     problems: list[UserError] = []
-    budget: Budget | None = None
+    budget: StepBudget | None = None
     try:
         require_enough_watched(watched, usable, config)
         require_a_picture_a_shard(members, usable, config)

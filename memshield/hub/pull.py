@@ -11,8 +11,8 @@ from huggingface_hub import snapshot_download
 from memshield.config.flags import given
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import api_for
+from memshield.hub.allowed_files import CARD
 from memshield.hub.catalog.access import require_id
-from memshield.hub.contents import CARD
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking

@@ -54,7 +54,7 @@ class OutOfRetriesError(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often to try, and how long to wait in between.
 
     Attributes:
@@ -105,7 +105,7 @@ class Patience:
             wait = min(2 * wait, self.most)
 
 
-IMPATIENT = Patience(attempts=2, longest=3.0, silence=4.0)
+IMPATIENT = RetryPolicy(attempts=2, longest=3.0, silence=4.0)
 """For a visitor who waits at the page: ten seconds, then the Hub's own message."""
 
 

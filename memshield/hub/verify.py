@@ -25,11 +25,11 @@ from memshield.digests import file_sha256
 from memshield.errors import UserError
 from memshield.hub import model_index as index_of
 from memshield.hub.account import api_for
+from memshield.hub.allowed_files import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
 from memshield.hub.card import OWN_KEYS, evidence_of, metadata_of
 from memshield.hub.catalog.access import require_id
-from memshield.hub.contents import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
+from memshield.hub.content_check import problems_of_file
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.scan import problems_of_file
 from memshield.network import asking
 
 _ROUNDING = 1e-5
@@ -40,7 +40,7 @@ _WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Holding:
+class VerificationTarget:
     """A model to verify: a folder, or a repository at a commit.
 
     Attributes:
@@ -71,7 +71,7 @@ class Check:
     problems: tuple[str, ...]
 
 
-def in_folder(folder: Path, names: Collection[str] | None = None) -> Holding:
+def in_folder(folder: Path, names: Collection[str] | None = None) -> VerificationTarget:
     """A folder on this machine.
 
     Args:
@@ -86,10 +86,12 @@ def in_folder(folder: Path, names: Collection[str] | None = None) -> Holding:
     found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
     inside = [name for name in found if not name.startswith(".cache/")]
     chosen = inside if names is None else [name for name in inside if name in names]
-    return Holding(str(folder), dict.fromkeys(sorted(chosen)), folder.joinpath, local=True)
+    return VerificationTarget(
+        str(folder), dict.fromkeys(sorted(chosen)), folder.joinpath, local=True
+    )
 
 
-def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str]:
+def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[VerificationTarget, str]:
     """A repository, and the commit that it stands at.
 
     Raises:
@@ -110,10 +112,10 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Holding, str
         if not file.rfilename.endswith(_WEIGHTS)
         and (file.size or 0) > _LARGEST.get(file.rfilename, _LARGEST_TEXT)
     )
-    return Holding(repo_id, files, fetch, too_large=large), commit
+    return VerificationTarget(repo_id, files, fetch, too_large=large), commit
 
 
-def read_manifest(holding: Holding) -> Manifest:
+def read_manifest(holding: VerificationTarget) -> Manifest:
     """Its memshield.json.
 
     Raises:
@@ -126,7 +128,7 @@ def read_manifest(holding: Holding) -> Manifest:
     return Manifest.read(holding.fetch(NAME))
 
 
-def verify(holding: Holding) -> list[Check]:
+def verify(holding: VerificationTarget) -> list[Check]:
     """Make all checks; the first that cannot be made ends them.
 
     Raises:
@@ -158,7 +160,7 @@ def _forbidden(names: Iterable[str]) -> Iterator[str]:
             yield f"{name} is no file that is published"
 
 
-def _hashes(holding: Holding, manifest: Manifest) -> Iterator[str]:
+def _hashes(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
     for name, digest in manifest.files.items():
         if name not in holding.files or not is_inside(name):
             yield f"{name} is missing"
@@ -168,7 +170,7 @@ def _hashes(holding: Holding, manifest: Manifest) -> Iterator[str]:
         yield f"{name} is not listed in {NAME}"
 
 
-def _model(holding: Holding, manifest: Manifest) -> Iterator[str]:
+def _model(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
     parts = None
     if index_of.NAME in manifest.files:
         try:
@@ -206,7 +208,7 @@ def _model(holding: Holding, manifest: Manifest) -> Iterator[str]:
                 yield f"{name} {problem}"
 
 
-def _audit(holding: Holding, manifest: Manifest) -> Iterator[str]:
+def _audit(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
     report, path = manifest.audit, f"{EVIDENCE}/{REPORT}"
     if report is None:
         if path in holding.files:
@@ -227,7 +229,7 @@ def _audit(holding: Holding, manifest: Manifest) -> Iterator[str]:
             yield f"the excess{f' of {name}' if name else ''} is not share minus chance"
 
 
-def _card(holding: Holding, manifest: Manifest) -> Iterator[str]:
+def _card(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
     if CARD not in holding.files:
         yield f"{CARD} is missing"
         return

@@ -51,7 +51,7 @@ class LossBank:
         Returns:
             [B] bool. Read before `update` is called with the same batch.
         """
-        return exceed(losses, self.read(slots), threshold)
+        return keep_mask(losses, self.read(slots), threshold)
 
     def read(self, slots: Tensor) -> Tensor:
         """The bank's loss [B] at these noise levels, 0 where none was seen yet."""
@@ -143,7 +143,7 @@ class HeldOutBank:
         Returns:
             [B] bool.
         """
-        return exceed(losses, self.table[slots], threshold)
+        return keep_mask(losses, self.table[slots], threshold)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The curve."""
@@ -154,7 +154,7 @@ class HeldOutBank:
         self.table.copy_(state["table"])
 
 
-def exceed(losses: Tensor, reference: Tensor, threshold: float) -> Tensor:
+def keep_mask(losses: Tensor, reference: Tensor, threshold: float) -> Tensor:
     """keep_i = l_i >= lambda m_i, [B] bool (arXiv 2407.15328, section 3.3)."""
     return losses.detach() >= threshold * reference
 

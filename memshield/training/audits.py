@@ -6,7 +6,7 @@ from functools import cached_property
 
 from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
 from memshield.audit.choose import choose, excess_of
-from memshield.audit.comparison import Comparison
+from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import REPORT, AuditedModel, Report, percent
 from memshield.audit.sample_size import count_of_round
@@ -111,9 +111,9 @@ class RoundAudits:
         )
 
     @cached_property
-    def _comparison(self) -> Comparison:
+    def _comparison(self) -> ModelMeasurer:
         reference = Reference.of_run(self.config, self.facts.channels, *self._pictures, self.run)
-        comparison = Comparison(reference, self._family.device, progress=self._told)
+        comparison = ModelMeasurer(reference, self._family.device, progress=self._told)
         comparison.open()
         return comparison
 

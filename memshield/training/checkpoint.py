@@ -29,7 +29,7 @@ _MAPPED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Part:
+class CheckpointFile:
     """One file of a checkpoint.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Place:
+class RoundProgress:
     """How far a rank is in its own part of a round.
 
     Attributes:
@@ -56,7 +56,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Position:
+class RankPosition:
     """Where a rank stands when a checkpoint is made.
 
     Attributes:
@@ -67,7 +67,7 @@ class Position:
 
     rank: int
     round: int
-    place: Place | None
+    place: RoundProgress | None
 
     @property
     def is_first(self) -> bool:
@@ -78,10 +78,10 @@ class Position:
 class Stateful(Protocol):
     """Has state that a run needs to go on; registered once, with `Checkpointer.register`."""
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """The files that this rank adds to a checkpoint, by name."""
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Take over the state; nothing changes where the checkpoint holds none."""
 
 
@@ -100,7 +100,7 @@ class Checkpoint:
     step: int
     folder: Path
     round: int
-    places: tuple[Place, ...]
+    places: tuple[RoundProgress, ...]
     _files: dict[str, dict[str, Any]]
 
     def path(self, part: str) -> Path:
@@ -111,12 +111,12 @@ class Checkpoint:
         """Whether it has this part."""
         return part in self._files
 
-    def position(self, rank: int) -> Position:
+    def position(self, rank: int) -> RankPosition:
         """Where a rank stood; one that had no shards stood at a round's beginning."""
         place = None
         if self.places:
-            place = self.places[rank] if rank < len(self.places) else Place(0, 0)
-        return Position(rank, self.round, place)
+            place = self.places[rank] if rank < len(self.places) else RoundProgress(0, 0)
+        return RankPosition(rank, self.round, place)
 
     def find(self, version: str) -> Path | None:
         """The file that holds this content, whatever its name."""
@@ -143,7 +143,7 @@ class Checkpoint:
             file = folder / f"{name}.safetensors"
             if not file.is_file() or file.stat().st_size != entry["size"]:
                 raise _broken(folder, f"lacks {file.name}, or not all of it is there")
-        places = tuple(Place(*place) for place in manifest["places"])
+        places = tuple(RoundProgress(*place) for place in manifest["places"])
         return cls(manifest["step"], folder, manifest["round"], places, manifest["files"])
 
 
@@ -185,7 +185,7 @@ class Checkpointer:
         """Save and restore these from now on."""
         self.registered += states
 
-    def restore(self, checkpoint: Checkpoint) -> Position:
+    def restore(self, checkpoint: Checkpoint) -> RankPosition:
         """Give everything registered the state it had; where this rank stood then."""
         self.last = checkpoint
         at = checkpoint.position(self._ranks.rank)
@@ -193,7 +193,7 @@ class Checkpointer:
             state.load(checkpoint, at)
         return at
 
-    def save(self, step: int, round: int, places: Sequence[Place] = ()) -> Checkpoint:
+    def save(self, step: int, round: int, places: Sequence[RoundProgress] = ()) -> Checkpoint:
         """Write a checkpoint aside, sync it, and rename it into place; all ranks together.
 
         Args:
@@ -241,7 +241,7 @@ class Checkpointer:
             yield target.with_name(self._ranks.share())
         self._ranks.barrier()
 
-    def _write(self, folder: Path, name: str, part: Part) -> dict[str, Any]:
+    def _write(self, folder: Path, name: str, part: CheckpointFile) -> dict[str, Any]:
         target = folder / f"{name}.safetensors"
         earlier = self.last.find(part.version) if self.last else None
         if earlier is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memshield.config.file import Config
 from memshield.families.lora import pairs
-from memshield.training.checkpoint import Checkpoint, Part, Position, stream
+from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
 from memshield.training.ranks import Ranks
 
 State = dict[str, Tensor]
@@ -60,14 +60,14 @@ class Mean(ABC):
     def load_state_dict(self, state: State) -> None:
         """Go on from what was saved."""
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """The proxies added so far, which are this rank's."""
         if at.place is None or not self.state_dict():
             return {}
         version = f"mean-{at.round}-{at.rank}-{at.place.turn}"
-        return {f"mean-{at.rank}": Part(version, lambda: (self.state_dict(), {}))}
+        return {f"mean-{at.rank}": CheckpointFile(version, lambda: (self.state_dict(), {}))}
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Go on from the proxies that this rank had added."""
         if checkpoint.has(f"mean-{at.rank}"):
             self.load_state_dict(dict(stream(checkpoint.path(f"mean-{at.rank}"))))

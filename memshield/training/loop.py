@@ -18,7 +18,7 @@ from torch import Tensor
 
 from memshield.data.batches import ShardBatches
 from memshield.rundir import new_folder
-from memshield.training.checkpoint import Checkpoint, Checkpointer, Place
+from memshield.training.checkpoint import Checkpoint, Checkpointer, RoundProgress
 from memshield.training.ensemble import make_mean, shard_weights
 from memshield.training.interruption import Stopped
 from memshield.training.outer import OuterStep
@@ -164,7 +164,7 @@ class Trainer:
         said = self.ranks.gather([int(intent), self.turn, self.done])
         if all(theirs[0] == Intent.END for theirs in said):
             return True
-        places = [Place(turn, done) for _, turn, done in said][: self.config.num_shards]
+        places = [RoundProgress(turn, done) for _, turn, done in said][: self.config.num_shards]
         step = self.budget.round_end(self.round - 1) if self.round else 0
         for rank, place in enumerate(places):
             turns = self.budget.steps[self.round][rank :: self.ranks.count]
@@ -239,7 +239,7 @@ class Trainer:
         self.setup.stop.note()
         self.setup.stop.obey()
 
-    def _save(self, step: int, places: Sequence[Place] = ()) -> None:
+    def _save(self, step: int, places: Sequence[RoundProgress] = ()) -> None:
         saved = self.checkpointer.save(step, self.round, places)
         if self.ranks.is_first:
             write_skips(self.run.skips, saved, self.setup.examples)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from memshield.config.file import Config
-from memshield.training.checkpoint import Checkpoint, Part, Position, stream
+from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
 from memshield.training.ensemble import State
 
 
@@ -63,13 +63,13 @@ class OuterStep:
                 gradient.add_(momentum, alpha=self._mu)
             mean[name].copy_(theta.sub_(gradient, alpha=self._lr))
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """The momentum, which changes at a round's end only."""
         if not at.is_first or not self.momentum:
             return {}
-        return {"momentum": Part(f"momentum-{at.round}", lambda: (self.momentum, {}))}
+        return {"momentum": CheckpointFile(f"momentum-{at.round}", lambda: (self.momentum, {}))}
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Go on with the momentum."""
         if checkpoint.has("momentum"):
             self.momentum = dict(stream(checkpoint.path("momentum")))

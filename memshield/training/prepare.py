@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from memshield.audit.sample_size import require_auditable
-from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of, can_cache
@@ -18,6 +17,7 @@ from memshield.data.scan import Scan, require_same_dataset, scan
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import Problems, UserError
 from memshield.families import Facts, read_facts, require_noise_level, resolve
+from memshield.step_budget import StepBudget
 from memshield.training.launch import require_hardware, resolve_launch
 
 
@@ -37,7 +37,7 @@ class Job:
     facts: Facts
     source: Source
     examples: Examples
-    budget: Budget
+    budget: StepBudget
 
     def captions(self) -> Sequence[str] | None:
         """The caption of every example, for text models."""
@@ -66,7 +66,7 @@ class Preparation:
     source: Source | None = None
     scan: Scan | None = None
     examples: Examples | None = None
-    budget: Budget | None = None
+    budget: StepBudget | None = None
 
     def job(self) -> Job:
         """The run, to be trained.

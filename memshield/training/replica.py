@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from memshield.config.file import Config
 from memshield.training.anti_gradient import LossBank
-from memshield.training.checkpoint import Checkpoint, Part, Position, stream
+from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
 from memshield.training.ensemble import State
 from memshield.training.moments import Moments, of_optimizer
 from memshield.training.setup import Setup
@@ -68,7 +68,7 @@ class Replica:
         for name, tensor in values:
             live[name].copy_(tensor)
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """The aggregate that a round starts from, and the proxy of the shard whose turn it is."""
 
         def write() -> tuple[State, dict[str, str]]:
@@ -77,13 +77,15 @@ class Replica:
         parts = {}
         if at.is_first and (at.place is None or self._many):
             # Inside a round the aggregate is no longer here: its file is linked.
-            parts["start"] = Part(f"start-{at.round}", write if at.place is None else None)
+            parts["start"] = CheckpointFile(
+                f"start-{at.round}", write if at.place is None else None
+            )
         if self.shard is not None:
             version = f"proxy-{self.shard.number}-{self.shard.steps}"
-            parts[f"proxy-{at.rank}"] = Part(version, write)
+            parts[f"proxy-{at.rank}"] = CheckpointFile(version, write)
         return parts
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Go on with the proxy or, between two rounds, with the aggregate."""
         name = "start" if at.place is None else f"proxy-{at.rank}"
         if checkpoint.has(name):
@@ -188,14 +190,14 @@ class Shard:
             self._moments.clear()
             self._scale = {}
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """Records, bank and moments, once a step was taken."""
         if self.steps == 0:
             return {}
         version = f"shard-{self.number}-{self.steps}"
         if self._turn is not None and self._resets:
             version += "-active"  # when the turn ends, the moments are forgotten
-        return {f"shard-{self.number}": Part(version, self._state)}
+        return {f"shard-{self.number}": CheckpointFile(version, self._state)}
 
     def _state(self) -> tuple[State, dict[str, str]]:
         moments, plain = self._moments.read()
@@ -218,7 +220,7 @@ class Shard:
         }
         return tensors, {"shard": json.dumps(notes)}
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Take over records, bank and moments."""
         if not checkpoint.has(f"shard-{self.number}"):
             return

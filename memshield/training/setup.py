@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from memshield.budget import Budget
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader
 from memshield.data.examples import Examples
 from memshield.families.base import Encoded, Family
 from memshield.rundir import RunDir
+from memshield.step_budget import StepBudget
 from memshield.training.interruption import StopRequest
 from memshield.training.ranks import Ranks
 
@@ -42,7 +42,7 @@ class Setup:
 
     config: Config
     examples: Examples
-    budget: Budget
+    budget: StepBudget
     run: RunDir
     ranks: Ranks
     stop: StopRequest

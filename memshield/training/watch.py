@@ -20,7 +20,7 @@ from memshield.audit.watch_record import Check, WatchRecord
 from memshield.data.batches import micro_batch
 from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
-from memshield.training.checkpoint import Checkpoint, Part, Position, stream
+from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
 from memshield.training.ensemble import State
 from memshield.training.level_stops import BandStops
 from memshield.training.replica import Replica
@@ -229,15 +229,15 @@ class Watch:
 
     # Checkpoints
 
-    def parts(self, at: Position) -> dict[str, Part]:
+    def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """What the checks have found and decided, and the teacher."""
         if not at.is_first or not self.record.checks:
             return {}
         last = self.record.checks[-1].step
-        parts = {"watch": Part(f"watch-{last}", self._state)}
+        parts = {"watch": CheckpointFile(f"watch-{last}", self._state)}
         if self._any_stopped:
             version = f"teacher-{self._last_stop}"
-            parts["teacher"] = Part(version, lambda: (self.teacher.state, {}))
+            parts["teacher"] = CheckpointFile(version, lambda: (self.teacher.state, {}))
         return parts
 
     def _state(self) -> tuple[State, dict[str, str]]:
@@ -247,7 +247,7 @@ class Watch:
                 tensors |= {f"{name}.{key}": t for key, t in holder.state_dict().items()}
         return tensors, {"record": self.record.model_dump_json()}
 
-    def load(self, checkpoint: Checkpoint, at: Position) -> None:
+    def load(self, checkpoint: Checkpoint, at: RankPosition) -> None:
         """Go on from the checks that were made."""
         if not checkpoint.has("watch"):
             return

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memshield.audit.measures import SQUARED, Findings, Sets, search_control, search_pixels
+from memshield.audit.measures import SQUARED, AuditImages, Findings, search_control, search_pixels
 from tests.audit.pictures import Pictures, smooth_fields
 
 
@@ -17,7 +17,7 @@ def pictures() -> Pictures:
 
 def search(training: Pictures, held_out: Pictures, generated: Pictures) -> Findings:
     groups = np.arange(len(training))
-    sets = Sets(training, held_out, generated, groups, False, torch.device("cpu"))
+    sets = AuditImages(training, held_out, generated, groups, False, torch.device("cpu"))
     quiet = lambda what, done, total: None  # noqa: E731
     return search_pixels(sets, search_control(sets, quiet), quiet)
 

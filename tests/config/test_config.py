@@ -408,6 +408,8 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 def test_plain_modules_import_no_torch() -> None:
-    modules = "memshield.config.file, memshield.config.flags, memshield.rundir, memshield.budget"
+    modules = (
+        "memshield.config.file, memshield.config.flags, memshield.rundir, memshield.step_budget"
+    )
     code = f"import sys, {modules}, memshield.families; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

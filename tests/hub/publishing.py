@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memshield.hub.account import api_for
-from memshield.hub.contents import is_allowed
+from memshield.hub.allowed_files import is_allowed
 from memshield.hub.publish.publishing import PublishedModel, Publisher, open_to_publish
 from memshield.hub.verify import on_hub, verify
 from memshield.rundir import RunDir

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from memshield.hub.retries import IMPATIENT, OutOfRetriesError, Patience
+from memshield.hub.retries import IMPATIENT, OutOfRetriesError, RetryPolicy
 from memshield.network import TryAgainError
 from tests.hub.conftest import FakeClock
 
@@ -28,7 +28,7 @@ def failing(times: int, *asked: str) -> tuple[list[int], object]:
 def waited(clock: FakeClock, times: int, *asked: str, **changes: float) -> list[float]:
     told: list[str] = []
     _, call = failing(times, *asked)
-    patience = Patience(**changes)  # type: ignore[arg-type]
+    patience = RetryPolicy(**changes)  # type: ignore[arg-type]
     assert patience.keep_trying(call, clock, told.append) == "done"  # type: ignore[arg-type]
     assert len(told) == times
     return clock.slept
@@ -68,11 +68,11 @@ def test_a_date_without_a_zone_is_of_greenwich(
 def test_patience_ends(clock: FakeClock) -> None:
     calls, call = failing(100)
     with pytest.raises(OutOfRetriesError) as error:
-        Patience(attempts=3).keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
+        RetryPolicy(attempts=3).keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
     assert (error.value.attempts, len(calls), clock.slept) == (3, 3, [1, 2])
     calls, call = failing(100, "901")
     with pytest.raises(OutOfRetriesError):
-        Patience().keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
+        RetryPolicy().keep_trying(call, clock, lambda words: None)  # type: ignore[arg-type]
     assert len(calls) == 1
 
 
@@ -81,7 +81,7 @@ def test_other_errors_pass(clock: FakeClock) -> None:
         raise KeyError("a defect")
 
     with pytest.raises(KeyError):
-        Patience().keep_trying(call, clock, lambda words: None)
+        RetryPolicy().keep_trying(call, clock, lambda words: None)
 
 
 def test_nobody_who_looks_at_a_page_waits_longer_than_ten_seconds(clock: FakeClock) -> None:

@@ -20,7 +20,7 @@ from memshield.families import load
 from memshield.families.base import Placement
 from memshield.rundir import EventLog, RunDir
 from memshield.train import main
-from memshield.training.checkpoint import MANIFEST, Checkpoint, Part, Place
+from memshield.training.checkpoint import MANIFEST, Checkpoint, CheckpointFile, RoundProgress
 from memshield.training.interruption import StopRequest
 from memshield.training.loop import Trainer
 from memshield.training.progress import Listener
@@ -58,9 +58,9 @@ def test_every_bit_of_it_is_taken_over(run: RunDir) -> None:
     trainer = trainer_of(run)
     checkpoint = Checkpoint.read(run, STEP)
     at = trainer.checkpointer.restore(checkpoint)
-    assert (at.round, at.place) == (4, Place(turn=1, done=3))
+    assert (at.round, at.place) == (4, RoundProgress(turn=1, done=3))
     trainer.stepper.begin_turn(trainer.shards[1])
-    parts: dict[str, Part] = {}
+    parts: dict[str, CheckpointFile] = {}
     for state in trainer.checkpointer.registered:
         parts |= state.parts(at)
     manifest = json.loads((checkpoint.folder / MANIFEST).read_text())

@@ -17,7 +17,7 @@ import torch
 
 from memshield.rundir import RunDir, is_alive
 from memshield.training import ranks
-from memshield.training.checkpoint import Checkpoint, Place
+from memshield.training.checkpoint import Checkpoint, RoundProgress
 from tests.tiny import unet_config
 from tests.trained_runs import (
     ROOT,
@@ -124,7 +124,7 @@ def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet:
     (step,) = set(run.checkpoints()) - {0}
     found = Checkpoint.read(run, step)
     assert len(found.places) == 2
-    assert min(found.places, key=lambda place: (place.turn, place.done)) != Place(0, 0)
+    assert min(found.places, key=lambda place: (place.turn, place.done)) != RoundProgress(0, 0)
     # Two ranks go on inside the round, with the same bits.
     finish_ranks(settings)
     assert f"checkpoint-{step}" not in os.listdir(reference.path)

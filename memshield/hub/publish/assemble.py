@@ -19,13 +19,13 @@ from memshield.data.examples import Examples
 from memshield.digests import file_sha256, weights_sha256
 from memshield.errors import UserError, UserErrors
 from memshield.hub import model_index as index_of
+from memshield.hub.allowed_files import CARD, EVIDENCE, is_model_file
 from memshield.hub.card import write_card
-from memshield.hub.contents import CARD, EVIDENCE, is_model_file
+from memshield.hub.content_check import problems_of
 from memshield.hub.evidence import published
 from memshield.hub.manifest import Manifest, Training
 from memshield.hub.publish.gallery import write_gallery
 from memshield.hub.publish.sources import Origins
-from memshield.hub.scan import problems_of
 from memshield.rundir import RunDir
 
 _TRAINING = (

@@ -25,7 +25,7 @@ WORDS: Mapping[WarningName, str] = {
 
 
 @dataclass(frozen=True)
-class Warned:
+class PublishWarning:
     """A warning that a person has to confirm before publishing.
 
     Attributes:
@@ -47,7 +47,7 @@ class Warned:
 def warnings_of(
     report: Report | None, why_none: str | None, budget: float | None, public: bool,
     origins: Origins,
-) -> list[Warned]:  # fmt: skip
+) -> list[PublishWarning]:  # fmt: skip
     """All warnings about a publication.
 
     Args:
@@ -61,7 +61,9 @@ def warnings_of(
     problem = _objection(origins.license)
     if problem is not None and origins.base is not None:
         found.append(
-            Warned("license", problem, "Ask its owner, or state the license as hub_license.")
+            PublishWarning(
+                "license", problem, "Ask its owner, or state the license as hub_license."
+            )
         )
     if public:
         found += _of_audit(report, why_none, budget)
@@ -78,23 +80,27 @@ def _objection(license: License | None) -> str | None:
     return None
 
 
-def _of_audit(report: Report | None, why_none: str | None, budget: float | None) -> list[Warned]:
+def _of_audit(
+    report: Report | None, why_none: str | None, budget: float | None
+) -> list[PublishWarning]:
     private = "Publish to a private repository,"
     if report is None:
-        return [Warned("no_audit", f"{why_none}, so nothing is known of what it gives back",
+        return [PublishWarning("no_audit", f"{why_none}, so nothing is known of what it gives back",
                        f"Audit it (python -m memshield audit RUN). {private} or")]  # fmt: skip
     headline = report.headline
     if headline.excess is None or headline.excess_interval is None or report.generated.is_broken:
-        return [Warned("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
+        return [PublishWarning("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
     over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
     if not over:
         return []
     allowed = "what happens by chance" if budget is None else f"the budget of {percent(budget)}"
     given = f"the model gives {percent(headline.excess)} back beyond chance, over {allowed}"
     remedy = "Choose an earlier round (python -m memshield compare RUN --budget X --promote)."
-    return [Warned("memorization", given, f"{remedy} {private}")]
+    return [PublishWarning("memorization", given, f"{remedy} {private}")]
 
 
-def require_confirmed(warned: Sequence[Warned], confirmed: Collection[str]) -> list[UserError]:
+def require_confirmed(
+    warned: Sequence[PublishWarning], confirmed: Collection[str]
+) -> list[UserError]:
     """Errors for the warnings that were not confirmed."""
     return [one.error() for one in warned if one.name not in confirmed]

@@ -10,8 +10,8 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from memshield.errors import UserError
 from memshield.hub.account import Account
+from memshield.hub.allowed_files import CARD, REPOSITORY_FILES, is_allowed
 from memshield.hub.catalog.access import require_id
-from memshield.hub.contents import CARD, REPOSITORY_FILES, is_allowed
 from memshield.hub.manifest import NAME
 
 FIELD = "hub_model_id"

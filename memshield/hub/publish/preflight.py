@@ -21,7 +21,7 @@ from memshield.hub.publish.confirmations import require_confirmed, warnings_of
 from memshield.hub.publish.destination import FIELD, find_destination
 from memshield.hub.publish.sources import Origins, look_up_origins
 from memshield.hub.refusals import REFUSALS, of_publishing
-from memshield.hub.retries import IMPATIENT, Clock, Patience, SystemClock
+from memshield.hub.retries import IMPATIENT, Clock, RetryPolicy, SystemClock
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token
 from memshield.quantities import size
@@ -37,7 +37,7 @@ def require_publishable(config: Config, token: Token = None) -> None:
         UserErrors: every problem; those of an audit that is still to be made are no such.
     """
     if config.push_to_hub:
-        errors = publishing_errors(config, token, patience=Patience(attempts=3))
+        errors = publishing_errors(config, token, patience=RetryPolicy(attempts=3))
         if errors:
             raise UserErrors(errors)
 
@@ -46,7 +46,7 @@ def publishing_errors(
     config: Config,
     token: Token = None,
     clock: Clock | None = None,
-    patience: Patience = IMPATIENT,
+    patience: RetryPolicy = IMPATIENT,
 ) -> list[UserError]:
     """Problems of publishing a model of this config: token, repository, privacy, license.
 

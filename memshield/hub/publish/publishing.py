@@ -21,9 +21,9 @@ from memshield.audit.report import Report
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import account_of, api_for
+from memshield.hub.allowed_files import CARD
 from memshield.hub.card import require_valid
 from memshield.hub.catalog.access import require_id
-from memshield.hub.contents import CARD
 from memshield.hub.evidence import audit_of_model, beside_of
 from memshield.hub.manifest import Manifest
 from memshield.hub.publish import upload
@@ -31,9 +31,9 @@ from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.confirmations import require_confirmed, warnings_of
 from memshield.hub.publish.destination import FIELD, Destination, find_destination
 from memshield.hub.publish.sources import look_up_origins
-from memshield.hub.publish.upload import Parcel
+from memshield.hub.publish.upload import CommitFiles
 from memshield.hub.refusals import REFUSALS, noted, of_publishing
-from memshield.hub.retries import Clock, Patience, SystemClock
+from memshield.hub.retries import Clock, RetryPolicy, SystemClock
 from memshield.hub.session import steady_session
 from memshield.hub.verify import on_hub, verify
 from memshield.network import Token
@@ -83,7 +83,7 @@ class Publisher:
     beside: Sequence[str] = ()
     token: Token = None
     clock: Clock = field(default_factory=SystemClock)
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     _publication: Publication | None = field(default=None, init=False)
 
     def publish(self) -> PublishedModel:
@@ -170,7 +170,7 @@ class Publisher:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         manifest = assemble(self.run, claims, repo_id, self._folder)
-        parcel, tag = Parcel.of(self._folder, manifest, not destination.public), manifest.tag
+        parcel, tag = CommitFiles.of(self._folder, manifest, not destination.public), manifest.tag
         if destination.exists:
             there = self._try(lambda: self._is_there(api, repo_id, tag, parcel))
             if there is not None:
@@ -188,7 +188,7 @@ class Publisher:
         self._try(lambda: upload.tag_commit(api, repo_id, tag, commit))
         return self._published(destination, manifest, commit, changed=True)
 
-    def _is_there(self, api: HfApi, repo_id: str, tag: str, parcel: Parcel) -> str | None:
+    def _is_there(self, api: HfApi, repo_id: str, tag: str, parcel: CommitFiles) -> str | None:
         """The commit at the tag, if this model is there and is the newest; a person may have
         written more into its card."""
         there = upload.tagged(api, repo_id, tag)

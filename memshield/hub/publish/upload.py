@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
 from memshield.digests import file_sha256
 from memshield.errors import UserError
-from memshield.hub.contents import CARD, REPOSITORY_FILES
+from memshield.hub.allowed_files import CARD, REPOSITORY_FILES
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.publish.destination import files_of, require_ours
 from memshield.network import TryAgainError
@@ -22,7 +22,7 @@ _CONFLICT = 412
 
 
 @dataclass(frozen=True)
-class Parcel:
+class CommitFiles:
     """The files of a commit.
 
     Attributes:
@@ -36,7 +36,7 @@ class Parcel:
     private: bool
 
     @classmethod
-    def of(cls, folder: Path, manifest: Manifest, private: bool) -> Parcel:
+    def of(cls, folder: Path, manifest: Manifest, private: bool) -> CommitFiles:
         """The parcel of an assembled folder."""
         own = {name: file_sha256(folder / name) for name in (CARD, NAME)}
         return cls(folder, {**manifest.files, **own}, private)
@@ -77,7 +77,7 @@ class Parcel:
         )
 
 
-def create(api: HfApi, repo_id: str, parcel: Parcel) -> None:
+def create(api: HfApi, repo_id: str, parcel: CommitFiles) -> None:
     """Create the repository if it is not there, and see that it is as private as it should be.
 
     Raises:
@@ -87,7 +87,7 @@ def create(api: HfApi, repo_id: str, parcel: Parcel) -> None:
     parcel.require_private(api.model_info(repo_id))
 
 
-def commit(api: HfApi, repo_id: str, parcel: Parcel, title: str) -> str:
+def commit(api: HfApi, repo_id: str, parcel: CommitFiles, title: str) -> str:
     """Make the repository hold the parcel's files and no others, in one commit.
 
     May be called again: files that are there already are not uploaded, and a commit that was
@@ -142,7 +142,7 @@ def _cause(error: BaseException, repo_id: str) -> BaseException:
     return TryAgainError(f"the upload broke off ({type(error).__name__}: {words})")
 
 
-def require_whole(api: HfApi, repo_id: str, revision: str, parcel: Parcel) -> None:
+def require_whole(api: HfApi, repo_id: str, revision: str, parcel: CommitFiles) -> None:
     """See that a commit holds the very files of a parcel, for the right readers.
 
     Raises:

@@ -11,8 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError, collect_errors
 from memshield.hub.account import api_for
+from memshield.hub.allowed_files import CARD
 from memshield.hub.catalog.access import require_id
-from memshield.hub.contents import CARD
 from memshield.hub.manifest import Manifest
 from memshield.hub.provenance import is_from
 from memshield.hub.verify import Check, on_hub, read_manifest, verify

@@ -13,7 +13,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from memshield.hub.contents import CARD, is_allowed, is_inside
+from memshield.hub.allowed_files import CARD, is_allowed, is_inside
 from memshield.ui.widgets.pictures import picture_in
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render

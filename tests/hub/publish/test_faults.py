@@ -9,7 +9,7 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.hub import session
-from memshield.hub.contents import REPOSITORY_FILES
+from memshield.hub.allowed_files import REPOSITORY_FILES
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
 from tests.hub.conftest import FakeClock

@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, AuditedModel, Report
 from memshield.config.file import make_config
 from memshield.errors import UserError
-from memshield.hub.contents import is_allowed, is_inside
+from memshield.hub.allowed_files import is_allowed, is_inside
+from memshield.hub.content_check import problems_of
 from memshield.hub.publish.assemble import _require_clean
 from memshield.hub.publish.gallery import COUNT, write_gallery
-from memshield.hub.scan import problems_of
 from memshield.rundir import RunDir
 from tests.audit.reports import report_of
 

@@ -37,7 +37,7 @@ def steps_of_run(images: int, epochs: int, images_a_step: int, max_steps: int | 
 
 
 @dataclass(frozen=True)
-class Budget:
+class StepBudget:
     """The steps of every shard in every round.
 
     Attributes:
@@ -47,7 +47,7 @@ class Budget:
     steps: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def split(cls, total: int, shard_sizes: Sequence[int], rounds: int) -> Budget:
+    def split(cls, total: int, shard_sizes: Sequence[int], rounds: int) -> StepBudget:
         """Split `total` over the shards by size, then each shard's over the rounds."""
         by_shard = [spread_evenly(steps, rounds) for steps in largest_remainder(total, shard_sizes)]
         return cls(tuple(zip(*by_shard, strict=True)))

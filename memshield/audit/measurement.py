@@ -13,9 +13,9 @@ from memshield.audit.generate import GeneratedImages
 from memshield.audit.images import ImageSet, Ints, of_places
 from memshield.audit.measures import (
     SQUARED,
+    AuditImages,
     Findings,
     OnProgress,
-    Sets,
     quality_of,
     search_control,
     search_features,
@@ -43,7 +43,7 @@ LEAST_COMPARED = 3
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelMeasurements:
     """The measures of one model's pictures.
 
     Attributes:
@@ -59,7 +59,7 @@ class Compared:
 
 
 @dataclass
-class Comparison:
+class ModelMeasurer:
     """Compares any number of models with one reference, whose pictures are measured once.
 
     Args:
@@ -101,7 +101,9 @@ class Comparison:
                 self._missing.append(Missing(measure=f"features: {name}", reason=error.problem))
         self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
 
-    def compare(self, generated: GeneratedImages, prompts: Sequence[str] | None = None) -> Compared:
+    def compare(
+        self, generated: GeneratedImages, prompts: Sequence[str] | None = None
+    ) -> ModelMeasurements:
         """Take every measure of a set of generated pictures.
 
         Args:
@@ -117,7 +119,7 @@ class Comparison:
                 control_count=len(self.reference.held_out),
                 cannot_say="no generated picture is whole",
             )
-            return Compared((nothing,), (), tuple(self._missing), None)
+            return ModelMeasurements((nothing,), (), tuple(self._missing), None)
         pictures = of_places(generated.images, whole)
         sets = self.sets_of(pictures)
         findings = search_pixels(
@@ -140,12 +142,12 @@ class Comparison:
             missing.append(Missing(measure="quality", reason=reason))
         if self._clip is not None and prompts is not None:
             quality.append(self._clip_score(self._clip, pictures, [prompts[i] for i in whole]))
-        return Compared(tuple(memorization), tuple(quality), tuple(missing), findings)
+        return ModelMeasurements(tuple(memorization), tuple(quality), tuple(missing), findings)
 
-    def sets_of(self, generated: ImageSet) -> Sets:
+    def sets_of(self, generated: ImageSet) -> AuditImages:
         """The pictures of an audit of these."""
         reference = self.reference
-        return Sets(
+        return AuditImages(
             reference.training,
             reference.held_out,
             generated,

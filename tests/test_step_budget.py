@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import pytest
 
-from memshield.budget import (
-    Budget,
+from memshield.step_budget import (
+    StepBudget,
     largest_remainder,
     spread_evenly,
     steps_of_run,
@@ -77,7 +77,7 @@ def test_a_mitigated_run_takes_exactly_the_steps_of_the_plain_one() -> None:
         rounds, epochs, a_step = rng.randint(1, 12), rng.randint(1, 9), rng.randint(1, 64)
         total = steps_of_run(sum(sizes), epochs, a_step, None)
         assert total == math.ceil(Fraction(sum(sizes) * epochs, a_step))
-        budget = Budget.split(total, sizes, rounds)
+        budget = StepBudget.split(total, sizes, rounds)
         assert budget.total == total
         assert len(budget.steps) == rounds
         assert all(len(row) == len(sizes) for row in budget.steps)
@@ -97,7 +97,7 @@ def test_ranks_share_the_steps_of_a_round() -> None:
     for rng in cases(100):
         rows = [tuple(rng.randint(1, 6) for _ in range(rng.randint(1, 5)))]
         rows += [tuple(rng.randint(1, 6) for _ in rows[0]) for _ in range(rng.randint(0, 3))]
-        budget, ranks = Budget(tuple(rows)), rng.randint(1, 7)
+        budget, ranks = StepBudget(tuple(rows)), rng.randint(1, 7)
         reached = 0
         for round, row in enumerate(budget.steps):
             left = [[row[k] for k in range(len(row)) if k % ranks == r] for r in range(ranks)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from memshield.hub.contents import is_allowed
+from memshield.hub.allowed_files import is_allowed
 from memshield.hub.model_index import code_in
 from memshield.redaction import holds_token
 
