@@ -21,7 +21,6 @@ from memshield.config.file import Config, make_config, read_yaml, to_yaml
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import HubSettings
 from memshield.errors import UserError
-from memshield.forecast.estimate import seconds_on_cpu
 from memshield.forecast.hardware import available_cores
 from memshield.quantities import duration_range
 from memshield.redaction import guard_logging, redact
@@ -219,6 +218,8 @@ def _lead_training(
 def _say_how_long(config: Config, rows: int) -> None:
     """Before the first step: what trains, and how long that will take where it can be told."""
     import torch
+
+    from memshield.forecast.estimate import seconds_on_cpu  # --help would wait for SciPy
 
     if torch.cuda.is_available():
         return

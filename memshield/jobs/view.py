@@ -265,7 +265,7 @@ def _with_silence(progress: TaskProgress, silence: float | None) -> TaskProgress
         words=f"{progress.words}; no sign of life for {silence / 60:.0f} minutes",
         reason="Its process is there, but it writes nothing any more, not even that it lives. It "
         "hangs, it was put to sleep, or the disk is full. If it does not go on by itself, stop "
-        "it: it is ended after a while, and Resume goes on from the last checkpoint.",
+        "it: it is ended after a while, and Resume continues from the last checkpoint.",
     )
 
 
@@ -275,7 +275,7 @@ def _written(status: dict[str, Any], figures: Figures) -> TaskProgress:
     reason = status["reason"]
     if state == "failed" and status["error"] == "crash":
         reason = (
-            f"{reason}\nThis was not foreseen. Resume goes on from the last checkpoint; if it "
+            f"{reason}\nThis was not foreseen. Resume continues from the last checkpoint; if it "
             "happens again, report it with the last lines."
         )
     step = _step(figures) if state in ("running", "stopped") else ""
@@ -305,13 +305,13 @@ def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     if task.stop_asked is not None:
         return TaskProgress.titled(
             "stopped",
-            f"It had to be ended before it saved. Resume goes on {where}.",
+            f"It had to be ended before it saved. Resume continues {where}.",
         )
     return TaskProgress(
         "died",
         "Died, can be resumed",
         "Its process was killed: by a restart of the machine, by hand, or because the machine ran "
-        f"out of memory. Resume goes on {where}.",
+        f"out of memory. Resume continues {where}.",
         place.lines(task),
     )
 

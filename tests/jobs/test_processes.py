@@ -94,7 +94,7 @@ def test_a_killed_training_is_seen_within_seconds(root: Path) -> None:
     assert time.monotonic() - killed < 3
     shown = view(jobs, job)
     assert shown.training.words == "Died, can be resumed"
-    assert "Resume goes on from the start" in str(shown.training.reason)
+    assert "Resume continues from the start" in str(shown.training.reason)
     assert shown.training.last_lines == ("begun",)
     assert "resume" in shown.actions
     assert not psutil.pid_exists(pid)  # not even as a zombie
@@ -110,7 +110,7 @@ def test_a_crash_shows_its_last_lines_and_what_to_do(root: Path) -> None:
     shown = view(jobs, job)
     assert (shown.training.state, shown.error) == ("failed", "crash")
     assert shown.training.last_lines[-1] == "KeyError: 7"
-    assert "Resume goes on" in str(shown.training.reason)
+    assert "Resume continues" in str(shown.training.reason)
     jobs.close()
 
 
