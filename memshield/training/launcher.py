@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 _THREADS = "OMP_NUM_THREADS"
+_SPINS = "5000"
 _THREAD_FLAGS = ("--num_cpu_threads_per_process", "--num-cpu-threads-per-process")
 
 
@@ -58,6 +59,9 @@ def use_all_cores(launcher: Launcher | None, cores: int) -> None:
     """
     if launcher is not None and not launcher.names_threads:
         os.environ[_THREADS] = str(cores)
+        # Threads that spin while they wait take the cores from each other, and from whatever else
+        # runs: on a busy machine steps would take seconds. These spin for microseconds, then sleep.
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def note_on_traceback(launcher: Launcher | None, code: int) -> str | None:

@@ -162,6 +162,7 @@ def test_compiled_networks_are_sampled_uncompiled() -> None:
     assert len(compiled) == 1
 
 
+@pytest.mark.process  # the compiler has workers
 @pytest.mark.slow
 def test_compiled_training_is_the_same_and_compiles_once(tmp_path: Path) -> None:
     settings = digits(

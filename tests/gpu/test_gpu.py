@@ -25,7 +25,7 @@ from tests.families.test_running import order_of
 from tests.tiny import ddpm_pipeline, image_folder, sd_components, unet_config
 from tests.trained_runs import ROOT, digits, flags, train, weights
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.process]
 
 # A child whose kernels give the same bits every time; it must be new, as cuBLAS reads its
 # workspace setting once.

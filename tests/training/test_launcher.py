@@ -58,8 +58,12 @@ def test_all_cores_are_used_unless_a_person_says_otherwise(
     expected: str,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    del os.environ["GOMP_SPINCOUNT"]
     use_all_cores(Launcher(words, environment), 7)
     assert os.environ["OMP_NUM_THREADS"] == expected
+    # Threads that a person did not ask for must not spin away the cores of others.
+    assert ("GOMP_SPINCOUNT" in os.environ) == (expected == "7")
 
 
 def test_threads_stay_as_they_are_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

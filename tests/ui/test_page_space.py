@@ -221,7 +221,7 @@ def test_from_sign_in_to_a_published_model(
     visit.press("Generate")
     visit.sees("2 pictures of ada/mine", "#drawing", 120)
     until(lambda: visit.page.locator("#pictures img").count() >= 2)
-    visit.sees("compared", "#pictures")  # her own training pictures are at hand
+    visit.sees("of your run", "#pictures")  # her own training pictures are at hand
     look("space-drawn")
     assert visit.problems == []
     assert not grave, "\n".join(grave)
