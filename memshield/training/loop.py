@@ -190,11 +190,12 @@ class Trainer:
                 self.family.save(aside, previous if previous.is_dir() else None)
         step = self.budget.round_end(self.round)
         self.round, self.turn, self.done = self.round + 1, 0, 0
-        self._save(step)
         figures = self.ranks.gather([*self.progress.take_round(), self.ranks.stop_wanted()])
         loss, kept = mean_figures(figures)
         extra = self.mean.figures() if self.ensemble else {}
+        # Before the checkpoint: who is killed between them tells it twice, and never not at all.
         self.progress.round_ended(step, self.round, loss, kept, **extra)
+        self._save(step)
         if any(stop_wanted for *_, stop_wanted in figures):
             self._stop()
         self._show_samples(step)

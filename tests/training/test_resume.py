@@ -93,6 +93,32 @@ def kill_at_random(
     assert_same_outcome(reference, run)
 
 
+KILLED_ONCE_SAVED = """
+import os, signal, sys
+from memshield.train import main
+from memshield.training.progress import Progress
+
+def saved(progress, step, told=Progress.saved):
+    told(progress, step)
+    if step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.saved = saved
+main(sys.argv[1:])
+"""
+
+
+def test_a_round_that_is_saved_has_its_event(tmp_path: Path) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path))
+    run = RunDir(settings["output_dir"])
+    command = [sys.executable, "-c", KILLED_ONCE_SAVED, *flags(**settings)]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert max(run.checkpoints()) == 8
+    finish(settings)
+    assert [e["step"] for e in run.read_events() if e["type"] == "round"] == [8, 16, 24]
+
+
 @pytest.mark.parametrize("kind", ["pixels", pytest.param("lora", marks=pytest.mark.slow)])
 def test_killed_runs_end_with_the_same_bits(
     kind: str, tmp_path: Path, tiny_sd: Path, captioned: Path
