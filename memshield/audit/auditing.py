@@ -27,7 +27,7 @@ from memshield.audit.report import (
     GeneratedSet,
     Missing,
     Report,
-    percent,
+    limits_of,
     verdict,
 )
 from memshield.audit.report_page import write_page
@@ -39,7 +39,7 @@ from memshield.config.mitigation import SHAPING
 from memshield.errors import UserError
 from memshield.families.base import Family
 
-_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy")
+_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _report(
         membership=tuple(attacks),
         quality=compared.quality,
         missing=tuple(missing),
-        limits=tuple(_limits(made, data)),
+        limits=limits_of(made, data),
         versions={
             "memshield": __version__,
             "python": platform.python_version(),
@@ -187,32 +187,6 @@ def _report(
         seconds=round(time.monotonic() - begun, 1),
         watch=watch,
     )
-
-
-def _limits(made: GeneratedSet, data: Data) -> list[str]:
-    rare = 3 / max(1, made.count - made.broken)
-    limits = [
-        "This is a measurement, not differential privacy: it does not prove that a picture cannot "
-        "be recovered by other means.",
-        f"{made.count} pictures were generated: what fewer than {percent(rare)} of pictures give "
-        "back can be missed altogether.",
-        "Pixels find copies and near-copies at their place; a copy that is moved, turned or "
-        "recoloured needs an embedding made for copies, such as SSCD.",
-        f"Chance is what {data.held_out} held-out pictures show. Where they differ from the "
-        "training pictures in kind, the threshold is off.",
-    ]
-    if made.prompts == "train":
-        limits.append("Prompts were the training captions: the worst case, not everyday use.")
-    elif made.prompts is not None:
-        limits.append(
-            f"Prompts were {made.prompts.replace('_', '-')} ones: training captions may bring "
-            "back more."
-        )
-    if made.broken:
-        limits.append(
-            f"{made.broken} pictures hold values that are no numbers and are left out everywhere."
-        )
-    return limits
 
 
 def _write(

@@ -287,3 +287,30 @@ def verdict(generated: GeneratedSet, headline: Memorization) -> str:
         f"No sign beyond chance that the model gives training pictures back: {shares} "
         f"(excess at most {percent(max(high, 0.0))}, 95 % interval)."
     )
+
+
+def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
+    """What an audit of these pictures cannot show, a sentence each."""
+    rare = 3 / max(1, made.count - made.broken)
+    limits = [
+        "This is a measurement, not differential privacy: it does not prove that a picture cannot "
+        "be recovered by other means.",
+        f"{made.count} pictures were generated: what fewer than {percent(rare)} of pictures give "
+        "back can be missed altogether.",
+        "Pixels find copies and near-copies at their place; a copy that is moved, turned or "
+        "recoloured needs an embedding made for copies, such as SSCD.",
+        f"Chance is what {data.held_out} held-out pictures show. Where they differ from the "
+        "training pictures in kind, the threshold is off.",
+    ]
+    if made.prompts == "train":
+        limits.append("Prompts were the training captions: the worst case, not everyday use.")
+    elif made.prompts is not None:
+        limits.append(
+            f"Prompts were {made.prompts.replace('_', '-')} ones: training captions may bring "
+            "back more."
+        )
+    if made.broken:
+        limits.append(
+            f"{made.broken} pictures hold values that are no numbers and are left out everywhere."
+        )
+    return tuple(limits)

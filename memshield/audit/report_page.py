@@ -32,18 +32,22 @@ from memshield.rundir import write_text
 
 
 def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> None:
-    """Write report.html.
+    """Write report.html; see `page_of`."""
+    write_text(path, page_of(report, beside))
+
+
+def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
+    """The text of report.html. The same reports give the same text.
 
     Args:
         report: the audit.
-        path: of the file.
         beside: audits of other models on the same pictures (the base, plain training).
     """
     quality = report.headline_quality
     everything = [report, *beside]
     curves = {name_of(one): one.headline.curve for one in everything if one.headline.curve}
     points = [point for point in map(point_of, everything) if point is not None]
-    text = environment().get_template("report.html.jinja").render(
+    return environment().get_template("report.html.jinja").render(
         title=f"Memorization audit of {name_of(report)}",
         subtitle=f"{report.made[:10]}, {report.generated.count} generated pictures against "
         f"{report.data.training} training pictures of {report.data.name}",
@@ -61,7 +65,6 @@ def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> Non
         levels=_levels(report.watch) if report.watch is not None else None,
         figures=uncalibrated_figures(report),
     )  # fmt: skip
-    write_text(path, text)
 
 
 def write_comparison(

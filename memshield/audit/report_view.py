@@ -111,7 +111,7 @@ def uncalibrated_figures(report: Report) -> list[tuple[str, str, float]]:
     return [
         (measure.statistic, name, value)
         for measure in report.memorization
-        for name, value in measure.figures.items()
+        for name, value in sorted(measure.figures.items())
     ]
 
 
@@ -136,7 +136,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
             + (f", prompts: {made.prompts}" if made.prompts else "")
             + (f", {made.broken} broken" if made.broken else ""),
         ),
-        ("versions", ", ".join(f"{k} {v}" for k, v in report.versions.items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in sorted(report.versions.items()))),
         ("took", f"{report.seconds:.0f} s"),
     ]
     return [(name, value) for name, value in facts if value]

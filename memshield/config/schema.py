@@ -374,10 +374,10 @@ class HubSettings(Settings):
         free=True,
         pattern=r"^[a-z0-9][a-z0-9.-]*$",
     )
-    hub_confirm: list[Literal["no_audit", "cannot_say", "memorization", "license"]] | None = (
-        setting(
-            None,
-            "Warnings to publish in spite of: no_audit, cannot_say, memorization, license.",
-            free=True,
-        )
+    hub_confirm: (
+        list[Literal["no_audit", "cannot_say", "memorization", "license", "no_license"]] | None
+    ) = setting(
+        None,
+        "Warnings to publish in spite of: no_audit, cannot_say, memorization, license, no_license.",
+        free=True,
     )

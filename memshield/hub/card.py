@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memshield.audit.report import Report
@@ -18,6 +19,7 @@ from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
+from memshield.hub.consent import told_of
 from memshield.hub.evidence import WITHHELD
 from memshield.hub.manifest import Manifest
 
@@ -55,11 +57,6 @@ def write_card(manifest: Manifest, repo_id: str) -> str:
     return f"---\n{metadata_of(manifest, name).to_yaml()}\n---\n\n{body}"
 
 
-def evidence_of(manifest: Manifest) -> str:
-    """The section of the card on how much is given back; it does not name the repository."""
-    return _render("evidence", manifest, "owner/name")
-
-
 def loading_code(manifest: Manifest, repo_id: str) -> str:
     """The Python of the card that loads the model with stock diffusers and draws a picture."""
     return _render("loading", manifest, repo_id).rstrip()
@@ -87,6 +84,7 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
         few=_few(manifest),
+        told=told_of(manifest.confirmed),
         measures=measures_of(manifest.training.settings),
         plain=Plain,
         **values,
@@ -101,6 +99,9 @@ def require_valid(text: str) -> None:
     """
     try:
         ModelCard(text).validate(repo_type="model")
+    except HfHubHTTPError as error:
+        if error.response.status_code not in (404, 405):  # this Hub has no such route
+            raise
     except ValueError as error:
         raise UserError(
             "README.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from memshield.hub.catalog.access import require_id
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking
+
+
+log = logging.getLogger("memshield")
 
 
 def pull(
@@ -130,7 +134,11 @@ def fetch(
                 allow_patterns=[*manifest.files, CARD, NAME],
             )
         )
-    require_good(repo_id, verify(in_folder(local, [*manifest.files, CARD, NAME])))
+    checks = verify(in_folder(local, [*manifest.files, CARD, NAME]))
+    require_good(repo_id, checks)
+    for check in checks:
+        for line in check.unchecked:
+            log.warning("%s: not checked whether %s: %s", repo_id, check.what, line)
     return local, manifest
 
 
@@ -157,7 +165,7 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(own["output_dir"]) if own["output_dir"] else None
     repo_id = require_id(own["repo_id"], "model", "repo_id")
     local, manifest = fetch(repo_id, own["revision"], folder=folder)
-    print(f"Every file is as it was published.\n{_summary(manifest)}\n{local}")
+    print(f"Every file has the hash that {NAME} gives.\n{_summary(manifest)}\n{local}")
     print(f'Load it with:\n  from memshield.hub.pull import pull\n  pipeline = pull("{repo_id}")')
     return 0
 

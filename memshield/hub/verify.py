@@ -1,34 +1,33 @@
-"""Verifies a published model: its files, their hashes, and its claims.
+"""Verifies that a published model is consistent with itself: files, hashes, claims and pages.
 
-It proves that the files belong together, not who made them.
+That does not say who made it, nor that its figures were measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import yaml
-from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from memshield import __version__
-from memshield.audit.report import REPORT, Report, verdict
+from memshield.audit.report import PAGE, REPORT, Report, limits_of, verdict
 from memshield.config.flags import given, plain_parser
 from memshield.digests import file_sha256
 from memshield.errors import UserError
 from memshield.hub import model_index as index_of
 from memshield.hub.account import api_for
 from memshield.hub.allowed_files import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
-from memshield.hub.card import OWN_KEYS, evidence_of, metadata_of
+from memshield.hub.card_check import Findings, check_card, check_page
 from memshield.hub.catalog.access import require_id
+from memshield.hub.consent import NAMES
 from memshield.hub.content_check import problems_of_file
+from memshield.hub.listing import list_files
 from memshield.hub.manifest import NAME, Manifest
 from memshield.network import asking
 
@@ -48,6 +47,7 @@ class VerificationTarget:
         files: SHA-256 by path, where it is known without reading the file; else None.
         fetch: a file by its path, on this machine.
         local: whether all files are on this machine.
+        repo_id: of a repository.
         too_large: files that are larger than what they are said to be can be.
     """
 
@@ -56,6 +56,10 @@ class VerificationTarget:
     fetch: Callable[[str], Path]
     local: bool = False
     too_large: tuple[str, ...] = ()
+    repo_id: str | None = None
+
+
+State = Literal["ok", "failed", "not checked"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,17 @@ class Check:
     Attributes:
         what: was checked.
         problems: found; none where it holds.
+        unchecked: what of it could not be checked, or is nothing that MemShield wrote.
     """
 
     what: str
     problems: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """How it went."""
+        return "failed" if self.problems else "not checked" if self.unchecked else "ok"
 
 
 def in_folder(folder: Path, names: Collection[str] | None = None) -> VerificationTarget:
@@ -98,21 +109,22 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Verification
         UserError: it cannot be read.
     """
     with asking("repo_id", repo_id, "model", revision, api.token):
-        info = api.model_info(repo_id, revision=revision, files_metadata=True)
-    commit = str(info.sha)
+        info = api.model_info(repo_id, revision=revision)
+        commit = str(info.sha)
+        listed = list_files(api, repo_id, commit)
 
     def fetch(name: str) -> Path:
         with asking("repo_id", repo_id, "model", revision, api.token):
             return Path(hf_hub_download(repo_id, name, revision=commit, token=api.token))
 
-    files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
     large = tuple(
-        file.rfilename
-        for file in info.siblings or []
-        if not file.rfilename.endswith(_WEIGHTS)
-        and (file.size or 0) > _LARGEST.get(file.rfilename, _LARGEST_TEXT)
+        path
+        for path, file in listed.items()
+        if not path.endswith(_WEIGHTS) and file.size > _LARGEST.get(path, _LARGEST_TEXT)
     )
-    return VerificationTarget(repo_id, files, fetch, too_large=large), commit
+    files = {path: file.sha256 for path, file in listed.items()}
+    target = VerificationTarget(repo_id, files, fetch, too_large=large, repo_id=info.id)
+    return target, commit
 
 
 def read_manifest(holding: VerificationTarget) -> Manifest:
@@ -147,8 +159,10 @@ def verify(holding: VerificationTarget) -> list[Check]:
     checks.append(Check("the model is whole, and runs no code of its own",
                         tuple(_model(holding, manifest))))  # fmt: skip
     checks.append(Check("the audit is of these weights, and agrees with itself",
-                        tuple(_audit(holding, manifest))))  # fmt: skip
-    checks.append(Check("the card says the same", tuple(_card(holding, manifest))))
+                        *_audit(holding, manifest)))  # fmt: skip
+    checks.append(Check("the audit's page is the one that the report gives",
+                        *_page(holding, manifest)))  # fmt: skip
+    checks.append(Check("the card is the one that the claims give", *_card(holding, manifest)))
     return checks
 
 
@@ -208,73 +222,68 @@ def _model(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
                 yield f"{name} {problem}"
 
 
-def _audit(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
+def _audit(holding: VerificationTarget, manifest: Manifest) -> Findings:
+    problems = [
+        f"{NAME} names a confirmed warning that there is not" for name in manifest.confirmed
+        if name not in NAMES
+    ]  # fmt: skip
     report, path = manifest.audit, f"{EVIDENCE}/{REPORT}"
     if report is None:
         if path in holding.files:
-            yield f"{path} is there, and {NAME} knows of no audit"
-        return
+            problems.append(f"{path} is there, and {NAME} knows of no audit")
+        return Findings(tuple(problems))
     if report.target.weights != manifest.weights:
-        yield "the audit is of other weights"
+        problems.append("the audit is of other weights")
     if path not in holding.files or Report.read(holding.fetch(path)) != report:
-        yield f"{path} is not the audit of {NAME}"
-    if report.verdict != verdict(report.generated, report.headline):
-        yield "the verdict does not follow from the figures"
+        problems.append(f"{path} is not the audit of {NAME}")
+    unchecked = []
     for name, one in {"": report, **manifest.beside}.items():
+        of_name = f" of {name}" if name else ""
         said = one.headline
-        if None in (said.share, said.control, said.excess):
-            continue
-        difference = (said.share or 0.0) - (said.control or 0.0)
-        if abs(difference - (said.excess or 0.0)) > _ROUNDING:
-            yield f"the excess{f' of {name}' if name else ''} is not share minus chance"
+        if None not in (said.share, said.control, said.excess):
+            difference = (said.share or 0.0) - (said.control or 0.0)
+            if abs(difference - (said.excess or 0.0)) > _ROUNDING:
+                problems.append(f"the excess{of_name} is not share minus chance")
+        follow = {
+            "the verdict": one.verdict == verdict(one.generated, one.headline),
+            "the list of limits": one.limits == limits_of(one.generated, one.data),
+        }
+        for text, follows in follow.items():
+            words = f"{text}{of_name} does not follow from the figures"
+            if not follows and manifest.memshield != __version__:
+                unchecked.append(f"{words} as MemShield {__version__} puts them")
+            elif not follows:
+                problems.append(words)
+    return Findings(tuple(problems), tuple(unchecked))
 
 
-def _card(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
+def _page(holding: VerificationTarget, manifest: Manifest) -> Findings:
+    path = f"{EVIDENCE}/{PAGE}"
+    if (manifest.audit is not None) != (path in holding.files):
+        return Findings((f"{path} is {'missing' if manifest.audit else 'there without an audit'}",))
+    if manifest.audit is None:
+        return Findings()
+    return check_page(holding.fetch(path).read_text(encoding="utf-8", errors="replace"), manifest)
+
+
+def _card(holding: VerificationTarget, manifest: Manifest) -> Findings:
     if CARD not in holding.files:
-        yield f"{CARD} is missing"
-        return
+        return Findings((f"{CARD} is missing",))
     path = holding.fetch(CARD)
     if path.stat().st_size > _LARGEST[CARD]:
-        yield f"{CARD} is too large to be a card"
-        return
+        return Findings((f"{CARD} is too large to be a card",))
     text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        found = ModelCard(text).data.to_dict()
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        yield f"{CARD} has no valid metadata: {' '.join(str(error).split())[:200]}"
-        return
-    keys = Counter(re.findall(r"^([\w-]+)\s*:", text.split("\n---", 1)[0], re.MULTILINE))
-    for key in sorted(key for key, often in keys.items() if often > 1):
-        yield f"{key} is said twice"
-    expected = metadata_of(manifest, "").to_dict()
-    missing = set(expected.get("tags", ())) - set(found.get("tags") or ())
-    if missing:
-        yield f"the tags lack {', '.join(sorted(missing))}"
-    for key in OWN_KEYS:
-        if _figures(found.get(key)) != _figures(expected.get(key)):
-            yield f"{key} says {_short(found.get(key))}, {NAME} {_short(expected.get(key))}"
-    # A person may write more, but not other figures; a comment is nothing that is read.
-    shown = re.sub(r"<!--.*?(-->|$)", "", text, flags=re.DOTALL)
-    if manifest.memshield == __version__ and evidence_of(manifest) not in shown:
-        yield "the card does not hold the verdict and figures of the audit as they were published"
+    return check_card(text, manifest, holding.repo_id)
 
 
-def _figures(value: Any) -> Any:
-    """A model's index without its name, which is the repository's and may change."""
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "results" in value[0]:
-        return value[0]["results"]
-    return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else text[:77] + "..."
+OK, FAILED, NOT_CHECKED = 0, 1, 3
+"""Exit codes; 2 is an error of the call."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check a repository, or a folder; 1 where a check fails."""
+    """Check a repository, or a folder; `FAILED` where a check fails."""
     own = given(
-        reading_parser("verify", "Check that a published model is what it claims to be."),
+        reading_parser("verify", "Check that a published model is consistent with itself."),
         argv,
     )
     name = own["repo_id"]
@@ -284,11 +293,26 @@ def main(argv: Sequence[str]) -> int:
     else:
         holding, _ = on_hub(api_for(), require_id(name, "model", "repo_id"), own["revision"])
     checks = verify(holding)
+    words = {"ok": "ok", "failed": "FAILED", "not checked": "NOT CHECKED"}
     for check in checks:
-        print(f"{'FAILED' if check.problems else 'ok':<7} {check.what}")
-        for problem in check.problems:
-            print(f"        {problem}")
-    return 1 if any(check.problems for check in checks) else 0
+        print(f"{words[check.state]:<12} {check.what}")
+        for line in (*check.problems, *check.unchecked):
+            print(f"             {line}")
+    print(conclusion(checks))
+    if any(check.problems for check in checks):
+        return FAILED
+    return NOT_CHECKED if any(check.unchecked for check in checks) else OK
+
+
+def conclusion(checks: Sequence[Check]) -> str:
+    """What all checks together say, and what they do not."""
+    if any(check.problems for check in checks):
+        return "The repository contradicts itself: do not use the model, and ask its owner."
+    but = " as far as it was checked" if any(check.unchecked for check in checks) else ""
+    return (
+        f"The repository is consistent with itself{but}. That does not say who made it, nor that "
+        "its figures were measured: for that, audit it on the training pictures."
+    )
 
 
 def reading_parser(name: str, description: str) -> argparse.ArgumentParser:

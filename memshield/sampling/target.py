@@ -62,7 +62,7 @@ def open_target(arguments: SampleArguments) -> SampledModel:
     """The model of a command line.
 
     Raises:
-        UserError: there is none, it is not what it claims to be, or `against` is not its run.
+        UserError: there is none, it contradicts itself, or `against` is not its run.
     """
     return _of_hub(arguments) if is_hub_id(arguments) else _of_run(arguments)
 

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def test_the_commands(
     assert main(["verify", "ada/digits"]) == 0
     assert "FAILED" not in capsys.readouterr().out
     assert main(["pull", "ada/digits", "--output_dir", str(tmp_path / "pulled")]) == 0
-    assert "Every file is as it was published." in capsys.readouterr().out
+    assert "Every file has the hash that memshield.json gives." in capsys.readouterr().out
     (tmp_path / "pulled/model_index.json").write_text("{}")
     assert main(["verify", str(tmp_path / "pulled")]) == 1
     assert "model_index.json is another file" in capsys.readouterr().out
@@ -124,15 +123,12 @@ def test_the_commands(
 def test_edits_are_found(hub: HubServer, digits_run: RunDir) -> None:
     published = publish(digits_run)
     assert problems(hub) == ""
-    # A person may write more into the card.
-    change("README.md", lambda text: text + "\nThanks to everybody.\n")
-    assert problems(hub) == ""
     change("README.md", lambda text: text.replace("license: mit", "license: apache-2.0"))
-    assert "license says 'apache-2.0', memshield.json 'mit'" in problems(hub)
+    assert "license says apache-2.0, memshield.json mit" in problems(hub)
     change("README.md", lambda text: text.replace("value: 0.369", "value: 0.169"))
     assert "model-index says" in problems(hub)
     change("README.md", lambda text: text.replace("No sign beyond chance", "Proven safe"))
-    assert "does not hold the verdict" in problems(hub)
+    assert "it lacks: > **No sign beyond chance" in problems(hub)
     change("audit/report.json", lambda text: text.replace('"training": 120', '"training": 999'))
     assert "audit/report.json is another file" in problems(hub)
     with pytest.raises(UserError, match=r"audit/report\.json is another file"):
@@ -243,7 +239,10 @@ def rewritten(hub: HubServer, name: str, **changes: Any) -> str:
         name: of the copy.
         changes: `files`, by path, over those that were published; the rest changes memshield.json.
     """
-    files = {**hub.repo_files("model", "ada/digits"), **changes.pop("files", {})}
+    files = hub.repo_files("model", "ada/digits")
+    files["README.md"] = files["README.md"].replace(b"ada/digits", f"bob/{name}".encode())
+    files["README.md"] = files["README.md"].replace(b"# digits", f"# {name}".encode())
+    files |= changes.pop("files", {})
     values = json.loads(files["memshield.json"])
     values |= changes
     own = {"README.md", "memshield.json", ".gitattributes"}
@@ -283,41 +282,6 @@ def test_models_that_bring_code_or_are_others_than_they_say(
             pull(f"bob/{name}")
 
 
-def test_the_wording_of_another_version_is_not_compared(hub: HubServer, digits_run: RunDir) -> None:
-    publish(digits_run)
-    change("README.md", lambda text: text.replace("No sign beyond chance", "Nothing beyond chance"))
-    assert "does not hold the verdict" in problems(hub)
-    change("memshield.json", lambda text: json.dumps({**json.loads(text), "memshield": "0.1.0"}))
-    assert problems(hub) == ""
-    change("README.md", lambda text: text.replace("value: 0.369", "value: 0.169"))
-    assert "model-index says" in problems(hub), "figures are, whatever the version"
-
-
-def test_cards_that_say_more_than_the_audit(hub: HubServer, digits_run: RunDir) -> None:
-    publish(digits_run)
-    card = hub.repo_files("model", "ada/digits")["README.md"].decode()
-    start, end = card.index("## How much does it give back?"), card.index("## How it was trained")
-    hidden = f"{card[:start]}Proven safe.\n<!-- {card[start:end]} -->\n{card[end:]}"
-    for name, words, text in (
-        ("hidden", "does not hold the verdict and figures", hidden),
-        (
-            "table",
-            "does not hold the verdict",
-            card.replace("| this model | 0.0 %", "| this | 9 %"),
-        ),
-        (
-            "twice",
-            "license is said twice",
-            card.replace("license: mit", "license: mit\nlicense: x"),
-        ),
-        ("tags", "the tags lack memshield", card.replace("- memshield\n", "")),
-        ("yaml", "no valid metadata", card.replace("license: mit", "license: [")),
-        ("code", "no valid metadata", card.replace("license: mit", "license: !!python/name:os.x")),
-    ):
-        assert text != card, name
-        assert words in rewritten(hub, name, files={"README.md": text.encode()}), name
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -342,21 +306,6 @@ def test_a_huge_file_of_claims_is_not_fetched(hub: HubServer, digits_run: RunDir
     mark = len(hub.requests)
     assert "memshield.json is too large" in problems(hub, "bob/huge")
     assert not [request for request in hub.requests[mark:] if "/resolve/" in request.path]
-
-
-def test_a_card_of_many_keys_is_looked_at_in_seconds(hub: HubServer, digits_run: RunDir) -> None:
-    publish(digits_run)
-    files = hub.repo_files("model", "ada/digits")
-    front, body = files["README.md"].decode().split("\n---\n", 1)
-    for name, count in (("many", 15_000), ("more", 40_000)):
-        keys = "".join(f"\nk{number}: 1" for number in range(count))
-        hub.add_files(
-            "model", f"bob/{name}", files | {"README.md": f"{front}{keys}\n---\n{body}".encode()}
-        )
-    began = time.process_time()
-    assert problems(hub, "bob/many") == ""
-    assert time.process_time() - began < 10
-    assert problems(hub, "bob/more") == "README.md is too large"
 
 
 @pytest.mark.process

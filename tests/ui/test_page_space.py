@@ -213,7 +213,7 @@ def test_from_sign_in_to_a_published_model(
     visit.tab("Use a model")
     visit.fill("Published model", "ada/mine")
     visit.press("Verify")
-    visit.sees("This model is what it claims to be", "#checks")
+    visit.sees("Its files and claims are consistent", "#checks")
     visit.fill("Prompts", "a cat")
     visit.fill("Pictures", "2")
     visit.page.get_by_role("button", name="Steps and seed").click()

@@ -54,7 +54,7 @@ def test_a_published_model_is_verified_and_drawn_from(browser: Browser, home: Ru
 
     visit.page.get_by_label("One of your published models").click()
     visit.page.get_by_role("option", name="ada/portraits").click()
-    visit.sees("This model is what it claims to be", "#checks")
+    visit.sees("Its files and claims are consistent", "#checks")
     assert visit.value("Published model") == "ada/portraits"
     visit.sees("Not audited", "#known")
     visit.sees('DDIMPipeline.from_pretrained("ada/portraits")', "#code")

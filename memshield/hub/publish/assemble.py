@@ -72,7 +72,7 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
     """
     pipeline_class = _take_model(run.model, folder, claims.origins)
     base, data = claims.origins.base, claims.origins.dataset
-    beside = {name: published(one, name, None, data) for name, one in claims.beside.items()}
+    beside = {name: published(one, name, None, data) for name, one in sorted(claims.beside.items())}
     audit = None
     if claims.report is not None:
         name = repo_id.split("/")[-1]

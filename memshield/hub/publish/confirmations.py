@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
+from memshield.hub.consent import WarningName
 from memshield.hub.publish.sources import Origins, is_known
 from memshield.hub.refusals import PublishingError
-
-WarningName = Literal["no_audit", "cannot_say", "memorization", "license"]
-NAMES: tuple[str, ...] = get_args(WarningName)
-WORDS: Mapping[WarningName, str] = {
-    "no_audit": "it was not audited",
-    "cannot_say": "its audit cannot say what it gives back",
-    "memorization": "it gives training pictures back",
-    "license": "the license of its base",
-}
-"""The warnings in words, by name."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class PublishWarning:
 
     def error(self) -> PublishingError:
         """As an error, with how to confirm it."""
-        remedy = f"{self.remedy} Or confirm: {self.name}."
+        remedy = f"{self.remedy} Or, to publish it all the same: --hub_confirm {self.name}"
         return PublishingError("hub_confirm", self.problem, remedy, warning=self.name)
 
 
@@ -57,17 +47,22 @@ def warnings_of(
         public: whether everybody will be able to read the repository.
         origins: of the model.
     """
-    found = []
-    problem = _objection(origins.license)
-    if problem is not None and origins.base is not None:
-        found.append(
-            PublishWarning(
-                "license", problem, "Ask its owner, or state the license as hub_license."
-            )
-        )
+    found = license_warnings(origins, public)
     if public:
         found += _of_audit(report, why_none, budget)
     return found
+
+
+def license_warnings(origins: Origins, public: bool) -> list[PublishWarning]:
+    """Warnings about the license of a model; see `warnings_of`."""
+    if origins.base is not None:
+        problem = _objection(origins.license)
+        remedy = "Ask its owner, or state the license as hub_license."
+        return [] if problem is None else [PublishWarning("license", problem, remedy)]
+    if not public or is_known(origins.license):
+        return []
+    problem = "the model has no license, so nobody else may use it"
+    return [PublishWarning("no_license", problem, "State one as hub_license, such as mit.")]
 
 
 def _objection(license: License | None) -> str | None:
@@ -83,20 +78,22 @@ def _objection(license: License | None) -> str | None:
 def _of_audit(
     report: Report | None, why_none: str | None, budget: float | None
 ) -> list[PublishWarning]:
-    private = "Publish to a private repository,"
+    private = "or publish to a private repository."
     if report is None:
-        return [PublishWarning("no_audit", f"{why_none}, so nothing is known of what it gives back",
-                       f"Audit it (python -m memshield audit RUN). {private} or")]  # fmt: skip
+        problem = f"{why_none}, so nothing is known of what it gives back"
+        remedy = f"Audit it (python -m memshield audit RUN), {private}"
+        return [PublishWarning("no_audit", problem, remedy)]
     headline = report.headline
     if headline.excess is None or headline.excess_interval is None or report.generated.is_broken:
-        return [PublishWarning("cannot_say", report.verdict, f"Hold more pictures out. {private}")]
+        remedy = f"Hold more pictures out, {private}"
+        return [PublishWarning("cannot_say", report.verdict.rstrip("."), remedy)]
     over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
     if not over:
         return []
     allowed = "what happens by chance" if budget is None else f"the budget of {percent(budget)}"
     given = f"the model gives {percent(headline.excess)} back beyond chance, over {allowed}"
-    remedy = "Choose an earlier round (python -m memshield compare RUN --budget X --promote)."
-    return [PublishWarning("memorization", given, f"{remedy} {private}")]
+    choose = "Choose an earlier round (python -m memshield compare RUN --budget X --promote)"
+    return [PublishWarning("memorization", given, f"{choose}, {private}")]
 
 
 def require_confirmed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import HfApi, ModelInfo
@@ -75,7 +74,7 @@ def find_destination(
 def repository_at(api: HfApi, repo_id: str) -> ModelInfo | None:
     """A model repository as this token sees it; None where it sees none."""
     try:
-        return api.model_info(repo_id, files_metadata=True)
+        return api.model_info(repo_id)
     except RepositoryNotFoundError:
         return None
 
@@ -86,7 +85,7 @@ def require_ours(info: ModelInfo) -> None:
     Raises:
         UserError: naming what it holds.
     """
-    files = set(files_of(info))
+    files = names_of(info)
     foreign = sorted(path for path in files - REPOSITORY_FILES if not is_allowed(path))
     if NAME not in files:
         foreign = sorted(files - REPOSITORY_FILES - {CARD})
@@ -98,20 +97,20 @@ def require_ours(info: ModelInfo) -> None:
         )
 
 
-def files_of(info: ModelInfo) -> Mapping[str, str | None]:
-    """SHA-256 (of files in LFS) or git id of every file, by path."""
-    return {
-        file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id
-        for file in info.siblings or []
-    }
+def names_of(info: ModelInfo) -> set[str]:
+    """The paths of all files in a repository."""
+    return {file.rfilename for file in info.siblings or []}
 
 
 def _require_writable(api: HfApi, info: ModelInfo) -> None:
     try:
         api.auth_check(info.id, write=True)
     except (GatedRepoError, RepositoryNotFoundError, HfHubHTTPError) as error:
-        if error.response.status_code not in (401, 403, 404):
+        status = error.response.status_code
+        if status not in (401, 403, 404):
             raise
+        if status == 404 and not isinstance(error, RepositoryNotFoundError):
+            return  # this Hub has no such route: it was read with this token, and sending tells
         raise UserError(
             FIELD,
             f"this token cannot write to {info.id}",

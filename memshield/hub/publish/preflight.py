@@ -17,7 +17,7 @@ from memshield.hub.account import account_of, api_for
 from memshield.hub.card import require_valid, write_card
 from memshield.hub.catalog.access import require_id
 from memshield.hub.manifest import Manifest, Training
-from memshield.hub.publish.confirmations import require_confirmed, warnings_of
+from memshield.hub.publish.confirmations import license_warnings, require_confirmed
 from memshield.hub.publish.destination import FIELD, find_destination
 from memshield.hub.publish.sources import Origins, look_up_origins
 from memshield.hub.refusals import REFUSALS, of_publishing
@@ -79,13 +79,12 @@ def _errors(api: HfApi, config: Config) -> list[UserError]:
     except UserError as error:
         return [*errors, error]
     origins = look_up_origins(api, config)
-    errors += require_confirmed(
-        warnings_of(None, None, None, public=False, origins=origins), config.hub_confirm or ()
-    )
+    wants_public = config.hub_private_repo is False
+    warned = license_warnings(origins, wants_public)
+    errors += require_confirmed(warned, config.hub_confirm or ())
     if errors and errors[0].field == FIELD:
         return errors
     try:
-        wants_public = config.hub_private_repo is False
         find_destination(api, account, config.hub_model_id, wants_public, origins.private)
     except UserError as error:
         errors.append(error)

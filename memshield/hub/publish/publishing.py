@@ -25,6 +25,7 @@ from memshield.hub.allowed_files import CARD
 from memshield.hub.card import require_valid
 from memshield.hub.catalog.access import require_id
 from memshield.hub.evidence import audit_of_model, beside_of
+from memshield.hub.listing import list_files
 from memshield.hub.manifest import Manifest
 from memshield.hub.publish import upload
 from memshield.hub.publish.assemble import Claims, assemble
@@ -194,11 +195,12 @@ class Publisher:
         there = upload.tagged(api, repo_id, tag)
         if there is None:
             return None
-        head = api.model_info(repo_id, files_metadata=True)
-        if not parcel.is_at(head, but=frozenset({CARD})):
+        head = api.model_info(repo_id).sha
+        files = list_files(api, repo_id, head)
+        if not parcel.are(files, but=frozenset({CARD})):
             return None
-        if not parcel.is_at(head):
-            checks = verify(on_hub(api, repo_id, head.sha)[0])
+        if not parcel.are(files):
+            checks = verify(on_hub(api, repo_id, head)[0])
             if any(check.problems for check in checks):
                 return None
         return str(there.sha)

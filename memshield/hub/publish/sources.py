@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HFValidationError,
     RepositoryNotFoundError,
@@ -18,6 +17,7 @@ from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.hub.catalog.access import card_of
 from memshield.hub.catalog.license import License, read_license
+from memshield.hub.front_matter import read_front_matter, split_card
 from memshield.hub.manifest import Base, Dataset
 
 _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
@@ -104,9 +104,10 @@ def _local(folder: Path, base: Base) -> Origins:
     named = None
     try:
         if card.is_file():
-            values = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
+            front, _ = split_card(card.read_text(encoding="utf-8"))
+            values = read_front_matter(front)
         named = dict(json.loads(index.read_text(encoding="utf-8"))).get("_class_name")
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError):
         pass  # then its license is not known, which is said
     known = named if isinstance(named, str) else None
     return Origins(base, read_license(values, None), _WITHHELD, (), known)

@@ -13,8 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from memshield.digests import file_sha256
 from memshield.errors import UserError
 from memshield.hub.allowed_files import CARD, REPOSITORY_FILES
+from memshield.hub.listing import ListedFile, list_files
 from memshield.hub.manifest import NAME, Manifest
-from memshield.hub.publish.destination import files_of, require_ours
+from memshield.hub.publish.destination import names_of, require_ours
 from memshield.network import TryAgainError
 from memshield.redaction import redact
 
@@ -59,20 +60,19 @@ class CommitFiles:
                 "Make it private on its page, or choose another name.",
             )
 
-    def is_at(self, info: ModelInfo, but: frozenset[str] = frozenset()) -> bool:
-        """Whether a revision of a repository holds these very files, and no others.
+    def are(self, files: Mapping[str, ListedFile], but: frozenset[str] = frozenset()) -> bool:
+        """Whether a repository's files are these very ones, and no others.
 
         Args:
-            info: of the revision.
+            files: of the repository, by path.
             but: files whose content may differ.
         """
-        there = files_of(info)
-        if there.keys() - REPOSITORY_FILES != self.digests.keys():
+        if files.keys() - REPOSITORY_FILES != self.digests.keys():
             return False
         return all(
             name in but
-            or there[name] == digest
-            or there[name] == _git_id((self.folder / name).read_bytes())
+            or files[name].sha256 == digest
+            or files[name].git_id == _git_id((self.folder / name).read_bytes())
             for name, digest in self.digests.items()
         )
 
@@ -100,7 +100,7 @@ def commit(api: HfApi, repo_id: str, parcel: CommitFiles, title: str) -> str:
         UserError: meanwhile somebody else has put other files there, made it public, or removed
             files of the parcel.
     """
-    info = api.model_info(repo_id, files_metadata=True)
+    info = api.model_info(repo_id)
     require_ours(info)
     parcel.require_private(info)
     if not all((parcel.folder / name).is_file() for name in parcel.digests):
@@ -110,7 +110,7 @@ def commit(api: HfApi, repo_id: str, parcel: CommitFiles, title: str) -> str:
         addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=parcel.folder / name)
         addition.upload_info.sha256 = bytes.fromhex(digest)
         additions.append(addition)
-    stale = sorted(set(files_of(info)) - parcel.digests.keys() - REPOSITORY_FILES)
+    stale = sorted(names_of(info) - parcel.digests.keys() - REPOSITORY_FILES)
     deletions = [CommitOperationDelete(path_in_repo=name) for name in stale]
     try:
         # Not upload_folder, which may make several commits: half a model under `main`.
@@ -148,9 +148,8 @@ def require_whole(api: HfApi, repo_id: str, revision: str, parcel: CommitFiles) 
     Raises:
         UserError: it does not.
     """
-    info = api.model_info(repo_id, revision=revision, files_metadata=True)
-    parcel.require_private(info)
-    if not parcel.is_at(info):
+    parcel.require_private(api.model_info(repo_id, revision=revision))
+    if not parcel.are(list_files(api, repo_id, revision)):
         raise UserError(
             "publish", f"{repo_id} does not hold at {revision[:8]} what was sent", "Publish again."
         )
@@ -164,7 +163,7 @@ def tag_commit(api: HfApi, repo_id: str, tag: str, revision: str) -> None:
 def tagged(api: HfApi, repo_id: str, tag: str) -> ModelInfo | None:
     """The repository at a tag; None where there is no such tag."""
     try:
-        return api.model_info(repo_id, revision=tag, files_metadata=True)
+        return api.model_info(repo_id, revision=tag)
     except RevisionNotFoundError:
         return None
 

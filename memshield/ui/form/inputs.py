@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from memshield.errors import UserError, UserErrors, collect_errors
-from memshield.hub.publish.confirmations import NAMES
+from memshield.hub.consent import NAMES
 from memshield.ui.form.advanced import advanced_fields, parse_advanced
 from memshield.ui.form.choices import Choices, input_of
 from memshield.ui.form.recipes import RecipeName, recipes

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from memshield.errors import UserError
+from memshield.hub.consent import CONSENTS, WarningName
 from memshield.hub.refusals import noted
 
 LABELS: Mapping[str, str] = {
     "hub_model_id": "Repository",
     "hub_private_repo": "Everybody may read it",
     "hub_license": "License",
-    "hub_confirm": "Publish in spite of these warnings",
+    "hub_confirm": "Publish all the same",
     "HF_TOKEN": "Sign-in",
     "sign in": "Sign-in",
     "job": "Run",
@@ -21,11 +22,12 @@ LABELS: Mapping[str, str] = {
     "beside": "Shown beside it",
     "publish": "Publishing",
 }
-_REMEDIES: Mapping[str, str] = {
+_REMEDIES: Mapping[WarningName, str] = {
     "no_audit": "Audit it under Audit, or publish to a private repository",
     "cannot_say": "Train with more held-out pictures, or publish to a private repository",
     "memorization": "Make an earlier round the model under Audit, or publish to a private "
     "repository",
+    "no_license": f"State one under {LABELS['hub_license']}, such as mit",
     "license": f"Ask its owner, or state it under {LABELS['hub_license']}",
 }
 _SIGN_IN = "Sign out and in again, and allow this app to write."
@@ -57,8 +59,7 @@ def _reworded(one: Mapping[str, Any], on_space: bool) -> UserError:
     field, problem, advice = (str(one.get(name) or "") for name in ("field", "problem", "advice"))
     warning: Any = one.get("warning")
     if isinstance(warning, str) and warning in _REMEDIES:
-        confirmed = f"tick {warning} under {LABELS['hub_confirm']!r}"
-        advice = f"{_REMEDIES[warning]}, or {confirmed}."
+        advice = f"{_REMEDIES[warning]}. Or agree: “{CONSENTS[warning].asked}”"
     elif field == "HF_TOKEN" and on_space:
         advice = _SIGN_IN
     return UserError(LABELS.get(field, field.replace("_", " ")), problem, advice)

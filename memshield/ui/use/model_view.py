@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from memshield.audit.report_view import ModelRow, tone
 from memshield.config.mitigation import measures_of
+from memshield.hub.consent import told_of
 from memshield.hub.manifest import Manifest
-from memshield.hub.verify import Check
+from memshield.hub.verify import Check, conclusion
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import count, plural
 
@@ -28,7 +29,7 @@ def summary_view(manifest: Manifest) -> str:
         tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
         rows=[ModelRow.of(report, name).cells() for name, report in everything.items()],
         quality=quality,
-        confirmed=manifest.confirmed,
+        told=told_of(manifest.confirmed),
     )
 
 
@@ -53,4 +54,6 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
 
 def checks_view(checks: Sequence[Check]) -> str:
     """The checks of `memshield.hub.verify`, each with its findings."""
-    return render("checks", checks=checks, whole=not any(c.problems for c in checks))
+    states = {check.state for check in checks}
+    state = next(state for state in ("failed", "not checked", "ok") if state in states)
+    return render("checks", checks=checks, state=state, conclusion=conclusion(checks))

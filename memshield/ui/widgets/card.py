@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from memshield.hub.allowed_files import CARD, is_allowed, is_inside
+from memshield.hub.front_matter import read_front_matter, split_card
 from memshield.ui.widgets.pictures import picture_in
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
 
-_FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FOLD, _FOLD_END = re.compile(r"^<details><summary>([^<>\n]*)</summary>\n", re.M), "\n</details>\n"
 _MOST, _MOST_VALUE = 300_000, 300
 _SIDE = 160
@@ -47,29 +46,17 @@ def card_text_view(text: str, folder: Path | None = None) -> str:
         folder: holds its pictures; None to show their descriptions only.
     """
     text = text[:_MOST]
-    front = _FRONT.match(text)
-    body = text[front.end() :] if front else text
-    metadata, results = _metadata(front[1] if front else "")
+    front, body = split_card(text)
+    metadata, results = _metadata(front)
     return render("card", metadata=metadata, results=results, body=_body(body, folder))
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them expand to gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
 
 
 def _metadata(text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
     """Return names with their values, and the results of the audit."""
     try:
-        values = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError):
-        return [("metadata", ["cannot be read: it is not YAML"])], []
-    if not isinstance(values, dict):
-        return [], []
+        values = read_front_matter(text)
+    except ValueError as error:
+        return [("metadata", [f"cannot be read: {error}"])], []
     results = _results(values.pop("model-index", None))
     values.pop("widget", None)
     rows = []

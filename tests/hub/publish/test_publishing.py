@@ -206,10 +206,10 @@ def test_without_an_audit_only_private(hub: HubServer, lora_run: RunDir) -> None
     said = refused(lora_run, **public)
     assert "was not audited" in said
     assert "python -m memshield audit" in said
-    assert "confirm: no_audit" in said
+    assert "--hub_confirm no_audit" in said
     told = problems_in(read_publication(lora_run), on_space=False)
     shown = next(one for one in told if "was not audited" in one.problem)
-    assert "tick no_audit" in shown.remedy
+    assert "nobody knows how much" in shown.remedy
     assert "python" not in shown.remedy
     assert not hub.exists("model", "ada/lora")
     published = publish(lora_run, **public, hub_confirm=["no_audit"])
@@ -290,11 +290,11 @@ def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: P
         lora_run.config.write_text(config.replace("lab/tiny-sd", name).replace(old, commit))
         said = refused(lora_run, **settings)
         assert words in said
-        assert "confirm: license" in said
+        assert "--hub_confirm license" in said
     publish(lora_run, **settings, hub_confirm=["license"])
     card = hub.repo_files("model", "ada/lora")["README.md"].decode()
     assert "license: cc-by-nc-nd-4.0" in card
-    assert "pointed out: license" in card
+    assert "may not allow derivatives" in card
     # What the user says does not outweigh what the base says.
     assert "allows no derivatives" in refused(lora_run, **{**settings, "hub_license": "mit"})
 

@@ -9,8 +9,9 @@ import pytest
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.license import License
+from memshield.hub.consent import CONSENTS, NAMES, WarningName
 from memshield.hub.manifest import Base, Dataset
-from memshield.hub.publish.confirmations import NAMES, WarningName, warnings_of
+from memshield.hub.publish.confirmations import warnings_of
 from memshield.hub.publish.sources import Origins
 from memshield.hub.refusals import noted, of_publishing
 from memshield.hub.retries import OutOfRetriesError
@@ -19,6 +20,7 @@ from tests.audit.reports import report_of
 
 NO_DATA = Dataset(name=None, revision=None, on_hub=False)
 SCRATCH = Origins(None, License("mit"), NO_DATA, ())
+UNLICENSED = Origins(None, None, NO_DATA, ())
 UNKNOWN = Origins(Base(name="lab/sd", revision=None, variant=None), None, NO_DATA, ())
 
 
@@ -26,6 +28,7 @@ def warned(name: str) -> UserError:
     """The problem of a warning, as publishing raises it."""
     found = [
         *warnings_of(None, "the model was not audited", None, True, UNKNOWN),
+        *warnings_of(report_of(0.0, 0.5), None, None, True, UNLICENSED),
         *warnings_of(report_of(None, 0.5), None, None, True, SCRATCH),
         *warnings_of(report_of(0.3, 0.5), None, 0.01, True, SCRATCH),
     ]
@@ -35,11 +38,11 @@ def warned(name: str) -> UserError:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_warning_is_answered_with_what_the_page_offers(name: WarningName) -> None:
     error = warned(name)
-    assert f"Or confirm: {name}." in error.remedy
+    assert error.remedy.endswith(f"Or, to publish it all the same: --hub_confirm {name}")
     (shown,) = on_page(error, on_space=True)
-    assert shown.field == "Publish in spite of these warnings"
+    assert shown.field == "Publish all the same"
     assert shown.problem == error.problem
-    assert f"tick {name} under 'Publish in spite of these warnings'" in shown.remedy
+    assert f"“{CONSENTS[name].asked}”" in shown.remedy
     assert "python" not in shown.remedy and "hub_" not in shown.remedy and "RUN" not in shown.remedy
 
 

@@ -76,7 +76,7 @@ def test_own_pictures_are_verified_drawn_and_compared(
     assert "No pictures yet" in said(status) and pictures == ""
 
     checks, known, glance, _, code, _, prompts, _ = act.verify(" ada/digits ", None)
-    assert "This model is what it claims to be" in said(checks) and known.visible
+    assert "Its files and claims are consistent" in said(checks) and known.visible
     assert "120 pictures of sklearn:digits" in said(glance)
     assert 'DDIMPipeline.from_pretrained("ada/digits")' in code
     assert not prompts.visible
@@ -179,7 +179,7 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     # Signed out: verified, and told to sign in.
     _, hint, status, *_ = act.load(None)
     assert hint.visible and "Sign in to generate" in said(status)
-    assert "what it claims to be" in said(act.verify("ada/digits", None)[0])
+    assert "it contradicts itself" in said(act.verify("ada/digits", None)[0])
     wrong, *others = act.generate("ada/digits", None, 1, 1, 0, None)
     assert "Sign in above" in said(wrong) and others == [SKIPPED] * 5
     act.stop(None)
