@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Literal
 
 # The HTTP library of the pinned huggingface_hub, which lets its errors through.
@@ -11,6 +12,7 @@ from httpx2 import TransportError
 from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
+    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -24,6 +26,10 @@ from memshield.errors import UserError
 
 NO_ANSWER = (TransportError, OSError)
 """Refused or broken connections, unknown hosts, timeouts; catch the Hub's own refusals first."""
+
+
+NOT_JSON = (JSONDecodeError, UnicodeDecodeError)
+"""Answers that are no Hub's: a proxy's page, or that of a network that wants a sign-in."""
 
 
 class TryAgainError(Exception):
@@ -95,9 +101,16 @@ def asking(
     except TryAgainError as error:
         raise UserError(field, error.reason, "Try again in a while.") from None
     except NO_ANSWER as error:
+        answer = _answer_behind(error)
+        if isinstance(answer, HfHubHTTPError):
+            raise _refused(field, name, answer) from None
+        if answer is not None:
+            raise not_a_hub(field) from None
         raise UserError(
             field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
         ) from None
+    except NOT_JSON:
+        raise not_a_hub(field) from None
 
 
 def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
@@ -109,14 +122,35 @@ def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
     )
 
 
+def not_a_hub(field: str) -> UserError:
+    """The error for an answer that is no Hub's; see `NOT_JSON`."""
+    return UserError(
+        field,
+        f"what answers at {ENDPOINT} is not a Hub",
+        "Check HF_ENDPOINT, and whether a proxy or the network's sign-in page answers instead.",
+    )
+
+
+def _answer_behind(error: BaseException) -> HfHubHTTPError | FileMetadataError | None:
+    """The answer for which the client says that a file is not in its cache; None if none came."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (HfHubHTTPError, FileMetadataError)):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 def words_of(error: HfHubHTTPError) -> str:
     """The Hub's own words, on one line."""
     return " ".join((error.server_message or str(error)).split())[:300]
 
 
 def _refused(field: str, name: str, error: HfHubHTTPError) -> UserError:
-    words = words_of(error)
-    if error.response.status_code == 401 and "Invalid credentials" in words:
+    words, status = words_of(error), error.response.status_code
+    if status == 429 or status >= 500:
+        return UserError(
+            field, f"the Hub could not answer for {name} ({status}): {words}", "Try again later."
+        )
+    if status == 401 and "Invalid credentials" in words:
         return UserError(
             "HF_TOKEN",
             "the Hub does not know this token",

@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memshield.audit.report import Report
@@ -99,9 +98,6 @@ def require_valid(text: str) -> None:
     """
     try:
         ModelCard(text).validate(repo_type="model")
-    except HfHubHTTPError as error:
-        if error.response.status_code not in (404, 405):  # this Hub has no such route
-            raise
     except ValueError as error:
         raise UserError(
             "README.md",

@@ -9,7 +9,7 @@ from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.hub.manifest import Manifest
 from memshield.rundir import RunDir
-from memshield.runs.publication import read_publication
+from memshield.runs.publication import published_in, read_publication
 
 
 def is_from(manifest: Manifest, run: RunDir, thorough: bool = True) -> bool:
@@ -24,7 +24,8 @@ def is_from(manifest: Manifest, run: RunDir, thorough: bool = True) -> bool:
     if not run.is_run() or not run.examples.is_file():
         return False
     # The tag is a digest of the manifest, and that holds the weights' own.
-    if read_publication(run).get("tag") == manifest.tag:
+    published = published_in(read_publication(run)).values()
+    if any(record.get("tag") == manifest.tag for record in published):
         return True
     if any(report.target.weights == manifest.weights for report in reports_of(run)):
         return True

@@ -18,7 +18,6 @@ from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking
 
-
 log = logging.getLogger("memshield")
 
 

@@ -8,10 +8,10 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.retries import OutOfRetriesError
-from memshield.network import words_of
+from memshield.network import NOT_JSON, not_a_hub, words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
-"""Errors that end publishing; for LFS, the client raises a plain ValueError."""
+"""Errors that end publishing; for LFS and an answer that is not JSON it is a plain ValueError."""
 _LFS = "LFS batch API returned errors"
 
 
@@ -39,6 +39,9 @@ def _said(error: Exception) -> tuple[str, str, str]:
         return "publish", f"{error.reason}, tried {times}{asked}", ""
     if isinstance(error, OfflineModeIsEnabled):
         return "publish", "HF_HUB_OFFLINE is set", "Unset it."
+    if isinstance(error, NOT_JSON):
+        known = not_a_hub("publish")
+        return known.field, known.problem, known.remedy
     if not isinstance(error, HfHubHTTPError):
         if _LFS not in str(error):
             raise error

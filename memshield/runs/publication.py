@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from memshield.redaction import redact
 from memshield.rundir import RunDir, this_process, write_text
 
 VERSION = 1
+_KEPT = ("tag", "commit", "url", "public", "weights", "outdated")
 State = Literal["running", "failed", "done"]
 Step = Literal["checking", "assembling", "creating", "uploading", "verifying", "tagging", "done"]
 
@@ -27,8 +28,9 @@ class Publication:
     Its values: state; step; repo_id; public; reason, in words, where it failed, and problems, the
     same one by one, see `memshield.hub.refusals.noted`; command, to go on with; waiting_until,
     where the Hub is busy; files and bytes; and when it is done tag, commit, url, the digest of the
-    weights, and outdated, where the run's model became another one since. Like status.json it
-    names the process, so that a reader sees that it died.
+    weights, and outdated, where the run's model became another one since; published, what was
+    done before, see `published_in`. Like status.json it names the process, so that a reader sees
+    that it died.
     """
 
     def __init__(self, run: RunDir, repo_id: str, command: str) -> None:
@@ -41,6 +43,7 @@ class Publication:
             "reason": None,
             "command": command,
             "process": this_process(0),
+            "published": published_in(read_publication(run)),
         }
         self._write()
 
@@ -82,12 +85,35 @@ def read_publication(run: RunDir) -> dict[str, Any]:
         return {}
 
 
+def published_in(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every publication that was done, by repository; a later failure leaves it as it is.
+
+    Args:
+        values: of publish.json.
+
+    Returns:
+        Their tag, commit, url, public, weights and outdated, as far as they are known.
+    """
+    earlier = values.get("published")
+    found = dict(earlier) if isinstance(earlier, dict) else {}
+    if values.get("state") == "done":
+        found[str(values.get("repo_id"))] = {name: values[name] for name in _KEPT if name in values}
+    return found
+
+
 def note_model(run: RunDir) -> None:
     """Note whether the run's model, which has changed, is still the published one."""
-    told = read_publication(run)
-    if told.get("state") == "done":
-        values = {**told, "outdated": told.get("weights") != weights_sha256(run.model)}
-        write_text(path_of(run), redact(json.dumps(values, indent=1)) + "\n")
+    values = read_publication(run)
+    published = published_in(values)
+    if not published:
+        return
+    weights = weights_sha256(run.model)
+    for record in published.values():
+        record["outdated"] = record.get("weights") != weights
+    if values.get("state") == "done":
+        values["outdated"] = values.get("weights") != weights
+    values["published"] = published
+    write_text(path_of(run), redact(json.dumps(values, indent=1)) + "\n")
 
 
 def command(run: RunDir, config: Config, beside: Sequence[str] = ()) -> str:

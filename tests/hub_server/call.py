@@ -23,6 +23,7 @@ class Hub:
     content_endpoint: str
     page_size: int
     signing_key: bytes
+    records_have_ids: bool = True
 
 
 @dataclass(frozen=True)

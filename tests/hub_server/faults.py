@@ -18,7 +18,8 @@ Kind = Literal["answer", "cut", "cut_answer", "cut_middle", "slow"]
 class Fault:
     """What goes wrong, and with which requests.
 
-    answer: `status`, `headers` and `message`; the request is not carried out.
+    answer: `status`, `headers` and `message`; the request is not carried out. With `page` it is
+        that HTML, as a proxy answers.
     cut: the connection ends after `read_bytes` of the request's body, without an answer.
     cut_answer: the request is carried out, but the connection ends without an answer.
     cut_middle: the request is carried out, but the connection ends in the middle of the answer.
@@ -40,6 +41,7 @@ class Fault:
     message: str = "Service Unavailable"
     read_bytes: int = 0
     seconds: float = 0.0
+    page: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -63,6 +65,8 @@ class Fault:
 
     def response(self) -> Response:
         """The answer of an `answer` fault."""
+        if self.page is not None:
+            return Response(self.status, {"Content-Type": "text/html"}, self.page.encode())
         return HubError(self.status, self.message, headers=self.headers).response()
 
 

@@ -17,7 +17,8 @@ def repo_info(call: Call) -> Response:
     """One repo at one revision; `blobs` adds sizes and ids, `expand` picks fields."""
     repo = call.repo()
     commit = repo.commit(call.revision)
-    fields = repo_json(repo, commit, with_blobs=call.request.flag("blobs"))
+    with_blobs = call.hub.records_have_ids and call.request.flag("blobs")
+    fields = repo_json(repo, commit, with_blobs=with_blobs)
     expand = call.request.query.get("expand")
     return json_response(fields if expand is None else select(fields, expand))
 

@@ -29,10 +29,13 @@ class HubServer:
     """A Hub on two loopback ports: one for the API and files, one for LFS content.
 
     `page_size` is the most that one page of a list holds; a small one makes clients turn pages.
+    `records_have_ids` is False for a Hub like KohakuHub, whose record of a repository names its
+    files without their ids and sizes.
     Users and repos can be added before and while it runs.
     """
 
-    def __init__(self, *, page_size: int = 1000) -> None:
+    def __init__(self, *, page_size: int = 1000, records_have_ids: bool = True) -> None:
+        self._records_have_ids = records_have_ids
         self._store = Store()
         self._clients = OAuthClients()
         self._log = RequestLog()
@@ -50,6 +53,7 @@ class HubServer:
             content_endpoint=content_origin.url,
             page_size=self._page_size,
             signing_key=secrets.token_bytes(),
+            records_have_ids=self._records_have_ids,
         )
         content_origin.start(partial(answer_content, hub))
         hub_origin.start(partial(answer, hub))

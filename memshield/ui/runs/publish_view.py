@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from memshield.errors import UserError
 from memshield.hub.publish.destination import Destination
-from memshield.runs.publication import Step
+from memshield.runs.publication import Step, published_in
 from memshield.ui.widgets.problems import NOT_PUBLISHED, each, empty_view
 from memshield.ui.widgets.templates import render
 
@@ -88,13 +88,22 @@ def publication_view(
         waiting=values.get("waiting") if state == "running" else None,
         problems=each(problems) if state == "failed" else [],
         reason=values.get("reason") if state == "failed" and not problems else None,
-        # Only web addresses become links.
-        url=url if urlsplit(url).scheme in ("http", "https") else "",
+        url=_linked(url),
         repo_id=values.get("repo_id"),
         public=values.get("public"),
         facts=_facts(values),
+        others=[
+            (name, _linked(str(record.get("url") or "")), record.get("outdated") is True)
+            for name, record in published_in(values).items()
+            if name != values.get("repo_id")
+        ],
         command=values.get("command") if state in ("failed", "died", "stopped") else None,
     )
+
+
+def _linked(url: str) -> str:
+    """An address, if it is one of the web: only those become links."""
+    return url if urlsplit(url).scheme in ("http", "https") else ""
 
 
 _TITLES = {

@@ -22,7 +22,7 @@ from memshield.jobs.requests import Request
 from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
 from memshield.rundir import RunDir
-from memshield.runs.publication import read_publication
+from memshield.runs.publication import published_in, read_publication
 from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Samples, read_samples
 from memshield.sampling.request import ON_PAGE, ImageRequest, make_request
@@ -135,9 +135,8 @@ def _is_allowed(jobs: Jobs, owner: str, run: RunDir) -> bool:
 
 def published_by(jobs: Jobs, owner: str) -> list[str]:
     """List the ids of models that the owner's runs published, newest run first."""
-    found = (read_publication(jobs.folders.run(job)) for job in jobs.list(owner))
-    names = [str(one["repo_id"]) for one in found if one.get("state") == "done"]
-    return list(dict.fromkeys(names))
+    records = (read_publication(jobs.folders.run(job)) for job in jobs.list(owner))
+    return list(dict.fromkeys(name for record in records for name in published_in(record)))
 
 
 def _repositories(repo_id: str, manifest: Manifest) -> list[str]:

@@ -179,7 +179,7 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     # Signed out: verified, and told to sign in.
     _, hint, status, *_ = act.load(None)
     assert hint.visible and "Sign in to generate" in said(status)
-    assert "it contradicts itself" in said(act.verify("ada/digits", None)[0])
+    assert "are consistent" in said(act.verify("ada/digits", None)[0])
     wrong, *others = act.generate("ada/digits", None, 1, 1, 0, None)
     assert "Sign in above" in said(wrong) and others == [SKIPPED] * 5
     act.stop(None)
