@@ -59,6 +59,11 @@ def page_of(repo_type: RepoType, name: str) -> str:
     return f"{ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{name}"
 
 
+def page_of_tokens() -> str:
+    """The address where an account makes a token with write access."""
+    return f"{ENDPOINT}/settings/tokens/new?tokenType=write"
+
+
 @contextmanager
 def asking(
     field: str,
@@ -150,7 +155,7 @@ def _refused(field: str, name: str, error: HfHubHTTPError) -> UserError:
         return UserError(
             field, f"the Hub could not answer for {name} ({status}): {words}", "Try again later."
         )
-    if status == 401 and "Invalid credentials" in words:
+    if status == 401 and (field == "HF_TOKEN" or "Invalid credentials" in words):
         return UserError(
             "HF_TOKEN",
             "the Hub does not know this token",

@@ -50,7 +50,10 @@ def environment_of(
         base: the server's own environment.
     """
     values = dict(base)
-    if owner != LOCAL:
+    if owner == LOCAL:
+        if token is not None:  # typed on the page, before that of the environment
+            values["HF_TOKEN"] = token
+    else:
         values = {
             name: value
             for name, value in values.items()

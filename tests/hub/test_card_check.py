@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from memshield.__main__ import main
-from memshield.hub.publish.assemble import CARD
+from memshield.hub.allowed_files import CARD
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.hub.verify import Check, in_folder, verify
 from tests.trained_runs import ROOT

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.hub.publish.confirmations import WORDS
+from memshield.hub.consent import CONSENTS
 from memshield.ui.form.advanced import Field, advanced_fields
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
 from memshield.ui.new.recipe_choice import BASIC, defaults, strength_info, strength_view
@@ -49,9 +49,10 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     fields.add("hub_model_id", "Publish as", lambda: gr.Textbox(
         label="Publish as", placeholder="owner/name; empty: not yet", max_length=500,
         info="To a private repository, after training."))  # fmt: skip
-    fields.add("confirm", "Publish in spite of", lambda: gr.CheckboxGroup(
-        [(f"{name}: {words}", name) for name, words in WORDS.items()],
-        label="Publish in spite of these warnings", visible=False))  # fmt: skip
+    # Of a private repository no other warning can apply.
+    fields.add("confirm", "Publish all the same", lambda: gr.CheckboxGroup(
+        [(CONSENTS["license"].asked, "license")], label="Publish all the same", visible=False,
+    ))  # fmt: skip
     return [*(fields.inputs[name] for name in BASIC), scale]
 
 

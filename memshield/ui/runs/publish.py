@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -11,14 +11,16 @@ import gradio as gr
 
 from memshield.config.mitigation import is_plain
 from memshield.errors import UserError, UserErrors, collect_errors
-from memshield.hub.publish.confirmations import WORDS
+from memshield.hub.consent import CONSENTS, NAMES
 from memshield.hub.publish.publishing import Publisher, open_to_publish
+from memshield.hub.refusals import noted
 from memshield.hub.retries import IMPATIENT
 from memshield.jobs.view import JobView, Publishing
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
 from memshield.runs.reports import readable_in
 from memshield.ui.errors import attempt
+from memshield.ui.runs.account import account_row
 from memshield.ui.runs.comparison import comparable
 from memshield.ui.runs.publish_problems import LABELS, on_page, problems_in
 from memshield.ui.runs.publish_view import plan_view, publication_view
@@ -55,10 +57,11 @@ class PublishPanel:
             label=LABELS["hub_license"],
             placeholder="empty: the run's own setting, or the base's license",
         )
-        confirm = gr.CheckboxGroup(
-            [(f"{name}: {words}", name) for name, words in WORDS.items()],
-            label=LABELS["hub_confirm"],
+        # Shown where a warning applies: a box to tick in advance is one that nobody reads.
+        self.confirm = confirm = gr.CheckboxGroup(
+            [], label=LABELS["hub_confirm"], visible=False, elem_id="confirm"
         )
+        account_row(server)
         with gr.Row():
             preview = gr.Button("Preview")
             publish = gr.Button("Publish", variant="primary")
@@ -70,13 +73,13 @@ class PublishPanel:
             _on_change, [chosen, form_of], [*inputs[1:], self.preview, form_of], queue=False,
             api_visibility="private",
         )  # fmt: skip
-        preview.click(self._preview, inputs, self.preview, **RAW)
+        preview.click(self._preview, inputs, [self.preview, confirm], **RAW)
         publish.click(self._publish, inputs, self.preview, **RAW)
 
     def _preview(
         self, job: str | None, name: object, public: object, license: object, confirm: object,
         token: gr.OAuthToken | None,
-    ) -> str:  # fmt: skip
+    ) -> tuple[str, Any]:  # fmt: skip
         errors: list[UserError] = []
         with collect_errors(errors):
             visitor = self._server.visitor(token)
@@ -92,21 +95,23 @@ class PublishPanel:
             with TemporaryDirectory(
                 prefix=".preview-", dir=run.path.parent, ignore_cleanup_errors=True
             ) as place:
-                return self._preview_in(publisher, Path(place))
-        return plan_view(None, self._problems(errors))
+                return self._preview_in(publisher, Path(place), unique_texts(confirm))
+        return plan_view(None, self._problems(errors)), gr.skip()
 
-    def _preview_in(self, publisher: Publisher, place: Path) -> str:
+    def _preview_in(self, publisher: Publisher, place: Path, agreed: list[str]) -> tuple[str, Any]:
         """Assemble the published folder; if that is refused, show why, and a draft of the card."""
         errors: list[UserError] = []
         with collect_errors(errors):
             destination, _ = publisher.preview(place / "published")
-            return plan_view(destination, (), place / "published") + card_view(place / "published")
+            shown = plan_view(destination, (), place / "published")
+            return shown + card_view(place / "published"), gr.skip()
         # The draft needs no account, no name of a repository and no network.
         drafted = attempt(lambda: publisher.draft(place / "draft"))
         refused = plan_view(None, self._problems(errors))
-        if drafted is None:
-            return refused
-        return refused + status_view("This is the card as it stands.") + card_view(place / "draft")
+        if drafted is not None:
+            refused += status_view("This is the card as it stands.") + card_view(place / "draft")
+        warnings = [one["warning"] for one in noted(UserErrors(errors))]
+        return refused, consents((*warnings, *agreed))
 
     def _publish(
         self, job: str | None, name: object, public: object, license: object, confirm: object,
@@ -140,7 +145,34 @@ def _on_change(job: str | None, form_of: str) -> list[Any]:
         return [gr.skip()] * 6
     if not form_of:  # the first run shown: the inputs belong to no other run yet
         return [*[gr.skip()] * 5, job]
-    return ["", False, "", [], "", job]
+    return ["", False, "", consents(()), "", job]
+
+
+def consents(warnings: Iterable[object]) -> Any:
+    """The boxes of the warnings that apply; hidden where there is none.
+
+    Args:
+        warnings: their names; others are ignored.
+    """
+    named = set(warnings)
+    choices = [(consent.asked, name) for name, consent in CONSENTS.items() if name in named]
+    if not choices:
+        return gr.update(choices=[], value=[], visible=False)
+    return gr.update(choices=choices, visible=True)
+
+
+def consents_of(run: RunDir) -> Any:
+    """The boxes of the warnings that the last publication of a run failed for.
+
+    Where it failed for something else, those stay that were shown.
+    """
+    values = read_publication(run)
+    problems = values.get("problems")
+    listed = problems if isinstance(problems, list) else []
+    warnings = [one.get("warning") for one in listed if isinstance(one, dict)]
+    if values.get("state") == "done" or any(warnings):
+        return consents(warnings)
+    return gr.skip()
 
 
 def publishing_view(run: RunDir, view: JobView, on_space: bool = False) -> str:
@@ -173,7 +205,7 @@ def _settings(name: object, public: object, license: object, confirm: object) ->
     return {
         **{setting: value for setting, value in named.items() if value is not None},
         "hub_private_repo": public is not True,
-        "hub_confirm": [one for one in unique_texts(confirm) if one in WORDS] or None,
+        "hub_confirm": [one for one in unique_texts(confirm) if one in NAMES] or None,
     }
 
 

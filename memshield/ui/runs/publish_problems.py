@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from memshield.errors import UserError
 from memshield.hub.consent import CONSENTS, WarningName
@@ -22,7 +22,7 @@ LABELS: Mapping[str, str] = {
     "beside": "Shown beside it",
     "publish": "Publishing",
 }
-_REMEDIES: Mapping[WarningName, str] = {
+_REMEDIES: Mapping[str, str] = {
     "no_audit": "Audit it under Audit, or publish to a private repository",
     "cannot_say": "Train with more held-out pictures, or publish to a private repository",
     "memorization": "Make an earlier round the model under Audit, or publish to a private "
@@ -59,7 +59,8 @@ def _reworded(one: Mapping[str, Any], on_space: bool) -> UserError:
     field, problem, advice = (str(one.get(name) or "") for name in ("field", "problem", "advice"))
     warning: Any = one.get("warning")
     if isinstance(warning, str) and warning in _REMEDIES:
-        advice = f"{_REMEDIES[warning]}. Or agree: “{CONSENTS[warning].asked}”"
+        asked = CONSENTS[cast("WarningName", warning)].asked
+        advice = f"{_REMEDIES[warning]}. Or agree: “{asked}”"
     elif field == "HF_TOKEN" and on_space:
         advice = _SIGN_IN
     return UserError(LABELS.get(field, field.replace("_", " ")), problem, advice)

@@ -22,7 +22,7 @@ from memshield.ui.runs.charts import charts_view, figures_view
 from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import progress_view
-from memshield.ui.runs.publish import PublishPanel, publishing_view
+from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
@@ -82,11 +82,14 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     with gr.Accordion("Your uploads and downloads on this server", open=False):
         StoragePanel(server)
     live = [head, charts, figures, log]
-    rest = [*buttons.values(), *changing.shown, samples, scanned, publishing.state, command]
+    rest = [
+        *buttons.values(), *changing.shown, samples, scanned, publishing.state, publishing.confirm,
+        command,
+    ]  # fmt: skip
     seen, rest_seen = gr.State(_NOTHING), gr.State(())
     # Not a State: gradio reports changes of a State only through its queue.
     more = gr.Textbox(visible="hidden")
-    hidden = (gr.Button, gr.Accordion)
+    hidden = (gr.Button, gr.Accordion, gr.CheckboxGroup)
     blank = [gr.update(visible=False) if isinstance(one, hidden) else "" for one in rest]
     timer = gr.Timer(_TICK)
     made = OutputCache()
@@ -204,6 +207,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         samples_view(run),
         scan_view(progress, run),
         publishing_view(run, view, server.deployment.on_space),
+        consents_of(run),
         view.command,
     ]
 

@@ -13,10 +13,15 @@ from memshield.errors import UserError
 from memshield.forecast.flavours import flavour_of
 from memshield.forecast.hardware import Machine, this_machine
 from memshield.forecast.prices import HubPrices
+from memshield.hub.account import account_of, api_for
+from memshield.hub.catalog.access import require_token
+from memshield.hub.session import steady_session
 from memshield.jobs.service import Jobs
+from memshield.network import asking
 from memshield.ui.server.deployment import Deployment
-from memshield.ui.server.visitor import LONGEST_SECONDS, Visitor, Visitors
+from memshield.ui.server.visitor import LOCAL, LONGEST_SECONDS, Visitor, Visitors
 
+_SILENCE = 5.0
 KEPT_SECONDS = 3600.0
 """How long a token that does not tell its expiry is kept for waiting jobs."""
 
@@ -57,6 +62,8 @@ class Server:
             UserError: the Hub does not know the token, or cannot be asked.
         """
         visitor = self.visitors.of(token.token if token is not None else None)
+        if visitor.owner == LOCAL:
+            return Visitor(LOCAL, self.jobs.tokens.of(LOCAL))
         if visitor.owner and isinstance(visitor.token, str):
             was_known = self.jobs.tokens.of(visitor.owner) is not None
             # Whoever waits in the queue behind a long training may have closed the page.
@@ -66,6 +73,25 @@ class Server:
             if not was_known:
                 self.jobs.scheduler.wake()  # jobs that wait for the token may start now
         return visitor
+
+    def use_token(self, text: object) -> str:
+        """Keep a token that the one user at home typed, in memory alone.
+
+        Returns:
+            The name of its account.
+
+        Raises:
+            UserError: visitors sign in here, the Hub does not accept the token or cannot be
+                asked, or it may only read.
+        """
+        if self.deployment.on_space:
+            raise UserError("HF_TOKEN", "tokens are not taken here", "Sign in instead.")
+        token = require_token(text.strip() if isinstance(text, str) else "")
+        with asking("HF_TOKEN", "this token"), steady_session(silence=_SILENCE):
+            name = account_of(api_for(token)).name
+        self.jobs.tokens.keep(LOCAL, str(token), time.time() + LONGEST_SECONDS)
+        self.jobs.scheduler.wake()
+        return name
 
     def sign_out(self, token: str) -> None:
         """Forget a token: a waiting job that needs it asks its owner to sign in again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import gradio as gr
 import pytest
 
 from memshield.config.file import make_config
+from memshield.errors import UserError
 from memshield.hub.publish.preflight import publishing_errors
+from memshield.hub.publish.publishing import Publisher, open_to_publish
+from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.ui.runs.publish import PublishPanel, _on_change, _settings
+from memshield.runs.publication import Publication
+from memshield.ui.runs.publish import PublishPanel, _on_change, _settings, consents, consents_of
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
@@ -25,6 +30,8 @@ from tests.ui.markup import text_of
 from tests.ui.runs.test_audit import done
 from tests.ui.runs.test_audit_data import PLAIN, audited
 from tests.ui.test_tabs import MACHINE
+
+READS = "hf_" + "readonlyreadonlyreadonlyreadonly"
 
 
 def part_of(jobs: Jobs, folder: Path) -> PublishPanel:
@@ -76,7 +83,7 @@ def test_problems_are_told_with_the_pages_own_words(jobs: Jobs, tmp_path: Path) 
     assert "Repository : is needed to publish" in said
     assert "hub_model_id" not in said
     waiting = jobs.submit(LOCAL, DEMO)
-    said = text_of(part._preview(waiting.id, "ada/mine", False, "", [], None))
+    said = text_of(part._preview(waiting.id, "ada/mine", False, "", [], None)[0])
     assert "Run : it has no model yet" in said
     assert str(jobs.folders.root) not in said
 
@@ -85,7 +92,7 @@ def test_no_input_of_one_run_is_left_for_another() -> None:
     skip = gr.skip()
     assert _on_change("one", "") == [*[skip] * 5, "one"], "what is typed early stays"
     assert _on_change("one", "one") == [skip] * 6
-    assert _on_change("two", "one") == ["", False, "", [], "", "two"]
+    assert _on_change("two", "one") == ["", False, "", consents(()), "", "two"]
     assert _on_change(None, "one") == [skip] * 6
 
 
@@ -95,7 +102,7 @@ def test_no_input_of_one_run_is_left_for_another() -> None:
 def test_what_a_script_sends_is_answered_in_words(jobs: Jobs, tmp_path: Path, odd: Any) -> None:
     part = part_of(jobs, tmp_path)
     job, _ = done(jobs)
-    for act in (part._preview, part._publish):
+    for act in (lambda *inputs: part._preview(*inputs)[0], part._publish):
         said = act(job.id, odd, odd, odd, odd, None)
         assert "Publishing has been queued" not in said
         said.encode()
@@ -118,9 +125,68 @@ def test_a_preview_says_that_the_hub_asks_to_wait(
         busy = Fault("answer", status=429, headers={"Retry-After": "30"}, times=None)
         hub.fail(busy)
         begun = time.monotonic()
-        said = part._preview(job.id, "ada/mine", False, "mit", ["no_audit"], None)
+        said, _ = part._preview(job.id, "ada/mine", False, "mit", ["no_audit"], None)
         assert "it asks to wait 30 s" in said
         config = make_config({**DEMO, "hub_model_id": "ada/mine"})
         (error,) = publishing_errors(config, TOKEN)
         assert "it asks to wait 30 s" in error.problem
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.process
+def test_consent_is_asked_where_a_warning_applies(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = part_of(jobs, tmp_path)
+    assert not part.confirm.visible and part.confirm.choices == []
+    job, run = done(jobs)
+    run.config.write_text(jobs.folders.settings(job.id).read_text())
+    with HubServer() as hub:
+        hub.add_user("ada", TOKEN)
+        connect(monkeypatch, hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        said, shown = part._preview(job.id, "ada/mine", True, "", [], None)
+        assert [name for _, name in shown["choices"]] == ["no_audit", "no_license"]
+        assert shown["visible"]
+        for sentence, _ in shown["choices"]:
+            assert sentence in text_of(said)
+        _, shown = part._preview(job.id, "ada/mine", True, "mit", ["no_audit"], None)
+        assert [name for _, name in shown["choices"]] == ["no_audit"], "what was ticked stays"
+        assert consents_of(run) == gr.skip()
+        with pytest.raises(UserError):
+            Publisher(*open_to_publish(run.path, hub_model_id="ada/mine",
+                                       hub_private_repo=False)).publish()  # fmt: skip
+        assert consents_of(run)["visible"]
+        assert [name for _, name in consents_of(run)["choices"]] == ["no_audit", "no_license"]
+        Publication(run, "ada/mine", "again").ended("done")
+        assert not consents_of(run)["visible"]
+
+
+@pytest.mark.process
+def test_a_token_typed_at_home_stays_in_memory(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = part_of(jobs, tmp_path)._server
+    with HubServer() as hub:
+        hub.add_user("ada", TOKEN)
+        hub.add_token("ada", READS, role="read")
+        connect(monkeypatch, hub.endpoint)
+        for text, words in (
+            (None, "no token has"),
+            ("a b", "no token has"),
+            ("hf_unknown", "does not know this token"),
+            (READS, "may only read"),
+        ):
+            with pytest.raises(UserError, match=words) as caught:
+                server.use_token(text)
+            assert READS not in str(caught.value)
+        assert server.visitor(None).token is None
+        assert server.use_token(f" {TOKEN} ") == "ada"
+        assert server.visitor(None).token == TOKEN
+        of_task = environment_of(LOCAL, jobs.tokens.of(LOCAL), None, "mark", tmp_path, {})
+        assert of_task["HF_TOKEN"] == TOKEN
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert TOKEN.encode() not in path.read_bytes(), path
+    with pytest.raises(UserError, match="Sign in instead"):
+        replace(server, deployment=replace(server.deployment, on_space=True)).use_token(TOKEN)
