@@ -1,8 +1,10 @@
-"""SHA-256 of files and of a model's trained weights."""
+"""SHA-256 of files, of texts and of a model's trained weights."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -29,6 +31,11 @@ def weights_sha256(folder: Path) -> str:
     return combined(
         {path.relative_to(folder).as_posix(): file_sha256(path) for path in trained_files(folder)}
     )
+
+
+def texts_sha256(texts: Sequence[str]) -> str:
+    """One digest over texts in their order."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def combined(digests: dict[str, str]) -> str:

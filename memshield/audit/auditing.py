@@ -17,7 +17,7 @@ from memshield.audit.generate import GeneratedImages, generate
 from memshield.audit.images import ImageSet
 from memshield.audit.measurement import ModelMeasurements, ModelMeasurer
 from memshield.audit.private_report import write_private
-from memshield.audit.prompts import choose_prompts
+from memshield.audit.prompts import KINDS, choose_prompts
 from memshield.audit.report import (
     PAGE,
     REPORT,
@@ -50,7 +50,8 @@ class Options:
         num_images: how many; None for a number by the size of the set.
         seed: of all that is drawn.
         steps: of denoising.
-        prompts: train, held_out, perturbed, or a text file; of text models.
+        prompts: train, held_out, perturbed, validation, or a text file; of text models.
+        validation_prompts: of the run.
         attacks: whether to try membership inference.
     """
 
@@ -58,6 +59,7 @@ class Options:
     seed: int = 0
     steps: int = 50
     prompts: str = "train"
+    validation_prompts: tuple[str, ...] = ()
     attacks: bool = True
 
 
@@ -98,6 +100,7 @@ def audit_model(
             reference.held_out_captions or [],
             count,
             options.seed,
+            options.validation_prompts,
         )
     steps = min(options.steps, int(family.scheduler.config.num_train_timesteps))
     generated = generate(
@@ -112,7 +115,7 @@ def audit_model(
     elif len(generated.broken) < count:
         attacks, why_not = attack_all(family, reference, options.seed, comparison.progress)
         missing += why_not
-    kind = options.prompts if options.prompts in ("train", "held_out", "perturbed") else "a file"
+    kind = options.prompts if options.prompts in KINDS else "a file"
     made = GeneratedSet(
         count=count,
         broken=len(generated.broken),

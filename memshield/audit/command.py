@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,7 +59,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", **number, help="of the generated pictures [0]")
     parser.add_argument("--num_inference_steps", **number, help="of denoising [50]")
     parser.add_argument(
-        "--prompts", metavar="KIND", help="train, held_out, perturbed, or a text file [train]"
+        "--prompts",
+        metavar="KIND",
+        help="train, held_out, perturbed, validation (the run's own), or a text file [train]",
     )
     parser.add_argument(
         "--features",
@@ -195,6 +198,7 @@ def _audit_target(
     beside = _beside(own.get("beside", []), subject, comparison, options, folder)
     watch = subject.watch(own.get("round"))
     family = subject.load(device)
+    options = replace(options, validation_prompts=subject.validation_prompts)
     report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
     return report, folder
 

@@ -19,6 +19,7 @@ from numpy.lib.format import open_memmap
 
 from memshield.audit.images import ImageSet, Ints, Pixels, of_array_file
 from memshield.audit.report import IMAGES, IMAGES_RECORD
+from memshield.digests import texts_sha256
 from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.pixels import to_bytes
@@ -80,7 +81,7 @@ def generate(
         "weights": _digest_of_weights(family),
         "seed": seed,
         "steps": steps,
-        "prompts": None if prompts is None else _digest_of_texts(prompts),
+        "prompts": None if prompts is None else texts_sha256(prompts),
     }
     record = _begun(folder, wanted) or _begin(folder, wanted)
     for start in range(record["done"], count, family.at_once()):
@@ -162,7 +163,3 @@ def _digest_of_weights(family: Family) -> str:
         digest.update(name.encode() + b"\0")
         digest.update(parameter.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _digest_of_texts(texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()

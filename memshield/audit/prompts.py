@@ -10,26 +10,29 @@ import numpy as np
 from memshield.errors import UserError
 from memshield.randomness import Purpose, numpy_generator
 
-KINDS = ("train", "held_out", "perturbed")
+KINDS = ("train", "held_out", "perturbed", "validation")
 _WORDS_A_CHANGE = 10
 
 
 def choose_prompts(
-    kind: str, captions: Sequence[str], held_out: Sequence[str], count: int, seed: int
-) -> list[str]:
+    kind: str, captions: Sequence[str], held_out: Sequence[str], count: int, seed: int,
+    validation: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """Choose one prompt for each picture; the same seed gives the same prompts.
 
-    Captions come in an order drawn with the seed, lines of a file as they stand there; both
-    begin again where there are fewer than wanted. Empty ones are left out.
+    Captions come in an order drawn with the seed, validation prompts and lines of a file as they
+    stand there; all begin again where there are fewer than wanted. Empty ones are left out.
 
     Args:
         kind: "train", captions of training pictures, the worst case; "held_out", those of
             pictures that were kept back; "perturbed", training captions with small changes, see
-            `perturb`; or the path of a text file with one prompt a line.
+            `perturb`; "validation", the run's own prompts; or the path of a text file with one
+            prompt a line.
         captions: of the training pictures.
         held_out: captions of the pictures that were kept back.
         count: N.
         seed: of the order and of the changes.
+        validation: prompts that the run's owner wrote.
 
     Returns:
         [N] prompts.
@@ -40,6 +43,8 @@ def choose_prompts(
     if kind not in KINDS:
         prompts = _lines(Path(kind).expanduser())
         return [prompts[place % len(prompts)] for place in range(count)]
+    if kind == "validation":
+        return cycled(validation, count)
     texts = held_out if kind == "held_out" else captions
     prompts = [text.strip() for text in texts if text.strip()]
     if not prompts:
@@ -53,6 +58,19 @@ def choose_prompts(
         perturb(prompt, vocabulary, numpy_generator(seed, Purpose.PROMPTS, place))
         for place, prompt in enumerate(chosen)
     ]
+
+
+def cycled(prompts: Sequence[str], count: int) -> list[str]:
+    """[N] of the prompts in their order, again and again.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not prompts:
+        raise UserError(
+            "validation_prompts", "the run has none", "Train with some, or give a file of prompts."
+        )
+    return [prompts[place % len(prompts)] for place in range(count)]
 
 
 def perturb(prompt: str, vocabulary: Sequence[str], generator: np.random.Generator) -> str:

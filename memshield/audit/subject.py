@@ -61,6 +61,11 @@ class Subject:
             family.load_saved(self.weights)
         return family
 
+    @property
+    def validation_prompts(self) -> tuple[str, ...]:
+        """The prompts that its owner wrote to look at samples."""
+        return tuple(self.config.validation_prompts or ())
+
     def base(self) -> Subject:
         """The pipeline that was fine-tuned, before any training.
 

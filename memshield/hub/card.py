@@ -123,8 +123,11 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
     if base is not None and base.name:
         extra["base_model_relation"] = "adapter" if lora else "finetune"
     if manifest.gallery and manifest.text:
-        # The Hub's own gallery; prompts may be captions and are not shown.
-        extra["widget"] = [{"text": "-", "output": {"url": path}} for path in manifest.gallery]
+        # The Hub's own gallery, which wants a text for every picture.
+        extra["widget"] = [
+            {"text": _one_line(manifest.prompts.get(path)) or "-", "output": {"url": path}}
+            for path in manifest.gallery
+        ]
     results = _results(manifest)
     return ModelCardData(
         license=license.id,

@@ -11,7 +11,15 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from memshield.audit.report import Report
 from memshield.digests import LORA, combined
@@ -51,11 +59,17 @@ class Dataset(_Part):
     Attributes:
         name, revision: None where they are withheld.
         on_hub: whether the name is an id of the Hub.
+        license: as its card states it; None where it is not known or the dataset is withheld.
     """
 
     name: str | None
     revision: str | None
     on_hub: bool
+    license: License | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty(handler(self), "license")
 
 
 class Training(_Part):
@@ -96,6 +110,7 @@ class Manifest(_Part):
         audit: of these very weights; None where there is none.
         beside: audits of other models on the same pictures, under "base" and "plain".
         gallery: generated pictures that are no near-copies, by path.
+        prompts: of those pictures, by path, where their owner wrote them for validation.
         confirmed: warnings that whoever published it confirmed, by name.
         files: SHA-256 of every file but the card and this one, by path.
     """
@@ -111,8 +126,13 @@ class Manifest(_Part):
     audit: Report | None
     beside: dict[str, Report] = Field(default={}, max_length=MOST_BESIDE)
     gallery: tuple[str, ...] = ()
+    prompts: dict[str, str] = {}
     confirmed: tuple[str, ...] = ()
     files: dict[str, str] = Field(min_length=1)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty(handler(self), "prompts")
 
     @property
     def weights(self) -> str:
@@ -168,6 +188,11 @@ class Manifest(_Part):
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UserError(NAME, f"is not valid: {place}: {first['msg']}", "") from None
+
+
+def _without_empty(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Values without one that is empty: the file, and its tag, stay as they were before it."""
+    return values if values[name] else {key: one for key, one in values.items() if key != name}
 
 
 def _require_plain(value: Any) -> None:

@@ -125,6 +125,7 @@ def _audit_all(
     mirrored = any(subject.reference.mirrored for subject in subjects.values())
     reference = replace(first.reference, mirrored=mirrored)
     comparison = comparison_of(own, reference, device, bars, first.facts.needs_captions)
+    options = replace(options, validation_prompts=first.validation_prompts)
     found = []
     for run, subject in subjects.items():
         comparison.reference = reference.with_record(RunDir(run))

@@ -179,8 +179,8 @@ def test_of_a_small_audit_the_nearer_half_is_left_out(tmp_path: Path) -> None:
 
 def test_without_a_threshold_or_an_audit_nothing_is_shown(tmp_path: Path) -> None:
     run = audited(tmp_path, 120, 100, 0)
-    assert write_gallery(run, report_on(120, None), tmp_path) == ()
-    assert write_gallery(run, None, tmp_path) == ()
+    assert write_gallery(run, report_on(120, None), tmp_path) == {}
+    assert write_gallery(run, None, tmp_path) == {}
 
 
 def test_copies_beyond_those_that_are_listed_are_not_shown(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_copies_beyond_those_that_are_listed_are_not_shown(tmp_path: Path) -> No
     assert write_gallery(run, report_on(120), tmp_path / "out")
     assert set(shown(tmp_path / "out")) == set(range(110, 118))
     run = audited(tmp_path / "all", 120, 100, 120)
-    assert write_gallery(run, report_on(120), tmp_path / "all") == ()
+    assert write_gallery(run, report_on(120), tmp_path / "all") == {}
 
 
 def test_pictures_that_were_not_examined_are_not_shown(tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_pictures_that_were_not_examined_are_not_shown(tmp_path: Path) -> None:
     told = json.loads(record.read_text())
     for change in ({"done": 3}, {"seed": 7}, {"prompts": "others"}):
         record.write_text(json.dumps({**told, **change}))
-        assert write_gallery(run, report_on(120), tmp_path / "out") == ()
+        assert write_gallery(run, report_on(120), tmp_path / "out") == {}
     record.unlink()
-    assert write_gallery(run, report_on(120), tmp_path / "out") == ()
+    assert write_gallery(run, report_on(120), tmp_path / "out") == {}
 
 
 def test_nothing_is_shown_where_another_measure_finds_copies(tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_nothing_is_shown_where_another_measure_finds_copies(tmp_path: Path) -> 
     report = report_on(120)
     copies = report.headline.model_copy(update={"space": "SSCD", "excess_interval": (0.01, 0.1)})
     both = report.model_copy(update={"memorization": (report.headline, copies)})
-    assert write_gallery(run, both, tmp_path) == ()
+    assert write_gallery(run, both, tmp_path) == {}

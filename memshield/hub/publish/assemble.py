@@ -80,7 +80,8 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         (folder / EVIDENCE).mkdir()
         audit.write(folder / EVIDENCE / REPORT)
         write_page(audit, folder / EVIDENCE / PAGE, list(beside.values()))
-    gallery = write_gallery(run, claims.report, folder)
+    prompts = claims.config.validation_prompts or ()
+    gallery = write_gallery(run, claims.report, folder, prompts)
     manifest = Manifest(
         memshield=__version__,
         pipeline_class=pipeline_class,
@@ -91,7 +92,8 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         training=_training(run, claims.config),
         audit=audit,
         beside=beside,
-        gallery=gallery,
+        gallery=tuple(gallery),
+        prompts={path: prompt for path, prompt in gallery.items() if prompt is not None},
         confirmed=tuple(sorted(claims.confirmed)),
         files={path.relative_to(folder).as_posix(): file_sha256(path) for path in _files(folder)},
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from memshield.audit.prompts import cycled
 from memshield.audit.report import IMAGES, IMAGES_RECORD, PRIVATE, Report
+from memshield.digests import texts_sha256
 from memshield.rundir import RunDir
 
 FOLDER = "samples"
@@ -16,34 +19,38 @@ COUNT = 8
 _SMALLEST = 128
 
 
-def write_gallery(run: RunDir, report: Report | None, folder: Path) -> tuple[str, ...]:
+def write_gallery(
+    run: RunDir, report: Report | None, folder: Path, validation_prompts: Sequence[str] = ()
+) -> dict[str, str | None]:
     """Write up to `COUNT` pictures of the model's audit as PNG files.
 
     Left out are all beyond the threshold, and the most suspicious of the others. Nothing is shown
     without a threshold, where another measure finds more than chance, or where the pictures that
-    lie there are not those that were examined. Prompts are never shown: they may be captions of
-    training pictures.
+    lie there are not those that were examined. Only prompts that the owner wrote for validation
+    are shown with them: others may be captions of training pictures.
 
     Args:
         run: whose audit made them.
         report: of the model; None for no pictures.
         folder: they go to samples/ in it.
+        validation_prompts: of the run.
 
     Returns:
-        Their paths inside the folder.
+        Their paths inside the folder, each with its prompt, or None where it is not shown.
     """
     if report is None or report.headline.threshold is None or _finds_more(report):
-        return ()
+        return {}
     places = (run.audit_of(None), run.audit_of(report.target.round))
     audit = next((place for place in places if (place / PRIVATE).is_file()), None)
     if audit is None:
-        return ()
+        return {}
     try:
         images = np.load(audit / IMAGES, mmap_mode="r", allow_pickle=False)
         chosen = _harmless(audit, report)[:COUNT]
+        prompts = _prompts(audit, report, validation_prompts)
     except (OSError, ValueError, LookupError, TypeError):
-        return ()  # of an older or broken audit: a card needs no pictures
-    paths = []
+        return {}  # of an older or broken audit: a card needs no pictures
+    shown: dict[str, str | None] = {}
     for number, place in enumerate(chosen):
         path = folder / FOLDER / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
@@ -52,8 +59,19 @@ def write_gallery(run: RunDir, report: Report | None, folder: Path) -> tuple[str
         scale = max(1, -(-_SMALLEST // max(image.size)))
         size = (image.width * scale, image.height * scale)
         image.resize(size, Image.Resampling.NEAREST).save(path, format="PNG")
-        paths.append(path.relative_to(folder).as_posix())
-    return tuple(paths)
+        name = path.relative_to(folder).as_posix()
+        shown[name] = prompts[place] if prompts else None
+    return shown
+
+
+def _prompts(audit: Path, report: Report, validation_prompts: Sequence[str]) -> list[str]:
+    """[N] the prompts of all pictures, where they are the owner's validation prompts; else []."""
+    if report.generated.prompts != "validation" or not validation_prompts:
+        return []
+    prompts = cycled(validation_prompts, report.generated.count)
+    record = json.loads((audit / IMAGES_RECORD).read_text(encoding="utf-8"))
+    # The run's settings may have been changed since.
+    return prompts if record["prompts"] == texts_sha256(prompts) else []
 
 
 def _finds_more(report: Report) -> bool:

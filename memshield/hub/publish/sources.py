@@ -121,11 +121,13 @@ def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
     if name is None or (here and config.dataset_revision is None):
         return _WITHHELD, False
     try:
-        private = bool(api.dataset_info(name, revision=config.dataset_revision).private)
+        info = api.dataset_info(name, revision=config.dataset_revision)
+        private, license = bool(info.private), read_license(card_of(info), info.tags)
     except HFValidationError:
         return _WITHHELD, False  # a folder that is gone
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        private = True
+        private, license = True, None
     if private:
         return _WITHHELD, True
-    return Dataset(name=name, revision=config.dataset_revision, on_hub=True), False
+    dataset = Dataset(name=name, revision=config.dataset_revision, on_hub=True, license=license)
+    return dataset, False

@@ -21,7 +21,7 @@ from tests.jobs.children import DEMO, STOPS, ended, open_jobs, ready, until, vie
 from tests.ui.markup import text_of
 from tests.ui.test_tabs import MACHINE
 
-HEAD, PUBLICATION = 0, -2  # of what `_shown` makes
+HEAD, PUBLICATION = 0, -3  # of what `_shown` makes
 REFUSES = STOPS.replace(
     'status.set("running", total_steps=10)',
     """
