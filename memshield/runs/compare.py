@@ -20,9 +20,9 @@ from memshield.audit.command import (
     comparison_of,
     options_of,
 )
-from memshield.audit.report import Report, percent
+from memshield.audit.report import Report
 from memshield.audit.report_page import write_comparison
-from memshield.audit.report_view import ModelRow, name_of
+from memshield.audit.report_view import COLUMNS, ModelRow, View, name_of
 from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import config_parser, given
 from memshield.errors import UserError
@@ -177,12 +177,15 @@ def _write(
 
 
 def _line(report: Report, alpha: float | None, chosen: bool) -> str:
-    row, quality = ModelRow.of(report, name_of(report)), report.headline_quality
-    excess = None if report.generated.is_broken else excess_of(report, alpha)
-    words = percent(excess) if excess is not None else row.unknown or "cannot say"
-    return f"{'*' if chosen else ' '} {row.name:<32} excess {words:>10}" + (
-        f"   {quality.measure} {quality.value:.4g}" if quality is not None else ""
+    row = ModelRow.of(report, name_of(report))
+    if alpha is not None and not report.generated.is_broken:
+        row = replace(row, excess=excess_of(report, alpha), excess_interval=None)
+    figures = (
+        f"{column.heading_for(report)} {column.cell(row)}"
+        for column in COLUMNS
+        if column.is_shown(View.LINE, report)
     )
+    return f"{'*' if chosen else ' '} {row.name:<32} " + "   ".join(figures)
 
 
 def _promote(path: Path, number: int | None, choice: Choice) -> None:
