@@ -16,7 +16,7 @@ from memshield.hub.manifest import Dataset
 from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.destination import Destination
 from memshield.hub.publish.sources import Origins
-from memshield.jobs.view import State
+from memshield.jobs.words import State
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_audit, read_rounds
