@@ -62,7 +62,7 @@ class AuditImages:
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearestPair:
     """A generated picture and the training picture that it is nearest to.
 
     Attributes:
@@ -91,7 +91,7 @@ class Findings:
     """
 
     measures: list[Memorization]
-    pairs: list[Pair]
+    pairs: list[NearestPair]
     at_risk: list[AtRisk]
     beyond: npt.NDArray[np.int64]
 
@@ -165,7 +165,7 @@ def search_pixels(
     )
     order = np.argsort(ratio, kind="stable")[:shown]
     pairs = [
-        Pair(int(i), int(found.index[i, 0]), float(ratio[i]), bool(beyond[i]),
+        NearestPair(int(i), int(found.index[i, 0]), float(ratio[i]), bool(beyond[i]),
              bool(found.mirrored[i]))
         for i in order
     ]  # fmt: skip

@@ -72,7 +72,7 @@ class View(Enum):
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of the table of models.
 
     Attributes:
@@ -151,36 +151,36 @@ def _has_quality(report: Report) -> bool:
 _GUESSING = "An AUC of 0.5 is guessing."
 
 COLUMNS = (
-    Column(
+    TableColumn(
         "given back",
         lambda row: row.unknown or _percent(row.share),
         frozenset({View.REPORT, View.PAGE, View.ROUNDS, View.CARD}),
     ),
-    Column("by chance", lambda row: _percent(row.control), frozenset({View.CARD})),
-    Column(
+    TableColumn("by chance", lambda row: _percent(row.control), frozenset({View.CARD})),
+    TableColumn(
         "beyond chance", lambda row: _percent(row.excess), frozenset({View.ROUNDS, View.CARD})
     ),
-    Column(
+    TableColumn(
         "95 %", lambda row: _interval(row.excess_interval), frozenset({View.ROUNDS, View.CARD})
     ),
-    Column("beyond chance, 95 %", _excess, frozenset({View.PAGE})),
-    Column(
+    TableColumn("beyond chance, 95 %", _excess, frozenset({View.PAGE})),
+    TableColumn(
         "beyond chance, 95 %", lambda row: _interval(row.excess_interval), frozenset({View.REPORT})
     ),
-    Column(
+    TableColumn(
         "excess",
         lambda row: f"{_percent(row.excess) or row.unknown or 'cannot say':>10}",
         frozenset({View.LINE}),
     ),
-    Column("membership (AUC)", _auc, frozenset({View.PAGE}), _GUESSING, _has_attack),
-    Column("membership inference (AUC)", _auc, frozenset({View.CARD}), _GUESSING, _has_attack),
-    Column(
+    TableColumn("membership (AUC)", _auc, frozenset({View.PAGE}), _GUESSING, _has_attack),
+    TableColumn("membership inference (AUC)", _auc, frozenset({View.CARD}), _GUESSING, _has_attack),
+    TableColumn(
         _measure,
         lambda row: "" if row.quality is None else f"{row.quality:.4g}",
         frozenset({View.REPORT, View.LINE}),
         is_measured=_has_quality,
     ),
-    Column(
+    TableColumn(
         _measure_and_direction,
         _quality,
         frozenset({View.PAGE, View.ROUNDS, View.CARD}),

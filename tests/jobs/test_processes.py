@@ -17,7 +17,7 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
-from memshield.jobs.processes import Server
+from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job
 from memshield.jobs.service import JobLimits, Jobs
 from tests.jobs.children import (
@@ -305,7 +305,7 @@ def test_a_reused_pid_is_not_believed(root: Path) -> None:
 
 def gone() -> str:
     """A server that is no more."""
-    return str(Server.here()._replace(start_time=1.0))
+    return str(ServerProcess.here()._replace(start_time=1.0))
 
 
 @pytest.mark.process
@@ -369,8 +369,8 @@ def test_a_run_that_a_person_started_is_left_alone(root: Path) -> None:
 
 
 def test_servers_are_told_apart() -> None:
-    one, other = Server.here(), Server.here()
+    one, other = ServerProcess.here(), ServerProcess.here()
     assert str(one) != str(other)
-    assert Server.parse(str(one)) == one
+    assert ServerProcess.parse(str(one)) == one
     assert one.is_running()
     assert not one._replace(start_time=5.0).is_running()

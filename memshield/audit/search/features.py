@@ -76,7 +76,7 @@ def _small(pictures: npt.NDArray[np.uint8]) -> Rows:
     return rows
 
 
-class Source(NamedTuple):
+class HubWeights(NamedTuple):
     """Weights on the Hub.
 
     Attributes:
@@ -89,8 +89,10 @@ class Source(NamedTuple):
 
 
 NAMED = {
-    "dinov2": Source("facebook/dinov2-base", "DINOv2 (Oquab et al. 2023), class token"),
-    "clip": Source("openai/clip-vit-large-patch14", "CLIP (Radford et al. 2021), picture tower"),
+    "dinov2": HubWeights("facebook/dinov2-base", "DINOv2 (Oquab et al. 2023), class token"),
+    "clip": HubWeights(
+        "openai/clip-vit-large-patch14", "CLIP (Radford et al. 2021), picture tower"
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription
+from memshield.hub.catalog.dataset_description import DatasetColumn, DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.hub.catalog.table import facts, rounded, table, to_json
 from memshield.network import Token
@@ -97,7 +97,7 @@ def _head(found: ModelDescription | DatasetDescription) -> Iterator[tuple[str, s
     yield "downloads", f"{rounded(found.downloads)} in 30 days"
 
 
-def _column(found: DatasetDescription, column: Column) -> tuple[str, str, str]:
+def _column(found: DatasetDescription, column: DatasetColumn) -> tuple[str, str, str]:
     kind = column.kind
     if column.classes:
         more = "" if len(column.classes) <= _CLASSES_SHOWN else ", ..."

@@ -12,7 +12,7 @@ TRAIN = "train"
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """A list to choose from.
 
     Attributes:
@@ -26,7 +26,7 @@ class Part:
     offered: bool
 
 
-def parts_of(one: DatasetDescription) -> dict[str, Part]:
+def parts_of(one: DatasetDescription) -> dict[str, DatasetPart]:
     """List what can be chosen, by field of the form."""
     columns = [(column.name, column.kind) for column in one.columns]
     images = picture_columns(one)
@@ -44,7 +44,7 @@ def parts_of(one: DatasetDescription) -> dict[str, Part]:
     choice = len(splits) > 1 or split != TRAIN
     return {
         "dataset_config": _part(one.configs, one.config),
-        "split": Part(tuple(splits), split if choice else None, choice),
+        "split": DatasetPart(tuple(splits), split if choice else None, choice),
         "image_column": _part(images, image, sure=one.used is not None),
         "caption_column": _part(texts, caption),
         "label_column": _part(classes, label),
@@ -62,8 +62,8 @@ def picture_columns(one: DatasetDescription) -> list[str]:
     ]
 
 
-def _part(options: Sequence[str], value: str | None, sure: bool = True) -> Part:
+def _part(options: Sequence[str], value: str | None, sure: bool = True) -> DatasetPart:
     """Make a list, offered unless training would certainly use its only option."""
     taken = value in options and sure
     offered = len(options) > 1 or (bool(options) and not taken)
-    return Part(tuple(options), value if value in options and offered else None, offered)
+    return DatasetPart(tuple(options), value if value in options and offered else None, offered)

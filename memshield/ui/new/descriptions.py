@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source, first_caption
 from memshield.forecast.duplicates import DuplicatePairs
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import (
+    DatasetColumn,
+    DatasetDescription,
+    DatasetSplit,
+)
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.quantities import size
@@ -131,7 +135,7 @@ def _described(
     one: ModelDescription | DatasetDescription,
     facts: list[tuple[str, str]],
     problem: str,
-    columns: Sequence[Column] = (),
+    columns: Sequence[DatasetColumn] = (),
 ) -> str:
     return render(
         "described",
@@ -150,7 +154,7 @@ def _one_of(name: str | None, names: Sequence[str]) -> str:
     return f"{name or ''}{f' (others: {shown})' if others else ''}".strip()
 
 
-def _split(split: Split) -> str:
+def _split(split: DatasetSplit) -> str:
     known = [plural(split.rows, "row")] if split.rows is not None else []
     known += [size(split.bytes)] if split.bytes is not None else []
     return f"{split.name}: {', '.join(known)}" if known else split.name

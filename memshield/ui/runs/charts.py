@@ -10,7 +10,7 @@ from memshield.audit.report import Report, percent
 from memshield.runs.series import Dot
 from memshield.runs.state import Audited, RunProgress
 from memshield.ui.runs.levels import levels_chart
-from memshield.ui.widgets.chart import Chart, Line, Rule, draw, path_of
+from memshield.ui.widgets.chart import Chart, Line, ReferenceLine, draw, path_of
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.scale import Scale, scale_of
 from memshield.ui.widgets.templates import render
@@ -147,7 +147,7 @@ def _memorization(audits: Sequence[Audited], budget: float | None) -> Markup:
         for one in said
     )
     values = [value for _, value in points] + [end for one in intervals if one for end in one]
-    rule = Rule(f"budget, {percent(budget)}", 100 * budget) if budget is not None else None
+    rule = ReferenceLine(f"budget, {percent(budget)}", 100 * budget) if budget is not None else None
     newest = said[-1]
     excess = newest.excess or 0.0
     words = "; ".join(
