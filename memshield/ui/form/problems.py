@@ -45,33 +45,35 @@ def problems_of(
     Returns:
         Errors whose `field` names an input of the form; [] if the training can start.
     """
-    found = _Problems(at_home=token is None)
+    problems = _Problems(at_home=token is None)
     odd = type_problems(choices)
     if odd:
         return odd
-    with collect_errors(found.errors):
+    with collect_errors(problems.errors):
         require_token(token)
-    if found.errors:
-        return found.by_input(choices)
-    found.errors += id_problems(choices)
-    with collect_errors(found.errors):
+    if problems.errors:
+        return problems.by_input(choices)
+    problems.errors += id_problems(choices)
+    with collect_errors(problems.errors):
         parse_advanced(choices.advanced, choices.starting_point)
-    refused = {error.field for error in found.errors}
+    refused = {error.field for error in problems.errors}
     # Refused names are not looked up, and settings that are not offered are not used.
     facts, pictures = None, None
     if not refused & set(choices.advanced):
         if "pretrained_model_name_or_path" not in refused:
-            facts = _model(found, choices, token)
+            facts = _model(problems, choices, token)
         if not refused & {"dataset_name", "train_data_dir"}:
-            with collect_errors(found.errors):
+            with collect_errors(problems.errors):
                 pictures = inspect_pictures(
                     choices, token, facts is not None and facts.needs_captions
                 )
     if rows is None and pictures is not None:
         rows = pictures.rows
-    config = _settings(found, choices, rows, machine, None if facts is None else facts.resolution)
+    config = _settings(
+        problems, choices, rows, machine, None if facts is None else facts.resolution
+    )
     if config is not None:
-        found.errors += find_problems(
+        problems.errors += find_problems(
             config,
             facts=None if refused else facts,
             rows=rows,
@@ -80,7 +82,7 @@ def problems_of(
             downloads=not refused and pictures is not None and pictures.on_hub,
             publishes=not refused and config.hub_model_id is not None,
         )
-    return found.by_input(choices)
+    return problems.by_input(choices)
 
 
 def type_problems(choices: Choices) -> list[UserError]:
@@ -127,7 +129,7 @@ class _Problems:
 
 
 def _settings(
-    found: _Problems,
+    problems: _Problems,
     choices: Choices,
     rows: int | None,
     machine: Machine | None,
@@ -136,11 +138,11 @@ def _settings(
     """Build the config, if it follows every rule of the schema."""
     values = on_this_machine(to_config(choices, rows, machine, resolution))
     # The other rules are checked without what is refused already.
-    already = {input_of(error.field, choices) for error in found.errors}
+    already = {input_of(error.field, choices) for error in problems.errors}
     errors: list[UserError] = []
     with collect_errors(errors):
         return _config_without(values, already)
-    found.errors += [one for one in errors if input_of(one.field, choices) not in already]
+    problems.errors += [one for one in errors if input_of(one.field, choices) not in already]
     return None
 
 
@@ -159,14 +161,14 @@ def _config_without(values: Mapping[str, Any], wrong: Collection[str]) -> Config
     return make_config(kept, without=without)
 
 
-def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
+def _model(problems: _Problems, choices: Choices, token: Token) -> Facts | None:
     """Look up the model with few settings, so that an error in another one hides nothing."""
     values = on_this_machine(to_config(choices))
     names = ("pretrained_model_name_or_path", "model_config_name_or_path", "revision", "variant",
              "pretrained_vae_model_name_or_path", "resolution")  # fmt: skip
     asked = {name: values[name] for name in names if values.get(name) is not None}
     facts = None
-    with collect_errors(found.errors):
+    with collect_errors(problems.errors):
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
             require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
@@ -174,7 +176,7 @@ def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
         facts = read_strangers_facts(config, token=token)
         expected = choices.starting_point.family
         if facts.family != expected:
-            found.errors.append(
+            problems.errors.append(
                 UserError(
                     "recipe",
                     f"{choices.model} is a {facts.pipeline_class}, and these settings are for "

@@ -183,7 +183,7 @@ class GenerationRequest:
         )
 
 
-def find_errand(jobs: Jobs, owner: str) -> GenerationRequest | None:
+def find_generation(jobs: Jobs, owner: str) -> GenerationRequest | None:
     """Find the owner's newest process that draws pictures."""
     request = jobs.requests.view(owner, "sample")
     if request is None or request.arguments is None:
