@@ -1,4 +1,4 @@
-"""`python -m memshield audit TARGET`: what a model gives back of its training images."""
+"""`python -m memshield audit TARGET`: what a model gives back of its training pictures."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Bars:
 def _parser() -> argparse.ArgumentParser:
     parser = config_parser(
         "python -m memshield audit",
-        "Measure what a model gives back of its training images, and what quality it has. "
+        "Measure what a model gives back of its training pictures, and what quality it has. "
         "TARGET is a run, or a pipeline (folder or Hub id) with the dataset it was trained on; "
         "--images takes pictures that any generator made.",
         (ModelSettings, DataSettings),
