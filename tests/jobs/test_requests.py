@@ -15,8 +15,7 @@ from memshield.errors import UserError
 from memshield.jobs.records import LOCAL
 from memshield.jobs.requests import PLAN
 from memshield.jobs.service import Jobs
-from memshield.sampling.arguments import parse_arguments
-from memshield.sampling.request import ImageRequest
+from memshield.sampling.request import ImageRequest, parse_arguments
 from tests.jobs.children import DEMO
 from tests.ui.pages import until
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from memshield.config.file import Config, Part, make_config
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError, collect_errors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.problems import find_problems
-from memshield.hub.catalog.access import require_token
+from memshield.hub.catalog.access import require_id, require_token
 from memshield.hub.catalog.model import read_strangers_facts
-from memshield.network import Token
+from memshield.network import RepoType, Token
 from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import Choices, input_of, on_this_machine, to_config
 from memshield.ui.form.dataset_check import inspect_pictures
 from memshield.ui.form.recipes import recipe_for, recipes
-from memshield.ui.form.repository_ids import id_problems, require_on_hub
 
 _LONGEST = 500
 _LARGEST = 1e15
@@ -53,7 +54,7 @@ def problems_of(
         require_token(token)
     if problems.errors:
         return problems.by_input(choices)
-    problems.errors += id_problems(choices)
+    problems.errors += _id_problems(choices)
     with collect_errors(problems.errors):
         parse_advanced(choices.advanced, choices.starting_point)
     refused = {error.field for error in problems.errors}
@@ -171,7 +172,7 @@ def _model(problems: _Problems, choices: Choices, token: Token) -> Facts | None:
     with collect_errors(problems.errors):
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
-            require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
+            _require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
         config = make_config(asked, without=["dataset"])
         facts = read_strangers_facts(config, token=token)
         expected = choices.starting_point.family
@@ -185,3 +186,53 @@ def _model(problems: _Problems, choices: Choices, token: Token) -> Facts | None:
                 )
             )
     return facts
+
+
+def _id_problems(choices: Choices) -> list[UserError]:
+    """List invalid and missing names of a form; fields are settings."""
+    errors = []
+    recipe = choices.starting_point
+    needs_model, needs_pictures = not recipe.scratch, recipe.rows is None
+    if choices.model is not None or needs_model:
+        errors += _id_problem(choices.model, "pretrained_model_name_or_path", "model")
+    if choices.folder is not None and choices.dataset is not None:
+        errors.append(
+            UserError(
+                "train_data_dir",
+                "both a dataset and your own pictures are given",
+                "Choose one of the two.",
+            )
+        )
+    elif choices.folder is not None:
+        if not choices.folder.is_dir():
+            errors.append(
+                UserError("train_data_dir", "there is no such folder", "Upload the pictures again.")
+            )
+    elif choices.dataset is not None or needs_pictures:
+        errors += _id_problem(choices.dataset, "dataset_name", "dataset")
+    return errors
+
+
+def _id_problem(text: str | None, field: str, repo_type: RepoType) -> list[UserError]:
+    if text is None or not text.strip():
+        return [UserError(field, "is missing", f"Search for a {repo_type}, or paste its address.")]
+    errors: list[UserError] = []
+    with collect_errors(errors):
+        _require_on_hub(text, field, repo_type)
+    return errors
+
+
+def _require_on_hub(text: str, field: str, repo_type: RepoType = "model") -> str:
+    """Return the id that a text holds.
+
+    Raises:
+        UserError: it is not an id, or a local folder of that name would be used instead.
+    """
+    name = require_id(text, repo_type, field)
+    # A training looks for a folder first, relative to its working directory.
+    for place in (Path.cwd(), APP_ROOT):
+        if (place / name).exists():
+            raise UserError(
+                field, f"{name} is a folder of this machine", f"Give the id of a {repo_type}."
+            )
+    return name

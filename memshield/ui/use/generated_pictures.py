@@ -9,8 +9,8 @@ from pathlib import Path
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
 from memshield.jobs.view import TaskProgress
-from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Made, Samples
+from memshield.sampling.request import SampleArguments
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.pictures import Picture, picture_in
 from memshield.ui.widgets.problems import empty_view
