@@ -1,3 +1,3 @@
-"""MemShield: fine-tune diffusion models that give less of their training images back."""
+"""MemShield: fine-tune diffusion models that give less of their training pictures back."""
 
 __version__ = "0.2.0"

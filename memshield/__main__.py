@@ -28,7 +28,7 @@ COMMANDS = {
         "memshield.sampling.command", "make pictures with a run's or a published model"
     ),
     "audit": Command(
-        "memshield.audit.command", "measure what a model gives back of its training images"
+        "memshield.audit.command", "measure what a model gives back of its training pictures"
     ),
     "compare": Command(
         "memshield.runs.compare", "set models or rounds side by side, and choose one"

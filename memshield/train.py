@@ -34,10 +34,10 @@ from memshield.rundir import (
     remove_leftovers,
     this_process,
 )
+from memshield.training.accelerate_process import find_accelerate, note_on_traceback, use_all_cores
 from memshield.training.failures import Failure, explain
 from memshield.training.interruption import Stopped, StopRequest
 from memshield.training.launch import require_agreement, require_usable, resolve_launch
-from memshield.training.launcher import find_launcher, note_on_traceback, use_all_cores
 from memshield.training.ranks import RankLostError, Ranks
 
 log = logging.getLogger("memshield")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     log.setLevel(logging.INFO)
     guard_logging()
     try:
-        use_all_cores(find_launcher(), available_cores())
+        use_all_cores(find_accelerate(), available_cores())
         own = given(_parser(), argv)
         dry = own.pop("dry_run", False)
         config = resolve_launch(make_config(merged(own)))
@@ -203,11 +203,11 @@ def _lead_training(
         log.info("This run is done: %s", run.model)
         ranks.share()
         return before.get("reason")
-    job = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
-    ranks.share(to_yaml(job.config))
+    prepared = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
+    ranks.share(to_yaml(prepared.config))
     if ranks.count == 1:
-        _say_how_long(job.config, len(job.examples))
-    reason = start.train(job, run, ranks, stop, events, status, promote)
+        _say_how_long(prepared.config, len(prepared.examples))
+    reason = start.train(prepared, run, ranks, stop, events, status, promote)
     events.write("done", **({"reason": reason} if reason else {}))
     if reason:
         log.info("%s", reason)
@@ -245,8 +245,8 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
             from memshield.runs.promote import promote
             from memshield.training import start
 
-            job = start.follow(settings, run)
-            start.train(job, run, ranks, stop, None, None, promote)
+            prepared = start.follow(settings, run)
+            start.train(prepared, run, ranks, stop, None, None, promote)
         return 0
     except RankLostError as error:
         stop.defer()
@@ -305,6 +305,6 @@ def _speak_for_rank_0(run: RunDir, attempt: int, failure: Failure) -> None:
 
 if __name__ == "__main__":
     exit_code = main(sys.argv[1:])
-    if note := note_on_traceback(find_launcher(), exit_code):
+    if note := note_on_traceback(find_accelerate(), exit_code):
         print(note, file=sys.stderr)
     sys.exit(exit_code)

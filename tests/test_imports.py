@@ -49,9 +49,8 @@ UI_TAKES_BESIDE = {
     "data.images": "decodes a person's own pictures for the page",
     "data.source": "opens a person's own folder; the names of columns",
     "families.facts": "names and facts of models, as types",
-    "sampling.arguments": "the command line of `sample`, which a job runs",
     "sampling.record": "the record of sampled pictures, as types",
-    "sampling.request": "the request for sampled pictures, as types",
+    "sampling.request": "the request for sampled pictures, and the command line that a job runs",
 }
 """What `ui` imports from further down, and why it is not worth a layer in between."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from memshield.audit.watch_record import Check, WatchRecord
+from memshield.audit.watch_record import WatchCheck, WatchRecord
 
 BOUNDS = (0.01, 0.3423, 0.7236, 1.2402, 2.0411, 3.443, 6.1735, 12.0248, 25.736, 60.8223, 157.4073)
 """Those of 10 bands of a linear schedule of 1000 steps."""
@@ -32,7 +32,7 @@ def watch_of_losses(
         bounds=BOUNDS[: bands + 1],
         stops=stops,
         checks=tuple(
-            Check(step=every * place, losses=tuple(row)) for place, row in enumerate(losses)
+            WatchCheck(step=every * place, losses=tuple(row)) for place, row in enumerate(losses)
         ),
         stopped=tuple(stopped) or (None,) * bands,
     )

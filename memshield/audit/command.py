@@ -1,4 +1,4 @@
-"""`python -m memshield audit TARGET`: what a model gives back of its training images."""
+"""`python -m memshield audit TARGET`: what a model gives back of its training pictures."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def main(argv: Sequence[str]) -> int:
     """Audit, print the verdict and say where the report is."""
     parser = _parser()
     words = given(parser, argv)
-    own = {name: words.pop(name) for name in OWN if name in words}
+    flags = {name: words.pop(name) for name in OWN if name in words}
     settings = merged(words)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with Bars() as bars:
-        if "images" in own:
-            report, folder = _audit_images(own, settings, device, bars)
+        if "images" in flags:
+            report, folder = _audit_images(flags, settings, device, bars)
         else:
-            report, folder = _audit_target(own, settings, device, bars)
+            report, folder = _audit_target(flags, settings, device, bars)
     print(report.verdict)
     print(f"{folder / PAGE}\n{folder / REPORT}")
     return 0
@@ -75,26 +75,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_dir", metavar="DIR", help="where the report goes")
 
 
-def options_of(own: dict[str, Any]) -> Options:
+def options_of(flags: dict[str, Any]) -> Options:
     """The options of generation, from the flags.
 
     Raises:
         UserError: a number is out of range.
     """
     for name, least in (("num_images", 10), ("num_inference_steps", 1), ("seed", 0)):
-        if name in own and own[name] < least:
-            raise UserError(f"--{name}", f"must be at least {least}, is {own[name]}", "")
+        if name in flags and flags[name] < least:
+            raise UserError(f"--{name}", f"must be at least {least}, is {flags[name]}", "")
     return Options(
-        num_images=own.get("num_images"),
-        seed=own.get("seed", 0),
-        steps=own.get("num_inference_steps", 50),
-        prompts=own.get("prompts", "train"),
-        attacks=not own.get("no_attacks", False),
+        num_images=flags.get("num_images"),
+        seed=flags.get("seed", 0),
+        steps=flags.get("num_inference_steps", 50),
+        prompts=flags.get("prompts", "train"),
+        attacks=not flags.get("no_attacks", False),
     )
 
 
 def comparison_of(
-    own: dict[str, Any], reference: Reference, device: torch.device, bars: Bars, text: bool
+    flags: dict[str, Any], reference: Reference, device: torch.device, bars: Bars, text: bool
 ) -> ModelMeasurer:
     """The comparison that the flags ask for, opened.
 
@@ -102,12 +102,12 @@ def comparison_of(
         UserError: SSCD without its digest, or with another one.
     """
     sscd = None
-    if "sscd" in own:
-        if "sscd_sha256" not in own:
+    if "sscd" in flags:
+        if "sscd_sha256" not in flags:
             raise UserError("--sscd_sha256", "is needed with --sscd", "The file is a program.")
-        sscd = Path(own["sscd"]), str(own["sscd_sha256"])
-    if "features" in own:
-        spaces = [name for name in own["features"].split(",") if name not in ("", "none")]
+        sscd = Path(flags["sscd"]), str(flags["sscd_sha256"])
+    if "features" in flags:
+        spaces = [name for name in flags["features"].split(",") if name not in ("", "none")]
     elif reference.training.shape[2] >= _EMBEDDABLE:
         spaces = ["dinov2", *(["clip"] if text else [])]
     else:
@@ -152,7 +152,7 @@ class Bars:
 def _parser() -> argparse.ArgumentParser:
     parser = config_parser(
         "python -m memshield audit",
-        "Measure what a model gives back of its training images, and what quality it has. "
+        "Measure what a model gives back of its training pictures, and what quality it has. "
         "TARGET is a run, or a pipeline (folder or Hub id) with the dataset it was trained on; "
         "--images takes pictures that any generator made.",
         (ModelSettings, DataSettings),
@@ -178,25 +178,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _audit_target(
-    own: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
+    flags: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
 ) -> tuple[Report, Path]:
-    if "target" not in own:
+    if "target" not in flags:
         raise UserError("target", "is missing", "Give a run, a pipeline, or --images DIR.")
-    options = options_of(own)
-    name = str(own["target"])
-    folder = Path(own["output_dir"]) if "output_dir" in own else None
+    options = options_of(flags)
+    name = str(flags["target"])
+    folder = Path(flags["output_dir"]) if "output_dir" in flags else None
     if RunDir(name).is_run():
-        subject = open_run(Path(name), own.get("round"), _moved(settings))
-        folder = folder or RunDir(name).audit_of(own.get("round"))
+        subject = open_run(Path(name), flags.get("round"), _moved(settings))
+        folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:
-        if "round" in own:
+        if "round" in flags:
             raise UserError("--round", f"{name} holds no run", "Leave it out.")
         _require_dataset(settings, f"{name} is no run, so its dataset is not known")
-        subject = open_pipeline(name, settings, _fresh(own))
+        subject = open_pipeline(name, settings, _fresh(flags))
         folder = folder or _folder_for(name)
-    comparison = comparison_of(own, subject.reference, device, bars, subject.facts.needs_captions)
-    beside = _beside(own.get("beside", []), subject, comparison, options, folder)
-    watch = subject.watch(own.get("round"))
+    comparison = comparison_of(flags, subject.reference, device, bars, subject.facts.needs_captions)
+    beside = _beside(flags.get("beside", []), subject, comparison, options, folder)
+    watch = subject.watch(flags.get("round"))
     family = subject.load(device)
     options = replace(options, validation_prompts=subject.validation_prompts)
     report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
@@ -204,30 +204,30 @@ def _audit_target(
 
 
 def _audit_images(
-    own: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
+    flags: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
 ) -> tuple[Report, Path]:
     for name in ("target", "round", "num_images", "prompts"):
-        if name in own:
+        if name in flags:
             raise UserError(
                 name, "says nothing of pictures that are there already", "Leave it out."
             )
     _require_dataset(settings, "pictures are compared with training pictures")
-    pictures = Path(own["images"])
+    pictures = Path(flags["images"])
     side = settings.get("resolution")
     images = of_folder(pictures, int(side) if side is not None else None)
     if images.shape[2] != images.shape[3]:
         images = of_folder(pictures, min(images.shape[2:]))
     channels, resolution = images.shape[1], images.shape[2]
     config = make_config({**settings, "resolution": resolution}, without=["model"])
-    fresh = _fresh(own)
+    fresh = _fresh(flags)
     reference = Reference.of_dataset(
         config,
         channels,
         make_config({**config.model_dump(), **fresh}, without=["model"]) if fresh else None,
     )
-    comparison = comparison_of(own, reference, device, bars, text=False)
-    folder = Path(own["output_dir"]) if "output_dir" in own else _folder_for(pictures.name)
-    beside = [read_report(Path(path)) for path in own.get("beside", [])]
+    comparison = comparison_of(flags, reference, device, bars, text=False)
+    folder = Path(flags["output_dir"]) if "output_dir" in flags else _folder_for(pictures.name)
+    beside = [read_report(Path(path)) for path in flags.get("beside", [])]
     target = AuditedModel(name=pictures.resolve().name, kind="pictures")
     return audit_pictures(images, target, comparison, folder, beside), folder
 
@@ -287,10 +287,10 @@ def _require_dataset(settings: dict[str, Any], why: str) -> None:
         raise UserError("dataset_name", why, "Give --dataset_name or --train_data_dir.")
 
 
-def _fresh(own: dict[str, Any]) -> dict[str, Any]:
+def _fresh(flags: dict[str, Any]) -> dict[str, Any]:
     fresh: dict[str, Any] = {}
-    if "held_out_split" in own:
-        fresh["dataset_split"] = own["held_out_split"]
-    if "held_out_data_dir" in own:
-        fresh |= {"train_data_dir": own["held_out_data_dir"], "dataset_name": None}
+    if "held_out_split" in flags:
+        fresh["dataset_split"] = flags["held_out_split"]
+    if "held_out_data_dir" in flags:
+        fresh |= {"train_data_dir": flags["held_out_data_dir"], "dataset_name": None}
     return fresh

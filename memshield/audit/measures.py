@@ -62,7 +62,7 @@ class AuditImages:
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearestPair:
     """A generated picture and the training picture that it is nearest to.
 
     Attributes:
@@ -91,7 +91,7 @@ class Findings:
     """
 
     measures: list[Memorization]
-    pairs: list[Pair]
+    pairs: list[NearestPair]
     at_risk: list[AtRisk]
     beyond: npt.NDArray[np.int64]
 
@@ -120,11 +120,11 @@ def search_pixels(
         draws, skips: [N] of every training picture, where known.
         shown: pairs and pictures at risk at most.
     """
-    found = _nearest(sets, sets.generated, "generated pictures", progress)
-    ratio, control_ratio = distance_ratio(found.distance), _of(control, distance_ratio)
+    neighbours = _nearest(sets, sets.generated, "generated pictures", progress)
+    ratio, control_ratio = distance_ratio(neighbours.distance), _of(control, distance_ratio)
     headline = calibrate(control_ratio, ratio, "low")
     by_root = partial(distance_ratio, squared=False)
-    plain, control_plain = by_root(found.distance), _of(control, by_root)
+    plain, control_plain = by_root(neighbours.distance), _of(control, by_root)
     measures = [
         _measure(
             SQUARED,
@@ -143,8 +143,8 @@ def search_pixels(
         ),
         _calibrated(PLAIN, "pixels", plain, control_plain, side="low", curve=True),
     ]
-    second, control_second = second_ratio(found.distance), _of(control, second_ratio)
-    own = _own_nearest(sets, found.index[:, 0], progress)
+    second, control_second = second_ratio(neighbours.distance), _of(control, second_ratio)
+    own_distance = _own_nearest(sets, neighbours.index[:, 0], progress)
     measures.append(
         _calibrated(
             SECOND,
@@ -154,7 +154,9 @@ def search_pixels(
             side="low",
             figures={
                 **_shares("share under 1/3", second < COPY, control_second < COPY),
-                "authenticity (Alaa et al. 2022)": authenticity(found.distance[:, 0], own).share,
+                "authenticity (Alaa et al. 2022)": authenticity(
+                    neighbours.distance[:, 0], own_distance
+                ).share,
             },
         )
     )
@@ -165,12 +167,12 @@ def search_pixels(
     )
     order = np.argsort(ratio, kind="stable")[:shown]
     pairs = [
-        Pair(int(i), int(found.index[i, 0]), float(ratio[i]), bool(beyond[i]),
-             bool(found.mirrored[i]))
+        NearestPair(int(i), int(neighbours.index[i, 0]), float(ratio[i]), bool(beyond[i]),
+             bool(neighbours.mirrored[i]))
         for i in order
     ]  # fmt: skip
     at_risk = most_at_risk(
-        found.index[:, 0], beyond, sets.groups, draws=draws, skips=skips, limit=shown
+        neighbours.index[:, 0], beyond, sets.groups, draws=draws, skips=skips, limit=shown
     )
     return Findings(measures, pairs, at_risk, np.flatnonzero(beyond))
 
@@ -184,7 +186,7 @@ def search_features(
 ) -> Memorization:
     """Compare unit features [.., D] float32 by their dot products."""
     options: dict[str, Any] = {"groups": sets.groups, "device": sets.device}
-    found, control = (
+    generated_similarity, control = (
         similarity(nearest(rows, training, 1, **options).distance[:, 0])
         if len(rows)
         else np.empty(0)
@@ -193,17 +195,19 @@ def search_features(
     background = similarity(
         nearest(training, training, 1, exclude=sets.groups, **options).distance[:, 0]
     )
-    said = similarities(found, background)
+    summary = similarities(generated_similarity, background)
     figures = {
-        "share above 0.5": said.similar.share,
-        "share above 0.5, training pictures among themselves": said.background_similar.share,
+        "share above 0.5": summary.similar.share,
+        "share above 0.5, training pictures among themselves": summary.background_similar.share,
     }
     for percentile, ours, theirs in zip(
-        (75, 90, 95), said.percentiles, said.background_percentiles, strict=True
+        (75, 90, 95), summary.percentiles, summary.background_percentiles, strict=True
     ):
         figures[f"{percentile}th percentile"] = ours
         figures[f"{percentile}th percentile, training pictures among themselves"] = theirs
-    return _calibrated(SIMILARITY, name, found, control, side="high", figures=figures)
+    return _calibrated(
+        SIMILARITY, name, generated_similarity, control, side="high", figures=figures
+    )
 
 
 def quality_of(name: str, real: FeatureRows, generated: FeatureRows) -> list[Quality]:

@@ -19,7 +19,8 @@ from memshield.audit.plots import (
 )
 from memshield.audit.report import Report, percent
 from memshield.audit.report_view import (
-    ModelRow,
+    ModelTable,
+    View,
     facts_of,
     interval,
     name_of,
@@ -54,7 +55,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         report=report,
         tone=tone(report),
         quality=quality,
-        rows=[ModelRow.of(one, name_of(one)) for one in everything],
+        table=ModelTable.of(((name_of(one), one) for one in everything), View.REPORT, report),
         chosen=0,
         level=percent(report.headline.level or 0.0),
         curve=curve_plot(curves) if curves else "",
@@ -80,7 +81,9 @@ def write_comparison(
         reason: why it was chosen.
     """
     first = reports[0]
-    quality = first.headline_quality
+    # A model without a whole picture has no quality, and it may be the first.
+    measured = next((one for one in reports if one.headline_quality is not None), first)
+    quality = measured.headline_quality
     points = [
         point
         for place, report in enumerate(reports)
@@ -95,7 +98,7 @@ def write_comparison(
         f"{first.data.training} training pictures of {first.data.name}",
         verdict=f"Chosen: {name_of(reports[chosen])}: {reason}." if chosen is not None else "",
         quality=quality,
-        rows=[ModelRow.of(one, name_of(one)) for one in reports],
+        table=ModelTable.of(((name_of(one), one) for one in reports), View.REPORT, measured),
         chosen=chosen,
         trade_off=trade_off_plot(
             points, axis_of(first.headline), axis_of_quality(quality), budget

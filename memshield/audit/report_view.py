@@ -1,12 +1,13 @@
-"""A report as data to show: a model's row in a table, its name, its tone and its facts.
+"""A report as data to show: the table of models, a model's name, its tone and its facts.
 
-The page, report.html and the card render them.
+The page, report.html, the card and the command line render them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from memshield.audit.report import Interval, Report, percent
@@ -59,21 +60,63 @@ class ModelRow:
             *((quality.value, quality.interval) if quality else (None, None)),
         )
 
-    def cells(self) -> dict[str, str]:
-        """The row as text, by column; "" for what is not known."""
-        return {
-            "name": self.name,
-            "share": self.unknown or _percent(self.share),
-            "chance": _percent(self.control),
-            "excess": _percent(self.excess),
-            "interval": interval(self.excess_interval) if self.excess_interval else "",
-            "auc": _with_interval(self.auc, self.auc_interval, ".2f", ".2f"),
-            "quality": _with_interval(self.quality, self.quality_interval, ".4g", ".3g"),
-        }
+
+class View(Enum):
+    """Where models, or rounds, are set side by side."""
+
+    REPORT = "report.html and compare.html"
+    PAGE = "an audit on the page, and the card of a published model there"
+    ROUNDS = "the rounds of a run on the page"
+    CARD = "a published card"
+    LINE = "a line of the command line"
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of the table of models.
+
+    Attributes:
+        heading: the same in all tables, or by the audit that the table is of.
+        cell: the text of a row; "" for what is not known.
+        views: that show it.
+        explanation: what a reader must know to read it; "" where the heading is enough.
+        is_measured: whether an audit has its figure. Without one, only a card shows the column.
+    """
+
+    heading: str | Callable[[Report], str]
+    cell: Callable[[ModelRow], str]
+    views: frozenset[View]
+    explanation: str = ""
+    is_measured: Callable[[Report], bool] = lambda _: True
+
+    def is_shown(self, view: View, report: Report) -> bool:
+        """Whether a view of an audit has this column."""
+        return view in self.views and (view is View.CARD or self.is_measured(report))
+
+    def heading_for(self, report: Report) -> str:
+        """The heading in a table of an audit."""
+        return self.heading if isinstance(self.heading, str) else self.heading(report)
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else percent(share)
+
+
+def _interval(ends: Interval | None) -> str:
+    return "" if ends is None else interval(ends)
+
+
+def _excess(row: ModelRow) -> str:
+    ends = _interval(row.excess_interval)
+    return _percent(row.excess) + (f" ({ends})" if ends else "")
+
+
+def _auc(row: ModelRow) -> str:
+    return _with_interval(row.auc, row.auc_interval, ".2f", ".2f")
+
+
+def _quality(row: ModelRow) -> str:
+    return _with_interval(row.quality, row.quality_interval, ".4g", ".3g")
 
 
 def _with_interval(value: float | None, ends: Interval | None, form: str, form_of_ends: str) -> str:
@@ -85,6 +128,98 @@ def _with_interval(value: float | None, ends: Interval | None, form: str, form_o
         if ends is None
         else (f"{words} ({ends[0]:{form_of_ends}} to {ends[1]:{form_of_ends}})")
     )
+
+
+def _measure(report: Report) -> str:
+    quality = report.headline_quality
+    return "quality" if quality is None else quality.measure
+
+
+def _measure_and_direction(report: Report) -> str:
+    quality = report.headline_quality
+    return "quality" if quality is None else f"{quality.measure}, {quality.better} is better"
+
+
+def _has_attack(report: Report) -> bool:
+    return bool(report.membership)
+
+
+def _has_quality(report: Report) -> bool:
+    return report.headline_quality is not None
+
+
+_GUESSING = "An AUC of 0.5 is guessing."
+
+COLUMNS = (
+    TableColumn(
+        "given back",
+        lambda row: row.unknown or _percent(row.share),
+        frozenset({View.REPORT, View.PAGE, View.ROUNDS, View.CARD}),
+    ),
+    TableColumn("by chance", lambda row: _percent(row.control), frozenset({View.CARD})),
+    TableColumn(
+        "beyond chance", lambda row: _percent(row.excess), frozenset({View.ROUNDS, View.CARD})
+    ),
+    TableColumn(
+        "95 %", lambda row: _interval(row.excess_interval), frozenset({View.ROUNDS, View.CARD})
+    ),
+    TableColumn("beyond chance, 95 %", _excess, frozenset({View.PAGE})),
+    TableColumn(
+        "beyond chance, 95 %", lambda row: _interval(row.excess_interval), frozenset({View.REPORT})
+    ),
+    TableColumn(
+        "excess",
+        lambda row: f"{_percent(row.excess) or row.unknown or 'cannot say':>10}",
+        frozenset({View.LINE}),
+    ),
+    TableColumn("membership (AUC)", _auc, frozenset({View.PAGE}), _GUESSING, _has_attack),
+    TableColumn("membership inference (AUC)", _auc, frozenset({View.CARD}), _GUESSING, _has_attack),
+    TableColumn(
+        _measure,
+        lambda row: "" if row.quality is None else f"{row.quality:.4g}",
+        frozenset({View.REPORT, View.LINE}),
+        is_measured=_has_quality,
+    ),
+    TableColumn(
+        _measure_and_direction,
+        _quality,
+        frozenset({View.PAGE, View.ROUNDS, View.CARD}),
+        is_measured=_has_quality,
+    ),
+)  # fmt: skip
+"""From left to right, after the name. A fact that is worded in two ways has a column of each."""
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """The table of models as text, for a template to render.
+
+    Attributes:
+        headings: of the columns after that of the names.
+        rows: names, each with its cells.
+        explanations: of the columns that need one.
+    """
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    explanations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, models: Iterable[tuple[str, Report]], view: View, report: Report) -> ModelTable:
+        """The table of a view.
+
+        Args:
+            models: audits, each with its name in the table.
+            view: that shows it.
+            report: the audit that the table is of; it decides the columns and their headings.
+        """
+        columns = [column for column in COLUMNS if column.is_shown(view, report)]
+        rows = [ModelRow.of(one, name) for name, one in models]
+        return cls(
+            tuple(column.heading_for(report) for column in columns),
+            tuple((row.name, tuple(column.cell(row) for column in columns)) for row in rows),
+            tuple(column.explanation for column in columns if column.explanation),
+        )
 
 
 def interval(ends: Interval) -> str:

@@ -11,10 +11,10 @@ import torch
 from memshield.audit.auditing import mitigation_of
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import AuditedModel
-from memshield.audit.watch_of_model import watch_of
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.data.examples import Examples
+from memshield.data.requirements import budget_of
 from memshield.data.scan import require_same_dataset
 from memshield.data.source import SourceSettings, open_source
 from memshield.digests import weights_sha256
@@ -169,3 +169,24 @@ def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) ->
 def _with(config: Config, fresh: dict[str, Any]) -> Config:
     places: dict[str, Any] = dict.fromkeys(PLACES) if "train_data_dir" in fresh else {}
     return make_config({**config.model_dump(), **places, **fresh})
+
+
+def watch_of(
+    run: RunDir, config: Config, examples: Examples, round: int | None
+) -> WatchRecord | None:
+    """The watch of a run until a round ended; None where nothing was watched by then.
+
+    Args:
+        run: the run directory.
+        config: its settings, resolved.
+        examples: its table.
+        round: number of the round; None for the run's model, a copy of one of them. Where it
+            cannot be told which, the watch is that of the whole run.
+    """
+    record = WatchRecord.read(run.watch)
+    if record is None:
+        return None
+    number = round if round is not None else run.round_of_model()
+    if number is not None:
+        record = record.until(budget_of(config, examples).round_end(number - 1))
+    return record if record.checks else None

@@ -146,16 +146,16 @@ def sentences(record: WatchRecord) -> list[str]:
     by_outcome: dict[Outcome, list[Band]] = {}
     for band in findings(record):
         by_outcome.setdefault(band.outcome, []).append(band)
-    said = []
+    lines = []
     if bands := by_outcome.get("stopped"):
-        said.append(
+        lines.append(
             f"Memorization would have begun at {_where(record, bands)}: the held-out loss was "
             f"lowest there {_when([band.lowest_step for band in bands])} and then turned upwards, "
             f"so training on the pictures stopped at these levels "
             f"{_when([band.stopped or 0 for band in bands])}."
         )
     if bands := by_outcome.get("stopped along"):
-        said.append(
+        lines.append(
             f"At {_where(record, bands)} the held-out loss had not risen: training stopped there "
             f"{_when([band.stopped or 0 for band in bands])}, along with levels of more noise."
         )
@@ -163,21 +163,21 @@ def sentences(record: WatchRecord) -> list[str]:
         begins = "At" if record.stops else "Memorization begins at"
         colon = " the" if record.stops else ": the"
         certain = ", which has not been enough for a stop" if record.stops else ""
-        said.append(
+        lines.append(
             f"{begins} {_where(record, bands)}{colon} held-out loss was lowest "
             f"{_when([band.lowest_step for band in bands])} and lies "
             f"{_shares([band.rise for band in bands])} higher at step {last:,}{certain}."
         )
     if len(bands := by_outcome.get("learning", [])) == record.bands:
-        said.append(
+        lines.append(
             f"The held-out loss shows a rise at no noise level: all still learn at step {last:,}."
         )
     elif bands:
         verb = "this level still learns" if len(bands) == 1 else "these levels still learn"
-        said.append(
+        lines.append(
             f"At {_where(record, bands)} the held-out loss shows no rise: {verb} at step {last:,}."
         )
-    return said
+    return lines
 
 
 def _named(bound: float, digits: int) -> str:

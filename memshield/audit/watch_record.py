@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from memshield.rundir import write_text
 
 
-class Check(BaseModel):
+class WatchCheck(BaseModel):
     """One check of the held-out loss.
 
     Attributes:
@@ -46,7 +46,7 @@ class WatchRecord(BaseModel):
     draws: int
     bounds: tuple[float, ...] = Field(min_length=2)
     stops: bool
-    checks: tuple[Check, ...] = ()
+    checks: tuple[WatchCheck, ...] = ()
     stopped: tuple[int | None, ...] = ()
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Encoded pictures and captions on disk, so that frozen encoders run once and then go.
 
-Encodings are training images in another form: they lie outside the run, in the owner's cache
+Encodings are training pictures in another form: they lie outside the run, in the owner's cache
 folder, and can be deleted at any time (`MEMSHIELD_CACHE`, default ~/.cache/memshield).
 """
 

@@ -21,8 +21,8 @@ from memshield.runs.promote import promote
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import require_usable
 from memshield.training.prepare import (
-    Job,
     Preparation,
+    PreparedRun,
     check_hardware,
     check_noise_level,
     prepare,
@@ -46,13 +46,13 @@ def dry_run(config: Config) -> Iterator[str]:
     preparation = prepare(config, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
     with preparation.problems.keep():
         _check_disk(preparation)
-    job = preparation.job()
+    prepared = preparation.prepared_run()
     assert preparation.scan is not None
-    yield f"model         {job.facts.pipeline_class}, {job.config.training}"
+    yield f"model         {prepared.facts.pipeline_class}, {prepared.config.training}"
     yield from preparation.scan.lines()
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
-    yield from _one_step(job)
+    yield from _one_step(prepared)
     yield "Everything that can be checked beforehand is in order."
 
 
@@ -82,15 +82,15 @@ def _check_disk(preparation: Preparation) -> None:
         raise problem
 
 
-def _one_step(job: Job) -> Iterator[str]:
+def _one_step(prepared: PreparedRun) -> Iterator[str]:
     """Train one step, save, and make the card, in a temporary folder."""
     from memshield.hub.manifest import Dataset
     from memshield.hub.publish.assemble import Claims, assemble
     from memshield.hub.publish.sources import Origins
     from memshield.training import start
 
-    config = job.config
-    few = _few(job.examples, config.train_batch_size * config.gradient_accumulation_steps)
+    config = prepared.config
+    few = _few(prepared.examples, config.train_batch_size * config.gradient_accumulation_steps)
     alone = {"num_shards": 1, "num_rounds": 1, "outer_learning_rate": 1.0, "outer_momentum": 0.0}
     unwatched = {"stop_levels": False, "loss_bank_reference": "own"}
     short = {"max_train_steps": 1, "lr_warmup_steps": 0, "num_validation_images": 0}
@@ -104,8 +104,8 @@ def _one_step(job: Job) -> Iterator[str]:
         stop = StopRequest()
         few.write(run.examples)
         write_text(run.config, to_yaml(small))
-        short_job = Job(small, job.facts, job.source, few, budget_of(small, few))
-        start.train(short_job, run, Ranks(stop), stop, None, None, promote)
+        short_run = PreparedRun(small, prepared.facts, prepared.source, few, budget_of(small, few))
+        start.train(short_run, run, Ranks(stop), stop, None, None, promote)
         yield f"one step      trained and saved {size(bytes_in(run.model))}"
         nothing = Origins(None, None, Dataset(name=None, revision=None, on_hub=False), ())
         made = Path(folder) / "published"

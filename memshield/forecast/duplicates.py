@@ -27,7 +27,7 @@ _AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two pictures of a duplicate group.
 
     Attributes:
@@ -56,7 +56,7 @@ class DuplicatePairs:
         unreadable: rows whose pictures cannot be decoded.
     """
 
-    shown: tuple[Pair, ...]
+    shown: tuple[DuplicatePair, ...]
     groups: int
     pictures: int
     compared: int
@@ -112,7 +112,7 @@ def find_duplicates(
         apart = float(np.sqrt(np.mean((thumbnails[first] - thumbnails[other]) ** 2)))
         exact = hashes[first] == hashes[other]
         images = (_shown(source, pair[0], side), _shown(source, pair[1], side))
-        shown.append(Pair("exact" if exact else "near", pair, images, apart))
+        shown.append(DuplicatePair("exact" if exact else "near", pair, images, apart))
     return DuplicatePairs(
         shown=tuple(shown),
         groups=int((sizes > 1).sum()),

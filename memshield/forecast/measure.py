@@ -26,7 +26,7 @@ from memshield.step_budget import StepBudget
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator
 from memshield.training.loop import Trainer
-from memshield.training.prepare import Job
+from memshield.training.prepare import PreparedRun
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
 from memshield.training.setup import Encoder, Setup
@@ -121,9 +121,9 @@ class _Stopwatch(Listener):
 class _Once:
     """Encodes one batch and gives it again and again, as a cache would."""
 
-    def __init__(self, job: Job, family: Family, reader: PictureReader) -> None:
-        live = LiveEncoder(family, job.captions())
-        (batch, *_) = ShardBatches(job.config, job.examples, 0, reader)[0]
+    def __init__(self, prepared: PreparedRun, family: Family, reader: PictureReader) -> None:
+        live = LiveEncoder(family, prepared.captions())
+        (batch, *_) = ShardBatches(prepared.config, prepared.examples, 0, reader)[0]
         live.encode(batch)  # the first pass warms the device up
         begun = time.perf_counter()
         encoded = live.encode(batch)
@@ -134,11 +134,11 @@ class _Once:
         return {name: tensor[: len(batch.index)] for name, tensor in self._encoded.items()}
 
 
-def measure(job: Job) -> Measured:
-    """Train a few steps of a job in a temporary folder: two shards, one round, all it entails."""
-    config = job.config.model_copy(
+def measure(prepared: PreparedRun) -> Measured:
+    """Train a few steps of a run in a temporary folder: two shards, one round, all it entails."""
+    config = prepared.config.model_copy(
         update={
-            "num_shards": min(2, job.config.num_shards),
+            "num_shards": min(2, prepared.config.num_shards),
             "num_rounds": 1,
             "checkpointing_steps": 10**9,
             "report_to": None,
@@ -152,29 +152,33 @@ def measure(job: Job) -> Measured:
         run.path.mkdir()
         begun = time.perf_counter()
         accelerator = make_accelerator(config, run)
-        family = load(config, job.facts, Placement.of(config, accelerator.device))
+        family = load(config, prepared.facts, Placement.of(config, accelerator.device))
         load_s = time.perf_counter() - begun
         reader: PictureReader | None = PictureReader(
-            job.source, job.examples, job.facts.channels, int(config.resolution or 0),
-            config.center_crop,
+            prepared.source, prepared.examples, prepared.facts.channels,
+            int(config.resolution or 0), config.center_crop,
         )  # fmt: skip
         encode_s, encoder = 0.0, None
-        if can_cache(config, job.facts, job.examples) and reader is not None:
-            encoder = _Once(job, family, reader)
-            pictures = len(job.examples.members()) * (2 if config.random_flip else 1)
+        if can_cache(config, prepared.facts, prepared.examples) and reader is not None:
+            encoder = _Once(prepared, family, reader)
+            pictures = len(prepared.examples.members()) * (2 if config.random_flip else 1)
             encode_s = encoder.seconds_a_picture * pictures
             family.release_encoders()
             reader = None
-        costs = _train_a_little(job, config, run, family, reader, encoder)
-    budget = job.budget
-    inside = budget.total // job.config.checkpointing_steps
-    checks = job.config.watch_checks if job.config.num_shards == 1 else job.config.num_rounds
+        costs = _train_a_little(prepared, config, run, family, reader, encoder)
+    budget = prepared.budget
+    inside = budget.total // prepared.config.checkpointing_steps
+    checks = (
+        prepared.config.watch_checks
+        if prepared.config.num_shards == 1
+        else prepared.config.num_rounds
+    )
     total = (
         load_s
         + encode_s
         + costs.first_step
         + budget.total * costs.step
-        + job.config.num_rounds * (costs.save + costs.samples)
+        + prepared.config.num_rounds * (costs.save + costs.samples)
         + inside * costs.save
         + checks * costs.check
     )
@@ -185,19 +189,19 @@ def measure(job: Job) -> Measured:
 
 
 def _train_a_little(
-    job: Job,
+    prepared: PreparedRun,
     config: Config,
     run: RunDir,
     family: Family,
     reader: PictureReader | None,
     encoder: Encoder | None,
 ) -> Costs:
-    captions = job.captions()
+    captions = prepared.captions()
     prompts = config.validation_prompts or (list(captions[:4]) if captions else None)
     stop, watch = StopRequest(), _Stopwatch()
     setup = Setup(
-        config, job.examples, StepBudget(((STEPS,) * config.num_shards,)), run, Ranks(stop), stop,
-        family, encoder or LiveEncoder(family, captions), reader, prompts,
+        config, prepared.examples, StepBudget(((STEPS,) * config.num_shards,)), run, Ranks(stop),
+        stop, family, encoder or LiveEncoder(family, captions), reader, prompts,
     )  # fmt: skip
     trainer = Trainer(setup, watch)
     watch.begun = time.perf_counter()

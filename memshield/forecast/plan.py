@@ -100,15 +100,20 @@ def main(argv: Sequence[str]) -> int:
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
     checks = [check_noise_level, *([check_hardware] if mine.measure else ())]
     preparation = prepare(config, checks=checks)
-    job = preparation.job()
+    prepared = preparation.prepared_run()
     assert preparation.scan is not None
-    config, facts, examples, budget = job.config, job.facts, job.examples, job.budget
+    config, facts, examples, budget = (
+        prepared.config,
+        prepared.facts,
+        prepared.examples,
+        prepared.budget,
+    )
     disk = disk_of(config, facts, examples, budget)
     measured = None
     if mine.measure:
         from memshield.forecast.measure import measure
 
-        measured = measure(job)
+        measured = measure(prepared)
     members = len(examples.members())
     advice = advice_for(Situation.of(config, members, budget.total, facts.needs_captions))
     plan = _as_json(preparation.scan, budget, disk)

@@ -9,7 +9,7 @@ from memshield.forecast.hardware import Machine
 from memshield.forecast.totals import numbers
 from memshield.hub.publish.preflight import publishing_errors, room_errors
 from memshield.network import Token
-from memshield.training.prepare import Check, Preparation, prepare
+from memshield.training.prepare import Preparation, PreparationCheck, prepare
 
 
 def find_problems(
@@ -54,7 +54,7 @@ def find_problems(
         if rows is not None:
             _raise_all(list(numbers(preparation.config, rows).problems))
 
-    checks: list[Check] = [check_machine]
+    checks: list[PreparationCheck] = [check_machine]
     if downloads:
         checks.append(check_room)
     if publishes:

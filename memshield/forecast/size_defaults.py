@@ -16,7 +16,7 @@ PIXELS_A_BATCH = 128 * 48**2
 """Of a pixel model: the recipe's 128 pictures of 32 pixels, 4 of 256 (18 GB of activations)."""
 
 
-class Split(NamedTuple):
+class SplitSizes(NamedTuple):
     """Pictures that are trained on, held out for audits, and watched while training."""
 
     members: int
@@ -26,7 +26,7 @@ class Split(NamedTuple):
 
 def split_of(
     rows: int, held_out: float | None, watched: float | None = None, watches: bool = False
-) -> Split:
+) -> SplitSizes:
     """How so many pictures are split, if none is a duplicate.
 
     Args:
@@ -37,7 +37,7 @@ def split_of(
     share = default_held_out_fraction(rows) if held_out is None else held_out
     kept_back = round(rows * share)
     seen = min(rows - kept_back, round(rows * watched_fraction(rows, watched, watches)))
-    return Split(rows - kept_back - seen, kept_back, seen)
+    return SplitSizes(rows - kept_back - seen, kept_back, seen)
 
 
 def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memshield.audit.report import Report
-from memshield.audit.report_view import ModelRow
+from memshield.audit.report_view import ModelTable, View
 from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
@@ -78,7 +77,7 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         base=Plain(base.name) if base and base.name else None,
         base_revision=_commit(base.revision if base else None),
         base_variant=_variant(base.variant if base else None),
-        rows=[ModelRow.of(report, model).cells() for model, report in _reports(manifest)],
+        table=_table(manifest),
         audit=manifest.audit,
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
@@ -184,9 +183,12 @@ def _result(kind: str, name: str, value: float, dataset: dict[str, Any]) -> Eval
     return EvalResult(metric_type=kind, metric_name=named, metric_value=round(value, 6), **dataset)
 
 
-def _reports(manifest: Manifest) -> list[tuple[str, Report]]:
-    own = [("this model", manifest.audit)] if manifest.audit else []
-    return [*own, *manifest.beside.items()]
+def _table(manifest: Manifest) -> ModelTable | None:
+    audit = manifest.audit
+    if audit is None:
+        return None
+    models = [("this model", audit), *manifest.beside.items()]
+    return ModelTable.of(models, View.CARD, audit)
 
 
 def _one_line(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.config.shipped import APP_ROOT
-from memshield.sampling.arguments import SampleArguments
+from memshield.sampling.request import SampleArguments
 
 ROOT = APP_ROOT
 """Where tasks are run: relative paths such as those of configs/ mean the ones here."""

@@ -32,7 +32,7 @@ _HANGS = 60 * HEARTBEAT_SECONDS
 This long without a beat is no pause of a busy machine."""
 
 
-class Server(NamedTuple):
+class ServerProcess(NamedTuple):
     """A process that starts and watches tasks.
 
     Attributes:
@@ -45,12 +45,12 @@ class Server(NamedTuple):
     nonce: str
 
     @classmethod
-    def here(cls) -> Server:
+    def here(cls) -> ServerProcess:
         """A new server in this process."""
         return cls(os.getpid(), psutil.Process().create_time(), secrets.token_hex(4))
 
     @classmethod
-    def parse(cls, text: str) -> Server:
+    def parse(cls, text: str) -> ServerProcess:
         """From what `str` gave."""
         pid, start_time, nonce = text.split(":")
         return cls(int(pid), float(start_time), nonce)

@@ -40,7 +40,7 @@ class Task:
         work: what is run.
         state: queued, running or ended.
         device: that it has taken.
-        server: which server started or adopted it; see `processes.Server`.
+        server: which server started or adopted it; see `processes.ServerProcess`.
         pid, start_time: of its process, the leader of a group and session of its own.
         started: when it left the queue to be run; None where it never was.
         stop_asked: when it was asked to stop.

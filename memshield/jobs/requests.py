@@ -29,8 +29,7 @@ from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import TaskProgress, request_progress
 from memshield.rundir import write_text
-from memshield.sampling.arguments import SampleArguments, parse_arguments
-from memshield.sampling.request import ImageRequest
+from memshield.sampling.request import ImageRequest, SampleArguments, parse_arguments
 
 PLAN = "plan.json"
 _REQUEST = TypeAdapter(SampleArguments)

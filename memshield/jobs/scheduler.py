@@ -19,7 +19,7 @@ from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
 from memshield.jobs.folders import Folders
-from memshield.jobs.processes import Server
+from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job, Task, Work
 from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
@@ -65,7 +65,7 @@ class Scheduler:
         self._grace = grace
         self._environment = environment
         self._now = now
-        self._server = Server.here()
+        self._server = ServerProcess.here()
         self._me = str(self._server)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: dict[int, int] = {}
@@ -140,7 +140,7 @@ class Scheduler:
         """Whether this server watches a task; one whose server is gone is taken over."""
         if task.server == self._me:
             return True
-        if task.server is not None and Server.parse(task.server).is_running():
+        if task.server is not None and ServerProcess.parse(task.server).is_running():
             return False
         return self._store.adopt(task, self._me)
 

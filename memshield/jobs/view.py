@@ -12,36 +12,20 @@ from memshield.jobs.folders import Folders
 from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
+from memshield.jobs.words import (
+    PUBLICATION_TITLES,
+    TITLES,
+    TRAINING_TITLES,
+    TRAINING_WORDS,
+    State,
+    advice,
+    what_is_kept,
+)
 from memshield.rundir import RunDir, is_alive
 from memshield.runs.progress import read_figures
 from memshield.runs.publication import read_publication
 from memshield.runs.state import Figures
 
-State = Literal[
-    "none",  # never asked for
-    "waiting",
-    "needs_sign_in",  # it waits, and its owner's token is not known (any more)
-    "preparing",
-    "running",
-    "stopping",
-    "stopped",
-    "failed",
-    "died",  # its processes were killed
-    "done",
-]
-TITLES: dict[State, str] = {
-    "none": "Not asked for",
-    "waiting": "Waiting in the queue",
-    "needs_sign_in": "Waiting for you to sign in",
-    "preparing": "Preparing",
-    "running": "Running",
-    "stopping": "Stopping",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "died": "Died",
-    "done": "Done",
-}
-"""The states for people."""
 Action = Literal["stop", "resume", "audit", "publish", "delete"]
 LAST_LINES = 30
 
@@ -231,12 +215,14 @@ def _training(
         if not ours:
             return TaskProgress("preparing", "Starting")
     elif not ours and runs_elsewhere(status, now):
-        return TaskProgress("running", f"{TITLES['running']}, started elsewhere{_step(figures)}")
+        return TaskProgress(
+            "running", f"{TRAINING_TITLES['running']}, started elsewhere{_step(figures)}"
+        )
     elif not ours:
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
-    progress = _written(status, figures)
+    progress = _written(run, status, figures)
     if task.state == "running" and progress.state in ("preparing", "running"):
         return _with_silence(progress, silence_of(status, now))
     if (
@@ -269,17 +255,15 @@ def _with_silence(progress: TaskProgress, silence: float | None) -> TaskProgress
     )
 
 
-def _written(status: dict[str, Any], figures: Figures) -> TaskProgress:
+def _written(run: RunDir, status: dict[str, Any], figures: Figures) -> TaskProgress:
     """The state that the training wrote."""
     state: State = status["state"]
     reason = status["reason"]
-    if state == "failed" and status["error"] == "crash":
-        reason = (
-            f"{reason}\nThis was not foreseen. Resume continues from the last checkpoint; if it "
-            "happens again, report it with the last lines."
-        )
+    if state == "failed":
+        next_step = advice(status["error"], _checkpoint(run))
+        reason = f"{reason}\n{next_step}" if reason else next_step
     step = _step(figures) if state in ("running", "stopped") else ""
-    return TaskProgress(state, TITLES[state] + step, reason)
+    return TaskProgress(state, TRAINING_TITLES[state] + step, reason)
 
 
 def _not_begun(
@@ -291,7 +275,7 @@ def _not_begun(
     if status["state"] in ("preparing", "running"):
         earlier = _cut_off(place, task, run)
     else:
-        earlier = _written(status, figures)
+        earlier = _written(run, status, figures)
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
@@ -300,20 +284,19 @@ def _not_begun(
 
 def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     """A training whose processes ended without writing a final state."""
-    steps = run.checkpoints()
-    where = f"from step {steps[-1]}" if steps else "from the start"
+    next_step = advice(None, _checkpoint(run))
     if task.stop_asked is not None:
-        return TaskProgress.titled(
-            "stopped",
-            f"It had to be ended before it saved. Resume continues {where}.",
-        )
+        return TaskProgress.titled("stopped", f"{what_is_kept('running', 0, None)} {next_step}")
     return TaskProgress(
         "died",
         "Died, can be resumed",
-        "Its process was killed: by a restart of the machine, by hand, or because the machine ran "
-        f"out of memory. Resume continues {where}.",
+        f"{TRAINING_WORDS['died']} {next_step}",
         place.lines(task),
     )
+
+
+def _checkpoint(run: RunDir) -> int | None:
+    return max(run.checkpoints(), default=None)
 
 
 def _step(figures: Figures) -> str:
@@ -352,21 +335,22 @@ def _publishing_state(place: _Place, record: dict[str, Any]) -> TaskProgress:
     if task is not None and not (record and is_of(task, [record["process"]])):
         return _of_task(place, task, "Publishing")
     if not record:
-        return TaskProgress("none", "Not published")
+        return TaskProgress("none", PUBLICATION_TITLES["none"])
     if record["state"] == "failed":
-        return TaskProgress("failed", "Not published", record["reason"])
+        return TaskProgress("failed", PUBLICATION_TITLES["failed"], record["reason"])
     if record["state"] == "done":
-        outdated = bool(record.get("outdated"))
-        return TaskProgress("done", "Published, but not this model" if outdated else "Published")
+        return TaskProgress(
+            "done", PUBLICATION_TITLES["outdated" if record.get("outdated") else "done"]
+        )
     writer = place.job.last("train", "publish")
     if _goes_on(record["process"], writer):
         if current is not None and current.stop_asked is not None:
             return TaskProgress.titled("stopping")
         return TaskProgress("running", f"Publishing: {record['step']}", record.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
-        return TaskProgress.titled("stopped", "Publishing again goes on.")
+        return TaskProgress("stopped", PUBLICATION_TITLES["stopped"], "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
-    return TaskProgress("died", "Not published", reason)
+    return TaskProgress("died", PUBLICATION_TITLES["died"], reason)
 
 
 def _goes_on(process: dict[str, Any], writer: Task | None) -> bool:

@@ -20,9 +20,9 @@ from memshield.audit.command import (
     comparison_of,
     options_of,
 )
-from memshield.audit.report import Report, percent
+from memshield.audit.report import Report
 from memshield.audit.report_page import write_comparison
-from memshield.audit.report_view import ModelRow, name_of
+from memshield.audit.report_view import COLUMNS, ModelRow, View, name_of
 from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import config_parser, given
 from memshield.errors import UserError
@@ -34,24 +34,24 @@ OWN_PAGE, OWN_JSON = "compare.html", "compare.json"
 
 def main(argv: Sequence[str]) -> int:
     """Audit every model or round, draw them, and choose one where a budget is given."""
-    own = given(_parser(), argv)
-    runs = [Path(word) for word in own["runs"]]
-    budget, alpha = own.get("budget"), own.get("alpha")
-    _require_sense(runs, own)
+    flags = given(_parser(), argv)
+    runs = [Path(word) for word in flags["runs"]]
+    budget, alpha = flags.get("budget"), flags.get("alpha")
+    _require_sense(runs, flags)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    options = options_of(own)
+    options = options_of(flags)
     with Bars() as bars:
-        audited = _audit_all(runs, own, options, device, bars)
+        audited = _audit_all(runs, flags, options, device, bars)
     reports = [report for _, _, report in audited]
     choice = None if budget is None else choose(reports, budget, alpha)
-    folder = Path(own.get("output_dir") or _folder_for(runs))
+    folder = Path(flags.get("output_dir") or _folder_for(runs))
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, reports, budget, alpha, choice)
     for place, report in enumerate(reports):
         print(_line(report, alpha, chosen=choice is not None and choice.place == place))
     if choice is not None:
         print(f"Chosen: {name_of(reports[choice.place])}: {choice.reason}.")
-    if choice is not None and own.get("promote"):
+    if choice is not None and flags.get("promote"):
         run, number, _ = audited[choice.place]
         _promote(run, number, choice)
     print(folder / OWN_PAGE)
@@ -86,14 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _require_sense(runs: Sequence[Path], own: dict[str, Any]) -> None:
+def _require_sense(runs: Sequence[Path], flags: dict[str, Any]) -> None:
     for name in ("budget", "alpha"):
-        value = own.get(name)
+        value = flags.get(name)
         if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
             raise UserError(f"--{name}", f"must lie in 0 to 1, is {value}", "")
-    if own.get("promote") and "budget" not in own:
+    if flags.get("promote") and "budget" not in flags:
         raise UserError("--promote", "the round to promote follows from a budget", "Add --budget.")
-    if "alpha" in own and "budget" not in own:
+    if "alpha" in flags and "budget" not in flags:
         raise UserError("--alpha", "says what the budget is of", "Add --budget.")
     twice = {str(run) for run in runs if runs.count(run) > 1}
     if twice:
@@ -101,10 +101,10 @@ def _require_sense(runs: Sequence[Path], own: dict[str, Any]) -> None:
 
 
 def _audit_all(
-    runs: Sequence[Path], own: dict[str, Any], options: Options, device: torch.device, bars: Bars
+    runs: Sequence[Path], flags: dict[str, Any], options: Options, device: torch.device, bars: Bars
 ) -> list[tuple[Path, int | None, Report]]:
     """Every model with its run and round; runs of other pictures are refused before any work."""
-    whole = own.get("rounds", False) or len(runs) == 1
+    whole = flags.get("rounds", False) or len(runs) == 1
     wanted: list[tuple[Path, int | None]] = []
     for run in runs:
         if not RunDir(run).is_run():
@@ -124,7 +124,7 @@ def _audit_all(
             )
     mirrored = any(subject.reference.mirrored for subject in subjects.values())
     reference = replace(first.reference, mirrored=mirrored)
-    comparison = comparison_of(own, reference, device, bars, first.facts.needs_captions)
+    comparison = comparison_of(flags, reference, device, bars, first.facts.needs_captions)
     options = replace(options, validation_prompts=first.validation_prompts)
     found = []
     for run, subject in subjects.items():
@@ -178,12 +178,15 @@ def _write(
 
 
 def _line(report: Report, alpha: float | None, chosen: bool) -> str:
-    row, quality = ModelRow.of(report, name_of(report)), report.headline_quality
-    excess = None if report.generated.is_broken else excess_of(report, alpha)
-    words = percent(excess) if excess is not None else row.unknown or "cannot say"
-    return f"{'*' if chosen else ' '} {row.name:<32} excess {words:>10}" + (
-        f"   {quality.measure} {quality.value:.4g}" if quality is not None else ""
+    row = ModelRow.of(report, name_of(report))
+    if alpha is not None and not report.generated.is_broken:
+        row = replace(row, excess=excess_of(report, alpha), excess_interval=None)
+    figures = (
+        f"{column.heading_for(report)} {column.cell(row)}"
+        for column in COLUMNS
+        if column.is_shown(View.LINE, report)
     )
+    return f"{'*' if chosen else ' '} {row.name:<32} " + "   ".join(figures)
 
 
 def _promote(path: Path, number: int | None, choice: Choice) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memshield.errors import UserError
-from memshield.sampling.arguments import SampleArguments, parse_arguments
 from memshield.sampling.record import Recorder, Samples
+from memshield.sampling.request import SampleArguments, parse_arguments
 from memshield.sampling.target import SampledModel, is_hub_id, open_target
 from memshield.training.failures import is_out_of_memory
 

@@ -16,7 +16,7 @@ from memshield.audit.report import CurvePoint, Report
 from memshield.audit.search.neighbours import nearest
 from memshield.audit.stats.memorization import COPY, NEAREST, distance_ratio, second_ratio
 from memshield.data.batches import IN_MEMORY_BYTES
-from memshield.sampling.record import Nearness, Rule
+from memshield.sampling.record import Nearness, NearnessRule
 
 USUAL = 0.1
 """A picture is closer than usual where at most this share of fresh real pictures are as near."""
@@ -99,12 +99,12 @@ def _tells(report: Report, reference: Reference) -> bool:
     )
 
 
-def _calibrated(report: Report, curve: tuple[CurvePoint, ...]) -> Rule:
+def _calibrated(report: Report, curve: tuple[CurvePoint, ...]) -> NearnessRule:
     headline = report.headline
     assert headline.threshold is not None
     usual = [point.alpha for point in curve if point.control <= USUAL]
     close = max(usual, default=0.0)
-    return Rule(
+    return NearnessRule(
         source="audit",
         statistic=SQUARED,
         threshold=headline.threshold,
@@ -113,5 +113,5 @@ def _calibrated(report: Report, curve: tuple[CurvePoint, ...]) -> Rule:
     )
 
 
-def _fixed() -> Rule:
-    return Rule(source="fixed", statistic=SECOND, threshold=COPY)
+def _fixed() -> NearnessRule:
+    return NearnessRule(source="fixed", statistic=SECOND, threshold=COPY)

@@ -28,7 +28,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Rule(_Part):
+class NearnessRule(_Part):
     """When a picture is warned about.
 
     Attributes:
@@ -112,7 +112,7 @@ class Samples(_Part):
     compared: int | None = None
     not_compared: str | None = None
     run: str | None = None
-    rule: Rule | None = None
+    rule: NearnessRule | None = None
     problem: str | None = None
     pictures: tuple[Made, ...] = ()
 

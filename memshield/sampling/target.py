@@ -18,7 +18,7 @@ from memshield.hub.provenance import is_from, reports_of
 from memshield.hub.pull import fetch, open_fetched
 from memshield.network import asking
 from memshield.rundir import RunDir
-from memshield.sampling.arguments import SampleArguments
+from memshield.sampling.request import SampleArguments
 
 NOT_HERE = (
     "The training pictures are not here: nobody can tell from the model alone whether a picture is "

@@ -10,7 +10,7 @@ from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import REPORT, AuditedModel, Report, percent
 from memshield.audit.sample_size import count_of_round
-from memshield.audit.watch_of_model import watch_of
+from memshield.audit.subject import watch_of
 from memshield.config.file import Config
 from memshield.data.examples import Examples
 from memshield.data.source import Source

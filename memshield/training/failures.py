@@ -87,30 +87,32 @@ def _savings(config: Config) -> list[str]:
     """
     text = config.pretrained_model_name_or_path is not None and config.training is not None
     full = config.training == "full"
-    found: list[tuple[str, str]] = []
+    changes: list[tuple[str, str]] = []
     if full and text and not config.use_ema:
-        found.append(("training: lora", "weights, gradients and moments of a thousandth"))
+        changes.append(("training: lora", "weights, gradients and moments of a thousandth"))
     if not config.gradient_checkpointing:
-        found.append(("gradient_checkpointing: true", "activations a fifth, a third slower"))
+        changes.append(("gradient_checkpointing: true", "activations a fifth, a third slower"))
     if config.train_batch_size > 1:
         half = config.train_batch_size // 2
         twice = config.gradient_accumulation_steps * 2
-        found.append((
+        changes.append((
             f"train_batch_size: {half}, gradient_accumulation_steps: {twice}",
             "half the activations, the same steps",
         ))  # fmt: skip
     if config.mixed_precision == "no":
-        found.append(("mixed_precision: bf16", "on a GPU: half the activations"))
+        changes.append(("mixed_precision: bf16", "on a GPU: half the activations"))
     if full and not config.use_8bit_adam:
-        found.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
+        changes.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
     if config.use_ema:
-        found.append(("use_ema: false", "one copy of the weights less"))
+        changes.append(("use_ema: false", "one copy of the weights less"))
     if config.stop_levels and full:
-        found.append(("stop_levels: false", "one copy of the weights less"))
+        changes.append(("stop_levels: false", "one copy of the weights less"))
     if config.shard_optimizer == "keep" and config.num_shards > 1:
-        found.append(("shard_optimizer_offload: disk", "less host memory"))
+        changes.append(("shard_optimizer_offload: disk", "less host memory"))
     if not config.enable_vae_slicing and text:
-        found.append(("enable_vae_slicing: true", "less while pictures are encoded"))
+        changes.append(("enable_vae_slicing: true", "less while pictures are encoded"))
     if config.resolution and config.resolution >= 32:
-        found.append((f"resolution: {config.resolution // 16 * 8}", "a quarter of the activations"))
-    return [f"{change}  # {effect}" for change, effect in found]
+        changes.append(
+            (f"resolution: {config.resolution // 16 * 8}", "a quarter of the activations")
+        )
+    return [f"{change}  # {effect}" for change, effect in changes]

@@ -28,7 +28,7 @@ from memshield.training.sample_grid import grid_file, save_grid
 from memshield.training.setup import Setup
 from memshield.training.skips import write_skips
 from memshield.training.step import Stepper, learning_rate_schedule
-from memshield.training.watch import Watch
+from memshield.training.watch import HeldOutWatch
 
 
 class Intent(IntEnum):
@@ -66,7 +66,7 @@ class Trainer:
         self.ensemble = config.num_shards > 1
         self.round = self.turn = self.done = 0
         self.replica = Replica(self.family.trainable(), config)
-        self.watch = Watch(setup, self.replica) if config.watches else None
+        self.watch = HeldOutWatch(setup, self.replica) if config.watches else None
         self.stepper = Stepper(config, self.family, self.replica, setup.encoder, self.watch)
         own = self.ranks.own(config.num_shards)
         self.shards = [Shard.of(setup, k) for k in own]

@@ -22,7 +22,7 @@ from memshield.training.launch import require_hardware, resolve_launch
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparedRun:
     """A run whose data and settings are known and checked.
 
     Attributes:
@@ -68,7 +68,7 @@ class Preparation:
     examples: Examples | None = None
     budget: StepBudget | None = None
 
-    def job(self) -> Job:
+    def prepared_run(self) -> PreparedRun:
         """The run, to be trained.
 
         Raises:
@@ -79,10 +79,10 @@ class Preparation:
         assert self.source is not None
         assert self.examples is not None
         assert self.budget is not None
-        return Job(self.config, self.facts, self.source, self.examples, self.budget)
+        return PreparedRun(self.config, self.facts, self.source, self.examples, self.budget)
 
 
-Check = Callable[[Preparation], None]
+PreparationCheck = Callable[[Preparation], None]
 """Raises UserError where something is wrong with what has been found so far."""
 
 
@@ -138,7 +138,7 @@ def prepare(
     config: Config,
     *,
     model: Callable[[Config], Facts | None] = read_facts,
-    checks: Sequence[Check] = (),
+    checks: Sequence[PreparationCheck] = (),
     pictures: Callable[[Preparation], None] = scan_pictures,
     at_once: bool = False,
 ) -> Preparation:

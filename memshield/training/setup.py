@@ -25,7 +25,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """A prepared job whose model is loaded and whose pictures can be encoded.
+    """A prepared run whose model is loaded and whose pictures can be encoded.
 
     Attributes:
         config: resolved settings.

@@ -20,9 +20,9 @@ from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, wri
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator, require_hardware
 from memshield.training.prepare import (
-    Check,
-    Job,
     Preparation,
+    PreparationCheck,
+    PreparedRun,
     check_hardware,
     check_noise_level,
     prepare,
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("memshield")
 
 
-def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[Check] = ()) -> Job:
+def lead(
+    config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[PreparationCheck] = ()
+) -> PreparedRun:
     """Check and prepare everything, and write it into the run directory; done by rank 0.
 
     Args:
@@ -73,17 +75,17 @@ def lead(config: Config, run: RunDir, events: EventLog, checks_of_new: Sequence[
         events.write("data", facts=scan.facts(), bad_rows=scan.bad_rows[:1000])
         log.info("\n".join(scan.lines()))
 
-    checks: list[Check] = [check_noise_level, check_same, check_hardware]
+    checks: list[PreparationCheck] = [check_noise_level, check_same, check_hardware]
     if earlier is None:
         checks += checks_of_new
-    job = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).job()
-    job.examples.write(run.examples)
-    write_text(run.config, to_yaml(job.config))
-    log.info("\n%s", to_yaml(job.config))
-    return job
+    prepared = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).prepared_run()
+    prepared.examples.write(run.examples)
+    write_text(run.config, to_yaml(prepared.config))
+    log.info("\n%s", to_yaml(prepared.config))
+    return prepared
 
 
-def follow(settings: str, run: RunDir) -> Job:
+def follow(settings: str, run: RunDir) -> PreparedRun:
     """What rank 0 prepared, on another rank.
 
     Args:
@@ -103,28 +105,30 @@ def follow(settings: str, run: RunDir) -> Job:
     facts = read_facts(config)
     require_hardware(config)
     source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)
-    return Job(config, facts, source, examples, budget_of(config, examples))
+    return PreparedRun(config, facts, source, examples, budget_of(config, examples))
 
 
-def make_encoder(job: Job, family: Family, ranks: Ranks) -> tuple[PictureReader | None, Encoder]:
+def make_encoder(
+    prepared: PreparedRun, family: Family, ranks: Ranks
+) -> tuple[PictureReader | None, Encoder]:
     """The encoder of batches, and the reader where pictures are encoded as they come."""
     from memshield.data.batches import PictureReader
     from memshield.data.encodings import EncodedExamples, LiveEncoder
 
-    config, captions = job.config, job.captions()
+    config, captions = prepared.config, prepared.captions()
     reader = PictureReader(
-        job.source, job.examples, job.facts.channels, int(config.resolution or 0),
+        prepared.source, prepared.examples, prepared.facts.channels, int(config.resolution or 0),
         config.center_crop,
     )  # fmt: skip
-    if not can_cache(config, job.facts, job.examples):
+    if not can_cache(config, prepared.facts, prepared.examples):
         return reader, LiveEncoder(family, captions)
-    encoder = EncodedExamples(config, family, job.examples, reader, captions, ranks)
+    encoder = EncodedExamples(config, family, prepared.examples, reader, captions, ranks)
     family.release_encoders()
     return None, encoder
 
 
 def train(
-    job: Job,
+    prepared: PreparedRun,
     run: RunDir,
     ranks: Ranks,
     stop: StopRequest,
@@ -135,7 +139,7 @@ def train(
     """Train from wherever the run stands to its end.
 
     Args:
-        job: what to train.
+        prepared: what to train.
         run: the run directory.
         ranks: the processes of the run.
         stop: asks for a stop.
@@ -153,7 +157,7 @@ def train(
     from memshield.training.progress import Listener, Progress
     from memshield.training.setup import Setup
 
-    config = job.config
+    config = prepared.config
     accelerator = make_accelerator(config, run)
     chosen = checkpoints.choose(run, config, ranks.count)
     ranks.barrier()
@@ -169,30 +173,41 @@ def train(
         )
     family = None
     if ranks.is_first:
-        family = load(config, job.facts, Placement.of(config, accelerator.device))
+        family = load(config, prepared.facts, Placement.of(config, accelerator.device))
     ranks.barrier()  # what rank 0 has fetched is in the cache of this node
     if family is None:
-        family = load(config, job.facts, Placement.of(config, accelerator.device))
-    reader, encoder = make_encoder(job, family, ranks)
+        family = load(config, prepared.facts, Placement.of(config, accelerator.device))
+    reader, encoder = make_encoder(prepared, family, ranks)
     progress = Listener()
     if events is not None and status is not None:
         progress = Progress(
             events,
             status,
-            job.budget.total,
+            prepared.budget.total,
             chosen.step if chosen else 0,
             config.num_rounds,
             config.num_shards,
             _tracker(config, accelerator),
         )
-        status.set("running", total_steps=job.budget.total)
+        status.set("running", total_steps=prepared.budget.total)
     audits = None
     if config.audit_interval is not None and events is not None:
         from memshield.training.audits import RoundAudits
 
-        audits = RoundAudits(config, job.facts, job.source, job.examples, run, family, events, stop)
+        audits = RoundAudits(
+            config, prepared.facts, prepared.source, prepared.examples, run, family, events, stop
+        )
     setup = Setup(
-        config, job.examples, job.budget, run, ranks, stop, family, encoder, reader, _prompts(job)
+        config,
+        prepared.examples,
+        prepared.budget,
+        run,
+        ranks,
+        stop,
+        family,
+        encoder,
+        reader,
+        _prompts(prepared),
     )
     trainer = Trainer(setup, progress, audits)
     reason = None
@@ -264,11 +279,11 @@ def _tracker(
     return lambda figures, step: accelerator.log(figures, step=step)
 
 
-def _prompts(job: Job) -> list[str] | None:
-    captions = job.captions()
+def _prompts(prepared: PreparedRun) -> list[str] | None:
+    captions = prepared.captions()
     if captions is None:
         return None
-    if job.config.validation_prompts:
-        return job.config.validation_prompts
-    shown = job.examples.held_out().tolist() or job.examples.members().tolist()
+    if prepared.config.validation_prompts:
+        return prepared.config.validation_prompts
+    shown = prepared.examples.held_out().tolist() or prepared.examples.members().tolist()
     return [captions[index] for index in shown[:4]]

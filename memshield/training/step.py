@@ -24,8 +24,8 @@ from memshield.training.setup import Encoder
 from memshield.training.teacher import Teacher, distilled, only
 
 
-class Levels(Protocol):
-    """What is known of the noise levels while a run goes on (see `watch.Watch`)."""
+class WatchedLevels(Protocol):
+    """What is known of the noise levels while a run goes on (see `watch.HeldOutWatch`)."""
 
     @property
     def teacher(self) -> Teacher:
@@ -139,7 +139,7 @@ class Stepper:
         family: Family,
         replica: Replica,
         encoder: Encoder,
-        levels: Levels | None = None,
+        levels: WatchedLevels | None = None,
     ) -> None:
         self._config = config
         self._family = family

@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from memshield.audit.watch_record import Check, WatchRecord
+from memshield.audit.watch_record import WatchCheck, WatchRecord
 from memshield.data.batches import micro_batch
 from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
@@ -69,7 +69,7 @@ def fixed_draws(pictures: Tensor, slots: int, bands: int, draws: int, seed: int)
     return Draws(pictures[torch.from_numpy(turns)], torch.from_numpy(np.concatenate(chosen)))
 
 
-class Watch:
+class HeldOutWatch:
     """Checks the held-out loss of a run, and holds what is decided by it.
 
     Args:
@@ -160,7 +160,7 @@ class Watch:
             # Samples are held against the network that they are predicted by.
             own = self._measure(together) if self._replica.ema is not None else losses
             self.bank.learn(own.flatten(), self._draws.slot)
-        found = Check(step=step, losses=tuple(losses.mean(dim=1).tolist()))
+        found = WatchCheck(step=step, losses=tuple(losses.mean(dim=1).tolist()))
         self.record = self.record.model_copy(
             update={"checks": (*self.record.checks, found), "stopped": self._stopped_steps()}
         )

@@ -25,7 +25,7 @@ def report_of(
     **changes: Any,
 ) -> Report:
     """An audit of 100 pictures, with a chance of 1 %."""
-    said: dict[str, Any] = {"cannot_say": "3 held-out images are too few"}
+    said: dict[str, Any] = {"cannot_say": "3 held-out pictures are too few"}
     if excess is not None:
         said = {
             "level": 0.01,

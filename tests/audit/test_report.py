@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from memshield.audit.report import AuditedModel, Missing, Report
-from memshield.audit.report_page import write_page
-from memshield.audit.report_view import ModelRow
+from memshield.audit.report import Attack, AuditedModel, Missing, Report
+from memshield.audit.report_page import write_comparison, write_page
+from memshield.audit.report_view import ModelRow, ModelTable, View
 from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
 from tests.audit.reports import report_of
@@ -95,12 +95,78 @@ def test_a_broken_model_and_one_without_a_figure_are_told_apart_on_the_page(tmp_
     assert [(row.unknown, row.excess) for row in rows] == [
         ("", 0.1), ("broken", None), ("cannot say", None),
     ]  # fmt: skip
-    assert [row.cells()["share"] for row in rows] == ["11 %", "broken", "cannot say"]
+    table = ModelTable.of(((one.target.name, one) for one in reports), View.REPORT, reports[0])
+    assert [cells[0] for _, cells in table.rows] == ["11 %", "broken", "cannot say"]
     assert rows[1].quality == 0.1, "a measure of its whole pictures"
     write_page(reports[0], tmp_path / "report.html", reports[1:])
     page = (tmp_path / "report.html").read_text()
     for name, words in zip(names, ("11 %", "broken", "cannot say"), strict=True):
         assert f'<td>{name}</td><td class="number">{words}</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("view", "columns"),
+    [
+        (View.REPORT, {"given back": "11 %", "beyond chance, 95 %": "7.0 % to 13 %", "KID": "0.5"}),
+        (
+            View.PAGE,
+            {
+                "given back": "11 %",
+                "beyond chance, 95 %": "10 % (7.0 % to 13 %)",
+                "membership (AUC)": "0.53 (0.50 to 0.56)",
+                "KID, lower is better": "0.5 (0.49 to 0.51)",
+            },
+        ),
+        (
+            View.ROUNDS,
+            {
+                "given back": "11 %",
+                "beyond chance": "10 %",
+                "95 %": "7.0 % to 13 %",
+                "KID, lower is better": "0.5 (0.49 to 0.51)",
+            },
+        ),
+        (
+            View.CARD,
+            {
+                "given back": "11 %",
+                "by chance": "1.0 %",
+                "beyond chance": "10 %",
+                "95 %": "7.0 % to 13 %",
+                "membership inference (AUC)": "0.53 (0.50 to 0.56)",
+                "KID, lower is better": "0.5 (0.49 to 0.51)",
+            },
+        ),
+        (View.LINE, {"excess": "      10 %", "KID": "0.5"}),
+    ],
+)
+def test_the_columns_of_every_view(view: View, columns: dict[str, str]) -> None:
+    attack = Attack(
+        attack="loss", members=9, held_out=9, auc=0.53, auc_interval=(0.5, 0.56),
+        tpr_at_1_percent_fpr=0.02, tpr_interval=(0.0, 0.05),
+    )  # fmt: skip
+    report = report_of(0.1, 0.5, membership=(attack,))
+    table = ModelTable.of([("it", report)], view, report)
+    ((name, cells),) = table.rows
+    assert name == "it"
+    assert dict(zip(table.headings, cells, strict=True)) == columns
+    explained = any("AUC" in heading for heading in columns)
+    assert table.explanations == (("An AUC of 0.5 is guessing.",) if explained else ())
+
+
+def test_a_card_keeps_the_columns_of_what_was_not_measured() -> None:
+    report = report_of(None, 0.1, quality=())
+    headings = {view: ModelTable.of((), view, report).headings for view in View}
+    assert headings[View.CARD][-2:] == ("membership inference (AUC)", "quality")
+    assert headings[View.PAGE] == ("given back", "beyond chance, 95 %")
+
+
+def test_models_are_compared_where_the_first_has_no_quality(tmp_path: Path) -> None:
+    broken = report_of(None, 0.1, broken=100, quality=())
+    write_comparison([broken, report_of(0.1, 0.5)], tmp_path / "compare.html", None, 1, "best")
+    page = (tmp_path / "compare.html").read_text()
+    assert '<th class="number">KID</th>' in page
+    assert "lower is better quality" in page
 
 
 def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from memshield.audit.watch_findings import (
     some_of,
     summary,
 )
-from memshield.audit.watch_record import Check, WatchRecord
+from memshield.audit.watch_record import WatchCheck, WatchRecord
 from tests.watches import made_watch, watch_of_losses
 
 
@@ -173,7 +173,10 @@ def test_a_schedule_that_ends_in_pure_noise_is_read_back(tmp_path: Path) -> None
         ({"checks": ({"step": 0, "losses": (1.0, 2.0)},)}, "each of the 1 bands"),
         ({"checks": ({"step": 0, "losses": (float("nan"),)},)}, "finite"),
         ({"stopped": (1, 2)}, "stopped must name each of the 1 bands"),
-        ({"checks": [Check(step=step, losses=(1.0,)) for step in (5, 5)]}, "order of their steps"),
+        (
+            {"checks": [WatchCheck(step=step, losses=(1.0,)) for step in (5, 5)]},
+            "order of their steps",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused(change: dict[str, object], said: str) -> None:

@@ -96,7 +96,7 @@ def compare(setting: Setting, theirs: Iterator[float], device: str) -> dict[str,
     """Train ours to its end, theirs beside it."""
     timed = InTurn(theirs, device)
     setting.trainer(timed).train(None)
-    return timed.figures(setting.job.config.train_batch_size)
+    return timed.figures(setting.prepared.config.train_batch_size)
 
 
 def digits(folder: Path, device: str) -> dict[str, float]:
@@ -118,7 +118,7 @@ def digits(folder: Path, device: str) -> dict[str, float]:
         lr_warmup_steps=100,
         checkpointing_steps=500,
     )
-    rows = setting.job.source.rows.cast_column("image", datasets.Image())
+    rows = setting.prepared.source.rows.cast_column("image", datasets.Image())
     family: Any = setting.setup.family
     theirs = unconditional(
         copy.deepcopy(family.network), family.scheduler, rows, DIGITS["batch"], 2e-3, device
@@ -143,7 +143,7 @@ def lora(folder: Path, base: Path, pictures: Path, device: str, case: str) -> di
         train_batch_size=LORA["batch"],
         lr_scheduler="cosine",
     )
-    rows = setting.job.source.rows.cast_column("image", datasets.Image())
+    rows = setting.prepared.source.rows.cast_column("image", datasets.Image())
     theirs = text_to_image_lora(base, rows, LORA["batch"], 1e-4, SIDE, device)
     return compare(setting, theirs, device)
 

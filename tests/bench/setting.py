@@ -15,7 +15,7 @@ from memshield.families.base import Placement
 from memshield.rundir import EventLog, RunDir
 from memshield.training.interruption import StopRequest
 from memshield.training.loop import Trainer
-from memshield.training.prepare import Job
+from memshield.training.prepare import PreparedRun
 from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
 from memshield.training.setup import Setup
@@ -32,7 +32,7 @@ class Setting:
         encoding: seconds that the encoder took to be made: all pictures and captions, if cached.
     """
 
-    job: Job
+    prepared: PreparedRun
     setup: Setup
     encoding: float
 
@@ -57,12 +57,24 @@ def set_up(folder: Path, device: str, **settings: Any) -> Setting:
     )
     run = RunDir(folder)
     run.path.mkdir(parents=True)
-    job = lead(config, run, EventLog(run, 1))
-    family = load(job.config, job.facts, Placement.of(job.config, torch.device(device)))
+    prepared = lead(config, run, EventLog(run, 1))
+    family = load(
+        prepared.config, prepared.facts, Placement.of(prepared.config, torch.device(device))
+    )
     begun = time.perf_counter()
     stop = StopRequest()
     ranks = Ranks(stop)
-    reader, encoder = make_encoder(job, family, ranks)
+    reader, encoder = make_encoder(prepared, family, ranks)
     encoding = time.perf_counter() - begun
-    setup = Setup(job.config, job.examples, job.budget, run, ranks, stop, family, encoder, reader)
-    return Setting(job, setup, encoding)
+    setup = Setup(
+        prepared.config,
+        prepared.examples,
+        prepared.budget,
+        run,
+        ranks,
+        stop,
+        family,
+        encoder,
+        reader,
+    )
+    return Setting(prepared, setup, encoding)

@@ -43,7 +43,7 @@ def step_of(folder: Path, name: str, batch: int, device: str) -> Callable[[], ob
     if watch is not None:
         watch.check(0, together=False)
         if name != "held_out_bank":
-            bands = setting.job.config.watch_bins
+            bands = setting.prepared.config.watch_bins
             watch.rehearse(bands // 2 if name.startswith("half") else bands)
     trainer.family.network.train()
     (shard,) = trainer.shards

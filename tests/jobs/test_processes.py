@@ -17,7 +17,7 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
-from memshield.jobs.processes import Server
+from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job
 from memshield.jobs.service import JobLimits, Jobs
 from tests.jobs.children import (
@@ -43,7 +43,7 @@ def test_a_stopped_job_has_saved_and_can_be_resumed(root: Path) -> None:
     job = local(jobs)
     until(lambda: ready(jobs, job), jobs=jobs)
     shown = view(jobs, job)
-    assert shown.training.words == "Running, step 3 of 10"
+    assert shown.training.words == "Training, step 3 of 10"
     assert (shown.figures.loss, shown.figures.kept, shown.figures.eta_s) == (0.5, 0.9, 7.0)
     assert shown.actions == ("stop",)
     jobs.stop("", job.id)
@@ -77,7 +77,7 @@ def test_who_does_not_stop_is_ended_after_the_grace(root: Path) -> None:
     until(lambda: ended(jobs, job), jobs=jobs)
     shown = view(jobs, job)
     assert shown.training.state == "stopped"
-    assert "had to be ended" in str(shown.training.reason)
+    assert "had to be killed" in str(shown.training.reason)
     jobs.close()
 
 
@@ -94,7 +94,8 @@ def test_a_killed_training_is_seen_within_seconds(root: Path) -> None:
     assert time.monotonic() - killed < 3
     shown = view(jobs, job)
     assert shown.training.words == "Died, can be resumed"
-    assert "Resume continues from the start" in str(shown.training.reason)
+    assert str(shown.training.reason).startswith("Its process was killed: by a restart")
+    assert "Nothing was saved yet: it starts anew" in str(shown.training.reason)
     assert shown.training.last_lines == ("begun",)
     assert "resume" in shown.actions
     assert not psutil.pid_exists(pid)  # not even as a zombie
@@ -110,7 +111,8 @@ def test_a_crash_shows_its_last_lines_and_what_to_do(root: Path) -> None:
     shown = view(jobs, job)
     assert (shown.training.state, shown.error) == ("failed", "crash")
     assert shown.training.last_lines[-1] == "KeyError: 7"
-    assert "Resume continues" in str(shown.training.reason)
+    assert "KeyError: 7\nThis error is unexpected" in str(shown.training.reason)
+    assert "Nothing was saved yet" in str(shown.training.reason)
     jobs.close()
 
 
@@ -303,7 +305,7 @@ def test_a_reused_pid_is_not_believed(root: Path) -> None:
 
 def gone() -> str:
     """A server that is no more."""
-    return str(Server.here()._replace(start_time=1.0))
+    return str(ServerProcess.here()._replace(start_time=1.0))
 
 
 @pytest.mark.process
@@ -354,7 +356,7 @@ def test_a_run_that_a_person_started_is_left_alone(root: Path) -> None:
     )
     until(lambda: (folder / "status.json").exists())
     until(lambda: view(jobs, job).training.state == "running")
-    assert view(jobs, job).training.words == "Running, started elsewhere"
+    assert view(jobs, job).training.words == "Training, started elsewhere"
     assert view(jobs, job).actions == ()
     for ask in (jobs.resume, jobs.delete):
         with pytest.raises(ValueError, match="started elsewhere"):
@@ -367,8 +369,8 @@ def test_a_run_that_a_person_started_is_left_alone(root: Path) -> None:
 
 
 def test_servers_are_told_apart() -> None:
-    one, other = Server.here(), Server.here()
+    one, other = ServerProcess.here(), ServerProcess.here()
     assert str(one) != str(other)
-    assert Server.parse(str(one)) == one
+    assert ServerProcess.parse(str(one)) == one
     assert one.is_running()
     assert not one._replace(start_time=5.0).is_running()

@@ -15,8 +15,7 @@ from memshield.errors import UserError
 from memshield.jobs.records import LOCAL
 from memshield.jobs.requests import PLAN
 from memshield.jobs.service import Jobs
-from memshield.sampling.arguments import parse_arguments
-from memshield.sampling.request import ImageRequest
+from memshield.sampling.request import ImageRequest, parse_arguments
 from tests.jobs.children import DEMO
 from tests.ui.pages import until
 
@@ -61,7 +60,7 @@ def test_a_training_is_measured_and_does_not_become_a_run(jobs: Jobs) -> None:
     assert not request.results.exists()
 
 
-def test_an_errand_is_its_owners(jobs: Jobs) -> None:
+def test_a_request_is_its_owners(jobs: Jobs) -> None:
     jobs.requests.measure("ada", DEMO)
     assert jobs.requests.view("bob", "measure") is None
     with pytest.raises(UserError, match="nothing of it runs"):
@@ -71,7 +70,7 @@ def test_an_errand_is_its_owners(jobs: Jobs) -> None:
     assert stopped is not None and stopped.progress.words == "Taken out of the queue"
 
 
-def test_what_a_run_may_not_have_an_errand_may_not_either(jobs: Jobs, tmp_path: Path) -> None:
+def test_what_a_run_may_not_have_a_request_may_not_either(jobs: Jobs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither on the Hub nor among what you uploaded"):
         jobs.requests.measure("ada", {**DEMO, "dataset_name": str(tmp_path)})
     with pytest.raises(UserError, match="num_train_epochs"):

@@ -17,9 +17,9 @@ def test_a_training_that_hangs_is_told(root: Path) -> None:
     jobs = open_jobs(root, commands=Scripted(SLEEPS), now=lambda: time.time() + late[0])
     job = local(jobs)
     until(lambda: begun(jobs, job), jobs=jobs)
-    assert view(jobs, job).training.words == "Running"
+    assert view(jobs, job).training.words == "Training"
     late[0] = 100.0  # a busy machine
-    assert view(jobs, job).training.words == "Running"
+    assert view(jobs, job).training.words == "Training"
     late[0] = 400.0
     shown = view(jobs, job).training
     assert shown.state == "running"

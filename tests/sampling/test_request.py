@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from memshield.errors import UserError, UserErrors
-from memshield.sampling.arguments import SampleArguments, parse_arguments
-from memshield.sampling.request import ON_PAGE, ImageRequest, make_request
+from memshield.sampling.request import (
+    ON_PAGE,
+    ImageRequest,
+    SampleArguments,
+    make_request,
+    parse_arguments,
+)
 
 
 def test_every_prompt_has_the_same_seeds() -> None:

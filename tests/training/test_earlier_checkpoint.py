@@ -45,11 +45,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
 def trainer_of(run: RunDir) -> Trainer:
     stop = StopRequest()
     ranks = Ranks(stop)
-    job = lead(make_config(read_yaml(run.config)), run, EventLog(run, 1))
-    family = load(job.config, job.facts, Placement.of(job.config, torch.device("cpu")))
-    reader, encoder = make_encoder(job, family, ranks)
+    prepared = lead(make_config(read_yaml(run.config)), run, EventLog(run, 1))
+    family = load(
+        prepared.config, prepared.facts, Placement.of(prepared.config, torch.device("cpu"))
+    )
+    reader, encoder = make_encoder(prepared, family, ranks)
     setup = Setup(
-        job.config, job.examples, job.budget, run, ranks, stop, family, encoder, reader
+        prepared.config, prepared.examples, prepared.budget, run, ranks, stop, family, encoder,
+        reader,
     )  # fmt: skip
     return Trainer(setup, Listener())
 

@@ -29,12 +29,12 @@ def refuse(field: str) -> Any:
 
 
 def test_what_is_found(tmp_path: Path) -> None:
-    job = prepare(settings(tmp_path)).job()
-    assert job.config.resolution == job.facts.resolution == 8
-    assert job.config.mixed_precision == "no"
-    assert len(job.source) == 60
-    assert job.examples.num_shards == 2
-    assert job.budget.total == 24
+    prepared = prepare(settings(tmp_path)).prepared_run()
+    assert prepared.config.resolution == prepared.facts.resolution == 8
+    assert prepared.config.mixed_precision == "no"
+    assert len(prepared.source) == 60
+    assert prepared.examples.num_shards == 2
+    assert prepared.budget.total == 24
 
 
 def test_a_problem_ends_it_before_anything_dearer_is_done(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert (preparation.facts, preparation.budget) == (None, None)
     assert preparation.examples is not None
     with pytest.raises(UserErrors) as refused:
-        preparation.job()
+        preparation.prepared_run()
     assert [error.field for error in refused.value.errors] == fields
 
 

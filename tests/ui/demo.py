@@ -9,14 +9,14 @@ from typing import Any
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError, UserErrors
-from memshield.forecast.duplicates import DuplicatePairs, Pair
+from memshield.forecast.duplicates import DuplicatePair, DuplicatePairs
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.hub.manifest import Dataset
 from memshield.hub.publish.assemble import Claims, assemble
 from memshield.hub.publish.destination import Destination
 from memshield.hub.publish.sources import Origins
-from memshield.jobs.view import State
+from memshield.jobs.words import State
 from memshield.rundir import RunDir
 from memshield.runs.progress import read_progress
 from memshield.runs.reports import read_audit, read_rounds
@@ -162,6 +162,8 @@ def _hub() -> Iterator[tuple[str, str]]:
     words = ("a cat on a mat", "two dogs that run along a beach in the evening " * 4, None)
     shown = tuple(Shown(i, picture(i, (96, 64)), words[i % 3]) for i in range(6))
     yield "preview", preview_view(Preview(shown, ("row 6: it is broken, or no picture at all",)))
-    pairs = tuple(Pair("near", (i, i + 9), (picture(i), picture(i)), 0.01) for i in range(3))
+    pairs = tuple(
+        DuplicatePair("near", (i, i + 9), (picture(i), picture(i)), 0.01) for i in range(3)
+    )
     found = DuplicatePairs(pairs, groups=3, pictures=6, compared=12, rows=12, unreadable=())
     yield "duplicates", duplicates_view(found, "drop")

@@ -76,7 +76,7 @@ def _small(pictures: npt.NDArray[np.uint8]) -> Rows:
     return rows
 
 
-class Source(NamedTuple):
+class HubWeights(NamedTuple):
     """Weights on the Hub.
 
     Attributes:
@@ -89,8 +89,10 @@ class Source(NamedTuple):
 
 
 NAMED = {
-    "dinov2": Source("facebook/dinov2-base", "DINOv2 (Oquab et al. 2023), class token"),
-    "clip": Source("openai/clip-vit-large-patch14", "CLIP (Radford et al. 2021), picture tower"),
+    "dinov2": HubWeights("facebook/dinov2-base", "DINOv2 (Oquab et al. 2023), class token"),
+    "clip": HubWeights(
+        "openai/clip-vit-large-patch14", "CLIP (Radford et al. 2021), picture tower"
+    ),
 }
 
 
@@ -106,12 +108,12 @@ class HubFeatures:
     """
 
     def __init__(self, repository: str, device: torch.device) -> None:
-        found = Repository.open("features", repository, kind="a vision model of transformers")
-        config = found.json("config.json")
-        preparation = found.json("preprocessor_config.json")
-        found.require_safetensors("", None)
-        folder = found.fetch(["config.json", "preprocessor_config.json", "*.safetensors"])
-        self.name = _name_of(found)
+        model = Repository.open("features", repository, kind="a vision model of transformers")
+        config = model.json("config.json")
+        preparation = model.json("preprocessor_config.json")
+        model.require_safetensors("", None)
+        folder = model.fetch(["config.json", "preprocessor_config.json", "*.safetensors"])
+        self.name = _name_of(model)
         self._clip = config.get("model_type") == "clip"
         self._network = _load(folder, str(config.get("model_type"))).eval().to(device)
         self._device = device
@@ -155,14 +157,14 @@ class ScriptedFeatures:
     def __init__(self, file: Path, sha256: str, device: torch.device) -> None:
         if not file.is_file():
             raise UserError("sscd", f"there is no file {file}", "Download it from its authors.")
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-        if found != sha256.lower():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if digest != sha256.lower():
             raise UserError(
                 "sscd_sha256",
-                f"{file.name} has the digest {found}",
+                f"{file.name} has the digest {digest}",
                 "Check where it came from: the file is a program that would be run.",
             )
-        self.name = f"SSCD {file.name}@{found[:8]}"
+        self.name = f"SSCD {file.name}@{digest[:8]}"
         self._network = torch.jit.load(str(file), map_location=device).eval()
         self._device = device
         mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -223,17 +225,17 @@ class ClipScore:
     def __init__(self, repository: str, device: torch.device) -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        found = Repository.open("features", repository, kind="a CLIP model")
-        if found.json("config.json").get("model_type") != "clip":
+        model = Repository.open("features", repository, kind="a CLIP model")
+        if model.json("config.json").get("model_type") != "clip":
             raise UserError("features", f"{repository} is no CLIP model", "")
-        found.require_safetensors("", None)
-        self._prepare = _Preparation(found.json("preprocessor_config.json"))
-        folder = found.fetch(["*.json", "*.txt", "*.safetensors"])
+        model.require_safetensors("", None)
+        self._prepare = _Preparation(model.json("preprocessor_config.json"))
+        folder = model.fetch(["*.json", "*.txt", "*.safetensors"])
         self._tokenizer = CLIPTokenizer.from_pretrained(folder)
         network: Any = CLIPModel.from_pretrained(folder, use_safetensors=True)
         self._network = network.eval().to(device)
         self._device = device
-        self.name = _name_of(found)
+        self.name = _name_of(model)
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -275,13 +277,13 @@ def rows_of(
     Returns:
         [N, D] float32.
     """
-    found = []
+    rows = []
     for start in range(0, len(pictures), _BATCH):
         part = np.ascontiguousarray(pictures[start : start + _BATCH])
-        found.append(features(torch.from_numpy(part)).cpu().numpy())
+        rows.append(features(torch.from_numpy(part)).cpu().numpy())
         if progress is not None:
             progress(min(start + _BATCH, len(pictures)))
-    return np.concatenate(found)
+    return np.concatenate(rows)
 
 
 def unit(rows: Rows) -> Rows:

@@ -1,4 +1,4 @@
-"""Exact nearest training images of query images, for sets of any size in bounded memory."""
+"""Exact nearest training pictures of query pictures, for sets of any size in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _MORE = 16
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The nearest training images of every query, by (distance, index).
+    """The nearest training pictures of every query, by (distance, index).
 
     Attributes:
-        index: [Q, k] training image, -1 where there are not that many.
+        index: [Q, k] training picture, -1 where there are not that many.
         distance: [Q, k] squared L2 distance, of pixels in [0, 1] or of features; inf where index
             is -1.
         mirrored: [Q] whether it is the mirrored first neighbour that lies so near.
@@ -64,17 +64,17 @@ def nearest(
     device: str | torch.device = "cpu",
     progress: Callable[[int], object] | None = None,
 ) -> Neighbours:
-    """The k nearest training images of every query: exact, also among near duplicates.
+    """The k nearest training pictures of every query: exact, also among near duplicates.
 
     Args:
         queries: [Q, C, H, W] uint8 or [Q, D] float32 (or float16); anything that can be sliced.
         training: [N, ...] of the same kind.
         k: neighbours of each query.
-        mirrored: the distance to a training image is the smaller one of the image and its mirror
+        mirrored: the distance to a training picture is the smaller one of the image and its mirror
             image (the width axis flipped); for images only.
-        groups: [N] duplicate group of every training image. The neighbours after the first lie
+        groups: [N] duplicate group of every training picture. The neighbours after the first lie
             outside the first one's group, or an image that exists twice would look like two.
-        exclude: [Q] group that has no neighbours of this query: its own, when training images
+        exclude: [Q] group that has no neighbours of this query: its own, when training pictures
             are searched among themselves. Needs `groups`.
         memory: bytes to work with; inputs and results come on top. One query and one training
             image at a time are always held.
@@ -184,7 +184,7 @@ class _Search:
             distances = block_distances(self._space, queries[0], block)
             flipped = None
             if self._mirrored:
-                # As far from the mirrored training image as its mirror image is from it.
+                # As far from the mirrored training picture as its mirror image is from it.
                 other = block_distances(self._space, queries[1], block)
                 flipped = other < distances
                 torch.minimum(distances, other, out=distances)

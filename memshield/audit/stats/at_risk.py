@@ -1,4 +1,4 @@
-"""Which training images are given back most often."""
+"""Which training pictures are given back most often."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class AtRisk:
-    """A duplicate group of training images that generated images repeat.
+    """A duplicate group of training pictures that generated pictures repeat.
 
     Attributes:
         group: its number.
-        count: generated images beyond the threshold whose nearest training image is in it.
-        index: training image of the group that is the nearest most often.
-        copies: training images in the group.
-        draws: how often images of the group were drawn in training, None where not known.
+        count: generated pictures beyond the threshold whose nearest training picture is in it.
+        index: training picture of the group that is the nearest most often.
+        copies: training pictures in the group.
+        draws: how often pictures of the group were drawn in training, None where not known.
         skips: how often of these they were skipped.
     """
 
@@ -39,17 +39,17 @@ def most_at_risk(
     skips: npt.ArrayLike | None = None,
     limit: int | None = None,
 ) -> list[AtRisk]:
-    """Groups by how many generated images repeat them, most first, then by group number.
+    """Groups by how many generated pictures repeat them, most first, then by group number.
 
     Args:
-        nearest: [Q] nearest training image of every generated image.
-        beyond: [Q] whether the generated image is beyond the threshold.
-        groups: [N] duplicate group of every training image.
-        draws, skips: [N] counts of every training image.
+        nearest: [Q] nearest training picture of every generated picture.
+        beyond: [Q] whether the generated picture is beyond the threshold.
+        groups: [N] duplicate group of every training picture.
+        draws, skips: [N] counts of every training picture.
         limit: groups to name at most.
 
     Raises:
-        ValueError: shapes do not fit, or an image beyond the threshold has no neighbour in [0, N).
+        ValueError: shapes do not fit, or a picture beyond the threshold has no neighbour in [0, N).
     """
     index, passed, group = np.asarray(nearest), np.asarray(beyond, np.bool_), np.asarray(groups)
     if index.shape != passed.shape or index.ndim != 1:
@@ -61,7 +61,7 @@ def most_at_risk(
     names, code = np.unique(group, return_inverse=True)
     times = np.bincount(hit, minlength=count)
     hits = np.bincount(code, weights=times).astype(np.int64)
-    # By group, and in it by how often; the first of each group is its most repeated image.
+    # By group, and in it by how often; the first of each group is its most repeated picture.
     order = np.lexsort((np.arange(count), -times, code))
     first = order[np.searchsorted(code[order], np.arange(len(names)))]
     copies = np.bincount(code)

@@ -1,4 +1,4 @@
-"""How well scores tell members from held-out images: membership inference."""
+"""How well scores tell members from held-out pictures: membership inference."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from memshield.audit.stats.intervals import CONFIDENCE, Interval, numbers
 
 Ints = npt.NDArray[np.int64]
 FALSE_POSITIVES = 0.01
-"""Share of held-out images that may be called members."""
+"""Share of held-out pictures that may be called members."""
 
 
 @dataclass(frozen=True)
 class Separation:
-    """Figures of an attack that calls an image a member if its score is high.
+    """Figures of an attack that calls a picture a member if its score is high.
 
     Attributes:
         members, held_out: scores.
-        auc: probability that a member scores above a held-out image, ties counted half.
+        auc: probability that a member scores above a held-out picture, ties counted half.
         auc_interval: 95 %, percentiles of the bootstrap.
-        tpr: largest share of members found while at most 1 % of held-out images are called
+        tpr: largest share of members found while at most 1 % of held-out pictures are called
             members. No point between two thresholds is made up.
         tpr_interval: 95 %, percentiles of the bootstrap.
-        fpr: share of held-out images called members there.
+        fpr: share of held-out pictures called members there.
         note: what to keep in mind, or None.
     """
 
@@ -48,11 +48,11 @@ def separation(
 ) -> Separation:
     """AUC, and true positives at 1 % false positives, with bootstrap intervals.
 
-    The bootstrap draws members and held-out images anew, each from their own.
+    The bootstrap draws members and held-out pictures anew, each from their own.
 
     Args:
         members: [N] score of every member; higher is more like a member.
-        held_out: [M] score of every held-out image.
+        held_out: [M] score of every held-out picture.
         generator: of the bootstrap.
         repeats: of the bootstrap.
 
@@ -75,7 +75,7 @@ def separation(
     fpr, tpr = _best(*curve)
     note = None
     if m * FALSE_POSITIVES < 1:
-        note = f"{m} held-out images: a false positive is more than 1 % of them, none is allowed"
+        note = f"{m} held-out pictures: a false positive is more than 1 % of them, none is allowed"
     return Separation(
         members=n,
         held_out=m,

@@ -1,8 +1,9 @@
-"""What happens by chance: thresholds from held-out images, which no model was trained on.
+"""What happens by chance: thresholds from held-out pictures, which no model was trained on.
 
-A statistic of a generated image (a distance ratio, a similarity) says little by itself: with few
-training images, many fresh real images lie close to one. The same statistic of held-out images
-shows how often that is so. Held-out images must be in no duplicate group with training images.
+A statistic of a generated picture (a distance ratio, a similarity) says little by itself: with few
+training pictures, many fresh real pictures lie close to one. The same statistic of held-out
+pictures shows how often that is so. No held-out picture may share a duplicate group with a training
+picture.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from memshield.audit.stats.intervals import (
 Side = Literal["low", "high"]
 
 LEVELS = ((300, 0.01), (60, 0.05))
-"""Held-out images that are needed, and the share of them that a threshold then lets pass."""
+"""Held-out pictures that are needed, and the share of them that a threshold then lets pass."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,18 @@ class Threshold:
     The j-th smallest, j = floor(level (m + 1)): a new value from where the held-out ones are from
     lies below it with probability at most j / (m + 1) <= level, whatever their distribution
     (Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005). Over draws of the
-    held-out images that share is a Beta(j, m + 1 - j) variable if values never tie (Wilks, Annals
+    held-out pictures that share is a Beta(j, m + 1 - j) variable if values never tie (Wilks, Annals
     of Mathematical Statistics 12 (1941), 91-96); ties only make it smaller. So the threshold's
     own error is known, and is part of the intervals.
 
     Attributes:
-        value: an image is beyond if its statistic is below (`low`) or above (`high`) this.
+        value: a picture is beyond if its statistic is below (`low`) or above (`high`) this.
         side: low or high.
-        level: largest share of held-out images that is to pass.
+        level: largest share of held-out pictures that is to pass.
         rank: j.
         controls: m.
-        chance: j / (m + 1), the expected share of fresh images that pass.
-        chance_interval: 95 % of that share over draws of the held-out images.
+        chance: j / (m + 1), the expected share of fresh pictures that pass.
+        chance_interval: 95 % of that share over draws of the held-out pictures.
     """
 
     value: float
@@ -71,10 +72,10 @@ class Excess:
     """More than chance?
 
     Attributes:
-        excess: share of generated images beyond the threshold, less the share that chance gives.
+        excess: share of generated pictures beyond the threshold, less the share that chance gives.
         interval: of the excess, 95 %: square-and-add of the Wilson interval of the generated
             share and of the threshold's Beta interval, see `intervals.difference`.
-        chance_count: as many generated images or fewer lie beyond in 95 % of cases by chance.
+        chance_count: as many generated pictures or fewer lie beyond in 95 % of cases by chance.
         p_value: probability that as many as were seen, or more, do so by chance; exact
             (beta-binomial), or too large where values tie.
     """
@@ -87,11 +88,11 @@ class Excess:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and what lies beyond it; all None if too few images are held out.
+    """A threshold and what lies beyond it; all None if too few pictures are held out.
 
     Attributes:
-        threshold: from the held-out images.
-        beyond: share of generated images beyond it.
+        threshold: from the held-out pictures.
+        beyond: share of generated pictures beyond it.
         excess: that share compared with chance.
         reason: why there is no threshold or hardly anything can lie beyond it, else None.
     """
@@ -103,10 +104,10 @@ class Calibration:
 
 
 def threshold_of(control: npt.ArrayLike, side: Side, level: float) -> Threshold:
-    """The threshold that at most a share `level` of images like the held-out ones pass.
+    """The threshold that at most a share `level` of pictures like the held-out ones pass.
 
     Args:
-        control: [m] statistic of held-out images.
+        control: [m] statistic of held-out pictures.
         side: which end is the suspicious one.
         level: share, at least 1 / (m + 1).
 
@@ -148,24 +149,24 @@ def excess_over(threshold: Threshold, beyond: Share) -> Excess:
 
 
 def calibrate(control: npt.ArrayLike, generated: npt.ArrayLike, side: Side) -> Calibration:
-    """How many generated images are more extreme than held-out images hardly ever are.
+    """How many generated pictures are more extreme than held-out pictures hardly ever are.
 
-    The level is 1 % from 300 held-out images up and 5 % from 60 up.
+    The level is 1 % from 300 held-out pictures up and 5 % from 60 up.
 
     Args:
-        control: [m] statistic of held-out images against the training set.
-        generated: [n] the same statistic of generated images.
+        control: [m] statistic of held-out pictures against the training set.
+        generated: [n] the same statistic of generated pictures.
         side: low for distance ratios, high for similarities.
 
     Raises:
-        ValueError: NaN, or no generated images.
+        ValueError: NaN, or no generated pictures.
     """
     values = numbers("generated", generated)
     count = int(np.size(control))
     level = next((level for needed, level in LEVELS if count >= needed), None)
     if level is None:
         needed = LEVELS[-1][0]
-        few = f"{count} held-out images are too few to say what happens by chance"
+        few = f"{count} held-out pictures are too few to say what happens by chance"
         return Calibration(None, None, None, f"{few}: {needed} are the least")
     threshold = threshold_of(control, side, level)
     beyond = share_of(threshold.beyond(values))
@@ -173,6 +174,6 @@ def calibrate(control: npt.ArrayLike, generated: npt.ArrayLike, side: Side) -> C
     if not threshold.beyond(control).any():
         reason = (
             f"the {threshold.rank} most extreme held-out values are equal: "
-            "copies of training images may be among the held-out ones"
+            "copies of training pictures may be among the held-out ones"
         )
     return Calibration(threshold, beyond, excess_over(threshold, beyond), reason)

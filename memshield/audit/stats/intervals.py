@@ -21,7 +21,7 @@ class Share:
     """How many of how many.
 
     Attributes:
-        count, total: images.
+        count, total: pictures.
         share: count / total.
         interval: Clopper-Pearson, 95 %.
     """

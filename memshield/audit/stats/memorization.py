@@ -1,4 +1,4 @@
-"""Measures of memorization from distances to the nearest training images.
+"""Measures of memorization from distances to the nearest training pictures.
 
 Distances are those of `neighbours.nearest`: squared L2, ascending, [Q, k].
 """
@@ -47,7 +47,7 @@ def distance_ratio(distance: npt.ArrayLike, *, squared: bool = True, over: int =
         [Q] from 0 to 1; 0 for an exact copy, even if all its neighbours are exact copies.
 
     Raises:
-        ValueError: NaN, distances that do not ascend, or an image without any neighbour.
+        ValueError: NaN, distances that do not ascend, or a picture without any neighbour.
     """
     nearest = _ascending(distance, 1)[:, :over]
     nearest = nearest if squared else np.sqrt(nearest)
@@ -64,10 +64,10 @@ def second_ratio(distance: npt.ArrayLike) -> Floats:
 
     Args:
         distance: [Q, k], k >= 2; the second neighbour must lie outside the first one's duplicate
-            group, or an image that exists twice, the kind most often memorized, has 1.
+            group, or a picture that exists twice, the kind most often memorized, has 1.
 
     Raises:
-        ValueError: NaN, distances that do not ascend, or an image without a second neighbour.
+        ValueError: NaN, distances that do not ascend, or a picture without a second neighbour.
     """
     nearest = _ascending(distance, 2)
     return _quotient(np.sqrt(nearest[:, 0]), np.sqrt(nearest[:, 1]))
@@ -78,9 +78,9 @@ class MemorizedQuantity:
     """MQ(alpha) for a grid of alpha.
 
     Attributes:
-        total: images.
+        total: pictures.
         alpha: grid.
-        count: images with a ratio below alpha.
+        count: pictures with a ratio below alpha.
         share: count / total.
         interval: of the share, Clopper-Pearson 95 %, each alpha by itself.
     """
@@ -93,9 +93,9 @@ class MemorizedQuantity:
 
 
 def memorized_quantity(ratio: npt.ArrayLike, alphas: Sequence[float] = ALPHAS) -> MemorizedQuantity:
-    """How many images have a distance ratio below alpha (Liu et al., arXiv 2407.15328).
+    """How many pictures have a distance ratio below alpha (Liu et al., arXiv 2407.15328).
 
-    At a fixed alpha this says little without the same curve of held-out images.
+    At a fixed alpha this says little without the same curve of held-out pictures.
 
     Args:
         ratio: [Q] of `distance_ratio`.
@@ -120,12 +120,12 @@ def similarity(distance: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Similarities:
-    """How similar images are to the most similar training image.
+    """How similar pictures are to the most similar training picture.
 
     Attributes:
-        similar: share of generated images with a dot product above 0.5.
-        percentiles: 75th, 90th and 95th of the generated images.
-        background_similar, background_percentiles: the same of training images, each against the
+        similar: share of generated pictures with a dot product above 0.5.
+        percentiles: 75th, 90th and 95th of the generated pictures.
+        background_similar, background_percentiles: the same of training pictures, each against the
             most similar other one; a model that copies nothing comes near it.
     """
 
@@ -139,8 +139,8 @@ def similarities(generated: npt.ArrayLike, background: npt.ArrayLike) -> Similar
     """Somepalli et al., "Diffusion Art or Digital Forgery?", arXiv 2212.03860.
 
     Args:
-        generated: [Q] largest dot product of unit features with those of any training image.
-        background: [N] of training images, each outside its own duplicate group.
+        generated: [Q] largest dot product of unit features with those of any training picture.
+        background: [N] of training pictures, each outside its own duplicate group.
     """
     ours, theirs = numbers("generated", generated), numbers("background", background)
     return Similarities(
@@ -152,14 +152,14 @@ def similarities(generated: npt.ArrayLike, background: npt.ArrayLike) -> Similar
 
 
 def authenticity(distance: npt.ArrayLike, own: npt.ArrayLike) -> Share:
-    """Share of images farther from their nearest training image than that is from its own nearest.
+    """Share of pictures farther from their nearest training picture than it is from its own.
 
     Alaa et al., "How Faithful is your Synthetic Data?", arXiv 2102.08921. Low values speak
     of copies. Squared or plain distances, but the same in both.
 
     Args:
-        distance: [Q] of every image to its nearest training image i*.
-        own: [Q] of that i* to the nearest training image outside its duplicate group.
+        distance: [Q] of every picture to its nearest training picture i*.
+        own: [Q] of that i* to the nearest training picture outside its duplicate group.
 
     Raises:
         ValueError: NaN, or different lengths.
@@ -173,14 +173,14 @@ def authenticity(distance: npt.ArrayLike, own: npt.ArrayLike) -> Share:
 def _ascending(distance: npt.ArrayLike, least: int) -> Floats:
     values = numbers("distance", distance, 2)
     if values.shape[1] < least or not np.isfinite(values[:, :least]).all():
-        raise ValueError(f"distance: every image needs {least} neighbours")
+        raise ValueError(f"distance: every picture needs {least} neighbours")
     if (values < 0).any() or (values[:, 1:] < values[:, :-1]).any():
         raise ValueError("distance: must not be negative, and ascend in every row")
     return values
 
 
 def _quotient(first: Floats, other: Floats) -> Floats:
-    # 0 / 0, an exact copy of an image that exists more than once, is 0 too.
+    # 0 / 0, an exact copy of a picture that exists more than once, is 0 too.
     return np.divide(first, other, out=np.zeros_like(first), where=first > 0)
 
 

@@ -1,4 +1,4 @@
-"""How like real images generated ones are, from features of both."""
+"""How like real pictures generated ones are, from features of both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class KernelDistance:
         value: squared maximum mean discrepancy.
         error: standard error, by the jackknife.
         interval: value -+ 1.96 errors, about 95 %.
-        real, generated: images.
+        real, generated: pictures.
     """
 
     value: float
@@ -43,9 +43,9 @@ class FrechetDistance:
     """The Frechet distance of two Gaussians.
 
     Attributes:
-        value: squared, as is usual for the FID. Too large by a bias that shrinks as images are
+        value: squared, as is usual for the FID. Too large by a bias that shrinks as pictures are
             added: compare only values of equal counts.
-        real, generated: images.
+        real, generated: pictures.
         features: D.
         note: what to keep in mind, or None.
     """
@@ -62,8 +62,8 @@ class PrecisionRecall:
     """Improved precision and recall.
 
     Attributes:
-        precision: share of generated images in the manifold of real ones.
-        recall: share of real images in the manifold of generated ones.
+        precision: share of generated pictures in the manifold of real ones.
+        recall: share of real pictures in the manifold of generated ones.
         k: neighbour whose distance is the radius. The intervals take the manifolds as given.
     """
 
@@ -76,7 +76,7 @@ def kernel_distance(real: Rows, generated: Rows, memory: int = MEMORY) -> Kernel
     """KID with k(x, y) = (x.y / D + 1)^3, over all pairs.
 
     Binkowski et al., "Demystifying MMD GANs", arXiv 1801.01401; the estimate is equation 3 of
-    Gretton et al., JMLR 13 (2012). The jackknife leaves out one image at a time (Arvesen, Annals
+    Gretton et al., JMLR 13 (2012). The jackknife leaves out one picture at a time (Arvesen, Annals
     of Mathematical Statistics 40 (1969), 2076-2100): it needs the sums of the kernel matrices'
     rows only, and errs on the large side.
 
@@ -94,7 +94,7 @@ def kernel_distance(real: Rows, generated: Rows, memory: int = MEMORY) -> Kernel
     real_cross, generated_cross = _sums_across(real, generated, memory)
     inside, outside, cross = real_sums.sum(), generated_sums.sum(), real_cross.sum()
     value = float(_mmd(inside, n, outside, m, cross))
-    # An image that is left out takes its row and its column along.
+    # A picture that is left out takes its row and its column along.
     fewer_real = _mmd(inside - 2 * real_sums, n - 1, outside, m, cross - real_cross)
     fewer_generated = _mmd(inside, n, outside - 2 * generated_sums, m - 1, cross - generated_cross)
     error = math.sqrt((n - 1) * fewer_real.var() + (m - 1) * fewer_generated.var())
@@ -128,7 +128,7 @@ def frechet_distance(real: Rows, generated: Rows, memory: int = MEMORY) -> Frech
     note = None
     if least <= width:
         note = (
-            f"{least} images in {width} dimensions: covariances are singular "
+            f"{least} pictures in {width} dimensions: covariances are singular "
             "and the distance is far too large"
         )
     # Equal sets give 0 up to rounding.
@@ -146,7 +146,7 @@ def precision_recall(
     Args:
         real: [N, D] float32, N > k.
         generated: [M, D] float32, M > k.
-        k: neighbour whose distance is the radius around an image, itself not counted.
+        k: neighbour whose distance is the radius around a picture, itself not counted.
         memory: bytes to work with.
 
     Raises:
@@ -250,7 +250,7 @@ def _check(real: Rows, generated: Rows, least: int) -> None:
         )
     for name, rows in (("real", real), ("generated", generated)):
         if rows.shape[0] < least:
-            raise ValueError(f"{name}: needs at least {least} images, has {rows.shape[0]}")
+            raise ValueError(f"{name}: needs at least {least} pictures, has {rows.shape[0]}")
         for some, block in _blocks(rows, MEMORY):
             if not np.isfinite(block).all():
                 bad = some.start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])

@@ -18,7 +18,11 @@ from memshield.hub.catalog.access import (
     require_token,
 )
 from memshield.hub.catalog.card_splits import declared_splits
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import (
+    DatasetColumn,
+    DatasetDescription,
+    DatasetSplit,
+)
 from memshield.hub.catalog.formats import FORMATS, Opened, opening
 from memshield.hub.catalog.license import read_license
 from memshield.network import Token, page_of
@@ -58,7 +62,7 @@ def _looked_into(outside: DatasetDescription, opened: Opened) -> DatasetDescript
         rows = files.rows.get(split)
         if rows is None and reader is not None:
             rows = reader.count(split)
-        splits.append(Split(split, rows, sum(opened.remote.sizes[path] for path in paths)))
+        splits.append(DatasetSplit(split, rows, sum(opened.remote.sizes[path] for path in paths)))
     used, unused = _used(features, files.format)
     return replace(
         outside,
@@ -85,18 +89,18 @@ def _used(features: Mapping[str, Any] | None, format: str) -> tuple[Columns | No
         return None, f"{error.problem}. {error.remedy}".strip()
 
 
-def _column(name: str, feature: Any) -> Column:
+def _column(name: str, feature: Any) -> DatasetColumn:
     import datasets
 
     if isinstance(feature, datasets.Image):
-        return Column(name, "image", "Image")
+        return DatasetColumn(name, "image", "Image")
     if isinstance(feature, datasets.ClassLabel):
-        return Column(name, "class label", "ClassLabel", tuple(feature.names))
+        return DatasetColumn(name, "class label", "ClassLabel", tuple(feature.names))
     one = feature.feature if isinstance(feature, (datasets.List, datasets.LargeList)) else feature
     shown = str(feature.dtype if isinstance(feature, datasets.Value) else feature)
     if isinstance(one, datasets.Value) and one.dtype in ("string", "large_string"):
-        return Column(name, "text", shown)
-    return Column(name, "other", shown)
+        return DatasetColumn(name, "text", shown)
+    return DatasetColumn(name, "other", shown)
 
 
 def _from_outside(info: DatasetInfo, config: str | None) -> DatasetDescription:
@@ -111,7 +115,7 @@ def _from_outside(info: DatasetInfo, config: str | None) -> DatasetDescription:
         config=chosen,
         format=None,
         splits=tuple(
-            Split(name, rows, None) for name, rows in declared.get(chosen or "", {}).items()
+            DatasetSplit(name, rows, None) for name, rows in declared.get(chosen or "", {}).items()
         ),
         columns=(),
         used=None,

@@ -12,7 +12,7 @@ Kind = Literal["image", "text", "class label", "other"]
 
 
 @dataclass(frozen=True)
-class Column:
+class DatasetColumn:
     """A column.
 
     Attributes:
@@ -29,7 +29,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Split:
+class DatasetSplit:
     """A split.
 
     Attributes:
@@ -76,8 +76,8 @@ class DatasetDescription:
     configs: tuple[str, ...]
     config: str | None
     format: str | None
-    splits: tuple[Split, ...]
-    columns: tuple[Column, ...]
+    splits: tuple[DatasetSplit, ...]
+    columns: tuple[DatasetColumn, ...]
     used: Columns | None
     unused: str | None
     license: License | None

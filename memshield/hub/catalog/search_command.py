@@ -27,14 +27,14 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--signed_out", action="store_true", help="send no token")
-    own = parser.parse_args(argv)
-    token: Token = False if own.signed_out else None
+    flags = parser.parse_args(argv)
+    token: Token = False if flags.signed_out else None
     page: Page[ModelFound] | Page[DatasetFound]
-    if own.what == "models":
-        page = search_models(own.text, token=token, limit=own.limit, offset=own.offset)
+    if flags.what == "models":
+        page = search_models(flags.text, token=token, limit=flags.limit, offset=flags.offset)
     else:
-        page = search_datasets(own.text, token=token, limit=own.limit, offset=own.offset)
-    print(to_json(page) if own.json else _lines(page, own.what))
+        page = search_datasets(flags.text, token=token, limit=flags.limit, offset=flags.offset)
+    print(to_json(page) if flags.json else _lines(page, flags.what))
     return 0
 
 

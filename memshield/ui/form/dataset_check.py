@@ -44,11 +44,11 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
     """
     if choices.dataset is not None:
         revision = choices.advanced.get("dataset_revision")
-        found = describe_dataset(choices.dataset, choices.dataset_config, revision, token=token)
-        errors = _wrong(found, choices, needs_captions)
+        dataset = describe_dataset(choices.dataset, choices.dataset_config, revision, token=token)
+        errors = _wrong(dataset, choices, needs_captions)
         if errors:
             raise UserErrors(errors)
-        rows = {split.name: split.rows for split in found.splits}.get(choices.split or "train")
+        rows = {split.name: split.rows for split in dataset.splits}.get(choices.split or "train")
         return PictureFacts(rows, on_hub=True)
     if choices.folder is None:
         return PictureFacts(choices.starting_point.rows, on_hub=False)
@@ -61,23 +61,23 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
     return PictureFacts(len(source), on_hub=False)
 
 
-def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) -> list[UserError]:
-    if not found.has_access:
-        return [gated("dataset_name", found.id, "dataset")]
+def _wrong(dataset: DatasetDescription, choices: Choices, needs_captions: bool) -> list[UserError]:
+    if not dataset.has_access:
+        return [gated("dataset_name", dataset.id, "dataset")]
     errors = []
     split = choices.split or "train"
-    names = [one.name for one in found.splits]
+    names = [one.name for one in dataset.splits]
     if split not in names:
         errors.append(
             UserError(
                 "dataset_split",
-                f"{found.id} has no split {split!r}",
+                f"{dataset.id} has no split {split!r}",
                 f"It has: {', '.join(names)}.",
             )
         )
-    if not found.columns:
+    if not dataset.columns:
         return errors  # unknown before the download
-    there = {column.name: column for column in found.columns}
+    there = {column.name: column for column in dataset.columns}
     listed = f"The dataset has: {', '.join(there)}."
     for field, name in (
         ("image_column", choices.image_column),
@@ -86,13 +86,13 @@ def _wrong(found: DatasetDescription, choices: Choices, needs_captions: bool) ->
     ):
         if name is not None and name not in there:
             errors.append(UserError(field, f"there is no column {name!r}", listed))
-    if choices.image_column is None and found.used is None:
-        errors.append(UserError("image_column", found.unused or "was not found", listed))
+    if choices.image_column is None and dataset.used is None:
+        errors.append(UserError("image_column", dataset.unused or "was not found", listed))
     named = there.get(choices.image_column or "")
     # Pictures stored as bytes are of kind "other".
     if named is not None and named.kind in ("text", "class label"):
         errors.append(UserError("image_column", f"{named.name!r} holds no pictures", listed))
-    caption = choices.caption_column or (found.used.caption if found.used else None)
+    caption = choices.caption_column or (dataset.used.caption if dataset.used else None)
     if needs_captions and caption is None:
         errors.append(UserError("caption_column", *_NO_CAPTIONS))
     return errors

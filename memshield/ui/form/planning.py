@@ -160,19 +160,19 @@ def _estimated(
     """Add the estimates for this machine and for others."""
     if made.config is None or made.counted is None or made.size is None:
         return made
-    size, hardware = made.size, hardware_of(machine)
+    size, counted, hardware = made.size, made.counted, hardware_of(machine)
     price = prices.get(flavour) if flavour is not None else None
     if hardware is not None:
-        here = estimate(made.config, made.counted, size, hardware, price)
+        here = estimate(made.config, counted, size, hardware, price)
         made = replace(made, here=here, price=price)
     if flavour is not None or choices.recipe == "demo":
         return made  # a Space has its hardware already; the demo runs anywhere
     elsewhere = []
+    resolution = made.model.resolution if made.model else None
     for name in SHOWN:
-        there = machine_with(FLAVOURS[name])
-        config = _checked(to_config(choices, rows, there, size.resolution))
+        # Of the settings, only the precision follows from the machine: the totals are the same.
+        config = _checked(to_config(choices, rows, machine_with(FLAVOURS[name]), resolution))
         if config is not None:
-            counted = numbers(config, rows)
             elsewhere.append(estimate(config, counted, size, FLAVOURS[name], prices.get(name)))
     return replace(made, elsewhere=tuple(elsewhere))
 

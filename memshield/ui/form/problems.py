@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from memshield.config.file import Config, Part, make_config
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError, collect_errors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.problems import find_problems
-from memshield.hub.catalog.access import require_token
+from memshield.hub.catalog.access import require_id, require_token
 from memshield.hub.catalog.model import read_strangers_facts
-from memshield.network import Token
+from memshield.network import RepoType, Token
 from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import Choices, input_of, on_this_machine, to_config
 from memshield.ui.form.dataset_check import inspect_pictures
 from memshield.ui.form.recipes import recipe_for, recipes
-from memshield.ui.form.repository_ids import id_problems, require_on_hub
 
 _LONGEST = 500
 _LARGEST = 1e15
@@ -45,33 +46,35 @@ def problems_of(
     Returns:
         Errors whose `field` names an input of the form; [] if the training can start.
     """
-    found = _Problems(at_home=token is None)
+    problems = _Problems(at_home=token is None)
     odd = type_problems(choices)
     if odd:
         return odd
-    with collect_errors(found.errors):
+    with collect_errors(problems.errors):
         require_token(token)
-    if found.errors:
-        return found.by_input(choices)
-    found.errors += id_problems(choices)
-    with collect_errors(found.errors):
+    if problems.errors:
+        return problems.by_input(choices)
+    problems.errors += _id_problems(choices)
+    with collect_errors(problems.errors):
         parse_advanced(choices.advanced, choices.starting_point)
-    refused = {error.field for error in found.errors}
+    refused = {error.field for error in problems.errors}
     # Refused names are not looked up, and settings that are not offered are not used.
     facts, pictures = None, None
     if not refused & set(choices.advanced):
         if "pretrained_model_name_or_path" not in refused:
-            facts = _model(found, choices, token)
+            facts = _model(problems, choices, token)
         if not refused & {"dataset_name", "train_data_dir"}:
-            with collect_errors(found.errors):
+            with collect_errors(problems.errors):
                 pictures = inspect_pictures(
                     choices, token, facts is not None and facts.needs_captions
                 )
     if rows is None and pictures is not None:
         rows = pictures.rows
-    config = _settings(found, choices, rows, machine, None if facts is None else facts.resolution)
+    config = _settings(
+        problems, choices, rows, machine, None if facts is None else facts.resolution
+    )
     if config is not None:
-        found.errors += find_problems(
+        problems.errors += find_problems(
             config,
             facts=None if refused else facts,
             rows=rows,
@@ -80,7 +83,7 @@ def problems_of(
             downloads=not refused and pictures is not None and pictures.on_hub,
             publishes=not refused and config.hub_model_id is not None,
         )
-    return found.by_input(choices)
+    return problems.by_input(choices)
 
 
 def type_problems(choices: Choices) -> list[UserError]:
@@ -127,7 +130,7 @@ class _Problems:
 
 
 def _settings(
-    found: _Problems,
+    problems: _Problems,
     choices: Choices,
     rows: int | None,
     machine: Machine | None,
@@ -136,11 +139,11 @@ def _settings(
     """Build the config, if it follows every rule of the schema."""
     values = on_this_machine(to_config(choices, rows, machine, resolution))
     # The other rules are checked without what is refused already.
-    already = {input_of(error.field, choices) for error in found.errors}
+    already = {input_of(error.field, choices) for error in problems.errors}
     errors: list[UserError] = []
     with collect_errors(errors):
         return _config_without(values, already)
-    found.errors += [one for one in errors if input_of(one.field, choices) not in already]
+    problems.errors += [one for one in errors if input_of(one.field, choices) not in already]
     return None
 
 
@@ -159,22 +162,22 @@ def _config_without(values: Mapping[str, Any], wrong: Collection[str]) -> Config
     return make_config(kept, without=without)
 
 
-def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
+def _model(problems: _Problems, choices: Choices, token: Token) -> Facts | None:
     """Look up the model with few settings, so that an error in another one hides nothing."""
     values = on_this_machine(to_config(choices))
     names = ("pretrained_model_name_or_path", "model_config_name_or_path", "revision", "variant",
              "pretrained_vae_model_name_or_path", "resolution")  # fmt: skip
     asked = {name: values[name] for name in names if values.get(name) is not None}
     facts = None
-    with collect_errors(found.errors):
+    with collect_errors(problems.errors):
         vae = asked.get("pretrained_vae_model_name_or_path")
         if vae is not None:
-            require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
+            _require_on_hub(str(vae), "pretrained_vae_model_name_or_path")
         config = make_config(asked, without=["dataset"])
         facts = read_strangers_facts(config, token=token)
         expected = choices.starting_point.family
         if facts.family != expected:
-            found.errors.append(
+            problems.errors.append(
                 UserError(
                     "recipe",
                     f"{choices.model} is a {facts.pipeline_class}, and these settings are for "
@@ -183,3 +186,53 @@ def _model(found: _Problems, choices: Choices, token: Token) -> Facts | None:
                 )
             )
     return facts
+
+
+def _id_problems(choices: Choices) -> list[UserError]:
+    """List invalid and missing names of a form; fields are settings."""
+    errors = []
+    recipe = choices.starting_point
+    needs_model, needs_pictures = not recipe.scratch, recipe.rows is None
+    if choices.model is not None or needs_model:
+        errors += _id_problem(choices.model, "pretrained_model_name_or_path", "model")
+    if choices.folder is not None and choices.dataset is not None:
+        errors.append(
+            UserError(
+                "train_data_dir",
+                "both a dataset and your own pictures are given",
+                "Choose one of the two.",
+            )
+        )
+    elif choices.folder is not None:
+        if not choices.folder.is_dir():
+            errors.append(
+                UserError("train_data_dir", "there is no such folder", "Upload the pictures again.")
+            )
+    elif choices.dataset is not None or needs_pictures:
+        errors += _id_problem(choices.dataset, "dataset_name", "dataset")
+    return errors
+
+
+def _id_problem(text: str | None, field: str, repo_type: RepoType) -> list[UserError]:
+    if text is None or not text.strip():
+        return [UserError(field, "is missing", f"Search for a {repo_type}, or paste its address.")]
+    errors: list[UserError] = []
+    with collect_errors(errors):
+        _require_on_hub(text, field, repo_type)
+    return errors
+
+
+def _require_on_hub(text: str, field: str, repo_type: RepoType = "model") -> str:
+    """Return the id that a text holds.
+
+    Raises:
+        UserError: it is not an id, or a local folder of that name would be used instead.
+    """
+    name = require_id(text, repo_type, field)
+    # A training looks for a folder first, relative to its working directory.
+    for place in (Path.cwd(), APP_ROOT):
+        if (place / name).exists():
+            raise UserError(
+                field, f"{name} is a folder of this machine", f"Give the id of a {repo_type}."
+            )
+    return name

@@ -15,7 +15,7 @@ from memshield.hub.catalog.preview import preview
 from memshield.hub.catalog.search import search_datasets
 from memshield.network import Token, gated
 from memshield.ui.errors import on_error
-from memshield.ui.new.dataset_parts import Part, parts_of, picture_columns
+from memshield.ui.new.dataset_parts import DatasetPart, parts_of, picture_columns
 from memshield.ui.new.descriptions import dataset_view, preview_view
 from memshield.ui.new.search_box import SearchBox, dataset_line, is_id, search_box
 from memshield.ui.server.server import Server
@@ -134,7 +134,7 @@ def _dropdowns(dataset: DatasetDescription | None) -> list[Any]:
     return [_dropdown_of(parts.get(name)) for name in PARTS]
 
 
-def _dropdown_of(part: Part | None) -> Any:
+def _dropdown_of(part: DatasetPart | None) -> Any:
     if part is None:
         return gr.Dropdown([], value=None, visible=False)
     return gr.Dropdown(list(part.options), value=part.value, visible=part.offered)

@@ -12,7 +12,7 @@ TRAIN = "train"
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """A list to choose from.
 
     Attributes:
@@ -26,44 +26,44 @@ class Part:
     offered: bool
 
 
-def parts_of(one: DatasetDescription) -> dict[str, Part]:
+def parts_of(dataset: DatasetDescription) -> dict[str, DatasetPart]:
     """List what can be chosen, by field of the form."""
-    columns = [(column.name, column.kind) for column in one.columns]
-    images = picture_columns(one)
+    columns = [(column.name, column.kind) for column in dataset.columns]
+    images = picture_columns(dataset)
     texts = [name for name, kind in columns if kind == "text"]
     classes = [name for name, kind in columns if kind == "class label"]
-    splits = [split.name for split in one.splits]
+    splits = [split.name for split in dataset.splits]
     split = TRAIN if TRAIN in splits or not splits else splits[0]
-    if one.used is not None:
-        image: str | None = one.used.image
-        caption, label = one.used.caption, one.used.label
+    if dataset.used is not None:
+        image: str | None = dataset.used.image
+        caption, label = dataset.used.caption, dataset.used.label
     else:  # several columns of pictures, or none for certain: propose the first
         image = next(iter(images), None)
         caption = next((name for name in CAPTION_NAMES if name in texts), None)
         label = next(iter(classes), None)
     choice = len(splits) > 1 or split != TRAIN
     return {
-        "dataset_config": _part(one.configs, one.config),
-        "split": Part(tuple(splits), split if choice else None, choice),
-        "image_column": _part(images, image, sure=one.used is not None),
+        "dataset_config": _part(dataset.configs, dataset.config),
+        "split": DatasetPart(tuple(splits), split if choice else None, choice),
+        "image_column": _part(images, image, sure=dataset.used is not None),
         "caption_column": _part(texts, caption),
         "label_column": _part(classes, label),
     }
 
 
-def picture_columns(one: DatasetDescription) -> list[str]:
+def picture_columns(dataset: DatasetDescription) -> list[str]:
     """List the columns of pictures, or else those that may hold pictures."""
-    images = [column.name for column in one.columns if column.kind == "image"]
+    images = [column.name for column in dataset.columns if column.kind == "image"]
     # Pictures stored as bytes are of kind "other".
     return images or [
         column.name
-        for column in one.columns
+        for column in dataset.columns
         if column.kind == "other" and ("binary" in column.type or "bytes" in column.type)
     ]
 
 
-def _part(options: Sequence[str], value: str | None, sure: bool = True) -> Part:
+def _part(options: Sequence[str], value: str | None, sure: bool = True) -> DatasetPart:
     """Make a list, offered unless training would certainly use its only option."""
     taken = value in options and sure
     offered = len(options) > 1 or (bool(options) and not taken)
-    return Part(tuple(options), value if value in options and offered else None, offered)
+    return DatasetPart(tuple(options), value if value in options and offered else None, offered)

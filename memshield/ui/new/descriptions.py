@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source, first_caption
 from memshield.forecast.duplicates import DuplicatePairs
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import (
+    DatasetColumn,
+    DatasetDescription,
+    DatasetSplit,
+)
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
 from memshield.quantities import size
@@ -35,37 +39,43 @@ _EFFECTS = {
 }
 
 
-def model_view(one: ModelDescription) -> str:
+def model_view(model: ModelDescription) -> str:
     """The facts of a model."""
     facts = [
-        ("family", FAMILY_NAMES[one.family]),
-        ("class", one.pipeline_class),
-        ("trained", "a LoRA" if one.training == "lora" else "all weights of its UNet"),
-        ("resolution", f"{one.resolution} px" if one.resolution else ""),
-        ("weights of its UNet", short(one.parameters) if one.parameters is not None else ""),
-        ("to download", size(one.download_bytes) if one.download_bytes is not None else ""),
-        ("license", str(one.license or "not stated")),
-        ("downloads a month", count(one.downloads)),
-        ("commit", one.sha[:12]),
+        ("family", FAMILY_NAMES[model.family]),
+        ("class", model.pipeline_class),
+        ("trained", "a LoRA" if model.training == "lora" else "all weights of its UNet"),
+        ("resolution", f"{model.resolution} px" if model.resolution else ""),
+        ("weights of its UNet", short(model.parameters) if model.parameters is not None else ""),
+        ("to download", size(model.download_bytes) if model.download_bytes is not None else ""),
+        ("license", str(model.license or "not stated")),
+        ("downloads a month", count(model.downloads)),
+        ("commit", model.sha[:12]),
     ]
-    return _described("Model", one, facts, "")
+    return _described("Model", model, facts, "")
 
 
-def dataset_view(one: DatasetDescription) -> str:
+def dataset_view(dataset: DatasetDescription) -> str:
     """The facts of a dataset, with the columns that training would use."""
     facts = [
-        ("configuration", _one_of(one.config, one.configs)),
-        ("format", one.format or ""),
-        ("splits", "; ".join(map(_split, one.splits))),
-        ("pictures", one.used.image if one.used else ""),
-        ("captions", (one.used.caption or "none") if one.used else ""),
-        ("classes", (one.used.label or "none") if one.used else ""),
-        ("license", str(one.license or "not stated")),
-        ("downloads a month", count(one.downloads)),
-        ("commit", one.sha[:12]),
+        ("configuration", _one_of(dataset.config, dataset.configs)),
+        ("format", dataset.format or ""),
+        ("splits", "; ".join(map(_split, dataset.splits))),
+        ("pictures", dataset.used.image if dataset.used else ""),
+        ("captions", (dataset.used.caption or "none") if dataset.used else ""),
+        ("classes", (dataset.used.label or "none") if dataset.used else ""),
+        ("license", str(dataset.license or "not stated")),
+        ("downloads a month", count(dataset.downloads)),
+        ("commit", dataset.sha[:12]),
     ]
-    problem = f"Cannot be trained on yet: {one.unused}." if one.unused and one.has_access else ""
-    return _described("Dataset", one, facts, problem.replace("..", "."), columns=one.columns)
+    problem = (
+        f"Cannot be trained on yet: {dataset.unused}."
+        if dataset.unused and dataset.has_access
+        else ""
+    )
+    return _described(
+        "Dataset", dataset, facts, problem.replace("..", "."), columns=dataset.columns
+    )
 
 
 def preview_view(found: Preview) -> str:
@@ -128,16 +138,16 @@ def duplicates_view(found: DuplicatePairs, setting: object) -> str:
 
 def _described(
     kind: str,
-    one: ModelDescription | DatasetDescription,
+    described: ModelDescription | DatasetDescription,
     facts: list[tuple[str, str]],
     problem: str,
-    columns: Sequence[Column] = (),
+    columns: Sequence[DatasetColumn] = (),
 ) -> str:
     return render(
         "described",
         kind=kind,
-        one=one,
-        page=one.page if urlsplit(one.page).scheme in ("http", "https") else "",
+        described=described,
+        page=described.page if urlsplit(described.page).scheme in ("http", "https") else "",
         facts=[(name, value) for name, value in facts if value],
         problem=problem,
         columns=columns,
@@ -150,7 +160,7 @@ def _one_of(name: str | None, names: Sequence[str]) -> str:
     return f"{name or ''}{f' (others: {shown})' if others else ''}".strip()
 
 
-def _split(split: Split) -> str:
+def _split(split: DatasetSplit) -> str:
     known = [plural(split.rows, "row")] if split.rows is not None else []
     known += [size(split.bytes)] if split.bytes is not None else []
     return f"{split.name}: {', '.join(known)}" if known else split.name

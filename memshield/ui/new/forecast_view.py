@@ -51,31 +51,31 @@ def forecast_view(made: Plan) -> str:
     )
 
 
-def _inputs(one: Advice) -> str:
+def _inputs(advice: Advice) -> str:
     """The settings of a recommendation, by their names on the page."""
     named = {"num_shards": "Shards", "memorization_budget": "Memorization budget"}
     return "; ".join(
         f"{named.get(name, name.replace('_', ' '))}: {value}"
-        for name, value in one.settings.items()
+        for name, value in advice.settings.items()
     )
 
 
-def _row(one: Estimate) -> dict[str, str]:
+def _row(estimate: Estimate) -> dict[str, str]:
     return {
-        "name": one.hardware,
-        "device": one.device,
-        "time": duration_range(one.seconds.low, one.seconds.high),
-        "memory": f"{_gigabytes(one.memory_bytes)}, {_FITS[one.fits]}",
-        "price": "" if one.dollars is None else _dollars(one.dollars),
+        "name": estimate.hardware,
+        "device": estimate.device,
+        "time": duration_range(estimate.seconds.low, estimate.seconds.high),
+        "memory": f"{_gigabytes(estimate.memory_bytes)}, {_FITS[estimate.fits]}",
+        "price": "" if estimate.dollars is None else _dollars(estimate.dollars),
     }
 
 
-def _memory(one: Estimate) -> str:
-    there = one.memory_there
+def _memory(estimate: Estimate) -> str:
+    there = estimate.memory_there
     if there is None:
-        return _gigabytes(one.memory_bytes)
-    words = f"{_gigabytes(one.memory_bytes)} of {there / 1e9:.0f} GB: {_FITS[one.fits]}"
-    if one.fits == "no":
+        return _gigabytes(estimate.memory_bytes)
+    words = f"{_gigabytes(estimate.memory_bytes)} of {there / 1e9:.0f} GB: {_FITS[estimate.fits]}"
+    if estimate.fits == "no":
         words += "; lower the batch or the resolution, or turn on gradient checkpointing"
     return words
 

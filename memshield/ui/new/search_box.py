@@ -187,10 +187,10 @@ def search_box(
         shown = not is_id(text) or any(id != text for _, id in results)
         return gr.Radio(results, value=None, visible=shown, label=title)
 
-    def on_pick(one: object, latest: LatestSearch) -> object:
+    def on_pick(id: object, latest: LatestSearch) -> object:
         latest.take()
-        latest.picked = _text(one)
-        return one
+        latest.picked = _text(id)
+        return id
 
     shown = [found, fields.slots[name]]
     asks: dict[str, Any] = {**RAW, "show_progress_on": found}
@@ -211,16 +211,16 @@ def is_id(words: object) -> bool:
     return bool(_ID.fullmatch(text)) or is_address(text)
 
 
-def model_line(one: ModelFound) -> str:
+def model_line(model: ModelFound) -> str:
     """Describe a model in a line; the Hub's lists lack the size of most pipelines."""
-    size = f"{short(one.parameters)} weights" if one.parameters else None
-    return _line(one.id, FAMILY_NAMES[one.family], size, one.license, one.gated)
+    size = f"{short(model.parameters)} weights" if model.parameters else None
+    return _line(model.id, FAMILY_NAMES[model.family], size, model.license, model.gated)
 
 
-def dataset_line(one: DatasetFound) -> str:
+def dataset_line(dataset: DatasetFound) -> str:
     """Describe a dataset in a line."""
-    rows = f"{one.rows:,} rows" if one.rows else one.size_category
-    return _line(one.id, None, rows, one.license, one.gated)
+    rows = f"{dataset.rows:,} rows" if dataset.rows else dataset.size_category
+    return _line(dataset.id, None, rows, dataset.license, dataset.gated)
 
 
 def _line(id: str, kind: str | None, size: str | None, license: License | None, gated: bool) -> str:

@@ -10,7 +10,7 @@ from memshield.audit.report import Report, percent
 from memshield.runs.series import Dot
 from memshield.runs.state import Audited, RunProgress
 from memshield.ui.runs.levels import levels_chart
-from memshield.ui.widgets.chart import Chart, Line, Rule, draw, path_of
+from memshield.ui.widgets.chart import Chart, Line, ReferenceLine, draw, path_of
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.scale import Scale, scale_of
 from memshield.ui.widgets.templates import render
@@ -49,29 +49,29 @@ def figures_view(progress: RunProgress, reports: Mapping[int, Report] | None = N
 
     It is separate from `charts_view`, so that an opened table does not close every second.
     """
-    audits = {one.round: one for one in audits_of(progress, reports or {})}
-    ends = {one.round: one for one in progress.round_ends}
+    audits = {audit.round: audit for audit in audits_of(progress, reports or {})}
+    ends = {end.round: end for end in progress.round_ends}
     numbers = sorted({*audits, *ends})
     if not numbers:
         return ""
-    measure = next((one.measure for one in audits.values() if one.measure), "")
+    measure = next((audit.measure for audit in audits.values() if audit.measure), "")
     return render("figures", numbers=numbers, ends=ends, audits=audits, measure=measure)
 
 
 def audits_of(progress: RunProgress, reports: Mapping[int, Report]) -> list[Audited]:
     """The findings of the audits, in the order of rounds."""
-    found = {one.round: one for one in progress.audits}
-    found |= {number: _of_report(number, report) for number, report in reports.items()}
-    return [found[number] for number in sorted(found)]
+    audits = {audit.round: audit for audit in progress.audits}
+    audits |= {number: _of_report(number, report) for number, report in reports.items()}
+    return [audits[number] for number in sorted(audits)]
 
 
 def _of_report(number: int, report: Report) -> Audited:
     headline, quality = report.headline, report.headline_quality
-    said = not report.generated.is_broken
+    whole = not report.generated.is_broken
     return Audited(
         number,
-        headline.excess if said else None,
-        headline.excess_interval if said else None,
+        headline.excess if whole else None,
+        headline.excess_interval if whole else None,
         quality.value if quality else None,
         f"{quality.measure} ({quality.space})" if quality else None,
         quality.interval if quality else None,
@@ -136,28 +136,28 @@ def _row(number: int, dots: Sequence[Dot], x: Scale, y: Scale) -> dict[str, obje
 
 
 def _memorization(audits: Sequence[Audited], budget: float | None) -> Markup:
-    said = [one for one in audits if one.excess is not None]
-    if not said:
+    known = [audit for audit in audits if audit.excess is not None]
+    if not known:
         return Markup("")
-    points = tuple((float(one.round), 100 * (one.excess or 0.0)) for one in said)
+    points = tuple((float(audit.round), 100 * (audit.excess or 0.0)) for audit in known)
     intervals = tuple(
-        (100 * one.excess_interval[0], 100 * one.excess_interval[1])
-        if one.excess_interval
+        (100 * audit.excess_interval[0], 100 * audit.excess_interval[1])
+        if audit.excess_interval
         else None
-        for one in said
+        for audit in known
     )
-    values = [value for _, value in points] + [end for one in intervals if one for end in one]
-    rule = Rule(f"budget, {percent(budget)}", 100 * budget) if budget is not None else None
-    newest = said[-1]
+    values = [value for _, value in points] + [end for ends in intervals if ends for end in ends]
+    rule = ReferenceLine(f"budget, {percent(budget)}", 100 * budget) if budget is not None else None
+    newest = known[-1]
     excess = newest.excess or 0.0
     words = "; ".join(
-        f"round {one.round} {percent(one.excess or 0.0)}"
+        f"round {audit.round} {percent(audit.excess or 0.0)}"
         + (
-            f" ({percent(one.excess_interval[0])} to {percent(one.excess_interval[1])})"
-            if one.excess_interval
+            f" ({percent(audit.excess_interval[0])} to {percent(audit.excess_interval[1])})"
+            if audit.excess_interval
             else ""
         )
-        for one in said
+        for audit in known
     )
     return draw(
         Chart(
@@ -183,16 +183,16 @@ def _compared(excess: float, budget: float | None) -> str:
 
 
 def _quality(audits: Sequence[Audited]) -> Markup:
-    said = [one for one in audits if one.quality is not None]
-    if not said:
+    known = [audit for audit in audits if audit.quality is not None]
+    if not known:
         return Markup("")
-    points = tuple((float(one.round), one.quality or 0.0) for one in said)
-    intervals = tuple(one.quality_interval for one in said)
-    values = [value for _, value in points] + [end for one in intervals if one for end in one]
-    newest = said[-1]
+    points = tuple((float(audit.round), audit.quality or 0.0) for audit in known)
+    intervals = tuple(audit.quality_interval for audit in known)
+    values = [value for _, value in points] + [end for ends in intervals if ends for end in ends]
+    newest = known[-1]
     measure = newest.measure or "quality"
     better = f", {newest.better} is better" if newest.better else ""
-    words = "; ".join(f"round {one.round} {figure(one.quality)}" for one in said)
+    words = "; ".join(f"round {audit.round} {figure(audit.quality)}" for audit in known)
     return draw(
         Chart(
             title="Quality",

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from memshield.audit.report import percent
-from memshield.jobs.view import TITLES, State
+from memshield.jobs.words import TRAINING_TITLES, TRAINING_WORDS, State, advice, what_is_kept
 from memshield.quantities import duration
 from memshield.runs.state import RunProgress
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import count, time_left
-
-_TITLES = {**TITLES, "running": "Training"}
-_MARKS: dict[State, str] = {
-    "running": "running", "preparing": "running", "stopping": "running", "done": "done",
-    "failed": "failed", "died": "failed", "stopped": "stopped",
-}  # fmt: skip
-_WORDS: dict[State, str] = {
-    "waiting": "It starts by itself; you may close the page.",
-    "preparing": "The model and the pictures are downloaded, checked and prepared.",
-    "stopping": "The current step is finished, then everything is saved.",
-    "died": "The training's process is gone, and nobody stopped it.",
-    "done": "The model is ready to be audited and published.",
-}
-_ADVICE = {
-    "bad_input": "Correct the setting and start again.",
-    "crash": "This error is unexpected. The last lines of the log say more.",
-}
+from memshield.ui.widgets.words import STATE_MARKS, time_left
 
 
 def progress_view(progress: RunProgress, state: State, position: int | None = None) -> str:
@@ -41,8 +24,8 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
     share = step / total if total else None
     return render(
         "progress",
-        title=_TITLES[state],
-        mark=_MARKS.get(state, ""),
+        title=TRAINING_TITLES[state],
+        mark=STATE_MARKS.get(state, ""),
         words=_words(progress, state, position),
         attempt=progress.attempt,
         share=share,
@@ -62,39 +45,17 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
 def _words(progress: RunProgress, state: State, position: int | None) -> str:
     if state == "waiting" and position is not None:
         place = "It is the next to start." if position <= 1 else f"{position - 1} before it."
-        return f"{place} {_WORDS[state]}"
+        return f"{place} {TRAINING_WORDS[state]}"
     if state == "stopped":
-        return _stopped(progress)
-    return _WORDS.get(state, "")
-
-
-def _stopped(progress: RunProgress) -> str:
-    """What is kept of a stopped run."""
-    if progress.state is None:
-        return "It was stopped before it started."
-    if progress.state in ("preparing", "running"):
-        # A process that stops by itself changes the state.
-        return "It had to be killed before it saved."
-    if not progress.checkpoint:
-        return "It was stopped before there was anything to save."
-    if progress.checkpoint < progress.step:
-        return f"Everything up to step {count(progress.checkpoint)} is saved, and nothing after it."
-    return "Everything is saved."
+        return what_is_kept(progress.state, progress.step, progress.checkpoint)
+    return TRAINING_WORDS.get(state, "")
 
 
 def _advice(progress: RunProgress, state: State) -> str:
     """The next step for the visitor."""
     if state not in ("failed", "died", "stopped"):
         return ""
-    error = progress.error if state == "failed" else None
-    words = [_ADVICE.get(error or "", "")]
-    if error != "bad_input":
-        words.append(
-            f"Resume continues from step {count(progress.checkpoint)}."
-            if progress.checkpoint
-            else "Nothing was saved yet: it starts anew."
-        )
-    return " ".join(word for word in words if word)
+    return advice(progress.error if state == "failed" else None, progress.checkpoint)
 
 
 def _tiles(progress: RunProgress) -> list[tuple[str, str]]:

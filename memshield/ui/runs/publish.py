@@ -177,20 +177,22 @@ def consents_of(run: RunDir) -> Any:
 
 def publishing_view(run: RunDir, view: JobView, on_space: bool = False) -> str:
     """Show the progress of publishing, and why the last attempt failed."""
-    told, side = read_publication(run), view.publishing
+    record, side = read_publication(run), view.publishing
     ended: Literal["died", "stopped"] | None = None
     if side.state not in ("running", "stopping"):
         ended = "stopped" if side.state == "stopped" else "died"
-    return _failed_view(told, side) + publication_view(told, ended, problems_in(told, on_space))
+    return _failed_view(record, side) + publication_view(
+        record, ended, problems_in(record, on_space)
+    )
 
 
-def _failed_view(told: Mapping[str, Any], side: Publishing) -> str:
+def _failed_view(record: Mapping[str, Any], side: Publishing) -> str:
     """Show a failure before publish.json was written, which that file does not tell."""
     if side.state not in ("failed", "died", "needs_sign_in") or not side.reason:
         return ""
-    if told.get("state") == "failed" and told.get("reason") == side.reason:
+    if record.get("state") == "failed" and record.get("reason") == side.reason:
         return ""
-    if told.get("state") == "running" and side.state == "died":
+    if record.get("state") == "running" and side.state == "died":
         return ""
     shown = problems_view(UserError("Publishing", side.reason), title=side.words)
     return shown + log_text_view("\n".join(side.last_lines)) if side.last_lines else shown

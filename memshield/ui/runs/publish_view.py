@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 from memshield.errors import UserError
 from memshield.hub.publish.destination import Destination
+from memshield.jobs.words import PUBLICATION_TITLES
 from memshield.runs.publication import Step, published_in
 from memshield.ui.widgets.problems import NOT_PUBLISHED, each, empty_view
 from memshield.ui.widgets.templates import render
+from memshield.ui.widgets.words import STATE_MARKS
 
 MOST_FILES = 200
 _STEPS: dict[Step, str] = {
@@ -22,10 +24,6 @@ _STEPS: dict[Step, str] = {
     "verifying": "Verify the uploaded files",
     "tagging": "Tag the commit",
 }
-_STATES = {
-    "done": "done", "outdated": "stopped", "stopped": "stopped", "failed": "failed",
-    "died": "failed",
-}  # fmt: skip
 _MARKS = {
     "done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"),
     "stopped": ("■", "stopped"), "": ("·", "to do"),
@@ -82,8 +80,8 @@ def publication_view(
     return render(
         "publication",
         state=state,
-        title=_TITLES.get(state, "Publishing"),
-        mark=_STATES.get(state, "running"),
+        title=PUBLICATION_TITLES.get(state, "Publishing"),
+        mark=STATE_MARKS.get(state, "running"),
         steps=_steps(state, str(values.get("step"))),
         waiting=values.get("waiting") if state == "running" else None,
         problems=each(problems) if state == "failed" else [],
@@ -104,15 +102,6 @@ def publication_view(
 def _linked(url: str) -> str:
     """An address, if it is one of the web: only those become links."""
     return url if urlsplit(url).scheme in ("http", "https") else ""
-
-
-_TITLES = {
-    "done": "Published",
-    "outdated": "Published, but not this model",
-    "failed": "Not published",
-    "died": "Interrupted: the publishing process is gone",
-    "stopped": "Stopped before it was published",
-}
 
 
 def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:

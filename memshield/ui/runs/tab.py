@@ -227,9 +227,8 @@ def _head(progress: RunProgress, view: JobView) -> str:
             head += log_text_view("\n".join(training.last_lines))
     elif training.state in ("died", "failed"):
         # The run itself may have had no time to write its reason.
-        words = training.reason
-        if words and words != progress.reason:
-            head += problems_view(UserError("Training", words), title="What happened")
+        if training.state == "failed" and training.reason and not progress.reason:
+            head += problems_view(UserError("Training", training.reason), title="What happened")
         if training.last_lines:
             head += log_text_view("\n".join(training.last_lines))
     elif training.state in ("preparing", "running") and training.reason:

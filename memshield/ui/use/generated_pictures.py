@@ -9,13 +9,13 @@ from pathlib import Path
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
 from memshield.jobs.view import TaskProgress
-from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Made, Samples
+from memshield.sampling.request import SampleArguments
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.pictures import Picture, picture_in
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import plural
+from memshield.ui.widgets.words import STATE_MARKS, plural
 
 NOTHING = ("No pictures yet", "Verify a model above, then generate.")
 SIGNED_OUT = (
@@ -31,10 +31,6 @@ _STAGES = {
     "loading": "Loading the model",
     "comparing": "Comparing with the training pictures",
 }
-_MARKS = {
-    "preparing": "running", "running": "running", "stopping": "running", "done": "done",
-    "failed": "failed", "died": "failed", "stopped": "stopped",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def generating_view(
     return render(
         "generating",
         title=_title(progress, samples, done, total),
-        mark=_MARKS.get(progress.state, ""),
+        mark=STATE_MARKS.get(progress.state, ""),
         model=arguments.target,
         total=total,
         done=done,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memshield.audit.report_view import ModelRow, tone
+from memshield.audit.report_view import ModelTable, View, tone
 from memshield.config.mitigation import measures_of
 from memshield.hub.consent import told_of
 from memshield.hub.manifest import Manifest
@@ -20,15 +20,13 @@ def summary_view(manifest: Manifest) -> str:
         manifest: of the model.
     """
     audit = manifest.audit
-    everything = {} if audit is None else {"this model": audit, **manifest.beside}
-    quality = audit.headline_quality if audit is not None else None
+    models = {} if audit is None else {"this model": audit, **manifest.beside}
     return render(
         "model_summary",
         facts=_facts(manifest),
         audit=audit,
         tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
-        rows=[ModelRow.of(report, name).cells() for name, report in everything.items()],
-        quality=quality,
+        table=None if audit is None else ModelTable.of(models.items(), View.PAGE, audit),
         told=told_of(manifest.confirmed),
     )
 

@@ -23,9 +23,8 @@ from memshield.jobs.service import Jobs
 from memshield.network import NO_ANSWER, Token, TryAgainError
 from memshield.rundir import RunDir
 from memshield.runs.publication import published_in, read_publication
-from memshield.sampling.arguments import SampleArguments
 from memshield.sampling.record import Samples, read_samples
-from memshield.sampling.request import ON_PAGE, ImageRequest, make_request
+from memshield.sampling.request import ON_PAGE, ImageRequest, SampleArguments, make_request
 from memshield.ui.server.visitor import Visitor
 
 
@@ -183,7 +182,7 @@ class GenerationRequest:
         )
 
 
-def find_errand(jobs: Jobs, owner: str) -> GenerationRequest | None:
+def find_generation(jobs: Jobs, owner: str) -> GenerationRequest | None:
     """Find the owner's newest process that draws pictures."""
     request = jobs.requests.view(owner, "sample")
     if request is None or request.arguments is None:

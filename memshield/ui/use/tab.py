@@ -14,7 +14,7 @@ from memshield.ui.server.server import Server, warn
 from memshield.ui.use.generated_pictures import generated_view, generating_view, nothing_view
 from memshield.ui.use.model_view import checks_view, summary_view
 from memshield.ui.use.published_model import (
-    find_errand,
+    find_generation,
     generate,
     published_by,
     read_request,
@@ -63,17 +63,17 @@ class Handlers:
     )
     def verify(self, name: str | None, token: gr.OAuthToken | None) -> list[Any]:
         """Show the checks of a model and, if they hold, its card and audit."""
-        found = verify_model(name, self._server.visitor(token).token)
-        manifest = found.manifest
+        model = verify_model(name, self._server.visitor(token).token)
+        manifest = model.manifest
         if manifest is None:
-            return [checks_view(found.checks), gr.Column(visible=False), *[gr.skip()] * 6]
+            return [checks_view(model.checks), gr.Column(visible=False), *[gr.skip()] * 6]
         return [
-            checks_view(found.checks),
+            checks_view(model.checks),
             gr.Column(visible=True),
             summary_view(manifest),
             audit_view(manifest.audit, manifest.beside),
-            loading_code(manifest, found.repo_id),
-            card_text_view(found.card),
+            loading_code(manifest, model.repo_id),
+            card_text_view(model.card),
             gr.Textbox(visible=manifest.text),
             gr.HTML("", visible=False),
         ]
@@ -86,11 +86,11 @@ class Handlers:
         """Let the server draw."""
         visitor = self._server.visitor(token)
         owner = visitor.require_owner()
-        found = verify_model(name, visitor.token)
-        if found.manifest is None:
-            raise UserErrors(found.problems)
-        request = read_request(prompts, number, steps, seed, found.manifest.text)
-        generate(self._server.jobs, visitor, found, request)
+        model = verify_model(name, visitor.token)
+        if model.manifest is None:
+            raise UserErrors(model.problems)
+        request = read_request(prompts, number, steps, seed, model.manifest.text)
+        generate(self._server.jobs, visitor, model, request)
         return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
 
     @on_error(warn)
@@ -105,25 +105,31 @@ class Handlers:
 
     def _now(self, owner: str | None, before: tuple[str, str]) -> list[Any]:
         """Return the progress, the pictures, the stop button, the timer, and the keys of these."""
-        found = find_errand(self._server.jobs, owner) if owner is not None else None
-        if found is None:
+        drawing = find_generation(self._server.jobs, owner) if owner is not None else None
+        if drawing is None:
             marks = ("nothing", str(owner))
             if marks == before:
                 return [gr.skip()] * 5
             stop, clock = gr.Button(visible=False), gr.Timer(active=False)
             return [nothing_view(owner is not None), "", stop, clock, marks]
-        marks = found.marks
+        marks = drawing.marks
         if marks == before:
             return [gr.skip()] * 5
-        progress, busy = found.request.progress, found.request.busy
-        said: Any = gr.skip()
-        shown: Any = gr.skip()
+        progress, busy = drawing.request.progress, drawing.request.busy
+        progress_html: Any = gr.skip()
+        pictures_html: Any = gr.skip()
         if marks[0] != before[0]:
-            said = generating_view(progress, found.arguments, found.samples)
+            progress_html = generating_view(progress, drawing.arguments, drawing.samples)
         if marks[1] != before[1]:
-            shown = generated_view(found.samples, found.folder, busy)
+            pictures_html = generated_view(drawing.samples, drawing.folder, busy)
         stops = busy and progress.state != "stopping"
-        return [said, shown, gr.Button(visible=stops), gr.Timer(active=busy), marks]
+        return [
+            progress_html,
+            pictures_html,
+            gr.Button(visible=stops),
+            gr.Timer(active=busy),
+            marks,
+        ]
 
 
 def use_tab(server: Server, page: gr.Blocks) -> None:

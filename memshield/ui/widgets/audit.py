@@ -18,7 +18,7 @@ from memshield.audit.plots import (
     trade_off_plot,
 )
 from memshield.audit.report import Report, percent
-from memshield.audit.report_view import ModelRow, facts_of, tone, uncalibrated_figures
+from memshield.audit.report_view import ModelTable, View, facts_of, tone, uncalibrated_figures
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
 
@@ -52,7 +52,7 @@ def audit_view(
         "audit",
         report=report,
         tone=_tone(report),
-        rows=[ModelRow.of(one, shown).cells() for shown, one in everything.items()],
+        table=ModelTable.of(everything.items(), View.PAGE, report),
         quality=report.headline_quality,
         level=percent(report.headline.level or 0.0),
         curve=curve_of(everything),
@@ -89,13 +89,12 @@ def rounds_view(
     ]
     return render(
         "rounds",
-        rows=[(number, ModelRow.of(reports[number], "").cells()) for number in numbers],
-        chosen=numbers[choice.place] if choice else None,
-        model=model,
+        table=ModelTable.of(zip(map(str, numbers), ordered, strict=True), View.ROUNDS, ordered[-1]),
+        chosen=str(numbers[choice.place]) if choice else None,
+        model=None if model is None else str(model),
         alike=len({(one.generated.count, one.generated.seed) for one in ordered}) == 1,
         within=choice.within if choice else None,
         reason=choice.reason if choice else "",
-        quality=ordered[-1].headline_quality,
         trade_off=trade_off_of(points, ordered[-1], budget),
     )
 

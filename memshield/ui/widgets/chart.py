@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReferenceLine:
     """A horizontal line to compare the points with."""
 
     name: str
@@ -70,7 +70,7 @@ class Chart:
     x: Scale
     y: Scale
     lines: Sequence[Line]
-    rule: Rule | None = None
+    rule: ReferenceLine | None = None
     named: Callable[[float], str] = "{:g}".format
 
 

@@ -11,6 +11,11 @@ from memshield.quantities import duration
 
 # Pages of repositories, as `memshield.network.page_of` writes them; only these become links.
 _PAGE = re.compile(re.escape(ENDPOINT) + r"(/[A-Za-z0-9][\w.-]*){2,3}(?<!\.)")
+STATE_MARKS = {
+    "running": "running", "preparing": "running", "stopping": "running", "done": "done",
+    "outdated": "stopped", "stopped": "stopped", "failed": "failed", "died": "failed",
+}  # fmt: skip
+"""The style class of a state's title; one that waits has none."""
 
 
 def plural(number: int, one: str, more: str = "") -> str:

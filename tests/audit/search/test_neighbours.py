@@ -1,4 +1,4 @@
-"""Nearest training images against a plain search, where it is easy and where it is not."""
+"""Nearest training pictures against a plain search, where it is easy and where it is not."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def random_case(seed: int) -> tuple[Any, Any, dict[str, Any]]:
         queries = draw(size=(count, width)).astype(np.float32)
         training = draw(size=(size, width)).astype(np.float32)
     if rng.random() < 0.5:
-        # Copies of training images among the queries, and twice in the training set.
+        # Copies of training pictures among the queries, and twice in the training set.
         queries[: len(training)] = training[: len(queries)]
         training[size // 2 :] = training[: size - size // 2]
     if rng.random() < 0.6:

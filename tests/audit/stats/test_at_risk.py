@@ -1,4 +1,4 @@
-"""The list of training images that are given back most often."""
+"""The list of training pictures that are given back most often."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def scores(seed: int) -> tuple[Floats, Floats]:
-    """Scores of members and held-out images; every other case has many ties."""
+    """Scores of members and held-out pictures; every other case has many ties."""
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 300, 2)
     members, held_out = rng.normal(size=n) + rng.uniform(-1, 2), rng.normal(size=m)

@@ -30,7 +30,7 @@ SHAPES: dict[str, Draw] = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("controls", [60, 299, 300])
 def test_other_half_passes_no_more_than_chance_allows(shape: str, controls: int) -> None:
-    """Fresh images from where the held-out ones are from, 1,000 times."""
+    """Fresh pictures from where the held-out ones are from, 1,000 times."""
     rng = np.random.default_rng(0)
     counts, over, small_p, repeats, fresh = [], 0, 0, 1000, 500
     for _ in range(repeats):
@@ -61,7 +61,7 @@ def test_other_half_passes_no_more_than_chance_allows(shape: str, controls: int)
 @pytest.mark.parametrize("copies", [0.0, 0.02, 0.3])
 @pytest.mark.parametrize("generated", [100, 3000])
 def test_intervals_cover(controls: int, copies: float, generated: int) -> None:
-    """Normal statistics; generated images are copies with much lower values, or like held-out."""
+    """Normal statistics; generated pictures are copies with much lower values, or like held-out."""
     rng = np.random.default_rng(1)
     inside, chance_inside, repeats = 0, 0, 600
     for _ in range(repeats):
@@ -120,12 +120,12 @@ def test_level_by_held_out_images(controls: int, level: float | None) -> None:
     if level is None:
         assert [found.threshold, found.beyond, found.excess] == [None] * 3
         assert found.reason is not None
-        assert f"{controls} held-out images are too few" in found.reason
+        assert f"{controls} held-out pictures are too few" in found.reason
         assert "60" in found.reason
     else:
         assert found.threshold is not None
         assert found.threshold.level == level
-        # Three held-out images pass or are the threshold, so it never hangs on a single one.
+        # Three held-out pictures pass or are the threshold, so it never hangs on a single one.
         assert found.threshold.rank >= 3
 
 
@@ -138,7 +138,7 @@ def test_nothing_beyond_is_no_excess() -> None:
 
 
 def test_held_out_copies_are_pointed_out() -> None:
-    """Ratios of 0 among the held-out images: nothing can lie below."""
+    """Ratios of 0 among the held-out pictures: nothing can lie below."""
     control = np.concatenate([np.zeros(3), np.linspace(0.1, 1, 297)])
     found = calibrate(control, np.zeros(50), "low")
     assert found.beyond is not None

@@ -87,7 +87,7 @@ def test_similarities_by_hand() -> None:
 
 
 def test_authenticity_by_hand() -> None:
-    """As far as the training image is from its own nearest: not authentic."""
+    """As far as the training picture is from its own nearest: not authentic."""
     found = authenticity([0.0, 1.0, 2.0, 3.0], [0.5, 1.0, 1.0, 4.0])
     assert (found.count, found.total) == (1, 4)
     with pytest.raises(ValueError, match="one each"):

@@ -112,7 +112,7 @@ def test_frechet_distance_with_fewer_images_than_features() -> None:
     expected = shift + np.square(a).sum() + np.square(b).sum() - 2 * overlap
     assert found.value == pytest.approx(expected, rel=1e-9)
     assert found.note is not None
-    assert "20 images in 60 dimensions" in found.note
+    assert "20 pictures in 60 dimensions" in found.note
     assert frechet_distance(real, real).value == pytest.approx(0.0, abs=1e-9)
     constant = np.repeat(real[:1], 5, axis=0)
     assert frechet_distance(constant, constant).value == pytest.approx(0.0, abs=1e-9)

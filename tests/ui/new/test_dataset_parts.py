@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from memshield.data.source import Columns
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import (
+    DatasetColumn,
+    DatasetDescription,
+    DatasetSplit,
+)
 from memshield.ui.new.dataset import problem_of
 from memshield.ui.new.dataset_parts import parts_of, picture_columns
 
-IMAGE = Column("image", "image", "Image")
-MASK = Column("mask", "image", "Image")
-TEXT = Column("text", "text", "string")
-TITLE = Column("title", "text", "string")
-BYTES = Column("data", "other", "binary")
-NUMBER = Column("number", "other", "int64")
+IMAGE = DatasetColumn("image", "image", "Image")
+MASK = DatasetColumn("mask", "image", "Image")
+TEXT = DatasetColumn("text", "text", "string")
+TITLE = DatasetColumn("title", "text", "string")
+BYTES = DatasetColumn("data", "other", "binary")
+NUMBER = DatasetColumn("number", "other", "int64")
 
 
 def dataset(**changes: Any) -> DatasetDescription:
     given: dict[str, Any] = {
         "id": "ada/pictures", "sha": "0", "page": "", "configs": ("default",), "config": "default",
-        "format": "parquet", "splits": (Split("train", 5, 1),), "columns": (IMAGE, TEXT),
+        "format": "parquet", "splits": (DatasetSplit("train", 5, 1),), "columns": (IMAGE, TEXT),
         "used": Columns("image", "text", None), "unused": None, "license": None, "gated": False,
         "has_access": True, "private": False, "downloads": 0, "likes": 0,
     }  # fmt: skip
@@ -39,10 +43,11 @@ def test_nothing_is_asked_where_there_is_one_of_each() -> None:
 def test_what_training_would_take_is_chosen_at_first() -> None:
     many = dataset(
         configs=("large", "small"), config="large",
-        splits=(Split("test", 1, 1), Split("train", 5, 1)), columns=(IMAGE, TEXT, TITLE),
+        splits=(DatasetSplit("test", 1, 1), DatasetSplit("train", 5, 1)),
+        columns=(IMAGE, TEXT, TITLE),
     )  # fmt: skip
     assert chosen(many) == {"dataset_config": "large", "split": "train", "caption_column": "text"}
-    assert chosen(dataset(splits=(Split("test", 1, 1),))) == {"split": "test"}
+    assert chosen(dataset(splits=(DatasetSplit("test", 1, 1),))) == {"split": "test"}
 
 
 def test_where_training_cannot_tell_something_is_proposed() -> None:

@@ -9,7 +9,11 @@ import pytest
 
 from memshield.data.source import Columns
 from memshield.errors import UserError, UserErrors
-from memshield.hub.catalog.dataset_description import Column, DatasetDescription, Split
+from memshield.hub.catalog.dataset_description import (
+    DatasetColumn,
+    DatasetDescription,
+    DatasetSplit,
+)
 from memshield.hub.catalog.license import License
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
@@ -46,9 +50,11 @@ def dataset(**changes: Any) -> DatasetDescription:
     values: dict[str, Any] = {
         "id": "ada/pictures", "sha": "0123456789abcdef",
         "page": "https://huggingface.co/datasets/ada/pictures", "configs": ("default", "small"),
-        "config": "default", "format": "parquet", "splits": (Split("train", 5000, 12_000_000),),
-        "columns": (Column("image", "image", "Image"), Column("text", "text", "string"),
-                    Column("label", "class label", "ClassLabel", tuple("abcdefghij"))),
+        "config": "default", "format": "parquet",
+        "splits": (DatasetSplit("train", 5000, 12_000_000),),
+        "columns": (DatasetColumn("image", "image", "Image"),
+                    DatasetColumn("text", "text", "string"),
+                    DatasetColumn("label", "class label", "ClassLabel", tuple("abcdefghij"))),
         "used": Columns("image", "text", None), "unused": None, "license": License("cc0-1.0"),
         "gated": False, "has_access": True, "private": False, "downloads": 9, "likes": 1,
     }  # fmt: skip
@@ -99,7 +105,7 @@ def test_an_empty_place() -> None:
 
 def test_hostile_names_are_shown_as_text() -> None:
     licence = License("other", HOSTILE, "javascript:alert(1)")
-    column = Column(HOSTILE, "other", HOSTILE, (HOSTILE,))
+    column = DatasetColumn(HOSTILE, "other", HOSTILE, (HOSTILE,))
     for html in (
         model_view(model(id=HOSTILE, page="javascript:alert(1)", license=licence)),
         dataset_view(dataset(id=HOSTILE, columns=(column,), unused=HOSTILE, used=None)),

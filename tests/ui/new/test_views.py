@@ -8,7 +8,12 @@ from pathlib import Path
 from huggingface_hub.constants import ENDPOINT
 
 from memshield.errors import UserError
-from memshield.forecast.duplicates import DuplicatePairs, Pair, find_duplicates, open_folder
+from memshield.forecast.duplicates import (
+    DuplicatePair,
+    DuplicatePairs,
+    find_duplicates,
+    open_folder,
+)
 from memshield.forecast.estimate import Range
 from memshield.forecast.hardware import Machine
 from memshield.ui.form.choices import Choices
@@ -90,7 +95,7 @@ def test_pictures_of_ones_own_and_what_is_there_twice(tmp_path: Path) -> None:
 
 
 def test_more_duplicates_than_are_shown() -> None:
-    pairs = tuple(Pair("near", (i, 99), (picture(1), picture(2)), 0.01) for i in range(30))
+    pairs = tuple(DuplicatePair("near", (i, 99), (picture(1), picture(2)), 0.01) for i in range(30))
     found = DuplicatePairs(pairs, groups=10, pictures=110, compared=200, rows=200, unreadable=())
     html = duplicates_view(found, "")
     assert html.count("<img") == 48

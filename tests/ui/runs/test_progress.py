@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from memshield.jobs.view import State
+from memshield.jobs.words import State
 from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
 from memshield.ui.runs.progress import progress_view
@@ -63,6 +63,7 @@ def test_almost_done_is_not_done() -> None:
         ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Correct the setting"),
         ("failed", {"error": "crash", "checkpoint": None}, "Nothing was saved yet"),
         ("died", {}, "Resume continues from step 1,000"),
+        ("died", {}, "Its process was killed: by a restart"),
         (
             "stopped",
             {"state": "stopped", "reason": "SIGTERM received", "checkpoint": 1200},

@@ -117,7 +117,10 @@ def test_publishing_that_is_gone_is_not_drawn_as_running(jobs: Jobs) -> None:
     values: dict[str, Any] = {"state": "running", "step": "uploading", "command": "publish"}
     values["process"] = {**this_process(0), "host": "the-container-of-before"}
     path_of(jobs.folders.run(job)).write_text(json.dumps(values))
-    assert "Publishing: Not published. The reason is shown under Publish" in seen(jobs, job)
+    assert (
+        "Publishing: Interrupted: the publishing process is gone. The reason is shown under Publish"
+        in seen(jobs, job)
+    )
     said = seen(jobs, job, PUBLICATION)
     assert "Interrupted" in said
     assert "Upload in one commit (failed)" in said

@@ -15,7 +15,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.sampling.record import Made, Nearness, Rule, Samples
+from memshield.sampling.record import Made, Nearness, NearnessRule, Samples
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
@@ -247,7 +247,7 @@ def test_every_warning_is_told_in_words(tmp_path: Path) -> None:
     ]
     samples = Samples(
         model="a/b", total=4, steps=1, run="mine", compared=120, pictures=tuple(made),
-        rule=Rule(source="audit", statistic="ratio", threshold=0.3, chance=0.05, close=0.6),
+        rule=NearnessRule(source="audit", statistic="ratio", threshold=0.3, chance=0.05, close=0.6),
     )  # fmt: skip
     html = generated_view(samples, tmp_path, busy=True)
     text = text_of(html)

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from memshield.training.launcher import (
-    Launcher,
-    find_launcher,
+from memshield.training.accelerate_process import (
+    AccelerateProcess,
+    find_accelerate,
     note_on_traceback,
     use_all_cores,
 )
@@ -60,7 +60,7 @@ def test_all_cores_are_used_unless_a_person_says_otherwise(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("GOMP_SPINCOUNT", "")
     del os.environ["GOMP_SPINCOUNT"]
-    use_all_cores(Launcher(words, environment), 7)
+    use_all_cores(AccelerateProcess(words, environment), 7)
     assert os.environ["OMP_NUM_THREADS"] == expected
     # Threads that a person did not ask for must not spin away the cores of others.
     assert ("GOMP_SPINCOUNT" in os.environ) == (expected == "7")
@@ -78,14 +78,14 @@ def test_a_launcher_is_found_for_one_process_only(monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(parent=lambda: parent))
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
-    assert find_launcher() is None
+    assert find_accelerate() is None
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert find_launcher() == Launcher(LAUNCH, {"A": "b"})
+    assert find_accelerate() == AccelerateProcess(LAUNCH, {"A": "b"})
     parent = None
-    assert find_launcher() is None
+    assert find_accelerate() is None
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert find_launcher() is None
+    assert find_accelerate() is None
 
 
 def test_a_launcher_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_launcher_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setattr(psutil, "Process", denied)
-    assert find_launcher() is None
+    assert find_accelerate() is None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_launcher_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch)
 def test_the_note_stands_only_where_a_traceback_follows(
     words: tuple[str, ...], code: int, noted: bool
 ) -> None:
-    assert (note_on_traceback(Launcher(words, {}), code) is not None) == noted
+    assert (note_on_traceback(AccelerateProcess(words, {}), code) is not None) == noted
     assert note_on_traceback(None, code) is None
 
 

@@ -13,7 +13,7 @@ _THREAD_FLAGS = ("--num_cpu_threads_per_process", "--num-cpu-threads-per-process
 
 
 @dataclass(frozen=True)
-class Launcher:
+class AccelerateProcess:
     """The `accelerate launch` of a training that has one process.
 
     Attributes:
@@ -36,19 +36,19 @@ class Launcher:
         return not {"-q", "--quiet"}.isdisjoint(self.words)
 
 
-def find_launcher() -> Launcher | None:
+def find_accelerate() -> AccelerateProcess | None:
     """The launcher; None where there is none, it cannot be read, or there are several processes."""
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     if "ACCELERATE_MIXED_PRECISION" not in os.environ or not alone:
         return None
     try:
         parent = psutil.Process().parent()
-        return parent and Launcher(tuple(parent.cmdline()), parent.environ())
+        return parent and AccelerateProcess(tuple(parent.cmdline()), parent.environ())
     except psutil.Error:
         return None
 
 
-def use_all_cores(launcher: Launcher | None, cores: int) -> None:
+def use_all_cores(launcher: AccelerateProcess | None, cores: int) -> None:
     """Let torch use every core; must be called before torch is imported.
 
     accelerate sets one thread unless it is told otherwise: that is meant for several processes.
@@ -64,7 +64,7 @@ def use_all_cores(launcher: Launcher | None, cores: int) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
-def note_on_traceback(launcher: Launcher | None, code: int) -> str | None:
+def note_on_traceback(launcher: AccelerateProcess | None, code: int) -> str | None:
     """What a person should know of the traceback that accelerate prints under our own message.
 
     Args:
