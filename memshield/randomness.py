@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     PROMPTS = 9
     ATTACK = 10
     WATCH = 11
+    ANCHOR = 12
 
 
 def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -18,6 +18,7 @@ from memshield.audit.images import of_folder
 from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
+from memshield.audit.statements import lines_of
 from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
 from memshield.config.file import make_config
 from memshield.config.flags import config_parser, given, merged
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
             report, folder = _audit_images(flags, settings, device, bars)
         else:
             report, folder = _audit_target(flags, settings, device, bars)
-    print(report.verdict)
+    print(lines_of(report))
     print(f"{folder / PAGE}\n{folder / REPORT}")
     return 0
 

@@ -16,6 +16,8 @@ from memshield.audit.measures import (
     AuditImages,
     Findings,
     OnProgress,
+    QualityAnchors,
+    noise_like,
     quality_of,
     search_control,
     search_features,
@@ -38,6 +40,7 @@ from memshield.audit.search.neighbours import Neighbours
 from memshield.audit.stats.intervals import mean_interval
 from memshield.errors import UserError
 
+_NOISES = 100
 LEAST_COMPARED = 3
 """Held-out pictures that a measure of quality needs."""
 
@@ -79,6 +82,7 @@ class ModelMeasurer:
     _features: list[FeatureSpace] = field(default_factory=list, init=False)
     _clip: ClipScore | None = field(default=None, init=False)
     _missing: list[Missing] = field(default_factory=list, init=False)
+    _anchors: dict[str, QualityAnchors] = field(default_factory=dict, init=False)
     _real: dict[str, tuple[Rows, Rows]] = field(default_factory=dict, init=False)
 
     def open(self) -> None:
@@ -136,7 +140,7 @@ class ModelMeasurer:
                     search_features(space.name, unit(training), unit(held_out), unit(rows), sets)
                 )
             if enough:
-                quality += quality_of(space.name, held_out, rows)
+                quality += quality_of(space.name, held_out, rows, self._anchors_in(space))
         if not enough:
             reason = f"{len(self.reference.held_out)} held-out pictures, {len(whole)} generated"
             missing.append(Missing(measure="quality", reason=reason))
@@ -166,6 +170,17 @@ class ModelMeasurer:
             )
             self._real[space.name] = training, held_out
         return self._real[space.name]
+
+    def _anchors_in(self, space: FeatureSpace) -> QualityAnchors | None:
+        """The KID of fresh pictures and of noise; None where there are too few of them."""
+        if space.name not in self._anchors:
+            training, held_out = self._real_rows(space)
+            if min(len(training), len(held_out)) < LEAST_COMPARED:
+                return None
+            noise = noise_like(self.reference.training, _NOISES)
+            rows = rows_of(noise, space, self._told("embedding noise", _NOISES))
+            self._anchors[space.name] = QualityAnchors.of(held_out, training, rows)
+        return self._anchors[space.name]
 
     def _told(self, what: str, total: int) -> Callable[[int], None]:
         return lambda done: self.progress(what, done, total)

@@ -28,6 +28,7 @@ from memshield.audit.stats.memorization import (
     similarity,
 )
 from memshield.audit.stats.quality import frechet_distance, kernel_distance, precision_recall
+from memshield.randomness import Purpose, numpy_generator
 
 FeatureRows = npt.NDArray[np.float32]
 OnProgress = Callable[[str, int, int], None]
@@ -36,6 +37,7 @@ OnProgress = Callable[[str, int, int], None]
 SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
 SECOND = "first over second neighbour (Gu et al. 2023)"
+_MOST_FRESH = 1000
 FIXED_ALPHAS = (0.1, 0.3, 0.5)
 """Fixed thresholds of Liu et al., shown beside the calibrated share."""
 SIMILARITY = "similarity (Somepalli et al. 2022)"
@@ -210,7 +212,38 @@ def search_features(
     )
 
 
-def quality_of(name: str, real: FeatureRows, generated: FeatureRows) -> list[Quality]:
+@dataclass(frozen=True)
+class QualityAnchors:
+    """The KID of what a model's is held against, in its feature space.
+
+    Attributes:
+        fresh: of training pictures, the best that can be had.
+        noise: of noise, which a model starts from.
+    """
+
+    fresh: float
+    noise: float
+
+    @classmethod
+    def of(cls, held_out: FeatureRows, training: FeatureRows, noise: FeatureRows) -> QualityAnchors:
+        """The anchors from feature rows [.., D] of held-out pictures, training ones and noise."""
+        few = min(len(training), _MOST_FRESH)
+        training = training[np.linspace(0, len(training) - 1, few, dtype=int)]
+        return cls(
+            kernel_distance(held_out, training).value, kernel_distance(held_out, noise).value
+        )
+
+
+def noise_like(pictures: Rows, count: int) -> npt.NDArray[np.uint8]:
+    """Noise [N, C, H, W] of the shape of pictures: what sampling starts from, as bytes."""
+    values = numpy_generator(0, Purpose.ANCHOR).standard_normal((count, *pictures.shape[1:]))
+    found: npt.NDArray[np.uint8] = ((values + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return found
+
+
+def quality_of(
+    name: str, real: FeatureRows, generated: FeatureRows, anchors: QualityAnchors | None = None
+) -> list[Quality]:
     """Measures of quality on feature rows [.., D], against held-out pictures."""
     counts: dict[str, Any] = {
         "space": name,
@@ -222,7 +255,13 @@ def quality_of(name: str, real: FeatureRows, generated: FeatureRows) -> list[Qua
     covered = precision_recall(real, generated)
     return [
         Quality(
-            measure="KID", value=kernel.value, interval=kernel.interval, better="lower", **counts
+            measure="KID",
+            value=kernel.value,
+            interval=kernel.interval,
+            better="lower",
+            fresh=None if anchors is None else anchors.fresh,
+            noise=None if anchors is None else anchors.noise,
+            **counts,
         ),
         Quality(
             measure="Frechet distance",

@@ -161,7 +161,12 @@ class Attack(_Part):
 
 
 class Quality(_Part):
-    """One measure of quality, never without its feature space and counts."""
+    """One measure of quality, never without its feature space and counts.
+
+    Attributes:
+        fresh: what training pictures have, in their place: the best that can be had.
+        noise: what noise has; a model that has learned nothing is no better.
+    """
 
     measure: str
     space: str
@@ -171,6 +176,15 @@ class Quality(_Part):
     interval: Interval | None = None
     better: Literal["lower", "higher"]
     note: str | None = None
+    fresh: float | None = None
+    noise: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_anchors(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.fresh is None and self.noise is None:  # as before there were any
+            del values["fresh"], values["noise"]
+        return values
 
 
 class Missing(_Part):

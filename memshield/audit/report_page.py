@@ -21,12 +21,13 @@ from memshield.audit.report import Report, percent
 from memshield.audit.report_view import (
     ModelTable,
     View,
+    excess_interval_words,
     facts_of,
     interval,
     name_of,
-    tone,
     uncalibrated_figures,
 )
+from memshield.audit.statements import base_among, statements_of
 from memshield.audit.watch_findings import band_name, findings, outcome_words, sentences
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import write_text
@@ -53,7 +54,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         subtitle=f"{report.made[:10]}, {report.generated.count} generated pictures against "
         f"{report.data.training} training pictures of {report.data.name}",
         report=report,
-        tone=tone(report),
+        statements=statements_of(report, base_among(beside)),
         quality=quality,
         table=ModelTable.of(((name_of(one), one) for one in everything), View.REPORT, report),
         chosen=0,
@@ -118,6 +119,7 @@ def environment() -> Environment:
     )
     made.filters["percent"] = percent
     made.filters["interval"] = interval
+    made.filters["excess_interval_words"] = excess_interval_words
     return made
 
 

@@ -102,13 +102,17 @@ def _percent(share: float | None) -> str:
     return "" if share is None else percent(share)
 
 
+def _beyond_chance(share: float | None) -> str:
+    return "" if share is None else excess_words(share)
+
+
 def _interval(ends: Interval | None) -> str:
-    return "" if ends is None else interval(ends)
+    return "" if ends is None else excess_interval_words(ends)
 
 
 def _excess(row: ModelRow) -> str:
     ends = _interval(row.excess_interval)
-    return _percent(row.excess) + (f" ({ends})" if ends else "")
+    return _beyond_chance(row.excess) + (f" ({ends})" if ends else "")
 
 
 def _auc(row: ModelRow) -> str:
@@ -158,7 +162,7 @@ COLUMNS = (
     ),
     TableColumn("by chance", lambda row: _percent(row.control), frozenset({View.CARD})),
     TableColumn(
-        "beyond chance", lambda row: _percent(row.excess), frozenset({View.ROUNDS, View.CARD})
+        "beyond chance", lambda row: _beyond_chance(row.excess), frozenset({View.ROUNDS, View.CARD})
     ),
     TableColumn(
         "95 %", lambda row: _interval(row.excess_interval), frozenset({View.ROUNDS, View.CARD})
@@ -169,7 +173,7 @@ COLUMNS = (
     ),
     TableColumn(
         "excess",
-        lambda row: f"{_percent(row.excess) or row.unknown or 'cannot say':>10}",
+        lambda row: f"{_beyond_chance(row.excess) or row.unknown or 'cannot say':>10}",
         frozenset({View.LINE}),
     ),
     TableColumn("membership (AUC)", _auc, frozenset({View.PAGE}), _GUESSING, _has_attack),
@@ -222,6 +226,19 @@ class ModelTable:
         )
 
 
+def excess_words(excess: float) -> str:
+    """A share beyond chance; below zero it is none, and no negative one."""
+    return "none" if excess <= 0 else percent(excess)
+
+
+def excess_interval_words(ends: Interval) -> str:
+    """An interval of a share beyond chance; what lies below zero is none."""
+    low, high = ends
+    if high <= 0:
+        return "none"
+    return f"at most {percent(high)}" if low <= 0 else interval(ends)
+
+
 def interval(ends: Interval) -> str:
     """An interval of shares as percentages."""
     return f"{percent(ends[0])} to {percent(ends[1])}"
@@ -231,14 +248,6 @@ def name_of(report: Report) -> str:
     """A model's name, with its round where it is one of several."""
     target = report.target
     return target.name if target.round is None else f"{target.name}, round {target.round}"
-
-
-def tone(report: Report) -> str:
-    """The colour of the verdict: alarm, calm, or neither."""
-    ends = report.headline.excess_interval
-    if ends is None or report.generated.is_broken:
-        return ""
-    return "alarm" if ends[0] > 0 else "calm"
 
 
 def uncalibrated_figures(report: Report) -> list[tuple[str, str, float]]:

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memshield.audit.report_view import ModelTable, View
+from memshield.audit.statements import statements_of
 from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
 from memshield.errors import UserError
@@ -79,6 +80,9 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         base_variant=_variant(base.variant if base else None),
         table=_table(manifest),
         audit=manifest.audit,
+        statements=statements_of(manifest.audit, manifest.beside.get("base"))
+        if manifest.audit
+        else (),
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
         few=_few(manifest),

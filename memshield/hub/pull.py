@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from memshield.audit.statements import lines_of
 from memshield.config.flags import given
 from memshield.errors import UserError, UserErrors
 from memshield.hub.account import api_for
@@ -170,4 +171,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _summary(manifest: Manifest) -> str:
-    return manifest.audit.verdict if manifest.audit else "It was not audited."
+    if manifest.audit is None:
+        return "It was not audited."
+    return lines_of(manifest.audit, manifest.beside.get("base"))

@@ -68,7 +68,8 @@ def report_of(
         "memorization": (headline,),
         "quality": (
             Quality(measure="KID", space="pixels", count=100, reference_count=300, value=kid,
-                    interval=(kid - 0.01, kid + 0.01), better="lower"),
+                    interval=(kid - 0.01, kid + 0.01), better="lower", fresh=0.0,
+                    noise=20.0),
         ),
         "seconds": 1.0,
     }  # fmt: skip

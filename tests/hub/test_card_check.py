@@ -80,7 +80,7 @@ def test_what_was_published_holds(published: Path, capsys: pytest.CaptureFixture
         (around("Certified.\n\n<!-- ", "-->"), "can hide it"),
         (around("Certified.\n\n```", "```"), "can hide it"),
         (lambda text: text.replace("# digits", "# digits, certified"), "it lacks: # digits"),
-        (lambda text: text.replace(VERDICT, "Proven safe"), f"it lacks: > **{VERDICT}"),
+        (lambda text: text.replace(VERDICT, "Proven safe"), "it lacks: - Copies"),
         (lambda text: text.replace("| this model | 0.0 %", "| this model | 9 %"), "it lacks: |"),
         (
             lambda text: text.replace("\nMemorization: ", "\n0 of 1,000,000 are copies.\n\nMemor"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memshield.audit.choose import Choice, choose, excess_of
-from memshield.audit.report import PRIVATE, Report, percent
+from memshield.audit.report import PRIVATE, Report
 from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.records import Job
@@ -203,7 +203,8 @@ class Audits:
         excess = excess_of(report)
         if excess is None:
             return "its audit cannot say what it gives back"
-        return f"gives back {percent(excess)} beyond chance"
+        beyond = f"{percent(excess)} beyond chance" if excess > 0 else "no more than chance"
+        return f"gives back {beyond}"
 
 
 def shown_beside(

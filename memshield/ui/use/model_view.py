@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memshield.audit.report_view import ModelTable, View, tone
+from memshield.audit.report_view import ModelTable, View
+from memshield.audit.statements import statements_of
 from memshield.config.mitigation import measures_of
 from memshield.hub.consent import told_of
 from memshield.hub.manifest import Manifest
@@ -25,7 +26,7 @@ def summary_view(manifest: Manifest) -> str:
         "model_summary",
         facts=_facts(manifest),
         audit=audit,
-        tone=f"ms-{tone(audit)}" if audit is not None and tone(audit) else "",
+        statements=statements_of(audit, manifest.beside.get("base")) if audit else (),
         table=None if audit is None else ModelTable.of(models.items(), View.PAGE, audit),
         told=told_of(manifest.confirmed),
     )

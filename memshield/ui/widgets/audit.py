@@ -18,7 +18,8 @@ from memshield.audit.plots import (
     trade_off_plot,
 )
 from memshield.audit.report import Report, percent
-from memshield.audit.report_view import ModelTable, View, facts_of, tone, uncalibrated_figures
+from memshield.audit.report_view import ModelTable, View, facts_of, uncalibrated_figures
+from memshield.audit.statements import statements_of
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
 
@@ -51,7 +52,7 @@ def audit_view(
     return render(
         "audit",
         report=report,
-        tone=_tone(report),
+        statements=statements_of(report, (beside or {}).get("base")),
         table=ModelTable.of(everything.items(), View.PAGE, report),
         quality=report.headline_quality,
         level=percent(report.headline.level or 0.0),
@@ -97,12 +98,6 @@ def rounds_view(
         reason=choice.reason if choice else "",
         trade_off=trade_off_of(points, ordered[-1], budget),
     )
-
-
-def _tone(report: Report) -> str:
-    """The CSS class of the box: alarm, calm, or neither."""
-    found = tone(report)
-    return f"ms-{found}" if found else ""
 
 
 def _curve_words(reports: Mapping[str, Report]) -> str:

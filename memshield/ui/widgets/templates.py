@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memshield.audit.report import percent
-from memshield.audit.report_view import interval
+from memshield.audit.report_view import excess_interval_words, excess_words, interval
 from memshield.quantities import duration, size
 from memshield.ui.widgets.words import count, linked, plural, unbroken
 
@@ -25,7 +25,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters = (percent, interval, count, duration, linked, plural, size, unbroken)
+    filters = (
+        percent, interval, excess_words, excess_interval_words, count, duration, linked, plural,
+        size, unbroken,
+    )  # fmt: skip
     made.filters.update({one.__name__: one for one in filters})
     return made
 

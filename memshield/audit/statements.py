@@ -1,0 +1,128 @@
+"""The two statements of an audit: how much the model gives back, and how good its pictures are.
+
+Neither is worth much without the other: a model that has learned nothing gives nothing back. The
+page, report.html, the card and the command line render them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from memshield.audit.report import Interval, Quality, Report, percent
+
+Tone = Literal["calm", "alarm", ""]
+_CLOSE = 0.05
+"""Share of the way from fresh pictures to noise: real pictures at half their resolution are at
+0.01, at a quarter of it at 0.08 (Fashion-MNIST at 16 px, principal components)."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One of the two statements.
+
+    Attributes:
+        subject: what it is about, for a heading.
+        words: the statement, without a full stop.
+        detail: figures with their intervals, in sentences.
+        tone: calm where it is good, alarm where it is bad, "" for neither.
+    """
+
+    subject: Literal["Copies", "Quality"]
+    words: str
+    detail: str
+    tone: Tone
+
+
+def statements_of(report: Report, base: Report | None = None) -> tuple[Statement, Statement]:
+    """What an audit says of copies and of quality.
+
+    Neither is calm alone: a model that learned nothing is not praised for memorizing nothing.
+
+    Args:
+        report: the audit.
+        base: that of the model before it was trained, where there is one.
+    """
+    copies = _copies(report)
+    quality = _quality(report.headline_quality, base.headline_quality if base else None)
+    if copies.tone == quality.tone == "calm":
+        return copies, quality
+    return _without_calm(copies), _without_calm(quality)
+
+
+def lines_of(report: Report, base: Report | None = None) -> str:
+    """Both statements as lines of a terminal."""
+    margin = " " * 9
+    return "\n".join(
+        f"{f'{one.subject}:':<{len(margin)}}{one.words}.\n{margin}{one.detail}"
+        for one in statements_of(report, base)
+    )
+
+
+def base_among(beside: Iterable[Report]) -> Report | None:
+    """Of audits set beside a model's, that of its base."""
+    return next((one for one in beside if one.target.kind == "pipeline"), None)
+
+
+def tone_of(report: Report) -> Tone:
+    """The tone of an audit as a whole: alarm where one statement alarms, calm where both are."""
+    tones = {statement.tone for statement in statements_of(report)}
+    return "alarm" if "alarm" in tones else "calm" if tones == {"calm"} else ""
+
+
+def _without_calm(statement: Statement) -> Statement:
+    if statement.tone != "calm":
+        return statement
+    return Statement(statement.subject, statement.words, statement.detail, "")
+
+
+def _copies(report: Report) -> Statement:
+    headline, made = report.headline, report.generated
+    if made.is_broken or headline.share is None or headline.excess_interval is None:
+        words = "unknown: the model is broken" if made.is_broken else "unknown"
+        return Statement("Copies", words, report.verdict, "")
+    whole = headline.count
+    copies, by_chance = round(headline.share * whole), (headline.control or 0.0) * whole
+    missed = max(1, whole // 3)  # 0 of n leave 3 / n within a 95 % interval
+    if headline.excess_interval[0] > 0:
+        words = f"{copies:,} of {whole:,} pictures, where chance makes about {by_chance:.0f}"
+        return Statement("Copies", words, report.verdict, "alarm")
+    if copies == 0:
+        words = f"none in {whole:,} pictures; fewer than 1 in {missed:,} could be missed"
+    else:
+        words = f"no more than chance: {copies:,} of {whole:,} pictures, by chance {by_chance:.0f}"
+    return Statement("Copies", words, report.verdict, "calm")
+
+
+def _quality(quality: Quality | None, base: Quality | None) -> Statement:
+    if quality is None:
+        return Statement("Quality", "unknown: it was not measured", "", "")
+    figure = f"{quality.measure} {_figure(quality.value)}{_ends(quality.interval)}"
+    if quality.fresh is None or quality.noise is None or quality.noise <= quality.fresh:
+        detail = f"{figure} in {quality.space}. What fresh pictures and noise have is not known."
+        return Statement("Quality", "unknown: there is nothing to hold it against", detail, "")
+    way = (quality.value - quality.fresh) / (quality.noise - quality.fresh)
+    detail = (
+        f"{figure} in {quality.space}, where fresh pictures have {_figure(quality.fresh)} and "
+        f"noise {_figure(quality.noise)}: {percent(max(0.0, way))} of the way to noise."
+    )
+    before = None if base is None or base.space != quality.space else base.value
+    if before is not None:
+        detail += f" Before it was trained, the model had {_figure(before)}."
+    ends = quality.interval or (quality.value, quality.value)
+    if ends[1] >= quality.noise:
+        return Statement("Quality", "not better than noise", detail, "alarm")
+    if before is not None and quality.value >= before:
+        return Statement("Quality", "not better than before the training", detail, "alarm")
+    if way <= _CLOSE:
+        return Statement("Quality", "close to fresh pictures", detail, "calm")
+    return Statement("Quality", "rough", detail, "")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if abs(value) >= 0.001 else "0"
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({_figure(interval[0])} to {_figure(interval[1])})"
