@@ -72,7 +72,7 @@ class DataSettings(Settings):
 
     dataset_name: str | None = setting(
         None,
-        f"Hub id, parquet file or folder, folder of save_to_disk, or {BUILT_IN}.",
+        f"Hub id; parquet, zip or tar file; folder of these, or of save_to_disk; or {BUILT_IN}.",
     )
     dataset_config_name: str | None = setting(None, "Configuration (subset) of the dataset.")
     dataset_revision: str | None = setting(None, "Branch, tag or commit of the dataset.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
+
+from memshield.data.archives import ZipMember
 
 Mode = Literal["L", "RGB"]
 BadImage = (
@@ -30,18 +33,34 @@ FORMATS = tuple(
 """Formats that are decoded. Others start programs (EPS Ghostscript), or nobody trains on them."""
 
 
+@dataclass(frozen=True)
+class NoPicture:
+    """What stands for a picture that is not read.
+
+    Attributes:
+        reason: why, in words.
+    """
+
+    reason: str
+
+
 def open_image(stored: Any) -> Image.Image:
     """Decode what a dataset stores for a picture.
 
     Args:
         stored: encoded bytes, a path, {"bytes": ..., "path": ...} as the datasets library keeps
-            it, an array [H, W] or [H, W, C], or a picture that is open already.
+            it, a picture in a zip file, an array [H, W] or [H, W, C], or a picture that is open
+            already.
 
     Raises:
         BadImage: it cannot be decoded.
     """
     if isinstance(stored, dict):
         stored = stored.get("bytes") or stored.get("path")
+    if isinstance(stored, NoPicture):
+        raise ValueError(stored.reason)
+    if isinstance(stored, ZipMember):
+        stored = stored.read()
     if stored is None:
         raise ValueError("there is no picture")
     if isinstance(stored, np.ndarray):

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from memshield.config.file import make_config
+from memshield.data.columns import Columns
 from memshield.data.images import open_image
-from memshield.data.source import Columns, Source, SourceSettings, open_source
+from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
 from tests.refusals import refusal_of
@@ -153,6 +154,21 @@ def test_the_built_in_digits() -> None:
     assert (pixels.min(), pixels.max()) == (0, round(15 * 255 / 16))
 
 
+def test_raw_bytes_are_found_whatever_their_column_is_called(
+    tmp_path: Path, four: list[Pixels]
+) -> None:
+    files = [encode(pixels) for pixels in four]
+    structs = [{"bytes": file, "path": "a.png"} for file in files]
+    for name, column in {"bytes": files, "structs": structs}.items():
+        rows = {"id": [1, 2, 3, 4], "content": column, "file_name": ["a.png"] * 4}
+        pq.write_table(pa.table(rows), tmp_path / f"{name}.parquet")
+        source = open_set(tmp_path / f"{name}.parquet")
+        assert source.columns.image == "content"
+        assert_holds(source, four)
+    pq.write_table(pa.table({"before": files, "after": files}), tmp_path / "two.parquet")
+    assert "several columns of pictures" in refusal(tmp_path / "two.parquet")
+
+
 # What does not exist or cannot be read
 
 
@@ -178,9 +194,9 @@ def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "set.csv").write_text("image\n")
-    said = refusal(tmp_path / "set.csv")
-    assert said.startswith("dataset_name: set.csv is not a parquet file")
+    (tmp_path / "set.bin").write_bytes(b"")
+    said = refusal(tmp_path / "set.bin")
+    assert said.startswith("dataset_name: set.bin is not a parquet, zip or tar file")
     (tmp_path / "junk.parquet").write_bytes(b"junk")
     assert "cannot open" in refusal(tmp_path / "junk.parquet")
 
@@ -239,7 +255,7 @@ def test_a_missing_column_is_refused_with_those_there_are(
 
 def test_a_column_that_holds_no_pictures_is_refused(tmp_path: Path, four: list[Pixels]) -> None:
     dataset = save_set(tmp_path / "set", four, text=list("abcd"))
-    assert "not pictures" in refusal(dataset, image_column="text")
+    assert "'text' holds no pictures" in refusal(dataset, image_column="text")
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "none")
     assert "no column of pictures" in refusal(tmp_path / "none")
 
@@ -266,6 +282,55 @@ def test_of_several_picture_columns_a_usual_name_is_taken(
 ) -> None:
     dataset = two_columns(tmp_path / "set", four, "conditioning", "image")
     assert_holds(open_set(dataset), four[::-1])
+
+
+WAY_OUT = "Put the picture files into a folder with a metadata.csv (file_name, text) and give it"
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image", ["https://example.org/a.png"]),
+        ("image_url", ["https://example.org/a.png"]),
+        ("file_path", ["/data/a.png"]),
+        ("image", [{"path": "a.png"}]),
+        ("photo", [{"bytes": None, "path": "a.png"}]),
+    ],
+)
+def test_paths_and_addresses_are_refused_with_a_way_out(
+    tmp_path: Path, column: str, values: list[Any]
+) -> None:
+    pq.write_table(pa.table({"text": ["a"], column: values}), tmp_path / "set.parquet")
+    said = refusal(tmp_path / "set.parquet")
+    assert said.startswith(f"image_column: {column!r} holds no pictures: it holds text (paths or")
+    assert WAY_OUT in said
+    assert f"dataset.cast_column({column!r}, datasets.Image())" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("https://example.org/a.png", "it is a web address, which is never fetched"),
+        ("zip://a.png::https://example.org/a.zip", "it is a web address"),
+        ("/etc/hostname", "it is a path out of the dataset, which is not followed"),
+    ],
+)
+def test_pictures_that_are_only_named_are_refused_before_the_scan(
+    tmp_path: Path, path: str, reason: str
+) -> None:
+    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    rows = {"image": [{"bytes": None, "path": path}] * 40}
+    pq.write_table(pa.table(rows, schema=kind), tmp_path / "set.parquet")
+    said = refusal(tmp_path / "set.parquet")
+    assert said.startswith(f"image_column: 'image' holds no pictures: {reason}")
+    assert WAY_OUT in said
+
+
+def test_a_table_of_text_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("path,text\na.png,a\n")
+    said = refusal(tmp_path / "set.csv")
+    assert said.startswith("dataset_name: set.csv is a table of text")
+    assert "metadata.csv" in said and "train_data_dir" in said
 
 
 # Captions and labels
@@ -354,4 +419,6 @@ def test_a_table_cannot_name_pictures_elsewhere(tmp_path: Path, four: list[Pixel
     )
     stored = open_source(SourceSettings.of(config)).pictures([0, 1, 2])
     assert stored[0] is not None
-    assert stored[1:] == [None, None]
+    for one in stored[1:]:
+        with pytest.raises(ValueError, match="path out of the dataset, which is not followed"):
+            open_image(one)

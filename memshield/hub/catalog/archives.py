@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from memshield.data.archives import MOST_MEMBERS, is_hidden
 from memshield.hub.catalog.remote import RemoteFiles
 
 MOST_ARCHIVES = 16
@@ -35,7 +36,13 @@ class NamedFiles:
         found = [path for path in paths if path not in archives]
         for archive in archives[:MOST_ARCHIVES]:
             members = self._open(archive).infolist()
-            found += [f"{archive}{_HOP}{one.filename}" for one in members if not one.is_dir()]
+            if len(members) > MOST_MEMBERS:
+                raise ValueError(f"{archive}: {len(members)} files are too many")
+            found += [
+                f"{archive}{_HOP}{name}"
+                for name in sorted(one.filename for one in members if not one.is_dir())
+                if not is_hidden(name)
+            ]
         return found
 
     def size(self, name: str) -> int | None:

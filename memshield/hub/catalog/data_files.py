@@ -99,14 +99,16 @@ def _ask_library(remote: RemoteFiles, config: str | None) -> DataFiles:
         str(split): tuple(_own(file, remote) for file in files)
         for split, files in (chosen.data_files or {}).items()
     }
+    form = module.module_path.rpartition(".")[2]
     features = getattr(chosen, "features", None) or (info.features if info else None)
     counts = {} if info is None or info.splits is None else info.splits
     return DataFiles(
         configs=tuple(choices),
         config=name,
-        format=module.module_path.rpartition(".")[2],
+        format=form,
         splits=splits,
-        features=features,
+        # Training reads shards by what is in them.
+        features=None if form == "webdataset" else features,
         rows={str(split): one.num_examples for split, one in counts.items() if one.num_examples},
         drop_labels=getattr(chosen, "drop_labels", None),
         drop_metadata=getattr(chosen, "drop_metadata", None),

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import DatasetInfo
 
-from memshield.data.source import Columns, choose_columns
+from memshield.data.columns import Columns, choose_columns, names_only
 from memshield.errors import UserError
 from memshield.hub.catalog.access import (
     card_of,
@@ -63,7 +63,7 @@ def _looked_into(outside: DatasetDescription, opened: Opened) -> DatasetDescript
         if rows is None and reader is not None:
             rows = reader.count(split)
         splits.append(DatasetSplit(split, rows, sum(opened.remote.sizes[path] for path in paths)))
-    used, unused = _used(features, files.format)
+    used, unused = _used(features, opened)
     return replace(
         outside,
         configs=files.configs,
@@ -77,14 +77,17 @@ def _looked_into(outside: DatasetDescription, opened: Opened) -> DatasetDescript
     )
 
 
-def _used(features: Mapping[str, Any] | None, format: str) -> tuple[Columns | None, str | None]:
+def _used(features: Mapping[str, Any] | None, opened: Opened) -> tuple[Columns | None, str | None]:
     if features is None:
         return None, (
-            f"its files ({format}) cannot be looked into before they are downloaded; "
-            f"{' and '.join(FORMATS)} can"
+            f"its files ({opened.files.format}) cannot be looked into before they are downloaded; "
+            f"these can: {', '.join(FORMATS)}"
         )
     try:
-        return choose_columns(features), None
+        used = choose_columns(features)
+        if opened.reader is not None and opened.reader.holds_only_paths(used.image):
+            raise names_only(used.image, "it holds paths or web addresses")
+        return used, None
     except UserError as error:
         return None, f"{error.problem}. {error.remedy}".strip()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from memshield.data.source import Columns
+from memshield.data.columns import Columns
 from memshield.hub.catalog.license import License
 
 Kind = Literal["image", "text", "class label", "other"]

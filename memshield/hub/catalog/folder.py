@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from memshield.data.archives import LARGEST_PICTURE, folder_labels
 from memshield.hub.catalog.archives import MOST_ARCHIVES, NamedFiles, archives_of
 from memshield.hub.catalog.metadata import METADATA, Metadata, read_metadata
-from memshield.hub.catalog.reader import LARGEST_PICTURE, Row
+from memshield.hub.catalog.reader import Row
 from memshield.hub.catalog.remote import RemoteFiles
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ class FolderReader:
             for metadata in self._metadata(split)[:1]:
                 return metadata.features()
         found = datasets.Features({"image": datasets.Image()})
-        names = [name for split in self._splits for name in self._pictures(split)]
-        labels = sorted({PurePosixPath(name).parent.name for name in names})
-        depths = {name.count("/") for name in names}
-        if self._drop_labels is None:
-            has_labels = len(labels) > 1 and len(depths) == 1
+        # Folders inside an archive, whatever folder that lies in.
+        names = [
+            name.rpartition("::")[2] for split in self._splits for name in self._pictures(split)
+        ]
+        if self._drop_labels is False:
+            labels: list[str] | None = [PurePosixPath(name).parent.name for name in names]
         else:
-            has_labels = not self._drop_labels
-        if has_labels:
-            found["label"] = datasets.ClassLabel(names=labels)
+            labels = None if self._drop_labels else folder_labels(names)
+        if labels:
+            found["label"] = datasets.ClassLabel(names=sorted(set(labels)))
         return found
 
     def count(self, split: str) -> int | None:
@@ -66,6 +68,10 @@ class FolderReader:
         if found and all(metadata.whole for metadata in found):
             return sum(int(metadata.table.num_rows) for metadata in found)
         return len(self._pictures(split))
+
+    def holds_only_paths(self, image: str) -> bool:
+        """Never: a path leads to a file beside it."""
+        return False
 
     def first(self, split: str, image: str, caption: str | None, count: int) -> Iterator[Row]:
         """The first pictures, in the order of the metadata where there is any."""

@@ -15,9 +15,10 @@ from memshield.hub.catalog.folder import FolderReader
 from memshield.hub.catalog.parquet import ParquetReader
 from memshield.hub.catalog.reader import Reader
 from memshield.hub.catalog.remote import RemoteFiles
+from memshield.hub.catalog.sharded import ShardReader
 from memshield.network import Token, asking
 
-FORMATS = ("parquet", "imagefolder")
+FORMATS = ("parquet", "imagefolder", "webdataset")
 """Those that can be looked into in place."""
 
 
@@ -69,4 +70,6 @@ def _reader(remote: RemoteFiles, files: DataFiles) -> Reader | None:
         return ParquetReader(remote, files.splits)
     if files.format == "imagefolder":
         return FolderReader(remote, files.splits, files.drop_labels, files.drop_metadata)
+    if files.format == "webdataset":
+        return ShardReader(remote, files.splits)
     return None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from memshield.hub.catalog.reader import LARGEST_PICTURE, Row
+from memshield.data.archives import LARGEST_PICTURE
+from memshield.hub.catalog.reader import Row
 from memshield.hub.catalog.remote import RemoteFiles
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ class ParquetReader:
                     pass
             total += int(self._footers[path].num_rows)
         return total
+
+    def holds_only_paths(self, image: str) -> bool:
+        """Whether the first file counts no bytes in a column; footers may say nothing of that."""
+        first = next(path for paths in self._splits.values() for path in paths)
+        with self._open(first) as file:
+            footer = file.metadata
+        for group in map(footer.row_group, range(min(1, footer.num_row_groups))):
+            for column in map(group.column, range(group.num_columns)):
+                counts = column.statistics
+                if column.path_in_schema == f"{image}.bytes" and counts and counts.has_null_count:
+                    return bool(counts.null_count == group.num_rows)
+        return False
 
     def first(self, split: str, image: str, caption: str | None, count: int) -> Iterator[Row]:
         """The first rows. A picture that is stored as a path is not followed."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
+from memshield.data.columns import choose_columns, first_caption
 from memshield.data.images import BadImage, open_image, to_mode
-from memshield.data.source import choose_columns, first_caption
 from memshield.errors import UserError
 from memshield.hub.catalog.access import (
     FIELDS,
@@ -105,7 +105,7 @@ def _rows(
         raise UserError(
             FIELDS["dataset"],
             f"{opened.remote.id} is stored as {files.format}, which cannot be looked into in place",
-            f"{' and '.join(FORMATS)} can.",
+            f"These can: {', '.join(FORMATS)}.",
         )
     columns = choose_columns(files.features or reader.features(), image, caption)
     return list(reader.first(split, columns.image, columns.caption, count))

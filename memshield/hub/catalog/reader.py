@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import datasets
 
-LARGEST_PICTURE = 64 * 2**20
-"""Bytes of an encoded picture; larger ones are not fetched."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -41,6 +38,9 @@ class Reader(Protocol):
 
     def count(self, split: str) -> int | None:
         """Rows of a split; None where counting would fetch too much."""
+
+    def holds_only_paths(self, image: str) -> bool:
+        """Whether a column names pictures and holds none, as far as that is known."""
 
     def first(self, split: str, image: str, caption: str | None, count: int) -> Iterator[Row]:
         """The first rows of a split: the columns of the picture and of the caption."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memshield.data.source import CAPTION_NAMES
+from memshield.data.columns import CAPTION_NAMES
 from memshield.hub.catalog.dataset_description import DatasetDescription
 
 TRAIN = "train"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from memshield.data.columns import first_caption
 from memshield.data.images import BadImage, open_image, to_mode
-from memshield.data.source import Source, first_caption
+from memshield.data.source import Source
 from memshield.forecast.duplicates import DuplicatePairs
 from memshield.hub.catalog.dataset_description import (
     DatasetColumn,

@@ -10,7 +10,7 @@ from memshield.ui.new.uploads.files import is_picture_name
 
 FIELD = "folder"
 MOST_LOOKED_AT = 100_000
-_TABLES = (".parquet", ".arrow")
+_CONTAINERS = (".parquet", ".arrow", ".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def find_folder(text: str) -> Path:
@@ -41,7 +41,8 @@ def find_folder(text: str) -> Path:
         raise UserError(
             FIELD,
             f"there are no pictures in {folder}",
-            "Name a folder with png, jpg or webp files, or with a parquet file of pictures.",
+            "Name a folder with png, jpg or webp files, or with a parquet, zip or tar file of "
+            "pictures.",
         )
     return folder
 
@@ -50,7 +51,7 @@ def _holds_pictures(folder: Path) -> bool:
     seen = 0
     for _, _, names in os.walk(folder):
         for name in names:
-            if is_picture_name(name) or name.lower().endswith(_TABLES):
+            if is_picture_name(name) or name.lower().endswith(_CONTAINERS):
                 return True
         seen += len(names)
         if seen > MOST_LOOKED_AT:

@@ -7,12 +7,16 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from PIL import Image
 
 from memshield.config.file import make_config
-from memshield.data.source import Columns, SourceSettings, open_source
+from memshield.data.columns import Columns
+from memshield.data.images import open_image, to_mode
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.families import read_facts
 from memshield.hub.catalog.dataset import describe_dataset
@@ -29,11 +33,43 @@ def open_for_training(dataset: str, model: str, token: Token) -> Columns:
     return open_source(SourceSettings.of(config), token).columns
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What a training reads."""
+
+    revision: str | None
+    columns: Columns
+    captions: list[str] | None
+    labels: list[int] | None
+    pictures: list[Image.Image]
+
+
+def read_for_training(dataset: str, token: Token, revision: str | None = None) -> Rows:
+    """All rows that a training reads."""
+    given = {"dataset_name": dataset, "dataset_revision": revision}
+    config = make_config({"model_config_name_or_path": "x", **given})
+    source = open_source(SourceSettings.of(config), token)
+    pictures = [to_mode(open_image(one), "RGB") for one in source.pictures([*range(len(source))])]
+    return Rows(source.revision, source.columns, source.captions(), source.labels(), pictures)
+
+
+@dataclasses.dataclass(frozen=True)
+class Downloaded:
+    """What lies in the cache."""
+
+    revision: str
+
+
+def download(dataset: str, token: Token) -> Downloaded:
+    """Fetch all files of a dataset into the cache."""
+    return Downloaded(Path(snapshot_download(dataset, repo_type="dataset", token=token)).name)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        describe_dataset, describe_model, open_for_training, preview, search_datasets,
-        search_models,
+        describe_dataset, describe_model, download, open_for_training, preview, read_for_training,
+        search_datasets, search_models,
     )
 }  # fmt: skip
 

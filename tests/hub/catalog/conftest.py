@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.data import encode
+from tests.data.archived import tar_of, zip_of
 from tests.hub.catalog import ADA, EVE
 from tests.hub_server import HubServer
-from tests.tiny import ddpm_pipeline, image_folder, sd_pipeline
+from tests.tiny import ddpm_pipeline, image_folder, pictures, sd_pipeline
 
 MODEL_CARD = """---
 license: other
@@ -40,6 +42,9 @@ configs:
   data_files: large/*.parquet
 ---
 """
+
+
+ARCHIVED = ("pets", "shards", "texts", "blobs", "structs", "addresses", "outside-paths")
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +131,43 @@ def add_datasets(server: HubServer, root: Path) -> None:
             archive.write(file, f"inside/{file.name}")
     server.add_repo("dataset", "ada/zipped", root / "zipped")
     server.add_repo("dataset", "ada/hostile", hostile(root / "hostile"))
+    add_archived(server, root)
     add_useless(server, root)
+
+
+def add_archived(server: HubServer, root: Path) -> None:
+    """Sets as people have them: each with the same six pictures."""
+    files = [encode(pixels) for pixels in pictures(6)]
+    said = [f"number {i}" for i in range(6)]
+    pets: dict[str, bytes | str] = {
+        f"{'dog' if i % 2 else 'cat'}/{i}.png": file for i, file in enumerate(files)
+    }
+    zip_of(root / "pets/a/pets.zip", {**pets, "notes.txt": "hello", "__MACOSX/._0.png": "x"})
+    for shard in range(2):
+        named: dict[str, bytes | str] = {}
+        for i in range(3 * shard, 3 * shard + 3):
+            record = json.dumps({"caption": said[i], "exif": None if i < 2 else "x"})
+            named |= {f"{i}.png": files[i], f"{i}.json": record, f"{i}.cls": str(i % 2)}
+        tar_of(root / f"shards/train-{shard}.tar", named)
+    tar_of(root / "texts/train.tar.gz",
+           {f"{i}.{kind}": one for i in range(6)
+            for kind, one in (("png", files[i]), ("txt", said[i]))})  # fmt: skip
+    tables: dict[str, dict[str, Any]] = {
+        "blobs": {"blob": files, "text": said},
+        "structs": {"photo": [{"bytes": file, "path": "a.png"} for file in files], "text": said},
+        "addresses": {
+            "image_url": [f"https://example.org/{i}.png" for i in range(6)],
+            "text": said,
+        },
+        "outside-paths": {"image": [{"bytes": None, "path": f"{i}.png"} for i in range(6)]},
+    }
+    kinds = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    for name, rows in tables.items():
+        (root / name).mkdir()
+        schema = kinds if name == "outside-paths" else None
+        pq.write_table(pa.table(rows, schema=schema), root / name / "train.parquet")
+    for name in ARCHIVED:
+        server.add_repo("dataset", f"ada/{name}", root / name)
 
 
 def hostile(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memshield.data.source import Columns
+from memshield.data.columns import Columns
 from memshield.hub.catalog.dataset_description import (
     DatasetColumn,
     DatasetDescription,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memshield.data.source import Columns
+from memshield.data.columns import Columns
 from memshield.errors import UserError, UserErrors
 from memshield.hub.catalog.dataset_description import (
     DatasetColumn,
