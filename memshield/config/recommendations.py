@@ -5,6 +5,7 @@ The figures are those of tests/bench/results/tradeoff, and of arXiv 2407.15328 w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,11 @@ MEASURED_A_SHARD = 25
 FEW_A_SHARD = 100
 """Pictures a shard below which it is advised against; between here and the paper's smallest, 473,
 nothing is known."""
+LEAST_HELD_OUT = 60
+"""Held-out pictures with which an audit can say what happens by chance; see
+`memshield.audit.stats.calibration.LEVELS`."""
+MOST_HELD_OUT = 0.4
+"""Largest share of a set that it is advised to hold out."""
 COPIES_AFTER = {True: 500, False: 250}
 """Passes over 100 pictures after which plain training gave some back: from scratch, fine-tuned."""
 
@@ -31,6 +37,7 @@ class Situation:
         scratch: whether it is trained from scratch.
         passes: over the pictures; None where it is not known.
         settings: of the run, by name.
+        held_out: pictures that an audit compares with; None where it is not known.
     """
 
     pictures: int
@@ -39,9 +46,12 @@ class Situation:
     scratch: bool
     passes: float | None
     settings: Mapping[str, Any]
+    held_out: int | None = None
 
     @classmethod
-    def of(cls, config: Config, pictures: int, steps: int | None, text: bool) -> Situation:
+    def of(
+        cls, config: Config, pictures: int, steps: int | None, text: bool, held_out: int | None
+    ) -> Situation:
         """That of a config, once its pictures and steps are known."""
         batch = config.train_batch_size * config.gradient_accumulation_steps
         return cls(
@@ -51,6 +61,7 @@ class Situation:
             scratch=config.pretrained_model_name_or_path is None,
             passes=None if steps is None else steps * batch / max(1, pictures),
             settings=config.model_dump(),
+            held_out=held_out,
         )
 
 
@@ -69,8 +80,32 @@ class Advice:
 
 def advice_for(situation: Situation) -> list[Advice]:
     """What is recommended; nothing where a training is as recommended."""
-    checks = (few_a_shard, draws_alike, many_passes)
+    checks = (few_held_out, few_a_shard, draws_alike, many_passes)
     return [found for check in checks if (found := check(situation)) is not None]
+
+
+def few_held_out(one: Situation) -> Advice | None:
+    """So few pictures held out that nothing can be said of the model afterwards."""
+    if one.held_out is None or one.held_out >= LEAST_HELD_OUT:
+        return None
+    total = one.pictures + one.held_out
+    there = "No picture is" if one.held_out == 0 else f"Only {one.held_out} pictures are"
+    if one.held_out == 1:
+        there = "Only one picture is"
+    problem = (
+        f"{there} held out of the training. An audit needs {LEAST_HELD_OUT} to say whether the "
+        "model gives pictures back"
+    )
+    share = math.ceil(100 * LEAST_HELD_OUT / max(1, total)) / 100
+    if share > MOST_HELD_OUT:
+        return Advice(
+            f"{problem}, and this set is too small to spare them: add pictures, or give the audit "
+            f"{LEAST_HELD_OUT} others of the same kind. Otherwise nobody will know."
+        )
+    return Advice(
+        f"{problem}: hold {share:.0%} of the {total:,} pictures back. Otherwise nobody will know.",
+        {"held_out_fraction": share},
+    )
 
 
 def few_a_shard(one: Situation) -> Advice | None:

@@ -115,7 +115,9 @@ def main(argv: Sequence[str]) -> int:
 
         measured = measure(prepared)
     members = len(examples.members())
-    advice = advice_for(Situation.of(config, members, budget.total, facts.needs_captions))
+    held_out = len(examples.held_out())
+    situation = Situation.of(config, members, budget.total, facts.needs_captions, held_out)
+    advice = advice_for(situation)
     plan = _as_json(preparation.scan, budget, disk)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if measured is not None:
@@ -153,7 +155,7 @@ def main(argv: Sequence[str]) -> int:
         lines += in_words(measured, price)
     for one in advice:
         settings = ", ".join(f"{name}: {value}" for name, value in one.settings.items())
-        lines.append(f"advice        {one.words} ({settings})")
+        lines.append(f"advice        {one.words}" + (f" ({settings})" if settings else ""))
     print("\n".join(lines))
     return 0
 

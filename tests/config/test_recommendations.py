@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from memshield.__main__ import main
+from memshield.audit.stats.calibration import LEVELS
 from memshield.config.file import fields, make_config
 from memshield.config.recommendations import (
     COPIES_AFTER,
     FEW_A_SHARD,
+    LEAST_HELD_OUT,
     MEASURED_A_SHARD,
     Situation,
     advice_for,
@@ -39,10 +41,20 @@ def test_nothing_is_said_of_what_is_as_recommended() -> None:
     assert advice_for(situation(pictures=20)) == [], "one shard averages nothing"
 
 
+def test_a_set_too_small_to_hold_pictures_back_is_told() -> None:
+    (found,) = advice_for(situation(pictures=80, held_out=0))
+    assert "too small to spare them" in found.words
+    assert found.settings == {}
+    assert LEVELS[-1][0] == LEAST_HELD_OUT, "what the audit's calibration needs"
+    assert advice_for(situation(pictures=80, held_out=LEAST_HELD_OUT)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "setting", "words"),
     [
         ({"pictures": 396, "shards": 4}, "num_shards", "99 pictures each"),
+        ({"pictures": 180, "held_out": 20}, "held_out_fraction", "hold 30% of the 200 pictures"),
+        ({"pictures": 200, "held_out": 0}, "held_out_fraction", "No picture is held out"),
         ({"settings": {}}, "timestep_bias_share", "a tenth of the draws"),
         ({"passes": 501.0}, "memorization_budget", "501 times"),
         ({"passes": 251.0, "scratch": False}, "memorization_budget", "251 times"),
@@ -81,9 +93,9 @@ def test_a_config_knows_its_passes() -> None:
     config = make_config(
         {"model_config_name_or_path": "unet.json", "dataset_name": "a/b", "train_batch_size": 4}
     )
-    found = Situation.of(config, 100, 50, text=False)
+    found = Situation.of(config, 100, 50, text=False, held_out=60)
     assert (found.passes, found.scratch, found.shards) == (2.0, True, 4)
-    assert Situation.of(config, 100, None, text=False).passes is None
+    assert Situation.of(config, 100, None, text=False, held_out=None).passes is None
 
 
 def test_the_plan_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +106,9 @@ def test_the_plan_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "(num_shards: 1)" in said
     assert main(["plan", *flags(**settings), "--json"]) == 0
     advice = json.loads(capsys.readouterr().out)["advice"]
-    assert [list(one["settings"]) for one in advice] == [["num_shards"], ["timestep_bias_share"]]
+    named = [list(one["settings"]) for one in advice]
+    assert named == [[], ["num_shards"], ["timestep_bias_share"]]
+    assert "Only 6 pictures are held out" in advice[0]["words"]
 
 
 def test_the_card_says_that_shards_were_small() -> None:

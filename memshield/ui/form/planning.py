@@ -88,7 +88,7 @@ def advice_of(made: Plan) -> list[Advice]:
     if config is None or counted is None or made.size is None:
         return []
     text = made.size.family != "unconditional"
-    return advice_for(Situation.of(config, counted.members, counted.steps, text))
+    return advice_for(Situation.of(config, counted.members, counted.steps, text, counted.held_out))
 
 
 UNCOUNTED = "The number of pictures is not known before they are downloaded."

@@ -53,7 +53,11 @@ def forecast_view(made: Plan) -> str:
 
 def _inputs(advice: Advice) -> str:
     """The settings of a recommendation, by their names on the page."""
-    named = {"num_shards": "Shards", "memorization_budget": "Memorization budget"}
+    named = {
+        "num_shards": "Shards",
+        "memorization_budget": "Memorization budget",
+        "held_out_fraction": "Held out fraction",
+    }
     return "; ".join(
         f"{named.get(name, name.replace('_', ' '))}: {value}"
         for name, value in advice.settings.items()

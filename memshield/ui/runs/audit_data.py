@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memshield.audit.choose import Choice, choose, excess_of
-from memshield.audit.report import PRIVATE, Report
+from memshield.audit.report import PRIVATE, Report, percent
 from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.records import Job
