@@ -9,10 +9,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.types import ASGIApp
 
+from memshield.ui.server.belongings import Belongings
 from memshield.ui.server.frames import HubFrames
 from memshield.ui.server.hosts import OwnHost
 from memshield.ui.server.middleware import NoDownloads, SignedInUploads, SigningOut
 from memshield.ui.server.origins import OwnOrigin
+from memshield.ui.server.own_calls import OwnCalls
 from memshield.ui.server.routes import PageRoutes
 from memshield.ui.server.server import Server
 
@@ -59,5 +61,6 @@ def application(server: Server) -> Application:
         Middleware(SignedInUploads),
         Middleware(NoDownloads),
         Middleware(SigningOut, forget=server.sign_out),
+        Middleware(OwnCalls, belongings=Belongings()),
     ]
     return Application(outside, inside)
