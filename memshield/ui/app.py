@@ -6,8 +6,6 @@ import logging
 import os
 import sys
 
-from starlette.middleware import Middleware
-
 from memshield.errors import UserError
 from memshield.hub.session import use_one_client
 from memshield.redaction import guard_logging, redact
@@ -27,7 +25,7 @@ def main() -> None:
     try:
         deployment = find_deployment()
         from memshield.ui.page import build
-        from memshield.ui.server.middleware import NoDownloads, SignedInUploads, SigningOut
+        from memshield.ui.server.application import application
         from memshield.ui.server.server import Server
         from memshield.ui.theme import CSS, HEAD, theme
 
@@ -36,11 +34,6 @@ def main() -> None:
         sys.exit(redact(str(error)))
     guard_logging()
     server.jobs.scheduler.run()
-    before = [
-        Middleware(SignedInUploads),
-        Middleware(NoDownloads),
-        Middleware(SigningOut, forget=server.sign_out),
-    ]
     page = build(server)
     # Handlers wait for the Hub, and by default gradio runs each for one visitor at a time.
     page.queue(default_concurrency_limit=AT_ONCE)
@@ -62,7 +55,7 @@ def main() -> None:
             max_file_size="200mb",
             enable_monitoring=False,
             share=False,
-            app_kwargs={"middleware": before} if deployment.on_space else None,
+            _app=application(server),
         )
     finally:
         server.jobs.close()

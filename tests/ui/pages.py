@@ -214,7 +214,10 @@ class Visit:
         width: int = 1200,
     ) -> None:
         self._context = browser.new_context(
-            viewport={"width": width, "height": 900}, reduced_motion="reduce", color_scheme=colours
+            viewport={"width": width, "height": 900},
+            reduced_motion="reduce",
+            color_scheme=colours,
+            ignore_https_errors=True,  # nobody vouches for a test's certificate
         )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,13 +98,18 @@ def clicked(space: Running, label: str) -> int:
 
 def called(space: Running, number: int, data: list[Any], token: str | None) -> str:
     """What a handler answers to a request by hand: at once, or through the queue."""
-    body = {"fn_index": number, "data": data, "session_hash": f"of{number}"}
+    session = secrets.token_hex(8)
+    body = {"fn_index": number, "data": data, "session_hash": session}
     body |= {"oauth_token": token} if token else {}
-    api = f"{space.url}/gradio_api"
-    said = httpx2.post(f"{api}/run/predict", json=body, timeout=60).text
-    if httpx2.post(f"{api}/queue/join", json=body).status_code == 200:
+    api, cookie = f"{space.url}/gradio_api", browsers_cookie(space)
+    said = httpx2.post(f"{api}/run/predict", json=body, headers=cookie, timeout=60).text
+    if httpx2.post(f"{api}/queue/join", json=body, headers=cookie).status_code == 200:
         with httpx2.stream(
-            "GET", f"{api}/queue/data", params={"session_hash": f"of{number}"}, timeout=60
+            "GET",
+            f"{api}/queue/data",
+            params={"session_hash": session},
+            headers=cookie,
+            timeout=60,
         ) as answer:
             for line in answer.iter_lines():
                 said += line
@@ -191,11 +197,17 @@ def cookie_of(answer: httpx2.Response) -> dict[str, str]:
     return {"Cookie": answer.headers["set-cookie"].split(";")[0]}
 
 
+def browsers_cookie(space: Running) -> dict[str, str]:
+    """The cookie of a browser that asked for the first time."""
+    return cookie_of(httpx2.get(f"{space.url}/gradio_api/app_id"))
+
+
 def signed_in(space: Running, name: str) -> dict[str, str]:
-    """The cookie of a browser in which somebody signed in on the Hub's own page."""
+    """The cookies of a browser in which somebody signed in on the Hub's own page."""
     begun = httpx2.get(f"{space.url}/login/huggingface")
     chosen = httpx2.get(f"{begun.headers['location']}&login_hint={name}")
-    return cookie_of(httpx2.get(chosen.headers["location"], headers=cookie_of(begun)))
+    session = cookie_of(httpx2.get(chosen.headers["location"], headers=cookie_of(begun)))
+    return {"Cookie": f"{session['Cookie']}; {browsers_cookie(space)['Cookie']}"}
 
 
 def submitted(space: Running, cookie: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from memshield.errors import UserError
 
@@ -24,12 +25,16 @@ class Deployment:
         root: folder of jobs, runs and uploads.
         warning: about the disk, for visitors; None for no warning.
         store: file of the job store, if the root is a bucket; see `Jobs`.
+        hosts: in the page's public addresses, as a proxy may not tell them.
+        hub: origin of the Hub whose pages show the Space in a frame; None at home.
     """
 
     on_space: bool
     root: Path
     warning: str | None
     store: Path | None = None
+    hosts: tuple[str, ...] = ()
+    hub: str | None = None
 
 
 def find_deployment(
@@ -37,7 +42,8 @@ def find_deployment(
 ) -> Deployment:
     """Find out where the page runs.
 
-    MEMSHIELD_DATA names the folder; by default a Space with a bucket uses the bucket.
+    MEMSHIELD_DATA names the folder; by default a Space with a bucket uses the bucket. SPACE_HOST
+    on a Space, and MEMSHIELD_HOST at home, name the page's hosts, with commas between them.
 
     Raises:
         UserError: sign-in would be mocked on a Space: gradio would take every visitor for the
@@ -46,18 +52,31 @@ def find_deployment(
     on_space = bool(environment.get("SPACE_ID")) or environment.get("SYSTEM") == "spaces"
     if on_space:
         _require_real_sign_in(environment)
-    named = environment.get("MEMSHIELD_DATA")
+    root, warning, store = _storage(on_space, environment.get("MEMSHIELD_DATA"), bucket)
+    named = environment.get("SPACE_HOST" if on_space else "MEMSHIELD_HOST", "")
+    hosts = tuple(host.strip() for host in named.split(",") if host.strip())
+    # The Hub's pages are where its sign-in is.
+    hub = urlsplit(environment["OPENID_PROVIDER_URL"]) if on_space else None
+    return Deployment(
+        on_space, root, warning, store, hosts, f"{hub.scheme}://{hub.netloc}" if hub else None
+    )
+
+
+def _storage(
+    on_space: bool, named: str | None, bucket: Path
+) -> tuple[Path, str | None, Path | None]:
+    """The folder, the warning about it, and the file of the job store."""
     if named:
-        return Deployment(on_space, Path(named).expanduser().resolve(), None)
+        return Path(named).expanduser().resolve(), None, None
     if not on_space:
-        return Deployment(False, Path("memshield-data").resolve(), None)
+        return Path("memshield-data").resolve(), None, None
     if bucket.is_dir() and os.access(bucket, os.W_OK):
         store = Path.home() / "memshield-store" / "jobs.sqlite3"
-        return Deployment(True, bucket / "memshield", None, store)
-    return Deployment(
-        True,
+        return bucket / "memshield", None, store
+    return (
         Path.home() / "memshield-data",
         "This Space has no bucket: runs are lost when it restarts. Publish what you want to keep.",
+        None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -46,7 +47,10 @@ def asks(server: Server, path: str, session: dict[str, Any]) -> list[str]:
         return None
 
     scope = {"type": "http", "path": path, "session": session}
-    asyncio.run(SigningOut(page, server.sign_out)(scope, nothing, nothing))
+    request = SigningOut(page, server.sign_out)(scope, nothing, nothing)
+    # In a thread: this one's event loop may be a browser's.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, request).result()
     return came
 
 
