@@ -127,8 +127,12 @@ def test_a_pipeline_is_audited_with_its_dataset(tmp_path: Path) -> None:
     assert (report.data.training, report.data.held_out) == (100, 0)
 
 
-def test_a_lora_is_audited_over_its_base_and_beside_it(tmp_path: Path, tiny_sd: Path) -> None:
-    pictures = image_folder(tmp_path / "pictures", 140)
+def test_a_lora_is_audited_over_its_base_and_beside_it(
+    tmp_path: Path, tiny_sd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = image_folder(tmp_path / "pictures", 120)
+    # The attack of 50 steps a caption takes some captions of many.
+    monkeypatch.setattr("memshield.audit.attacks.MOST_PROMPTS", 10)
     run = train(
         pretrained_model_name_or_path=tiny_sd,
         train_data_dir=pictures,
@@ -147,6 +151,7 @@ def test_a_lora_is_audited_over_its_base_and_beside_it(tmp_path: Path, tiny_sd: 
     assert {attack.attack.split(" (")[0] for attack in report.membership} == {
         "denoising loss", "proximal initialization", "prompt magnitude",
     }  # fmt: skip
+    assert [attack.members for attack in report.membership] == [60, 60, 10]
     base = Report.read(run.path / "audit" / "base" / "report.json")
     assert base.data.fingerprint == report.data.fingerprint
     assert base.quality != report.quality
