@@ -159,7 +159,7 @@ def test_a_lora_is_audited_over_its_base_and_beside_it(
 
 
 def test_a_broken_model_is_called_broken_and_not_free_of_memorization(tmp_path: Path) -> None:
-    run = small_run(tmp_path, max_train_steps=12, num_rounds=1)
+    run = small_run(tmp_path, max_train_steps=2, num_rounds=1)
     (path,) = (run.model / "unet").glob("*.safetensors")
     state = load_file(path)
     save_file({name: value * float("nan") for name, value in state.items()}, path)
@@ -193,7 +193,9 @@ def test_refused_targets_and_datasets(
 def test_too_few_training_pictures_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = small_run(tmp_path, max_train_samples=40, held_out_fraction=0.2)
+    few = small_run(
+        tmp_path, max_train_samples=40, held_out_fraction=0.2, max_train_steps=2, num_rounds=1
+    )
     said = refused(capsys, "audit", few.path)
     assert "32 training pictures are too few" in said
     assert "50" in said

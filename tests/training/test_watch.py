@@ -251,7 +251,7 @@ def test_by_default_a_tenth_is_watched_and_at_least_twenty(tmp_path: Path) -> No
     run = train(
         **digits(
             tmp_path / "run", unet_config(tmp_path), num_shards=1, max_train_samples=150,
-            stop_levels=True, watch_checks=1,
+            stop_levels=True, watch_checks=1, num_rounds=1, max_train_steps=3,
         )
     )  # fmt: skip
     record = record_of(run)
