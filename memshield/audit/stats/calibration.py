@@ -113,9 +113,9 @@ def threshold_of(control: npt.ArrayLike, side: Side, level: float) -> Threshold:
     Raises:
         ValueError: NaN, or too few values for the level.
     """
-    values = np.sort(numbers("control", control))
     from scipy.stats import beta  # half a second, which most commands need not wait
 
+    values = np.sort(numbers("control", control))
     # The smallest step protects a product that should be whole, 0.01 * 300, from rounding down.
     rank = math.floor(level * (len(values) + 1) + 1e-9)
     if not 1 <= rank <= len(values):
