@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import signal
 import sys
@@ -15,6 +17,17 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# What collecting imports lives as long as the process: searched for garbage neither while it comes
+# nor, again and again, in tests.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Only what tests make is collected."""
+    gc.freeze()
+    gc.enable()
+
 
 # Before any library is imported. Tests run side by side and start processes: one thread each, or
 # they wait for each other.
@@ -63,6 +76,16 @@ def signal_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_once() -> Iterator[None]:
+    """The digits are encoded once a process, not once a run: they are 1,797 pictures."""
+    from memshield.data import opening
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "_digits", functools.cache(opening._digits))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,13 @@ QUICK = ("--num_images", "40", "--num_inference_steps", "3")
 
 
 def small_run(folder: Path, **changes: Any) -> RunDir:
-    """Digits, 120 to train on and 80 held out, 3 rounds of 8 steps."""
-    settings = {"max_train_samples": 200, "held_out_fraction": 0.4, **changes}
+    """Digits, 120 to train on and 80 held out, 3 rounds of 8 steps, saved at their ends."""
+    settings = {
+        "max_train_samples": 200,
+        "held_out_fraction": 0.4,
+        "checkpointing_steps": 1000,
+        **changes,
+    }
     return train(**digits(folder / "run", unet_config(folder), **settings))
 
 

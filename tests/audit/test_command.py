@@ -127,8 +127,12 @@ def test_a_pipeline_is_audited_with_its_dataset(tmp_path: Path) -> None:
     assert (report.data.training, report.data.held_out) == (100, 0)
 
 
-def test_a_lora_is_audited_over_its_base_and_beside_it(tmp_path: Path, tiny_sd: Path) -> None:
-    pictures = image_folder(tmp_path / "pictures", 140)
+def test_a_lora_is_audited_over_its_base_and_beside_it(
+    tmp_path: Path, tiny_sd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = image_folder(tmp_path / "pictures", 120)
+    # The attack of 50 steps a caption takes some captions of many.
+    monkeypatch.setattr("memshield.audit.attacks.MOST_PROMPTS", 10)
     run = train(
         pretrained_model_name_or_path=tiny_sd,
         train_data_dir=pictures,
@@ -147,6 +151,7 @@ def test_a_lora_is_audited_over_its_base_and_beside_it(tmp_path: Path, tiny_sd: 
     assert {attack.attack.split(" (")[0] for attack in report.membership} == {
         "denoising loss", "proximal initialization", "prompt magnitude",
     }  # fmt: skip
+    assert [attack.members for attack in report.membership] == [60, 60, 10]
     base = Report.read(run.path / "audit" / "base" / "report.json")
     assert base.data.fingerprint == report.data.fingerprint
     assert base.quality != report.quality
@@ -154,7 +159,7 @@ def test_a_lora_is_audited_over_its_base_and_beside_it(tmp_path: Path, tiny_sd: 
 
 
 def test_a_broken_model_is_called_broken_and_not_free_of_memorization(tmp_path: Path) -> None:
-    run = small_run(tmp_path, max_train_steps=12, num_rounds=1)
+    run = small_run(tmp_path, max_train_steps=2, num_rounds=1)
     (path,) = (run.model / "unet").glob("*.safetensors")
     state = load_file(path)
     save_file({name: value * float("nan") for name, value in state.items()}, path)
@@ -188,7 +193,9 @@ def test_refused_targets_and_datasets(
 def test_too_few_training_pictures_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = small_run(tmp_path, max_train_samples=40, held_out_fraction=0.2)
+    few = small_run(
+        tmp_path, max_train_samples=40, held_out_fraction=0.2, max_train_steps=2, num_rounds=1
+    )
     said = refused(capsys, "audit", few.path)
     assert "32 training pictures are too few" in said
     assert "50" in said

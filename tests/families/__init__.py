@@ -16,7 +16,7 @@ from memshield.families.base import Family, Placement
 SHORT: dict[str, Any] = {
     "num_shards": 2,
     "num_rounds": 2,
-    "max_train_steps": 8,
+    "max_train_steps": 4,
     "train_batch_size": 4,
     "learning_rate": 1e-2,
     "num_validation_images": 2,

@@ -60,7 +60,7 @@ def test_a_measured_plan_is_near_what_the_run_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = digits(
-        tmp_path / "run", unet_config(tmp_path), max_train_steps=400, checkpointing_steps=1000
+        tmp_path / "run", unet_config(tmp_path), max_train_steps=100, checkpointing_steps=1000
     )
     plan = plan_of(capsys, **settings, measure=True)
     assert not (tmp_path / "run").exists()

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
+
+SHORT: dict[str, Any] = {"num_rounds": 1, "max_train_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def test_an_audit_of_another_model_is_gone_once_a_round_is_promoted(run: RunDir)
 
 
 def test_mirrored_pictures_count_for_all_if_one_run_saw_them(run: RunDir, tmp_path: Path) -> None:
-    flipped = small_run(tmp_path / "flipped", random_flip=True)
+    flipped = small_run(tmp_path / "flipped", random_flip=True, **SHORT)
     thresholds = []
     for one in (run, flipped):
         command("audit", one.path, *QUICK, "--no_attacks")
@@ -73,7 +76,7 @@ def test_mirrored_pictures_count_for_all_if_one_run_saw_them(run: RunDir, tmp_pa
 def test_several_runs_are_set_side_by_side(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = small_run(tmp_path / "plain", num_shards=1, skip_threshold=0)
+    plain = small_run(tmp_path / "plain", num_shards=1, skip_threshold=0, **SHORT)
     command(
         "compare", run.path, plain.path, *QUICK, "--no_attacks", "--output_dir", tmp_path / "out"
     )
@@ -85,7 +88,7 @@ def test_several_runs_are_set_side_by_side(
 def test_runs_of_other_pictures_are_refused_before_any_work(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = small_run(tmp_path / "other", seed=1)
+    other = small_run(tmp_path / "other", seed=1, **SHORT)
     said = refused(capsys, "compare", run.path, other.path, *QUICK)
     assert "was trained on other pictures" in said
 
@@ -94,7 +97,7 @@ def test_runs_of_other_pictures_are_refused_before_any_work(
 def test_runs_that_hold_out_or_cut_otherwise_are_refused(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, float]
 ) -> None:
-    other = small_run(tmp_path / "other", **change)
+    other = small_run(tmp_path / "other", **SHORT, **change)
     assert "holds other ones out" in refused(capsys, "compare", run.path, other.path, *QUICK)
 
 

@@ -29,15 +29,16 @@ def test_rounds_are_audited_as_they_end(tmp_path: Path) -> None:
 
 
 def test_training_is_the_same_with_audits_and_without(tmp_path: Path) -> None:
-    audited = small_run(tmp_path / "audited", audit_every_rounds=1, use_ema=True, **AUDITED)
-    plain = small_run(tmp_path / "plain", use_ema=True)
+    settings: dict[str, Any] = {"num_rounds": 2, "max_train_steps": 8, "use_ema": True}
+    audited = small_run(tmp_path / "audited", audit_every_rounds=1, **settings, **AUDITED)
+    plain = small_run(tmp_path / "plain", **settings)
     ours, theirs = weights(audited), weights(plain)
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
 
 
 def test_what_is_audited_is_what_the_round_holds(tmp_path: Path) -> None:
     """The moving average, not the weights that training goes on with."""
-    run = small_run(tmp_path, audit_every_rounds=1, use_ema=True, ema_decay=0.9, **AUDITED)
+    run = small_run(tmp_path, audit_every_rounds=2, use_ema=True, ema_decay=0.9, **AUDITED)
     while_training = report_in(run.audit_of(2))
     (run.audit_of(2) / "images.json").unlink()
     command("audit", run.path, "--round", 2, *QUICK, "--no_attacks")

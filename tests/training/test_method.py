@@ -178,6 +178,7 @@ def test_the_method_equals_copies_of_a_model(tmp_path: Path, accumulation: int) 
         num_shards=3,
         num_rounds=3,
         max_train_steps=40,
+        checkpointing_steps=1000,
         train_batch_size=4,
         gradient_accumulation_steps=accumulation,
         # High enough to skip often in so short a run, whole batches too.

@@ -21,6 +21,9 @@ from memshield.training.checkpoint import MANIFEST
 from tests.tiny import ddpm_pipeline, image_folder, unet_config
 from tests.trained_runs import ROOT, digits, flags, refused, train, weights
 
+SHORT: dict[str, Any] = {"num_rounds": 1, "max_train_steps": 6}
+"""Three steps a shard, saved after each shard."""
+
 
 @pytest.fixture
 def unet(tmp_path: Path) -> Path:
@@ -72,7 +75,7 @@ def test_a_training_says_how_long_it_will_take(
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, unet: Path) -> None:
-    settings = digits(tmp_path / "run", unet)
+    settings = digits(tmp_path / "run", unet, **SHORT)
     run = train(**settings)
     written = run.model.stat().st_ino
     for _ in range(2):
@@ -158,7 +161,7 @@ def test_a_nan_loss_fails_clearly(
 def test_another_config_in_the_same_folder(
     tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = digits(tmp_path / "run", unet)
+    settings = digits(tmp_path / "run", unet, **SHORT)
     run = train(**settings)
     said = refused(capsys, **{**settings, "num_shards": 3, "learning_rate": 5e-4})
     assert "num_shards: 3, there 2" in said
@@ -183,7 +186,7 @@ def test_a_folder_with_other_files(
 def test_a_mended_config_starts_where_nothing_was_trained_yet(
     tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = digits(tmp_path / "run", unet)
+    settings = digits(tmp_path / "run", unet, **SHORT)
     said = refused(capsys, **{**settings, "num_shards": 4000})
     assert "4000 shards, but only" in said
     assert RunDir(settings["output_dir"]).read_status()["state"] == "failed"
@@ -193,27 +196,27 @@ def test_a_mended_config_starts_where_nothing_was_trained_yet(
 def test_an_unknown_checkpoint(
     tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = digits(tmp_path / "run", unet)
+    settings = digits(tmp_path / "run", unet, **SHORT)
     run = train(**settings)
     run.status.unlink()
     said = refused(capsys, **settings, resume_from_checkpoint="checkpoint-5")
-    assert "checkpoint-9" in said
+    assert "checkpoint-3" in said
 
 
 def test_a_broken_checkpoint(
     tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = digits(tmp_path / "run", unet)
+    settings = digits(tmp_path / "run", unet, **SHORT)
     run = train(**settings)
     run.status.unlink()
-    (run.checkpoint(24) / "start.safetensors").unlink()
+    (run.checkpoint(6) / "start.safetensors").unlink()
     said = refused(capsys, **settings)
-    assert "checkpoint-24 lacks start.safetensors" in said
-    manifest = json.loads((run.checkpoint(21) / MANIFEST).read_text())
-    (run.checkpoint(21) / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
-    for path in run.checkpoint(24).iterdir():
+    assert "checkpoint-6 lacks start.safetensors" in said
+    manifest = json.loads((run.checkpoint(3) / MANIFEST).read_text())
+    (run.checkpoint(3) / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
+    for path in run.checkpoint(6).iterdir():
         path.unlink()
-    run.checkpoint(24).rmdir()
+    run.checkpoint(6).rmdir()
     assert "format 99" in refused(capsys, **settings)
 
 
@@ -221,7 +224,7 @@ def test_another_dataset_on_resume(
     tmp_path: Path, unet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = image_folder(tmp_path / "pictures", 60, captions=False)
-    settings = digits(tmp_path / "run", unet, train_data_dir=pictures)
+    settings = digits(tmp_path / "run", unet, train_data_dir=pictures, **SHORT)
     del settings["dataset_name"], settings["max_train_samples"]
     run = train(**settings)
     run.status.unlink()
@@ -335,7 +338,7 @@ def test_bad_pictures_are_named_by_row(
 ) -> None:
     pictures = image_folder(tmp_path / "pictures", 40, captions=False)
     (pictures / "0003.png").write_bytes(b"no picture")
-    settings = digits(tmp_path / "run", unet, train_data_dir=pictures)
+    settings = digits(tmp_path / "run", unet, train_data_dir=pictures, **SHORT)
     del settings["dataset_name"], settings["max_train_samples"]
     said = refused(capsys, **settings)
     assert "1 of 40 pictures cannot be decoded" in said
@@ -391,7 +394,7 @@ def test_the_token_is_nowhere(
 ) -> None:
     token = "hf_" + "secretsecret"
     monkeypatch.setenv("HF_TOKEN", token)
-    run = train(**digits(tmp_path / "run", unet))
+    run = train(**digits(tmp_path / "run", unet, **SHORT))
     for path in run.path.rglob("*"):
         assert not path.is_file() or token.encode() not in path.read_bytes()
     said = capfd.readouterr()

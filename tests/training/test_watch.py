@@ -122,8 +122,8 @@ def test_the_held_out_bank_keeps_what_a_loop_keeps() -> None:
 
 def ensemble(folder: Path, unet: Path, **changes: Any) -> dict[str, Any]:
     return digits(
-        folder, unet, num_shards=2, num_rounds=8, max_train_steps=160, use_ema=True,
-        ema_decay=0.8, **{**STOPPING, **changes},
+        folder, unet, num_shards=2, num_rounds=8, max_train_steps=96, use_ema=True,
+        ema_decay=0.8, checkpointing_steps=1000, **{**STOPPING, **changes},
     )  # fmt: skip
 
 
@@ -163,14 +163,14 @@ def test_a_lora_has_a_snapshot_for_a_teacher(
         watch_fraction=0.85,
         watch_bins=2,
         watch_draws=16,
-        watch_checks=16,
+        watch_checks=8,
         stop_levels=True,
         stop_patience=1,
         stop_gain=0,
         cache_latents=cached,
         num_shards=1,
         num_rounds=2,
-        max_train_steps=32,
+        max_train_steps=16,
         train_batch_size=2,
         learning_rate=1.0,
         num_validation_images=0,
@@ -251,7 +251,7 @@ def test_by_default_a_tenth_is_watched_and_at_least_twenty(tmp_path: Path) -> No
     run = train(
         **digits(
             tmp_path / "run", unet_config(tmp_path), num_shards=1, max_train_samples=150,
-            stop_levels=True, watch_checks=1,
+            stop_levels=True, watch_checks=1, num_rounds=1, max_train_steps=3,
         )
     )  # fmt: skip
     record = record_of(run)

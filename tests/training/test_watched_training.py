@@ -101,6 +101,7 @@ def test_levels_stopped_equal_a_model_and_its_frozen_copy(tmp_path: Path, use_em
         num_shards=1,
         num_rounds=2,
         max_train_steps=60,
+        checkpointing_steps=1000,
         skip_threshold=0.9,
         loss_bank_bins=2,
         loss_ema_decay=0.5,
@@ -208,7 +209,14 @@ def test_a_held_out_bank_skips_what_lies_under_the_held_out_loss(tmp_path: Path)
 
 def test_watching_alone_changes_nothing(tmp_path: Path) -> None:
     """A bank that is not asked (lambda 0) leaves a plain training as it is, bit for bit."""
-    settings = {**WATCHING, "num_shards": 1, "skip_threshold": 0, "use_ema": True}
+    settings = {
+        **WATCHING,
+        "num_shards": 1,
+        "num_rounds": 1,
+        "max_train_steps": 8,
+        "skip_threshold": 0,
+        "use_ema": True,
+    }
     unet = unet_config(tmp_path)
     plain = train(**digits(tmp_path / "plain", unet, **settings))
     watched = train(

@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, betabinom
 
 from memshield.audit.stats.intervals import (
     CONFIDENCE,
@@ -114,6 +113,8 @@ def threshold_of(control: npt.ArrayLike, side: Side, level: float) -> Threshold:
     Raises:
         ValueError: NaN, or too few values for the level.
     """
+    from scipy.stats import beta  # half a second, which most commands need not wait
+
     values = np.sort(numbers("control", control))
     # The smallest step protects a product that should be whole, 0.01 * 300, from rounding down.
     rank = math.floor(level * (len(values) + 1) + 1e-9)
@@ -135,6 +136,8 @@ def threshold_of(control: npt.ArrayLike, side: Side, level: float) -> Threshold:
 
 def excess_over(threshold: Threshold, beyond: Share) -> Excess:
     """The share beyond a threshold against what chance gives."""
+    from scipy.stats import betabinom
+
     of_generated = wilson(beyond.count, beyond.total)
     chance = betabinom(beyond.total, threshold.rank, threshold.controls + 1 - threshold.rank)
     return Excess(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, binomtest, norm
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -46,6 +45,8 @@ def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> I
     Raises:
         ValueError: not 0 <= count <= total, total > 0.
     """
+    from scipy.stats import beta  # half a second, which most commands need not wait
+
     _check(count, total)
     # In closed form: SciPy's search for the same ends takes twenty times as long, and a curve over
     # alpha needs hundreds of them.
@@ -63,6 +64,8 @@ def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     Raises:
         ValueError: not 0 <= count <= total, total > 0.
     """
+    from scipy.stats import binomtest
+
     _check(count, total)
     ends = binomtest(count, total).proportion_ci(confidence, method="wilson")
     return float(ends.low), float(ends.high)
@@ -83,6 +86,8 @@ def difference(
 
 def mean_interval(values: npt.ArrayLike) -> tuple[float, Interval]:
     """A mean and its 95 % interval, mean -+ 1.96 standard errors."""
+    from scipy.stats import norm
+
     array = numbers("values", values)
     mean = float(array.mean())
     error = float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else math.inf
