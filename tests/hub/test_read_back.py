@@ -128,7 +128,7 @@ def test_edits_are_found(hub: HubServer, digits_run: RunDir) -> None:
     change("README.md", lambda text: text.replace("value: 0.369", "value: 0.169"))
     assert "model-index says" in problems(hub)
     change("README.md", lambda text: text.replace("No sign beyond chance", "Proven safe"))
-    assert "it lacks: > **No sign beyond chance" in problems(hub)
+    assert "it lacks: - Copies: No sign beyond chance" in problems(hub)
     change("audit/report.json", lambda text: text.replace('"training": 120', '"training": 999'))
     assert "audit/report.json is another file" in problems(hub)
     with pytest.raises(UserError, match=r"audit/report\.json is another file"):

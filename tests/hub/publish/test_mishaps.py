@@ -208,7 +208,7 @@ def test_a_written_card_stays(hub: HubServer, digits_run: RunDir) -> None:
     )  # fmt: skip
     assert not publish(digits_run).changed
     assert b"Thanks!" in hub.repo_files("model", "ada/digits")["README.md"]
-    worse = card.replace("Verdict: ", "Verdict: not ")
+    worse = card.replace("**Copies:** ", "**Copies:** not ")
     api.upload_file(path_or_fileobj=worse.encode(), path_in_repo="README.md", repo_id="ada/digits")
     again = publish(digits_run)
     assert again.changed

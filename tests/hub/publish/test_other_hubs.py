@@ -59,20 +59,21 @@ def test_an_overloaded_hub_is_no_refusal(hub: HubServer, digits_run: RunDir) -> 
 def test_files_that_answer_500_are_not_the_networks_fault(
     hub: HubServer, digits_run: RunDir
 ) -> None:
-    publish(digits_run)
+    # Of a repository of its own: the client's cache has the files of the others.
+    publish(digits_run, hub_model_id="ada/slow")
     hub.fail(Fault("answer", path="/resolve/", status=500, message="Oh", times=None))
     with pytest.raises(UserError) as caught:
-        fetch("ada/digits")
+        fetch("ada/slow")
     assert "(500)" in caught.value.problem
     assert "network" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/api/models/ada/digits", "/resolve/", "/tree/"])
+@pytest.mark.parametrize("path", ["/api/models/ada/proxied", "/resolve/", "/tree/"])
 def test_a_page_instead_of_an_answer_is_told(hub: HubServer, digits_run: RunDir, path: str) -> None:
-    publish(digits_run)
+    publish(digits_run, hub_model_id="ada/proxied")
     hub.fail(Fault("answer", path=path, status=200, page=PAGE, times=None))
     with pytest.raises(UserError, match="is not a Hub") as caught:
-        fetch("ada/digits")
+        fetch("ada/proxied")
     assert "HF_ENDPOINT" in caught.value.remedy
 
 
