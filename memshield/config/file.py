@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
+from memshield.config.rules import words_of_rule
 from memshield.config.schema import (
     AuditSettings,
     DataSettings,
@@ -206,10 +207,7 @@ def _readable(detail: dict[str, Any]) -> UserError:
     if detail["type"] == "extra_forbidden" and name == "validation_prompt":
         return UserError(name, "given beside validation_prompts", "Give one of the two.")
     described = "validation_prompts" if name == "validation_prompt" else name
-    rule = detail["msg"][0].lower() + detail["msg"][1:]
-    return UserError(
-        name, f"{rule}, got {detail['input']!r}", fields()[described].description or ""
-    )
+    return UserError(name, words_of_rule(detail), fields()[described].description or "")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ COLUMN = """
 .gradio-container .ms-list .wrap { flex-direction: column; gap: 0.25rem; max-height: 18rem;
   overflow-y: auto; flex-wrap: nowrap; }
 @media (max-width: 480px) { .row > .form { flex-direction: column; } }
-.gradio-container :is(button, a, [tabindex], input[type=range]):focus-visible,
+.gradio-container :is(button, a, [tabindex], textarea):focus-visible,
+.gradio-container input:not([type=radio], [type=checkbox]):focus-visible,
 .gradio-container label:has(:is([type=radio], [type=checkbox]):focus-visible) {
   outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 footer { opacity: 0.8; }

@@ -139,7 +139,7 @@ def test_wrong_values_and_choices_are_refused() -> None:
     assert refusal("--rank", "many").startswith("rank: ")
     said = refusal("--lr_scheduler", "cosin")
     assert "'cosine'" in said
-    assert "got 'cosin'" in said
+    assert "is 'cosin'" in said
 
 
 @pytest.mark.parametrize(

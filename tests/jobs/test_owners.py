@@ -77,7 +77,7 @@ def test_bad_settings_are_refused_before_anything_is_stored(root: Path) -> None:
     jobs = open_jobs(root)
     said = refusal(jobs, num_shards=0, learning_rte=1)
     assert "learning_rte: unknown setting" in said
-    assert "num_shards: input should be greater than" in refusal(jobs, num_shards=0)
+    assert "num_shards: must be at least 1, is 0" in refusal(jobs, num_shards=0)
     assert jobs.list("ada") == []
     assert not (root / "jobs").exists()
     jobs.close()

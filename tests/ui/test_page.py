@@ -91,10 +91,10 @@ def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Runni
 def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> None:
     visit = Visit(browser, home.url)
     for label, bad, words, place in (
-        ("Epochs", "0", "input should be greater", "#problem-epochs"),
-        ("Epochs", "-3", "input should be greater", "#problem-epochs"),
+        ("Epochs", "0", "must be at least 1", "#problem-epochs"),
+        ("Epochs", "-3", "must be at least 1", "#problem-epochs"),
         ("Shards", "9999", "pictures", "#problem-shards"),
-        ("Memorization budget", "5", "input should be less", "#problem-budget"),
+        ("Memorization budget", "5", "must be at most", "#problem-budget"),
         ("Publish as", "../x", "Set HF_TOKEN", "#problems"),
     ):
         before = visit.value(label)

@@ -213,10 +213,11 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
         visit.fill("Dataset", bad)
         visit.sees(words, "#problem-dataset")
     visit.fill("Epochs", "0")
+    visit.sees("must be at least 1", "#problem-epochs")  # as soon as the field is left
     visit.fill("Rounds", "")
     visit.press("Start training")
     visit.sees("4 things to fix", "#problems")
-    visit.sees("greater than", "#problem-epochs")
+    visit.sees("must be at least 1", "#problem-epochs")
     visit.sees("is empty", "#problem-rounds")
     epochs = page.locator("#field-epochs input")
     assert epochs.get_attribute("aria-invalid") == "true"
@@ -228,6 +229,8 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     epochs.fill("3")
     page.locator("#problem-epochs .ms-alarm").wait_for(state="hidden")
     until(lambda: epochs.get_attribute("aria-invalid") is None)
+    visit.sees("3 things to fix", "#problems")
+    assert page.locator("#problems").get_by_role("link", name="Epochs").count() == 0
     # Those of other settings open their place.
     visit.open_advanced()
     visit.fill("learning rate", "a lot")
@@ -330,7 +333,7 @@ def test_the_form_fits_a_phone(visit: Visit, home: Running, colours: str) -> Non
     visit.sees("a10g-small", "#plan")
     visit.fill("Epochs", "0")
     visit.press("See what will happen")
-    visit.sees("greater than", "#problem-epochs")
+    visit.sees("must be at least 1", "#problem-epochs")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     visit.shoot(f"form-phone-{colours}")
     page.set_viewport_size({"width": 1200, "height": 900})

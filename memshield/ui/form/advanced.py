@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from memshield.config.file import GROUPS, fields
+from memshield.config.rules import words_of_rule
 from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.ui.form.choices import INPUTS
 from memshield.ui.form.recipes import Recipe
@@ -141,6 +142,30 @@ def parse_advanced(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     return found
 
 
+def field_of_input(name: str, recipe: Recipe) -> Field:
+    """The setting behind an input of the simple form.
+
+    Args:
+        name: of the input.
+        recipe: gives the default.
+    """
+    setting = next(setting for setting, named in INPUTS.items() if named == name)
+    return _field(setting, "", fields()[setting], recipe)
+
+
+def problem_of(field: Field, value: Any) -> UserError | None:
+    """The problem of one input's value, known without any other input; None if there is none.
+
+    Args:
+        field: its setting.
+        value: text or a number; what is empty is no problem.
+    """
+    errors: list[UserError] = []
+    with collect_errors(errors):
+        _parsed(field, value)
+    return errors[0] if errors else None
+
+
 def _parsed(field: Field, value: Any) -> Any:
     if isinstance(value, str):
         value = value.strip()
@@ -163,10 +188,8 @@ def _parsed(field: Field, value: Any) -> Any:
         # The schema's rules; pydantic reads text as numbers.
         parsed = TypeAdapter(_annotated(field.name)).validate_python(value)
     except ValidationError as error:
-        words = str(error.errors()[0]["msg"])
-        raise UserError(
-            field.name, f"{words[0].lower()}{words[1:]}, got {shown}", field.description
-        ) from None
+        rule = words_of_rule({**error.errors()[0], "input": value})
+        raise UserError(field.name, rule, field.description) from None
     if isinstance(parsed, int) and abs(parsed) > _MOST_WHOLE:
         # The forecast computes with floats, which such numbers overflow.
         raise UserError(field.name, f"{shown} is too large", field.description)

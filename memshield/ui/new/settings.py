@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from memshield.errors import UserError
 from memshield.hub.consent import CONSENTS
-from memshield.ui.form.advanced import Field, advanced_fields
+from memshield.ui.form.advanced import Field, advanced_fields, field_of_input, problem_of
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
 from memshield.ui.new.recipe_choice import BASIC, defaults, strength_info, strength_view
 from memshield.ui.widgets.fields import Fields
@@ -27,6 +29,10 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
         The inputs of `BASIC`, and the scale below the slider.
     """
     values = dict(zip(BASIC, defaults(recipe), strict=True))
+
+    def check(name: str) -> Callable[[Any], UserError | None]:
+        return partial(problem_of, field_of_input(name, recipes()[recipe]))
+
     with fields.place("strength", "Strength of the mitigation"):
         slider = gr.Slider(
             0, 1, values["strength"], step=0.05, label="Strength of the mitigation",
@@ -37,15 +43,18 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     with gr.Row():
         for name, label in (("epochs", "Epochs"), ("rounds", "Rounds"), ("shards", "Shards")):
             # No bounds here: the schema checks them, and reports errors in words.
-            fields.add(name, label, partial(gr.Number, values[name], label=label, step=1))
+            make = partial(gr.Number, values[name], label=label, step=1)
+            fields.add(name, label, make, check(name))
     with gr.Row():
         fields.add("budget", "Memorization budget", lambda: gr.Number(
             values["budget"], label="Memorization budget", step=0.01,
             info="Audit during training, and stop once more than this share of generated pictures "
-            "is given back beyond chance; 0.02 is 2 %. Empty: never stop."))  # fmt: skip
+            "is given back beyond chance; 0.02 is 2 %. Empty: never stop."),
+            check("budget"))  # fmt: skip
         fields.add("resolution", "Resolution", lambda: gr.Textbox(
             label="Resolution", max_length=40, placeholder="the model's own",
-            info="Side of the pictures in pixels. Empty: the model's own."))  # fmt: skip
+            info="Side of the pictures in pixels. Empty: the model's own."),
+            check("resolution"))  # fmt: skip
     fields.add("hub_model_id", "Publish as", lambda: gr.Textbox(
         label="Publish as", placeholder="owner/name; empty: not yet", max_length=500,
         info="To a private repository, after training."))  # fmt: skip
@@ -72,7 +81,9 @@ def advanced_settings(fields: Fields, recipe: RecipeName) -> list[str]:
         with gr.Row():
             for field in (one for one in listed if one.group == group):
                 label = field.name.replace("_", " ")
-                fields.add(field.name, label, partial(_input, field, label), min_width=300)
+                check = partial(problem_of, field) if field.kind not in ("bool", "choice") else None
+                make = partial(_input, field, label)
+                fields.add(field.name, label, make, check, min_width=300)
     return [field.name for field in listed]
 
 

@@ -156,7 +156,7 @@ def _assessment(made: Made, samples: Samples, busy: bool) -> tuple[str, str, str
         return "near_copy", "⚠", "Near-copy of a training picture", detail
     if warning.level == "close":
         return "close", "◐", "Closer than usual", detail
-    return "none", "✓", "No near-copy", detail
+    return "none", "·", "No near-copy found", detail
 
 
 def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
@@ -177,15 +177,14 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
         )
     if open_:
         return "ms-plain", f"{number - open_} of {number} pictures are compared with {against}."
-    words = f"✓ None of {plural(number, 'picture')} is a near-copy of {against}."
+    words = f"None of {plural(number, 'picture')} is a near-copy of {against}."
     if number == 1:
-        words = f"✓ The picture is no near-copy of {against}."
+        words = f"The picture is no near-copy of {against}."
     if close:
         be = "is" if close == 1 else "are"
-        return "", f"{words[2:]} {close} {be} closer than usual."
-    # A rule that does not know this set gives no reassurance.
-    calm = samples.rule is not None and samples.rule.source == "audit"
-    return "ms-calm" if calm else "ms-plain", words
+        return "", f"{words} {close} {be} closer than usual."
+    # Noise is no near-copy either: that nothing was found is not praised.
+    return "ms-plain", words
 
 
 def _rule(samples: Samples) -> str:

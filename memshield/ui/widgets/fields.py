@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,11 @@ RAW: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 value of the wrong type, out of bounds or not offered with a bare "Error", or fail on it."""
 QUIET: dict[str, Any] = {**RAW, "show_progress": "hidden"}
 """The same for quick handlers."""
+
+
+def _shown(check: Callable[[Any], UserError | None], value: Any) -> str:
+    problem = check(value)
+    return "" if problem is None else problem_view(problem)
 
 
 class Fields:
@@ -48,11 +54,27 @@ class Fields:
             self.slots[name] = gr.HTML("", elem_id=f"problem-{name}", elem_classes=["ms-slot"])
         self.labels[name] = label
 
-    def add(self, name: str, label: str, make: Callable[[], Any], **look: Any) -> Any:
-        """Add an input, whose problems disappear when it is changed."""
+    def add(
+        self,
+        name: str,
+        label: str,
+        make: Callable[[], Any],
+        check: Callable[[Any], UserError | None] | None = None,
+        **look: Any,
+    ) -> Any:
+        """Add an input, whose problems disappear when it is changed.
+
+        Args:
+            name, label: of the field.
+            make: the input.
+            check: of a value; what it finds is shown as soon as the input is left.
+            look: of its column.
+        """
         with self.place(name, label, **look):
             made = make()
         self.keep(name, made)
+        if check is not None:
+            made.blur(partial(_shown, check), made, self.slots[name], queue=False, **QUIET)
         return made
 
     def keep(self, name: str, made: Any) -> None:

@@ -106,7 +106,7 @@ def test_numbers_that_are_none(server: Server) -> None:
     found = demo(server, budget=None, resolution="")
     assert found.errors == () and found.plan is not None
     assert "memorization_budget" not in found.plan.values
-    assert "greater than" in wrong(demo(server, epochs=0))["epochs"]
+    assert "must be at least 1" in wrong(demo(server, epochs=0))["epochs"]
     assert "is not a number" in wrong(demo(server, resolution="large"))["resolution"]
     assert "epochs" in wrong(demo(server, epochs=1.5))
     assert "strength" in wrong(demo(server, strength=-0.1))

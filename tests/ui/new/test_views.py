@@ -31,7 +31,7 @@ MACHINE = Machine((), 2, 8 * 10**9)
 
 def test_a_summary_leads_to_the_fields() -> None:
     shown = summary_view([("model", "Model"), ("epochs", "Epochs")])
-    assert text_of(shown) == "2 things to fix: Model , Epochs"
+    assert text_of(shown) == "2 things to fix: Model Epochs"
     assert 'href="#field-epochs" data-field="epochs"' in shown
     assert "Sign in above" in text_of(
         summary_view([], [UserError("sign in", "x", "Sign in above.")])

@@ -100,7 +100,7 @@ def test_own_pictures_are_verified_drawn_and_compared(
     status, pictures, stop = until(done, 120)
     assert "Done" in said(status) and not stop.visible
     assert "None of 2 pictures is a near-copy of the 120 training pictures" in said(pictures)
-    assert said(pictures).count("✓ No near-copy") == 2
+    assert said(pictures).count("· No near-copy found") == 2
     assert str(pictures).count("data:image/webp") == 2
     # Where nothing is new, nothing is sent; and a new window shows the same.
     assert act.tick(marks, None) == [SKIPPED] * 5
