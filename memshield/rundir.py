@@ -13,6 +13,7 @@ duplicates/        the first pairs of pictures that are nearly the same, small
 model/             what from_pretrained or load_lora_weights reads
 audit/<target>/    report.json and report.html of the model or a round, and what is private
 publish.json       how far publishing got
+audit-progress.json  how far an audit is, while one runs
 """
 
 from __future__ import annotations

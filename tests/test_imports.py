@@ -42,6 +42,7 @@ UI_TAKES_BESIDE = {
     "audit.choose": "rules by which a report's numbers are judged",
     "audit.plots": "a report's charts: the page shows those of report.html",
     "audit.report": "the report's types",
+    "audit.progress_file": "how far an audit is, as the run directory tells it",
     "audit.statements": "the two statements of an audit, for the page as for report.html",
     "audit.report_view": "a report as data to show, for the page as for report.html",
     "audit.watch_findings": "what the watch of a run has found, as the report has it",

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from memshield.audit.auditing import Options, audit_model, audit_pictures, read_report
 from memshield.audit.images import of_folder
 from memshield.audit.measurement import ModelMeasurer
+from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
 from memshield.audit.statements import lines_of
@@ -119,9 +120,14 @@ def comparison_of(
 
 
 class Bars:
-    """A progress bar for every part of an audit, one after the other."""
+    """A progress bar for every part of an audit, one after the other.
+
+    Attributes:
+        file: is told as well, where a run is audited.
+    """
 
     def __init__(self) -> None:
+        self.file: AuditProgressFile | None = None
         self._bar: Any = None
         self._what = ""
 
@@ -133,9 +139,13 @@ class Bars:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._close()
+        if self.file is not None:
+            self.file.clear()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done of what is being done."""
+        if self.file is not None:
+            self.file(what, done, total)
         if what != self._what or self._bar is None:
             self._close()
             self._what = what
@@ -187,6 +197,7 @@ def _audit_target(
     name = str(flags["target"])
     folder = Path(flags["output_dir"]) if "output_dir" in flags else None
     if RunDir(name).is_run():
+        bars.file = AuditProgressFile(RunDir(name))
         subject = open_run(Path(name), flags.get("round"), _moved(settings))
         folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:

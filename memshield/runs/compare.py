@@ -20,6 +20,7 @@ from memshield.audit.command import (
     comparison_of,
     options_of,
 )
+from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.report import Report
 from memshield.audit.report_page import write_comparison
 from memshield.audit.report_view import COLUMNS, ModelRow, View, name_of
@@ -128,6 +129,7 @@ def _audit_all(
     options = replace(options, validation_prompts=first.validation_prompts)
     found = []
     for run, subject in subjects.items():
+        bars.file = AuditProgressFile(RunDir(run))
         comparison.reference = reference.with_record(RunDir(run))
         family = subject.load(device)
         for other, number in wanted:
@@ -142,6 +144,7 @@ def _audit_all(
             )  # fmt: skip
             found.append((run, number, report))
         del family
+        bars.file.clear()
     return found
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memshield.audit.progress_file import path_of as audit_progress_path
+from memshield.audit.progress_file import read_audit_progress
 from memshield.audit.report import PRIVATE, REPORT
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import read_yaml
@@ -219,6 +221,7 @@ class Follower:
             audits=tuple(events.audits[k] for k in sorted(events.audits)),
             pictures=events.pictures,
             watch=self._watched(),
+            audit=read_audit_progress(self._run),
         )
 
 
@@ -273,8 +276,8 @@ def fingerprint(run: RunDir) -> str:
     """A text that changes with anything that a view shows; the heartbeat alone does not count."""
     status = {name: value for name, value in _status(run).items() if name != "heartbeat"}
     parts: list[object] = [json.dumps(status, sort_keys=True, default=str)]
-    publication = run.path / "publish.json"
-    parts += map(_stamp, (run.config, run.events, run.watch, publication, run.model))
+    others = (run.path / "publish.json", audit_progress_path(run))
+    parts += map(_stamp, (run.config, run.events, run.watch, *others, run.model))
     parts += _stamps(run.samples)
     for folder in _entries(run.path / "audit"):
         parts += _stamps(Path(folder.path))

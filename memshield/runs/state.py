@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memshield.audit.progress_file import AuditProgress
 from memshield.audit.watch_record import WatchRecord
 from memshield.runs.series import Dot
 
@@ -68,6 +69,7 @@ class RunProgress:
         round_ends, audits: by round.
         pictures: facts that the scan found, each with its name.
         watch: the held-out loss by noise level; None where it is not watched.
+        audit: how far an audit of it is, of a round or of its model; None where none runs.
     """
 
     state: str | None = None
@@ -91,3 +93,4 @@ class RunProgress:
     audits: tuple[Audited, ...] = ()
     pictures: tuple[tuple[str, str], ...] = ()
     watch: WatchRecord | None = None
+    audit: AuditProgress | None = None

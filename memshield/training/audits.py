@@ -7,6 +7,7 @@ from functools import cached_property
 from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
 from memshield.audit.choose import choose, excess_of
 from memshield.audit.measurement import ModelMeasurer
+from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import REPORT, AuditedModel, Report, percent
 from memshield.audit.sample_size import count_of_round
@@ -50,6 +51,7 @@ class RoundAudits:
         self._family = family
         self._events = events
         self._stop = stop
+        self._progress = AuditProgressFile(run)
 
     def __call__(self, number: int) -> bool:
         """Audit a round; pictures that were made before a stop are used. Whether to train on.
@@ -57,13 +59,16 @@ class RoundAudits:
         Raises:
             Stopped: the run was asked to stop.
         """
-        comparison = self._comparison
-        comparison.reference = comparison.reference.with_record(self.run)
-        report = audit_model(
-            self._family, self._target(number), comparison, self._options,
-            self.run.audit_of(number),
-            watch=watch_of(self.run, self.config, self._pictures[1], number),
-        )  # fmt: skip
+        try:
+            comparison = self._comparison
+            comparison.reference = comparison.reference.with_record(self.run)
+            report = audit_model(
+                self._family, self._target(number), comparison, self._options,
+                self.run.audit_of(number),
+                watch=watch_of(self.run, self.config, self._pictures[1], number),
+            )  # fmt: skip
+        finally:
+            self._progress.clear()
         self._events.write("audit", round=number, **note_of(report))
         budget, excess = self.config.memorization_budget, excess_of(report)
         return budget is None or excess is None or excess <= budget
@@ -128,3 +133,4 @@ class RoundAudits:
 
     def _told(self, what: str, done: int, total: int) -> None:
         self._stop.obey()
+        self._progress(what, done, total)

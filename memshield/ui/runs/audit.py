@@ -177,7 +177,7 @@ class AuditPanel:
             gr.Button(interactive=idle),
             _failed_view(view),
             choices,
-            audits.audit_view(selection),
+            audits.audit_view(selection, going=view.auditing.state in ("running", "stopping")),
             gr.Column(visible=mitigated and not any(one.plain for one in audits.others)),
             gr.Column(visible=bool(audits.run.round_numbers())),
             gr.Dropdown(audits.to_keep(selection)),

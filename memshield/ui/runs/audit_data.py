@@ -19,6 +19,7 @@ from memshield.ui.runs.comparison import BASE, Beside, comparable
 from memshield.ui.runs.text_inputs import parse_share, unique_texts
 from memshield.ui.widgets.audit import audit_view, rounds_view
 from memshield.ui.widgets.problems import problems_view
+from memshield.ui.widgets.templates import render
 
 MODEL, BY_BUDGET = "model", "budget"
 LABELS = {
@@ -106,13 +107,22 @@ class Audits:
         found = choose(list(self.rounds.values()), budget)
         return list(self.rounds)[found.place], found
 
-    def audit_view(self, selection: AuditSelection) -> str:
-        """The audit of the model or round, with those beside it."""
+    def audit_view(self, selection: AuditSelection, going: bool = False) -> str:
+        """The audit of the model or round, with those beside it.
+
+        Args:
+            selection: the inputs.
+            going: whether another audit runs, whose result will take its place.
+        """
         if self.problem is not None:
             return problems_view(self.problem)
         beside = {one.name: one.report for one in self.others if one.id in selection.beside}
         name = "this model" if selection.round is None else f"round {selection.round} of this run"
-        return audit_view(self.report, beside, name, selection.budget)
+        shown = audit_view(self.report, beside, name, selection.budget)
+        if not going or self.report is None:
+            return shown
+        made = self.report.made.replace("T", ", ")[:17]
+        return render("earlier", words=f"The audit before, of {made} UTC:", audit=shown)
 
     def rounds_view(self, selection: AuditSelection) -> str:
         """The rounds, and the one that the budget would choose."""

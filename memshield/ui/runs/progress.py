@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memshield.audit.progress_file import AuditProgress
 from memshield.audit.report import percent
 from memshield.jobs.words import TRAINING_TITLES, TRAINING_WORDS, State, advice, what_is_kept
 from memshield.quantities import duration
@@ -39,7 +40,36 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
         reason=progress.reason if state in ("failed", "done") else None,
         tone="alarm" if state in ("failed", "died") else "plain",
         advice=_advice(progress, state),
+        phase=phase_view(progress.audit, f"Round {_of(progress.round, progress.rounds)}")
+        if state == "running" and progress.audit is not None
+        else "",
     )
+
+
+_PHASES = {
+    "generating": "drawing pictures",
+    "searching for held-out pictures": "looking up held-out pictures",
+    "searching for generated pictures": "looking for copies",
+    "searching among training pictures": "looking for copies within the set",
+    "embedding real pictures": "measuring real pictures",
+    "embedding noise": "measuring noise",
+    "embedding": "measuring quality",
+}
+"""What an audit does, in words; what is not listed is a membership-inference attack."""
+
+
+def phase_view(audit: AuditProgress, where: str) -> str:
+    """Show how far an audit is.
+
+    Args:
+        audit: its progress.
+        where: what is audited, for the beginning of the line.
+    """
+    words = _PHASES.get(audit.what, f"attacking by {audit.what}")
+    line = f"{where} · {words}, {audit.done:,} of {audit.total:,}"
+    if audit.eta_s is not None:
+        line += f", {time_left(audit.eta_s)}"
+    return render("phase", words=line, done=min(audit.done, audit.total), total=audit.total)
 
 
 def _words(progress: RunProgress, state: State, position: int | None) -> str:

@@ -21,7 +21,7 @@ from memshield.ui.runs.changes import ChangesPanel, changes_shown
 from memshield.ui.runs.charts import charts_view, figures_view
 from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
-from memshield.ui.runs.progress import progress_view
+from memshield.ui.runs.progress import phase_view, progress_view
 from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
@@ -196,7 +196,11 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         if side.state not in ("none", "done"):
             ill = side.state in ("failed", "died", "needs_sign_in")
             why = f". The reason is shown under {tab}." if ill and side.reason else ""
-            head += status_view(f"{name}: {side.words}{why}")
+            going = side is view.auditing and side.state == "running"
+            if going and progress.audit is not None:
+                head += phase_view(progress.audit, "Audit")
+            else:
+                head += status_view(f"{name}: {side.words}{why}")
     return [
         head,
         charts_view(progress, reports, server.jobs.config(owner, view.id).memorization_budget),
