@@ -111,8 +111,8 @@ def _interval(ends: Interval | None) -> str:
 
 
 def _excess(row: ModelRow) -> str:
-    ends = _interval(row.excess_interval)
-    return _beyond_chance(row.excess) + (f" ({ends})" if ends else "")
+    share, ends = _beyond_chance(row.excess), _interval(row.excess_interval)
+    return share if ends in ("", share) else f"{share} ({ends})"
 
 
 def _auc(row: ModelRow) -> str:
