@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +96,8 @@ class Training(_Part):
         missing = [name for name in _METHOD if name not in settings]
         if missing:
             raise ValueError(f"lacks {', '.join(missing)}")
+        if not all(re.fullmatch(r"[a-z][a-z0-9_]{0,60}", name) for name in settings):
+            raise ValueError("has a name that is no setting's")  # the card shows names as they are
         return settings
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from memshield.__main__ import main
+from memshield.errors import UserError
 from memshield.hub.allowed_files import CARD
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.hub.verify import Check, in_folder, verify
@@ -229,3 +230,11 @@ def test_many_keys_and_deep_nesting_take_seconds(published: Path) -> None:
     assert time.process_time() - began < 20
     (published / CARD).write_text(whole + "x" * 300_000)
     assert check_of(published).problems == ("README.md is too large to be a card",)
+
+
+def test_a_setting_whose_name_is_markup_is_refused(published: Path) -> None:
+    values = json.loads((published / "memshield.json").read_text())
+    values["training"]["settings"]["x` | **Certified** |"] = 1
+    (published / "memshield.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="a name that is no setting's"):
+        verify(in_folder(published))
