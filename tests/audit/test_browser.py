@@ -66,9 +66,11 @@ def test_the_report_of_ten_thousand_pictures_is_small_and_whole(
     assert path.stat().st_size < MOST_BYTES
     page, problems = opened(browser, path)
     assert problems == []
-    verdict = page.locator(".verdict")
-    assert verdict.is_visible()
-    assert verdict.inner_text().startswith("The model gives training pictures back")
+    copies, quality = page.locator(".verdict").all()
+    assert copies.is_visible() and quality.is_visible()
+    assert copies.inner_text().startswith("Copies\n")
+    assert "pictures, where chance makes about 100" in copies.inner_text()
+    assert quality.inner_text().startswith("Quality\n")
     assert page.locator("svg").count() == 1
     assert page.locator("svg").first.is_visible()
     assert page.locator("h1").count() == 1

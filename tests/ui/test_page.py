@@ -105,7 +105,7 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
     visit.open_advanced()
     visit.fill("learning rate", "a lot")
     visit.press("Start training")
-    visit.sees("got 'a lot'", "#problem-learning_rate")
+    visit.sees("is 'a lot'", "#problem-learning_rate")
     visit.fill("learning rate", "")
     visit.page.get_by_label("A model from the Hub").check()
     visit.fill("Model", "../etc/passwd")

@@ -301,7 +301,8 @@ def test_the_page_works_in_a_frame_of_the_hubs(
     inside.get_by_role("button", name="Start training", exact=True).click()
     inside.locator("#state").get_by_role("heading").first.wait_for()
     assert len(jobs(space) - before) == 1
-    assert visit.problems == []
+    # Leaving for the sign-in cuts off the calls that are under way.
+    assert [one for one in visit.problems if not one.startswith("AbortError")] == []
     visit.close()
 
 
