@@ -29,6 +29,8 @@ PAUSE = 0.5
 _FOUND = 20
 _FEWEST = 3
 """Letters that start a search while somebody types."""
+_COUNTED = "(words, latest) => [words, latest, (window.keystrokes = (window.keystrokes ?? 0) + 1)]"
+"""Numbers the keystrokes in the browser, which sends them in parallel."""
 _ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -63,6 +65,7 @@ class LatestSearch:
     def __init__(self) -> None:
         self.picked = ""
         self._last = 0
+        self._typed = 0.0
         self._asking = asyncio.Lock()
         self._asked = -1e9
 
@@ -70,6 +73,19 @@ class LatestSearch:
         """Number a new search, which becomes the last one."""
         self._last += 1
         return self._last
+
+    def is_overtaken(self, order: object) -> bool:
+        """Whether a later keystroke has arrived before this one, as requests of a browser may.
+
+        Args:
+            order: number of the keystroke, counted in the browser; without one it is the latest.
+        """
+        if not isinstance(order, (int, float)) or isinstance(order, bool):
+            return False
+        if order < self._typed:
+            return True
+        self._typed = order
+        return False
 
     def is_last(self, number: int) -> bool:
         """Whether no search was numbered since."""
@@ -124,6 +140,7 @@ def search_box(
     """
     seen = gr.State("")
     latest = gr.State(LatestSearch())
+    order = gr.Number(visible=False)
     with fields.place(name, label), gr.Row():
         text = gr.Textbox(
             label=label,
@@ -169,8 +186,12 @@ def search_box(
         latest.take()
         return gr.skip(), gr.skip()
 
-    async def on_typing(words: object, latest: LatestSearch, token: gr.OAuthToken | None) -> Any:
+    async def on_typing(
+        words: object, latest: LatestSearch, order: object, token: gr.OAuthToken | None
+    ) -> Any:
         text = _text(words)
+        if latest.is_overtaken(order):
+            return gr.skip()
         if text and text == latest.picked:
             return gr.skip()  # picked from the list, which stays
         number, latest.picked = latest.take(), ""
@@ -199,8 +220,9 @@ def search_box(
     # `input` would miss deleted and pasted text, and "always_last" would call all listeners of
     # the input once more.
     text.change(
-        on_typing, [text, latest], found, trigger_mode="multiple", concurrency_limit=None, **QUIET
-    )
+        on_typing, [text, latest, order], found, trigger_mode="multiple", concurrency_limit=None,
+        js=_COUNTED, **QUIET,
+    )  # fmt: skip
     picked = found.input(on_pick, [found, latest], text, **RAW)
     return SearchBox(text, found, picked, about, seen)
 

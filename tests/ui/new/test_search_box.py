@@ -71,8 +71,8 @@ class Box:
     def pick(self, one: object) -> Any:
         return self._handlers["on_pick"](one, self.latest)
 
-    async def type(self, words: object) -> Any:
-        return await self._handlers["on_typing"](words, self.latest, None)
+    async def type(self, words: object, order: object = None) -> Any:
+        return await self._handlers["on_typing"](words, self.latest, order, None)
 
     def close(self) -> None:
         self._server.jobs.close()
@@ -192,3 +192,17 @@ def test_what_came_from_the_list_is_not_searched_for(box: Box) -> None:
 def test_the_size_is_told_where_the_hub_has_counted() -> None:
     assert model_line(model_found()) == "lab/tiny-sd · Stable Diffusion · 860 M weights · mit"
     assert "weights" not in model_line(model_found(parameters=None))
+
+
+def test_a_keystroke_that_was_overtaken_changes_nothing(box: Box) -> None:
+    async def typing() -> list[Any]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(box.type("tiny", 4)), group.create_task(box.type("ti", 2))]
+        return [task.result() for task in tasks]
+
+    last, overtaken = run(typing())
+    assert overtaken == gr.skip()
+    assert last.choices == [(model_line(model_found(id="lab/tiny")), "lab/tiny")]
+    odd_orders: list[object] = [None, "x", True, float("nan"), []]
+    for odd in odd_orders:
+        assert not box.latest.is_overtaken(odd)
