@@ -27,6 +27,7 @@ from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import empty_view, problems_view, status_view
+from memshield.ui.widgets.templates import render
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes a few minutes.")
 _SIGNED_OUT = empty_view(
@@ -59,7 +60,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         buttons = {
             "stop": gr.Button("Stop", **small),
             "resume": gr.Button("Resume", variant="primary", **small),
-            "delete": gr.Button("Delete", **small),
+            "delete": gr.Button("Delete", **{**small, "variant": "stop"}),
         }
     with gr.Row(visible=False) as asking:
         surely = gr.Button("Delete this run with all its files", variant="stop")
@@ -190,6 +191,10 @@ def _states(view: JobView) -> str:
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     progress, reports = read_progress(run), read_rounds(run)
     head = _head(progress, view)
+    if view.training.state == "done" and run.model.is_dir():
+        # On a Space its folder is nothing to anybody.
+        at_home = not server.deployment.on_space
+        head += render("done", folder=str(run.model) if at_home else None, run=str(run.path))
     for side, name, tab in (
         (view.auditing, "Audit", "Audit"), (view.publishing, "Publishing", "Publish")
     ):  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from tests.jobs.children import DEMO, STOPS, ended, open_jobs, ready, until, view
 from tests.ui.markup import text_of
+from tests.ui.runs.test_audit import done
 from tests.ui.test_tabs import MACHINE
 
 HEAD, PUBLICATION = 0, -3  # of what `_shown` makes
@@ -143,3 +145,15 @@ def test_who_is_signed_out_is_not_told_that_there_are_no_runs(jobs: Jobs, sign_i
         assert ("Sign in to see your runs" in said) == sign_in
         assert ("A training goes on while you are away" in said) == sign_in
         assert ("No runs yet" in said) != sign_in
+
+
+@pytest.mark.process
+def test_a_finished_run_says_where_its_model_lies_and_what_comes_next(jobs: Jobs) -> None:
+    job, run = done(jobs)
+    said = seen(jobs, job)
+    assert f"The model lies in {run.model}" in said
+    assert "Look for copies under Audit" in said and "Publish it under Publish" in said
+    server = server_of(jobs)
+    space = replace(server, deployment=replace(server.deployment, on_space=True))
+    shown = text_of(str(_shown(space, LOCAL, view(jobs, job), run)[HEAD]))
+    assert "Look for copies" in shown and str(run.path) not in shown
