@@ -239,10 +239,10 @@ def bad(**changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (bad(num_shards=-1), ["num_shards", "greater than or equal to 1", "-1"]),
-        (bad(learning_rate=0), ["learning_rate", "greater than 0"]),
-        (bad(skip_threshold=7), ["skip_threshold", "less than or equal to 1"]),
-        (bad(num_train_epochs="many"), ["num_train_epochs", "integer"]),
+        (bad(num_shards=-1), ["num_shards", "must be at least 1", "-1"]),
+        (bad(learning_rate=0), ["learning_rate", "must be more than 0"]),
+        (bad(skip_threshold=7), ["skip_threshold", "must be at most 1"]),
+        (bad(num_train_epochs="many"), ["num_train_epochs", "must be a whole number"]),
         (bad(resolution=9), ["resolution", "multiples of 2", "9"]),
         (bad(num_shards=100), ["num_shards", "100 shards", "54 pictures"]),
         (bad(train_batch_size=30), ["train_batch_size", "smallest shard has 27"]),

@@ -129,11 +129,14 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
     assert deletes in [number for number, _ in requests]
 
     def told(token: str | None, but: int | None = None) -> dict[int, str]:
-        """Handlers that tell the command of ada's job to whoever has this token."""
+        """Handlers that tell a command of ada's job to whoever has this token.
+
+        Of its training, or of the audit that one of these very requests asks for.
+        """
         answers = {
             number: called(space, number, data, token) for number, data in requests if number != but
         }
-        return {number: said for number, said in answers.items() if f"{job}/settings" in said}
+        return {number: said for number, said in answers.items() if f"jobs/{job}/" in said}
 
     for stranger in (BOBS, None):
         assert told(stranger) == {}
