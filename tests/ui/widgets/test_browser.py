@@ -14,7 +14,7 @@ from tests.ui.axe import violations
 from tests.ui.demo import demo
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Error, Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
@@ -84,6 +84,8 @@ def test_axe_finds_nothing(browser: Browser, pages: dict[str, Path], colours: st
 
 def shoot(page: Page, name: str) -> None:
     """Keep a screenshot of every view where MEMSHIELD_SCREENSHOTS names a folder."""
+    from playwright.sync_api import Error
+
     folder = os.environ.get("MEMSHIELD_SCREENSHOTS")
     if folder:
         # A busy Chromium cannot take every picture of so tall a page, and nothing hangs on it.
