@@ -17,9 +17,8 @@ from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
 from memshield.ui.runs.comparison import BASE, Beside, comparable
 from memshield.ui.runs.text_inputs import parse_share, unique_texts
-from memshield.ui.widgets.audit import audit_view, rounds_view
+from memshield.ui.widgets.audit import audit_view, earlier_view, rounds_view
 from memshield.ui.widgets.problems import problems_view
-from memshield.ui.widgets.templates import render
 
 MODEL, BY_BUDGET = "model", "budget"
 LABELS = {
@@ -121,8 +120,7 @@ class Audits:
         shown = audit_view(self.report, beside, name, selection.budget)
         if not going or self.report is None:
             return shown
-        made = self.report.made.replace("T", ", ")[:17]
-        return render("earlier", words=f"The audit before, of {made} UTC:", audit=shown)
+        return earlier_view(shown, self.report.made)
 
     def rounds_view(self, selection: AuditSelection) -> str:
         """The rounds, and the one that the budget would choose."""

@@ -6,6 +6,7 @@ from memshield.audit.progress_file import AuditProgress
 from memshield.audit.report import percent
 from memshield.jobs.words import TRAINING_TITLES, TRAINING_WORDS, State, advice, what_is_kept
 from memshield.quantities import duration
+from memshield.rundir import RunDir
 from memshield.runs.state import RunProgress
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import STATE_MARKS, time_left
@@ -70,6 +71,17 @@ def phase_view(audit: AuditProgress, where: str) -> str:
     if audit.eta_s is not None:
         line += f", {time_left(audit.eta_s)}"
     return render("phase", words=line, done=min(audit.done, audit.total), total=audit.total)
+
+
+def done_view(run: RunDir, at_home: bool) -> str:
+    """Show what can come after a training.
+
+    Args:
+        run: with its model.
+        at_home: whether the visitor can reach its folder.
+    """
+    folder = str(run.model) if at_home else None
+    return render("done", folder=folder, run=str(run.path))
 
 
 def _words(progress: RunProgress, state: State, position: int | None) -> str:

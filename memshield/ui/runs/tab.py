@@ -21,13 +21,12 @@ from memshield.ui.runs.changes import ChangesPanel, changes_shown
 from memshield.ui.runs.charts import charts_view, figures_view
 from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
-from memshield.ui.runs.progress import phase_view, progress_view
+from memshield.ui.runs.progress import done_view, phase_view, progress_view
 from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import empty_view, problems_view, status_view
-from memshield.ui.widgets.templates import render
 
 _NONE = empty_view("No runs yet", "Start one under New training; the demo takes a few minutes.")
 _SIGNED_OUT = empty_view(
@@ -192,9 +191,7 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     progress, reports = read_progress(run), read_rounds(run)
     head = _head(progress, view)
     if view.training.state == "done" and run.model.is_dir():
-        # On a Space its folder is nothing to anybody.
-        at_home = not server.deployment.on_space
-        head += render("done", folder=str(run.model) if at_home else None, run=str(run.path))
+        head += done_view(run, not server.deployment.on_space)
     for side, name, tab in (
         (view.auditing, "Audit", "Audit"), (view.publishing, "Publishing", "Publish")
     ):  # fmt: skip

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from markupsafe import Markup
+
 from memshield.audit.choose import choose
 from memshield.audit.plots import (
     COLOURS,
@@ -63,6 +65,17 @@ def audit_view(
         facts=facts_of(report),
         same=all(one.data.fingerprint == report.data.fingerprint for one in everything.values()),
     )
+
+
+def earlier_view(audit: str, made: str) -> str:
+    """Show an audit while another runs, whose result will take its place.
+
+    Args:
+        audit: as it is shown otherwise.
+        made: when, as the report has it.
+    """
+    when = made.replace("T", ", ")[:17]
+    return render("earlier", words=f"The audit before, of {when} UTC:", audit=Markup(audit))
 
 
 def rounds_view(

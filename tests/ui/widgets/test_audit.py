@@ -12,7 +12,7 @@ from memshield.audit.report import PRIVATE, REPORT, Attack, AuditedModel, Missin
 from memshield.errors import UserError
 from memshield.runs.reports import read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
-from memshield.ui.widgets.audit import audit_view, rounds_view
+from memshield.ui.widgets.audit import audit_view, earlier_view, rounds_view
 from tests.audit.reports import report_of
 from tests.ui.made_runs import HOSTILE, audit_round, made_run
 from tests.ui.markup import shows_hostile, text_of
@@ -182,3 +182,9 @@ def test_nothing_private_is_told_where_it_cannot_be_read(tmp_path: Path) -> None
         (tmp_path / PRIVATE).write_text(text)
         assert "Not audited yet" in text_of(at_risk_view(tmp_path))
     assert "Not audited yet" in text_of(at_risk_view(tmp_path / "missing"))
+
+
+def test_an_audit_before_another_is_dated() -> None:
+    shown = earlier_view(audit_view(report_of(0.0, 0.5)), "2026-01-02T03:04:05Z")
+    assert "The audit before, of 2026-01-02, 03:04 UTC:" in text_of(shown)
+    assert '<section class="ms" role="group" aria-label="Audit">' in shown, "it is not escaped"
