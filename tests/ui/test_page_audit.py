@@ -86,7 +86,7 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     choose(visit, "number", "By the budget")
     visit.press("Make it the model")
     visit.sees(f"Round {kept} is the model now: best KID", "#kept")
-    visit.sees("generated pictures", "#audit")
+    visit.sees("Copies", "#audit")
     assert report_of(run, "model") == report_of(run, f"round-{kept}")
 
     # Bad numbers of pictures are answered, and nothing is begun.
