@@ -58,7 +58,7 @@ def check_card(text: str, manifest: Manifest, repo_id: str | None) -> Findings:
         return Findings(tuple(problems), (f"{words} from those of {__version__}",))
     if lacks:
         return Findings((*problems, *lacks))
-    above, _, below = body.partition(expected.strip())
+    above, _, below = f"\n{body}\n".partition(_whole_lines(expected))
     if _HIDES.search(above):
         problems.append("what stands above its text can hide it: HTML, a code fence or a formula")
     written = [line.strip() for line in f"{above}\n{below}".splitlines() if line.strip()]
@@ -71,9 +71,14 @@ def _named(body: str) -> str | None:
     return found[1] if found else None
 
 
+def _whole_lines(text: str) -> str:
+    """A text as it must stand in another: beginning and ending with a line of its own."""
+    return f"\n{text.strip()}\n"
+
+
 def _compare_text(body: str, expected: str) -> Iterator[str]:
     """Why a card's text does not hold the expected one in one piece."""
-    if expected.strip() in body:
+    if _whole_lines(expected) in f"\n{body}\n":
         return
     there = {line.strip() for line in body.splitlines()}
     meant = [line.strip() for line in expected.splitlines() if line.strip()]

@@ -81,6 +81,8 @@ def test_what_was_published_holds(published: Path, capsys: pytest.CaptureFixture
         (around("Certified.\n\n<!-- ", "-->"), "can hide it"),
         (around("Certified.\n\n```", "```"), "can hide it"),
         (lambda text: text.replace("# digits", "# digits, certified"), "it lacks: # digits"),
+        (lambda text: text.replace("# digits", "Certified. # digits"), "it lacks: # digits"),
+        (lambda text: text.replace("# digits", "    # digits"), "not stand in one piece"),
         (lambda text: text.replace(VERDICT, "Proven safe"), "it lacks: - Copies"),
         (lambda text: text.replace("| this model | 0.0 %", "| this model | 9 %"), "it lacks: |"),
         (
