@@ -252,7 +252,8 @@ class Visit:
         self.page.get_by_role("heading", name="MemShield").wait_for()
 
     @contextlib.contextmanager
-    def _leaving(self) -> Iterator[None]:
+    def leaving(self) -> Iterator[None]:
+        """Leave for another page, and come to it."""
         before = len(self.problems)
         yield
         # gradio complains of its requests that were under way in the page that is left.
@@ -261,14 +262,14 @@ class Visit:
 
     def sign_in(self, name: str) -> None:
         """Sign in, on the Hub's own page, as a user that it knows."""
-        with self._leaving():
+        with self.leaving():
             self.page.get_by_role("button", name="Sign in with Hugging Face").click()
             self.page.get_by_role("button", name=name, exact=True).click()
             self.page.get_by_role("button", name=f"Logout ({name})").wait_for()
 
     def sign_out(self, name: str) -> None:
         """Sign out again."""
-        with self._leaving():
+        with self.leaving():
             self.page.get_by_role("button", name=f"Logout ({name})").click()
             self.page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
 
