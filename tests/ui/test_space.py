@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,21 +95,23 @@ def clicked(space: Running, label: str) -> int:
     return int(number)
 
 
-def called(space: Running, number: int, data: list[Any], token: str | None) -> str:
+@pytest.fixture(scope="module")
+def browser(space: Running) -> Iterator[httpx2.Client]:
+    """One that nobody signed in with."""
+    api, cookie = f"{space.url}/gradio_api/", browsers_cookie(space)
+    with httpx2.Client(base_url=api, headers=cookie, timeout=60) as opened:
+        yield opened
+
+
+def called(browser: httpx2.Client, number: int, data: list[Any], token: str | None) -> str:
     """What a handler answers to a request by hand: at once, or through the queue."""
-    session = secrets.token_hex(8)
+    # One session for all of a visitor's: each new one costs the server a copy of the page.
+    session = f"of-{token}"
     body = {"fn_index": number, "data": data, "session_hash": session}
     body |= {"oauth_token": token} if token else {}
-    api, cookie = f"{space.url}/gradio_api", browsers_cookie(space)
-    said = httpx2.post(f"{api}/run/predict", json=body, headers=cookie, timeout=60).text
-    if httpx2.post(f"{api}/queue/join", json=body, headers=cookie).status_code == 200:
-        with httpx2.stream(
-            "GET",
-            f"{api}/queue/data",
-            params={"session_hash": session},
-            headers=cookie,
-            timeout=60,
-        ) as answer:
+    said = browser.post("run/predict", json=body).text
+    if browser.post("queue/join", json=body).status_code == 200:
+        with browser.stream("GET", "queue/data", params={"session_hash": session}) as answer:
             for line in answer.iter_lines():
                 said += line
                 if "process_completed" in line:
@@ -118,7 +119,7 @@ def called(space: Running, number: int, data: list[Any], token: str | None) -> s
     return said
 
 
-def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
+def test_what_is_not_named_is_a_strangers_neither(space: Running, browser: httpx2.Client) -> None:
     """The handlers of the page by their number, and files by their path."""
     ada = client(space, TOKEN)
     job = ada.predict(TINY, api_name="/submit")
@@ -134,7 +135,9 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
         Of its training, or of the audit that one of these very requests asks for.
         """
         answers = {
-            number: called(space, number, data, token) for number, data in requests if number != but
+            number: called(browser, number, data, token)
+            for number, data in requests
+            if number != but
         }
         return {number: said for number, said in answers.items() if f"jobs/{job}/" in said}
 
@@ -148,7 +151,7 @@ def test_what_is_not_named_is_a_strangers_neither(space: Running) -> None:
 
     def is_deleted() -> bool:
         # By the request that did nothing for a stranger; refused while the training is stopping.
-        called(space, deletes, [job], TOKEN)
+        called(browser, deletes, [job], TOKEN)
         try:
             ada.predict(job, api_name="/status")
         except AppError as error:
