@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
@@ -50,6 +49,8 @@ class PrincipalComponents:
     """
 
     def __init__(self, training: Any) -> None:
+        from sklearn.decomposition import PCA  # a second, which most commands need not wait
+
         count = training.shape[0]
         places = np.unique(np.linspace(0, count - 1, min(count, _FITTED)).astype(np.int64))
         parts = np.array_split(places, -(-len(places) // _BATCH))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from memshield.audit.search.distances import Rows
 from memshield.audit.search.neighbours import MEMORY, nearest
@@ -88,6 +87,8 @@ def kernel_distance(real: Rows, generated: Rows, memory: int = MEMORY) -> Kernel
     Raises:
         ValueError: shapes do not fit, too few rows, or values that are not finite.
     """
+    from scipy.stats import norm  # half a second, which most commands need not wait
+
     _check(real, generated, 3)
     n, m = real.shape[0], generated.shape[0]
     real_sums, generated_sums = _sums_within(real, memory), _sums_within(generated, memory)
