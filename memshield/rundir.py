@@ -297,13 +297,20 @@ def sync(path: Path) -> None:
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of all files in a folder; those that links lead to are not counted."""
-    total = 0
+    """Bytes of all files in a folder; a file of several names is counted once.
+
+    What symbolic links lead to is not counted.
+    """
+    total, shared = 0, set[tuple[int, int]]()
     for place, _, names in os.walk(folder):
         for name in names:
             # Another process may rename or delete its files while they are counted.
             with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(place, name)).st_size
+                found = os.lstat(os.path.join(place, name))
+                if found.st_nlink > 1 and (found.st_dev, found.st_ino) in shared:
+                    continue
+                shared.add((found.st_dev, found.st_ino))
+                total += found.st_size
     return total
 
 

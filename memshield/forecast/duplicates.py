@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from memshield.config.file import fields
@@ -99,27 +101,50 @@ def find_duplicates(
     """
     scanned, unreadable = _scan(source, min(len(source), most_pictures), seconds)
     rows = list(scanned)
-    if not rows:
-        return DuplicatePairs((), 0, 0, 0, len(source), tuple(unreadable))
-    hashes = [scanned[row].sha256 for row in rows]
-    thumbnails = np.stack([scanned[row].thumbnail for row in rows])
+    found = pair_up(
+        [scanned[row].sha256 for row in rows],
+        [scanned[row].thumbnail for row in rows],
+        lambda place: _shown(source, rows[place], side),
+        distance,
+        most_pairs,
+    )
+    shown = (replace(pair, rows=(rows[pair.rows[0]], rows[pair.rows[1]])) for pair in found.shown)
+    return replace(found, shown=tuple(shown), rows=len(source), unreadable=tuple(unreadable))
+
+
+def pair_up(
+    hashes: Sequence[str],
+    thumbnails: Sequence[npt.NDArray[np.float32]],
+    image: Callable[[int], Image.Image],
+    distance: float | None = None,
+    most_pairs: int = MOST_PAIRS,
+) -> DuplicatePairs:
+    """Find duplicates among scanned pictures, by the rules of training.
+
+    Args:
+        hashes, thumbnails: of each picture; see `memshield.data.scan`.
+        image: returns a picture to show, by its place.
+        distance: value of `duplicate_distance`; None for its default.
+        most_pairs: number of pairs to return.
+    """
+    if not hashes:
+        return DuplicatePairs((), 0, 0, 0, 0, ())
+    vectors = np.stack(thumbnails)
     reach = fields()["duplicate_distance"].default if distance is None else distance
-    group_of = duplicates.groups(hashes, thumbnails, reach)
+    group_of = duplicates.groups(hashes, vectors, reach)
     sizes = np.bincount(group_of)
     shown = []
     for first, other in islice(pairs_in_turn(group_of), most_pairs):
-        pair = (rows[first], rows[other])
-        apart = float(np.sqrt(np.mean((thumbnails[first] - thumbnails[other]) ** 2)))
-        exact = hashes[first] == hashes[other]
-        images = (_shown(source, pair[0], side), _shown(source, pair[1], side))
-        shown.append(DuplicatePair("exact" if exact else "near", pair, images, apart))
+        apart = float(np.sqrt(np.mean((vectors[first] - vectors[other]) ** 2)))
+        kind: Literal["exact", "near"] = "exact" if hashes[first] == hashes[other] else "near"
+        shown.append(DuplicatePair(kind, (first, other), (image(first), image(other)), apart))
     return DuplicatePairs(
         shown=tuple(shown),
         groups=int((sizes > 1).sum()),
         pictures=int(sizes[sizes > 1].sum()),
-        compared=len(rows),
-        rows=len(source),
-        unreadable=tuple(unreadable),
+        compared=len(hashes),
+        rows=len(hashes),
+        unreadable=(),
     )
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 _WIDGETS = Path(__file__).with_name("widgets")
 VIEW_CSS = (_WIDGETS / "style.css").read_text(encoding="utf-8")
 """The stylesheet of the views; all its rules are below the class `ms`."""
+_TRAY_CSS = (Path(__file__).with_name("new") / "tray.css").read_text(encoding="utf-8")
 _SCRIPT = (_WIDGETS / "problems.js").read_text(encoding="utf-8")
 
 # A theme has one accent for light and dark, which is too faint on dark.
@@ -40,7 +41,7 @@ footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }
 """
-CSS = VIEW_CSS + COLUMN
+CSS = VIEW_CSS + _TRAY_CSS + COLUMN
 HEAD = f"<script>{_SCRIPT}</script>"
 
 

@@ -240,36 +240,6 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     visit.shoot("form-advanced")
 
 
-def test_an_upload_shows_its_duplicates(visit: Visit, home: Running, tmp_path: Path) -> None:
-    choose(visit, "A new small model, from scratch")
-    choose(visit, "Pictures that you upload")
-    folder = pictures(tmp_path / "set", [*range(40), 1, 2], size=64)
-    files = sorted(str(file) for file in folder.iterdir())
-    (tmp_path / "notes.txt").write_text("no picture")
-    chooser = visit.page.locator("#field-upload input[type=file]")
-    chooser.set_input_files([str(tmp_path / "notes.txt")])
-    visit.sees("notes.txt is not a picture", "#problem-upload")
-    visit.shoot("form-upload-refused")
-
-    def left() -> list[Path]:
-        return [file for file in home.received.rglob("*") if file.is_file()]
-
-    assert left() == []
-    for _ in range(2):  # the very same files once more, too
-        chooser.set_input_files(files)
-        visit.sees("42 pictures", "#uploaded")
-        visit.page.locator("#problem-upload .ms-alarm").wait_for(state="hidden")
-        visit.sees("2 pairs of training pictures", "#upload-pairs")
-        visit.sees("in one shard", "#upload-pairs")
-        until(lambda: visit.page.locator("#field-upload").get_by_text("Drop File").count() == 1)
-        assert left() == []
-    visit.shoot("form-upload")
-    visit.press("See what will happen")
-    visit.sees("pictures to train on", "#plan")
-    chooser.set_input_files(files[:30])
-    visit.sees("30 pictures", "#uploaded")
-
-
 def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
     choose(visit, "A new small model, from scratch")
     choose(visit, "A folder on this computer")

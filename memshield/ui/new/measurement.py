@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
 
@@ -14,6 +13,7 @@ from memshield.forecast.flavours import hardware_of
 from memshield.jobs.requests import PLAN
 from memshield.ui.form.choices import on_this_machine
 from memshield.ui.form.planning import Plan
+from memshield.ui.new.own_pictures import for_job
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import problems_view, status_view
@@ -43,7 +43,7 @@ def start_measurement(server: Server, plan: Plan, token: gr.OAuthToken | None) -
     Raises:
         UserError: it is refused, or the visitor has one going on.
     """
-    values: Mapping[str, Any] = on_this_machine(plan.values)
+    values = for_job(server, on_this_machine(plan.values), token)
     server.jobs.requests.measure(server.owner(token), values, needs_token=plan.needs_token)
 
 

@@ -1,94 +1,73 @@
-"""The visitor's own pictures: an upload, or at home a folder; shows them and their duplicates."""
+"""The visitor's own pictures: a tray of uploads, or at home a folder; and their duplicates."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from memshield.errors import UserError
 from memshield.forecast.duplicates import find_duplicates, open_folder
 from memshield.ui.errors import on_error
 from memshield.ui.new.descriptions import duplicates_view, own_view
 from memshield.ui.new.local_folder import find_folder
-from memshield.ui.new.uploads.browser_files import uploaded_files
-from memshield.ui.new.uploads.store import accept_upload, find_upload
+from memshield.ui.new.tray_box import TrayBox
+from memshield.ui.new.uploads.tray import NAME, Tray
 from memshield.ui.server.server import Server
-from memshield.ui.widgets.fields import QUIET, RAW, Fields
+from memshield.ui.widgets.fields import RAW, Fields
 from memshield.ui.widgets.problems import problem_view
 
 UPLOAD, FOLDER = "upload", "folder"
-_AT_ONCE = 2
-"""Comparisons at once: each takes a core for up to twenty seconds."""
 
 
 def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any) -> gr.State:
-    """Lay out the upload.
+    """Lay out the picture tray.
 
     Args:
         server: the page's server.
-        fields: takes the upload.
+        fields: takes the tray.
         duplicates: input of that setting.
         where: choice of where the pictures come from.
 
     Returns:
-        The name of the visitor's upload; "" for none.
+        The name of the visitor's upload; "" while the tray is empty.
     """
-    upload = gr.State("")
-    with fields.place(UPLOAD, "Your pictures"):
-        files = gr.File(
-            label="Pictures, or a zip of them; with metadata.csv (file_name, text) for captions",
-            file_count="multiple",
-            height=200,
-        )
-    shown, pairs = (
-        gr.HTML(elem_id="uploaded", elem_classes=["ms-slot"]),
-        gr.HTML(elem_id="upload-pairs", elem_classes=["ms-slot"]),
-    )
-
-    # gradio itself shows its refusal of an upload without a sign-in for a moment only.
-    @on_error(problem_view)
-    def on_choice(place: object, token: gr.OAuthToken | None) -> str:
-        if place == UPLOAD:
-            server.owner(token)
-        return ""
-
-    # The box is emptied: the files it lists have been moved.
-    @on_error(lambda error: ["", problem_view(error), "", None])
-    def on_upload(sent: object, earlier: str, token: gr.OAuthToken | None) -> list[Any]:
-        with uploaded_files(sent) as paths:
-            if not paths and earlier:
-                return [gr.skip(), gr.skip(), gr.skip(), None]  # sent twice, and taken already
-            home = server.jobs.folders.uploads(server.owner(token))
-            folder = accept_upload(paths, home)
-        return [folder.name, "", own_view(open_folder(folder)), None]
-
-    # The field's problem, if any, is shown already.
-    @on_error(lambda error: "")
-    def on_pairs(name: str, setting: object, token: gr.OAuthToken | None) -> str:
-        if not name:
-            return ""
-        folder = uploaded(server, name, token)
-        return duplicates_view(find_duplicates(open_folder(folder)), setting)
-
-    where.change(on_choice, where, fields.slots[UPLOAD], **QUIET)
-    files.upload(
-        on_upload, [files, upload], [upload, fields.slots[UPLOAD], shown, files], **RAW,
-        concurrency_limit=_AT_ONCE,
-    ).then(
-        on_pairs, [upload, duplicates], pairs, **RAW,
-        concurrency_limit=_AT_ONCE,
-    )  # fmt: skip
-    return upload
+    box = TrayBox(server, fields, UPLOAD)
+    box.answer(duplicates, where)
+    return box.upload
 
 
 def uploaded(server: Server, name: str, token: gr.OAuthToken | None) -> Path:
-    """Find the folder of a visitor's upload.
+    """Find the pictures in a visitor's tray.
 
     Raises:
-        UserError: the visitor has none of that name, or is signed out.
+        UserError: the visitor has no upload of that name, or is signed out.
     """
-    return find_upload(server.jobs.folders.uploads(server.owner(token)), name)
+    tray = Tray(server.jobs.folders.uploads(server.owner(token)))
+    if name != NAME or not tray.pictures():
+        raise UserError(FOLDER, "these pictures are not here any more", "Upload them again.")
+    return tray.folder
+
+
+def for_job(
+    server: Server, values: Mapping[str, Any], token: gr.OAuthToken | None
+) -> dict[str, Any]:
+    """The settings of a job: the tray is replaced by a copy, which stays as it is.
+
+    Args:
+        server: the page's server.
+        values: settings of a plan.
+        token: of the visitor.
+
+    Raises:
+        UserError: the tray is empty by now, or the visitor is signed out.
+    """
+    tray = Tray(server.jobs.folders.uploads(server.owner(token)))
+    if values.get("train_data_dir") != str(tray.folder):
+        return dict(values)
+    return {**values, "train_data_dir": str(tray.for_training())}
 
 
 def name_folder(server: Server, fields: Fields, duplicates: Any) -> None:

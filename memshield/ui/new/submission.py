@@ -19,7 +19,7 @@ from memshield.ui.form.planning import Plan, plan
 from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.new.local_folder import find_folder
-from memshield.ui.new.own_pictures import uploaded
+from memshield.ui.new.own_pictures import for_job, uploaded
 from memshield.ui.new.recipe_choice import recipe_of
 from memshield.ui.server.server import Server
 
@@ -116,5 +116,5 @@ def submit_form(server: Server, checked: CheckedForm, token: gr.OAuthToken | Non
     """
     assert checked.plan is not None and not checked.errors
     owner = server.owner(token)
-    values = on_this_machine(checked.plan.values)
+    values = for_job(server, on_this_machine(checked.plan.values), token)
     return server.jobs.submit(owner, values, needs_token=checked.plan.needs_token).id

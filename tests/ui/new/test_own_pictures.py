@@ -10,7 +10,8 @@ import pytest
 from memshield.errors import UserError
 from memshield.ui.new.own_pictures import uploaded
 from memshield.ui.new.submission import check_form, submit_form
-from memshield.ui.new.uploads.store import accept_upload
+from memshield.ui.new.uploads.adding import add_files
+from memshield.ui.new.uploads.tray import NAME, Tray
 from memshield.ui.server.server import Server
 from tests.ui.new.test_form import at, token_of, values, wrong
 from tests.ui.pages import end_tasks, until
@@ -26,42 +27,65 @@ def space(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def upload(space: Server, tmp_path: Path) -> Path:
+def tray(space: Server, tmp_path: Path) -> Tray:
     """Ada's."""
     files = sorted(pictures(tmp_path / "in", range(60)).iterdir())
-    return accept_upload(files, space.jobs.folders.uploads("ada"))
+    home = space.jobs.folders.uploads("ada")
+    add_files(files, home)
+    return Tray(home)
 
 
-def test_an_upload_is_submitted_by_its_owner_and_nobody_else(space: Server, upload: Path) -> None:
+def test_a_tray_is_submitted_by_its_owner_and_nobody_else(space: Server, tray: Tray) -> None:
     sent = values(kind="scratch", where="upload", budget=None)
-    found = check_form(space, sent, "pixels_from_scratch", upload.name, token_of("ada"))
+    found = check_form(space, sent, "pixels_from_scratch", NAME, token_of("ada"))
     assert found.errors == () and found.plan is not None and found.plan.counted is not None
     assert found.plan.counted.members + found.plan.counted.held_out == 60
+    assert str(tray.folder) not in found.plan.yaml
     job = space.jobs.get("ada", submit_form(space, found, token_of("ada")))
-    assert space.jobs.config("ada", job.id).train_data_dir == str(upload)
-    assert str(upload) not in found.plan.yaml
+    taken = tray.for_training()
+    assert space.jobs.config("ada", job.id).train_data_dir == str(taken)
 
-    for name in (upload.name, str(upload), f"../ada/{upload.name}"):
+    for name in (NAME, taken.name, str(taken), f"../ada/{NAME}", ""):
         with pytest.raises(UserError, match="not here any more"):
             uploaded(space, name, token_of("bob"))
+    for name in (NAME, f"../ada/{NAME}"):
         refused = check_form(space, sent, "pixels_from_scratch", name, token_of("bob"))
         assert "not here any more" in wrong(refused)["upload"]
     with pytest.raises(UserError, match="Sign in above"):
-        uploaded(space, upload.name, None)
-    for values_of_bob in ({"train_data_dir": str(upload)}, {"dataset_name": str(upload)}):
-        with pytest.raises(UserError, match="among what you uploaded"):
-            space.jobs.submit("bob", {"pretrained_model_name_or_path": "a/b", **values_of_bob})
+        uploaded(space, NAME, None)
+    for folder in (taken, tray.folder):
+        for key in ("train_data_dir", "dataset_name"):
+            of_bob = {"pretrained_model_name_or_path": "a/b", key: str(folder)}
+            with pytest.raises(UserError, match="among what you uploaded"):
+                space.jobs.submit("bob", of_bob)
+    # Not even with the plan of ada's form.
+    with pytest.raises(UserError, match="among what you uploaded"):
+        submit_form(space, found, token_of("bob"))
     assert space.jobs.list("bob") == []
+
+
+def test_pictures_that_are_removed_after_the_check_are_not_trained_on(
+    space: Server, tray: Tray
+) -> None:
+    sent = values(kind="scratch", where="upload", budget=None)
+    found = check_form(space, sent, "pixels_from_scratch", NAME, token_of("ada"))
+    tray.remove([tray.pictures()[0].id])
+    job = submit_form(space, found, token_of("ada"))
+    taken = space.jobs.config("ada", job).train_data_dir
+    assert taken is not None and len(list(Path(taken).iterdir())) == 59
+    tray.remove(one.id for one in tray.pictures())
+    with pytest.raises(UserError, match="not here any more"):
+        submit_form(space, found, token_of("ada"))
 
 
 @pytest.mark.process
 def test_a_training_starts_with_the_pictures_that_its_owner_uploaded(
-    space: Server, upload: Path
+    space: Server, tray: Tray
 ) -> None:
     small = {"num_rounds": 1, "num_shards": 1, "train_batch_size": 4, "max_train_steps": 4,
              "num_validation_images": 0, "resolution": 8}  # fmt: skip
     model = {"model_config_name_or_path": "configs/models/digits-unet.json"}
-    job = space.jobs.submit("ada", {**model, **small, "train_data_dir": str(upload)})
+    job = space.jobs.submit("ada", {**model, **small, "train_data_dir": str(tray.for_training())})
     space.jobs.scheduler.run()
 
     def state() -> str:

@@ -1,15 +1,17 @@
-"""Reads an uploaded zip, which is checked before anything is unpacked."""
+"""Reads an uploaded zip, each of whose entries is checked before it is unpacked."""
 
 from __future__ import annotations
 
 import stat
 import zipfile
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from memshield.errors import UserError
-from memshield.ui.new.uploads.files import FIELD, UploadedFiles, gone, require_room, too_large
+from memshield.ui.new.uploads.files import FIELD, UploadedFile, gone, too_large
 
 _LARGEST_LIST = 16 * 2**20
 _RATIO = 200
@@ -22,37 +24,15 @@ _LOCATOR, _LOCATOR_LENGTH = b"PK\x06\x07", 20
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-class _Zip(UploadedFiles):
-    def __init__(self, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> None:
-        self._archive = archive
-        self._entries = entries
-
-    def names(self) -> list[str]:
-        return list(self._entries)
-
-    def read(self, name: str, most: int) -> bytes:
-        entry = self._entries[name]
-        if entry.file_size > most:
-            raise too_large(name, most)
-        try:
-            with self._archive.open(entry) as member:
-                # zipfile reads no more than the size in the list of entries.
-                content = member.read(entry.file_size)
-                if member.read(1) or len(content) != entry.file_size:
-                    raise zipfile.BadZipFile("its size differs")
-                return content
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise UserError(FIELD, f"{name} is damaged ({error})", "Make the zip again.") from None
-
-    def __exit__(self, *reason: object) -> None:
-        self._archive.close()
-
-
-def from_zip(file: Path, most_entries: int, most_bytes: int) -> UploadedFiles:
+@contextmanager
+def from_zip(file: Path, most_entries: int) -> Iterator[list[UploadedFile]]:
     """Open an archive; a single folder around all of its files is left out of their names.
 
+    An entry that is encrypted, is a link, or would unpack to far more than its size is refused when
+    it is read.
+
     Raises:
-        UserError: it is not a zip, is encrypted, holds links or paths out of it, or is too large.
+        UserError: it is not a zip, or holds too many entries.
     """
     try:
         _require_short_list(file)
@@ -63,23 +43,32 @@ def from_zip(file: Path, most_entries: int, most_bytes: int) -> UploadedFiles:
         raise gone(file.name) from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise UserError(FIELD, f"{file.name} is not a zip ({error})", "Make it again.") from None
-    with ExitStack() as stack:
-        stack.enter_context(archive)
+    with archive:
         entries = [entry for entry in archive.infolist() if not _is_clutter(entry)]
         if len(entries) > most_entries:
-            raise UserError(FIELD, f"{len(entries)} files are too many", "Upload fewer.")
-        for entry in entries:
-            _require_plain(entry)
-        require_room(sum(entry.file_size for entry in entries), most_bytes)
-        named: dict[str, zipfile.ZipInfo] = {}
+            words = f"{file.name} holds {len(entries)} files, which are too many"
+            raise UserError(FIELD, words, "Upload fewer.")
         around = _folder_around([entry.filename for entry in entries])
-        for entry in entries:
-            name = entry.filename.removeprefix(around)
-            if name in named:
-                raise UserError(FIELD, f"{name} occurs twice", "Rename one of them.")
-            named[name] = entry
-        stack.pop_all()  # stays open for its reader
-    return _Zip(archive, named)
+        yield [
+            UploadedFile(name, partial(_read, archive, entry, name))
+            for entry in entries
+            for name in [entry.filename.removeprefix(around)]
+        ]
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, most: int) -> bytes:
+    _require_plain(entry, name)
+    if entry.file_size > most:
+        raise too_large(name, most)
+    try:
+        with archive.open(entry) as member:
+            # zipfile reads no more than the size in the list of entries.
+            content = member.read(entry.file_size)
+            if member.read(1) or len(content) != entry.file_size:
+                raise zipfile.BadZipFile("its size differs")
+            return content
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise UserError(FIELD, f"{name} is damaged ({error})", "Make the zip again.") from None
 
 
 def _require_short_list(file: Path) -> None:
@@ -103,7 +92,7 @@ def _is_clutter(entry: zipfile.ZipInfo) -> bool:
     return entry.is_dir() or not parts or parts[0] == _CLUTTER[0] or parts[-1] in _CLUTTER
 
 
-def _require_plain(entry: zipfile.ZipInfo) -> None:
+def _require_plain(entry: zipfile.ZipInfo, name: str) -> None:
     mode = entry.external_attr >> 16
     problem = None
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -115,7 +104,7 @@ def _require_plain(entry: zipfile.ZipInfo) -> None:
     elif entry.file_size > _SMALL and entry.file_size > _RATIO * max(1, entry.compress_size):
         problem = "would unpack to far more than its size"
     if problem is not None:
-        raise UserError(FIELD, f"{entry.filename[:100]!r} {problem}", "Make the zip without it.")
+        raise UserError(FIELD, f"{name} {problem}", "Make the zip without it.")
 
 
 def _folder_around(names: list[str]) -> str:

@@ -17,15 +17,21 @@ from PIL import Image
 
 from memshield.config.file import make_config
 from memshield.data.source import Source, SourceSettings, open_source
-from memshield.errors import UserError
-from memshield.ui.new.uploads.files import from_files
-from memshield.ui.new.uploads.store import UploadLimits, accept_upload, find_upload
+from memshield.rundir import bytes_in
+from memshield.ui.new.uploads.adding import Added, UploadLimits, add_files
+from memshield.ui.new.uploads.tray import Tray
 from tests.ui.repos import picture
 
 
 def png(seed: int = 0, size: int = 8) -> bytes:
     file = io.BytesIO()
     picture(seed, size).save(file, "PNG")
+    return file.getvalue()
+
+
+def jpeg(size: int) -> bytes:
+    file = io.BytesIO()
+    picture(0, size).save(file, "JPEG")
     return file.getvalue()
 
 
@@ -52,14 +58,27 @@ def opened(folder: Path) -> Source:
     return open_source(SourceSettings.of(make_config(config)), token=False)
 
 
+def tray(root: Path) -> Tray:
+    return Tray(root / "ada")
+
+
+def added(root: Path, files: list[Path], limits: UploadLimits | None = None) -> Added:
+    return add_files(files, root / "ada", limits)
+
+
+def names(root: Path) -> list[str]:
+    return [one.name for one in tray(root).pictures()]
+
+
 def refused(root: Path, files: list[Path], limits: UploadLimits | None = None) -> str:
-    """Why it is; nothing of it may be left."""
-    with pytest.raises(UserError) as caught:
-        accept_upload(files, root / "data" / "ada", limits)
-    errors = getattr(caught.value, "errors", [caught.value])
-    assert all(error.field == "folder" for error in errors)
-    assert [file for file in (root / "data").rglob("*") if file.is_file()] == []
-    return str(caught.value)
+    """Why each of the files is left out; a good one among them is not."""
+    before = {one.id for one in tray(root).pictures()}
+    found = added(root, files, limits)
+    new = [one for one in tray(root).pictures() if one.id not in before]
+    assert {one.name for one in new} <= {"good.png"}
+    kept = [path for path in (root / "ada").rglob("*") if path.is_file()]
+    assert [path for path in kept if ".tmp" in str(path)] == []
+    return "; ".join(found.left_out)
 
 
 def test_loose_pictures_with_captions(tmp_path: Path) -> None:
@@ -71,47 +90,87 @@ def test_loose_pictures_with_captions(tmp_path: Path) -> None:
             "metadata.csv": 'file_name,text\r\ntest-2.jpg,"a, b"\r\n./my cat.PNG,größer\r\n',
         },
     )
-    folder = accept_upload(files, tmp_path / "ada")
-    source = opened(folder)
+    assert added(tmp_path, files) == Added(2, 0, 2, ())
+    source = opened(tray(tmp_path).folder)
     assert len(source) == 2
     assert sorted(source.captions() or ()) == ["a, b", "größer"]
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert folder.parent == tmp_path / "ada"
+    assert stat.S_IMODE(tray(tmp_path).folder.stat().st_mode) == 0o700
     assert all(file.exists() for file in files), "the page deletes its own temporary files"
+
+
+def test_files_add_up(tmp_path: Path) -> None:
+    added(tmp_path, loose(tmp_path / "in", {"a.png": png(1), "b.png": png(2)}))
+    again = loose(tmp_path / "more", {"b.png": png(2), "c.png": png(3)})
+    assert added(tmp_path, again) == Added(1, 1, 0, ())
+    # Another picture of the same name is another picture.
+    assert added(tmp_path, loose(tmp_path / "other", {"a.png": png(4)})).added == 1
+    assert names(tmp_path) == ["a.png", "b.png", "c.png", "a.png"]
+    assert len(opened(tray(tmp_path).folder)) == 4
+
+
+def test_captions_that_come_later(tmp_path: Path) -> None:
+    entries: dict[str, bytes | str] = {
+        "set/a.png": png(1),
+        "set/b.png": png(2),
+        "set/b.txt": "from a file\n",
+    }
+    assert added(tmp_path, packed(tmp_path / "a.zip", entries)).captioned == 1
+    lines = [
+        json.dumps({"file_name": name, "prompt": f"of {name}", "weight": 1})
+        for name in ("a.png", "c.png", "d.png")
+    ]
+    later: dict[str, bytes | str] = {
+        "metadata.jsonl": "\n".join(lines),
+        "c.png": png(3),
+        "b.txt": "again",
+        "e.txt": "x",
+    }
+    found = added(tmp_path, loose(tmp_path / "in", later))
+    assert (found.added, found.captioned) == (1, 3)
+    assert found.left_out == (
+        "e.txt is not a picture, and no picture is called e",
+        "metadata.jsonl describes 'd.png', which is not here",
+    )
+    assert opened(tray(tmp_path).folder).captions() == ["of a.png", "again", "of c.png"]
+
+
+def test_a_file_describes_the_pictures_that_came_with_it_first(tmp_path: Path) -> None:
+    loose_one = loose(tmp_path / "in", {"1.png": png(0), "1.txt": "loose"})
+    zips = [
+        *packed(tmp_path / "a.zip", {"1.png": png(1), "metadata.csv": "file_name,text\n1.png,a"}),
+        *packed(tmp_path / "b.zip", {"1.png": png(2), "metadata.csv": "file_name,text\n1.png,b"}),
+    ]
+    assert added(tmp_path, [*zips, *loose_one]).captioned == 3
+    assert [one.caption for one in tray(tmp_path).pictures()] == ["loose", "a", "b"]
 
 
 def test_names_that_look_like_splits_lose_no_picture(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {f"{name}_1.png": png(i) for i, name in enumerate(
         ("train", "test", "validation", "dev", "other"))})  # fmt: skip
-    assert len(opened(accept_upload(files, tmp_path / "ada"))) == 5
+    added(tmp_path, files)
+    assert len(opened(tray(tmp_path).folder)) == 5
 
 
 def test_a_zip_with_classes_and_clutter(tmp_path: Path) -> None:
     names = {f"set/{kind}/{i}.png": png(i) for kind in ("cat", "dog") for i in range(2)}
     clutter = {"__MACOSX/set/._1.png": b"x", "set/.DS_Store": b"x", "set/cat/Thumbs.db": b"x"}
     file = packed(tmp_path / "a.zip", {"set/": b"", **names, **clutter})
-    source = opened(accept_upload(file, tmp_path / "ada"))
+    assert added(tmp_path, file) == Added(4, 0, 0, ())
+    source = opened(tray(tmp_path).folder)
     assert (len(source), source.columns.label) == (4, "label")
+    assert source.labels() == [0, 0, 1, 1] and source.captions() is None
+    # Captions do not cost the classes.
+    tray(tmp_path).describe({tray(tmp_path).pictures()[0].id: "a cat"})
+    source = opened(tray(tmp_path).folder)
     assert source.labels() == [0, 0, 1, 1]
+    assert source.captions() == ["a cat", "", "", ""]
 
 
 def test_a_zip_with_captions(tmp_path: Path) -> None:
     lines = [json.dumps({"file_name": f"{i}.png", "text": f"t{i}", "n": i}) for i in range(3)]
     entries = {f"x/{i}.png": png(i) for i in range(3)}
-    file = packed(tmp_path / "a.zip", {**entries, "x/metadata.jsonl": "\n".join(lines)})
-    assert opened(accept_upload(file, tmp_path / "ada")).captions() == ["t0", "t1", "t2"]
-
-
-def test_uploads_are_their_owners(tmp_path: Path) -> None:
-    files = loose(tmp_path / "in", {"a.png": png()})
-    folder = accept_upload(files, tmp_path / "ada")
-    assert find_upload(tmp_path / "ada", folder.name) == folder
-    for owner, name in (
-        ("eve", folder.name), ("ada", "../" + folder.name), ("ada", "."), ("ada", ""),
-        ("ada", f"../{folder.parent.name}/{folder.name}"), ("ada", folder.name + "\n"),
-    ):  # fmt: skip
-        with pytest.raises(UserError, match="not here any more"):
-            find_upload(tmp_path / owner, name)
+    added(tmp_path, packed(tmp_path / "a.zip", {**entries, "x/metadata.jsonl": "\n".join(lines)}))
+    assert opened(tray(tmp_path).folder).captions() == ["t0", "t1", "t2"]
 
 
 @pytest.mark.parametrize(
@@ -126,13 +185,14 @@ def test_paths_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
     words = refused(tmp_path, packed(tmp_path / "a.zip", {"good.png": png(), name: png(1)}))
     assert "is not a usable name" in words or "is not a picture" in words
     assert "\x1b" not in words
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "data"]
+    assert names(tmp_path) == ["good.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "ada"]
 
 
 def test_links_devices_secrets_and_odd_packing(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     link = packed(path, {"a.png": "/etc/passwd"}, external_attr=(stat.S_IFLNK | 0o777) << 16)
-    assert "'a.png' is a link" in refused(tmp_path, link)
+    assert "a.png is a link" in refused(tmp_path, link)
     device = packed(path, {"a.png": ""}, external_attr=stat.S_IFCHR << 16)
     assert "is a link or a device" in refused(tmp_path, device)
     packed(path, {"a.png": png()})
@@ -149,10 +209,11 @@ def test_bombs(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     assert "far more than its size" in refused(tmp_path, packed(path, {"a.png": bytes(2**24)}))
     many = {f"{i}.png": b"" for i in range(100)}
-    assert "files are too many" in refused(tmp_path, packed(path, many), UploadLimits(pictures=10))
-    large = packed(path, {"a.png": os.urandom(2**21), "b.png": png()})
+    assert "100 files, which are too many" in refused(
+        tmp_path, packed(path, many), UploadLimits(pictures=10)
+    )
+    large = packed(path, {"a.png": os.urandom(2**21), "good.png": png()})
     assert "a.png is larger than 1 MiB" in refused(tmp_path, large, UploadLimits(file_bytes=2**20))
-    assert "room for 1 MB" in refused(tmp_path, large, UploadLimits(bytes=10**6))
     # A list of entries larger than any is told of in the record at the end.
     packed(path, {"a.png": png()})
     content = bytearray(path.read_bytes())
@@ -181,7 +242,7 @@ def test_sizes_that_lie(tmp_path: Path) -> None:
 def test_what_is_no_zip(tmp_path: Path) -> None:
     for content in (b"", b"PK", b"PK\x05\x06", b"PK\x05\x06" + bytes(18), os.urandom(5000)):
         words = refused(tmp_path, loose(tmp_path / "in", {"a.zip": content}))
-        assert "is not a zip" in words or "no pictures in the upload" in words
+        assert "is not a zip" in words or (len(content) == 22 and words == "")
     good = packed(tmp_path / "b.zip", {"a.png": png()})[0]
     for length in (10, 60, good.stat().st_size - 10):
         torn = loose(tmp_path / "in", {"c.zip": good.read_bytes()[:length]})
@@ -192,25 +253,30 @@ def test_what_is_no_zip(tmp_path: Path) -> None:
     assert "damaged" in words
 
 
-def test_what_is_no_picture_is_named_all_at_once(tmp_path: Path) -> None:
+def test_what_is_no_picture_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     files = loose(
         tmp_path / "in",
         {
             "good.png": png(),
             "cut.png": png(size=64)[:200],
+            "cut.jpg": jpeg(64)[:700],
+            "empty.png": b"",
             "script.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
             "notes.txt": b"hello",
             "page.html": b"<script>",
-            "picture.svg": b"<svg/>",
+            "phone.heic": b"x",
         },
     )
-    words = refused(tmp_path, files)
-    for name in ("cut.png", "script.png", "notes.txt", "page.html", "picture.svg"):
-        assert name in words
-    assert "good.png" not in words
-    assert "there are no pictures" in refused(tmp_path, loose(tmp_path / "in", {
-        "metadata.csv": "file_name\n"}))  # fmt: skip
-    assert "no files" in refused(tmp_path, [])
+    assert set(refused(tmp_path, files).split("; ")) == {
+        "cut.png is cut off",
+        "cut.jpg is cut off",
+        "empty.png is empty",
+        "script.png is not a picture",
+        "notes.txt is not a picture, and no picture is called notes",
+        "page.html is not a picture",
+        "phone.heic is HEIC, which is not read here",
+    }
+    assert names(tmp_path) == ["good.png"]
 
 
 @pytest.mark.parametrize(
@@ -218,8 +284,9 @@ def test_what_is_no_picture_is_named_all_at_once(tmp_path: Path) -> None:
     [
         ("metadata.csv", "text\na\n", "line 2: there is no file_name"),
         ("metadata.csv", "", "is empty"),
-        ("metadata.csv", "file_name,text\n../../etc/passwd,x\n", "is not among the pictures"),
-        ("metadata.csv", "file_name,text\n/etc/passwd,x\n", "is not among the pictures"),
+        ("metadata.csv", "file_name,text\n../../etc/passwd,x\n", "etc/passwd', which is not here"),
+        ("metadata.csv", "file_name,text\n/etc/passwd,x\n", "'/etc/passwd', which is not here"),
+        ("metadata.csv", f"file_name,text\ngood.png,{'x' * 4001}\n", "longer than 4000"),
         ("metadata.csv", "file_name,text\na.png\n", "differs in its number of columns"),
         ("metadata.csv", "file_name,text\na.png,b,c\n", "differs in its number of columns"),
         ("metadata.csv", 'file_name,text\na.png,"b\n', "line"),
@@ -239,57 +306,62 @@ def test_what_is_no_picture_is_named_all_at_once(tmp_path: Path) -> None:
 def test_captions_that_are_wrong(
     tmp_path: Path, name: str, content: str | bytes, words: str
 ) -> None:
-    said = refused(tmp_path, loose(tmp_path / "in", {"a.png": png(), name: content}))
+    said = refused(tmp_path, loose(tmp_path / "in", {"good.png": png(), name: content}))
     assert words in said and name in said
+    assert [one.caption for one in tray(tmp_path).pictures()] == [""]
 
 
-def test_only_one_of_each_kind(tmp_path: Path) -> None:
+def test_only_one_metadata_file_is_read(tmp_path: Path) -> None:
     both: dict[str, bytes | str] = {
-        "a.png": png(),
-        "metadata.csv": "file_name\na.png\n",
+        "good.png": png(),
+        "metadata.csv": "file_name,text\ngood.png,yes\n",
         "metadata.jsonl": "{}",
     }
-    assert "there are both" in refused(tmp_path, loose(tmp_path / "in", both))
-    archive = packed(tmp_path / "in" / "a.zip", {"a.png": png()})
-    mixed = [*archive, *loose(tmp_path / "in", {"b.png": png()})]
-    assert "not the only file" in refused(tmp_path, mixed)
-    twice = [*loose(tmp_path / "in", {"b.png": png()}), *loose(tmp_path / "more", {"b.png": png()})]
-    assert "b.png occurs twice" in refused(tmp_path, twice)
+    words = refused(tmp_path, loose(tmp_path / "in", both))
+    assert words == "metadata.jsonl was not read, for there is metadata.csv as well"
+    assert [one.caption for one in tray(tmp_path).pictures()] == ["yes"]
     link = tmp_path / "in" / "link.png"
     link.symlink_to("/etc/passwd")
     assert "link.png is not a file" in refused(tmp_path, [link])
 
 
-def test_limits(tmp_path: Path) -> None:
+def test_limits_hold_for_the_sum(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {f"{i}.png": png(i, 64) for i in range(4)})
-    assert "more than 3 pictures" in refused(tmp_path, files, UploadLimits(pictures=3))
-    assert "take too long" in refused(tmp_path, files, UploadLimits(seconds=-1))
-    total = sum(file.stat().st_size for file in files)
-    room = UploadLimits(owner_bytes=total + 10)
-    accept_upload(files, tmp_path / "ada", room)
-    with pytest.raises(UserError, match="room for"):
-        accept_upload(files, tmp_path / "ada", room)
-    accept_upload(files, tmp_path / "eve", room)
+    assert added(tmp_path, files[:2]).added == 2
+    found = added(tmp_path, files, UploadLimits(pictures=3))
+    assert (found.added, found.already) == (1, 2)
+    assert found.left_out == ("3.png is one too many: there is room for 3",)
+    assert added(tmp_path, files[3:], UploadLimits(seconds=-1)).left_out == (
+        "there was no time left to check 3.png",
+    )
+    total = sum(one.bytes for one in tray(tmp_path).pictures())
+    (words,) = added(tmp_path, files[3:], UploadLimits(bytes=total + 10)).left_out
+    assert words == "3.png did not fit: there is room for 0 MB more"
+    assert "did not fit" in refused(tmp_path, files[3:], UploadLimits(owner_bytes=total + 10))
+    # A copy for a training takes no room of its own.
+    before = bytes_in(tmp_path / "ada")
+    tray(tmp_path).for_training()
+    assert bytes_in(tmp_path / "ada") - before < 100
+    assert added(tmp_path, files[3:]).added == 1
 
 
 def test_what_a_killed_server_left_goes(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {"a.png": png()})
-    home = accept_upload(files, tmp_path / "ada").parent
+    added(tmp_path, files)
+    home = tmp_path / "ada"
     old, new = home / ".old.tmp", home / ".new.tmp"
     for left in (old, new):
         left.mkdir()
     os.utime(old, (time.time() - 7200,) * 2)
-    accept_upload(files, tmp_path / "ada")
+    added(tmp_path, files)
     assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_file_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
     """Two people who upload the very same file share it until the first of them is answered."""
-    files = loose(tmp_path / "in", {"a.png": png(1), "b.png": png(2)})
-    incoming = from_files(files, 10, 10_000)
+    files = loose(tmp_path / "in", {"good.png": png(1), "b.png": png(2)})
     files[1].unlink()
-    with pytest.raises(UserError, match=r"b\.png is not here any more"):
-        incoming.read("b.png", 10_000)
+    assert refused(tmp_path, files) == "b.png is not here any more"
     (archive,) = packed(tmp_path / "a.zip", {"a.png": png(1)})
     archive.unlink()
     assert "a.zip is not here any more" in refused(tmp_path, [archive])

@@ -1,0 +1,251 @@
+"""The picture tray of an owner: what was uploaded so far, with its captions.
+
+tray/                  in the folder of the owner's uploads
+  tray.json            the pictures in order, and the number of the next one
+  pictures/            the files, by number, and metadata.jsonl: what a plan reads
+  small/               a thumbnail of each, and the colours that duplicates are found by
+
+A training reads a copy, for the tray may change while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from memshield.errors import UserError
+from memshield.rundir import write_text
+from memshield.ui.new.uploads.files import FIELD
+from memshield.ui.new.uploads.metadata import METADATA_NAMES, clean_caption
+
+NAME = "tray"
+_ID = re.compile(r"[0-9]{6,}")
+_METADATA = METADATA_NAMES[1]
+_LIST = "tray.json"
+# Changes take milliseconds, all but a copy for a training.
+_LOCK = threading.RLock()
+
+
+@dataclass(frozen=True)
+class TrayPicture:
+    """A picture in the tray.
+
+    Attributes:
+        file: its name in the folder of pictures; the stem is its id.
+        name: of the visitor's file.
+        width, height: in pixels.
+        frames: whether it has several, of which the first is used.
+        bytes: size of the file.
+        sha256: of its pixels.
+        caption: "" for none.
+        label: its class; "" for none.
+    """
+
+    file: str
+    name: str
+    width: int
+    height: int
+    frames: bool
+    bytes: int
+    sha256: str
+    caption: str = ""
+    label: str = ""
+
+    @property
+    def id(self) -> str:
+        """Of the picture: never that of another one, before or after it."""
+        return self.file.partition(".")[0]
+
+
+class Tray:
+    """The tray in a folder; another object for the same folder is the same tray.
+
+    Args:
+        home: `Folders.uploads` of the owner.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._root = home / NAME
+        self.folder = self._root / "pictures"
+        """The pictures, for a plan."""
+
+    def pictures(self) -> list[TrayPicture]:
+        """The pictures, in order; [] for none."""
+        return self._read()[0]
+
+    def small(self, picture: TrayPicture, kind: str) -> Path:
+        """A file made of a picture: `webp`, its thumbnail, or `rgb`, its colours."""
+        return self._root / "small" / f"{picture.id}.{kind}"
+
+    def add(
+        self,
+        staged: Path,
+        arrived: Sequence[TrayPicture],
+        described: Callable[[list[TrayPicture]], list[TrayPicture]] = list,
+    ) -> list[TrayPicture]:
+        """Move checked pictures into the tray, under numbers of its own.
+
+        Args:
+            staged: holds each picture's file; a folder `small` holds what is made of them.
+            arrived: the pictures.
+            described: adds captions to all pictures, old and new.
+
+        Returns:
+            All pictures.
+        """
+        with _LOCK:
+            pictures, number = self._read()
+            (self._root / "small").mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            for one in arrived:
+                file = f"{number:06d}{Path(one.file).suffix}"
+                made = replace(one, file=file)
+                (staged / one.file).rename(self.folder / file)
+                for kind in ("webp", "rgb"):
+                    (staged / "small" / f"{one.id}.{kind}").rename(self.small(made, kind))
+                pictures.append(made)
+                number += 1
+            pictures = described(pictures)
+            self._write(pictures, number)
+            return pictures
+
+    def remove(self, ids: Iterable[str]) -> list[TrayPicture]:
+        """Delete pictures, and return them; ids of none are passed over."""
+        with _LOCK:
+            pictures, number = self._read()
+            wanted = set(ids)
+            removed = [one for one in pictures if one.id in wanted]
+            if removed:
+                self._write([one for one in pictures if one.id not in wanted], number)
+            for one in removed:
+                for file in (
+                    self.folder / one.file,
+                    self.small(one, "webp"),
+                    self.small(one, "rgb"),
+                ):
+                    file.unlink(missing_ok=True)
+            return removed
+
+    def describe(self, captions: Mapping[str, str]) -> list[TrayPicture]:
+        """Change captions by id, and return the pictures that changed.
+
+        Raises:
+            UserError: one is too long; the others are kept.
+        """
+        with _LOCK:
+            pictures, number = self._read()
+            changed, wrong = [], None
+            for place, one in enumerate(pictures):
+                if one.id not in captions:
+                    continue
+                try:
+                    caption = clean_caption(captions[one.id], one.name)
+                except UserError as error:
+                    wrong = error
+                    continue
+                if caption != one.caption:
+                    pictures[place] = replace(one, caption=caption)
+                    changed.append(pictures[place])
+            if changed:
+                self._write(pictures, number)
+            if wrong is not None:
+                raise wrong
+            return changed
+
+    def for_training(self) -> Path:
+        """A folder of the pictures as they are now, which changes of the tray leave as it is.
+
+        Files are shared with the tray where the disk can do that.
+
+        Raises:
+            UserError: there are no pictures.
+        """
+        with _LOCK:
+            pictures = self.pictures()
+            if not pictures:
+                raise UserError(FIELD, "these pictures are not here any more", "Upload them again.")
+            text = json.dumps([(one.file, one.sha256, one.caption, one.label) for one in pictures])
+            target = self._home / hashlib.sha256(text.encode()).hexdigest()[:32]
+            if target.is_dir():
+                return target
+            aside = self._home / f".{target.name}.tmp"
+            shutil.rmtree(aside, ignore_errors=True)  # of a server that was killed
+            aside.mkdir(mode=0o700)
+            try:
+                for one in pictures:
+                    _link(self.folder / one.file, aside / one.file)
+                _write_metadata(aside, pictures)
+                aside.rename(target)
+            except FileNotFoundError:  # all uploads are being deleted
+                raise UserError(
+                    FIELD, "these pictures are not here any more", "Upload them again."
+                ) from None
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+            return target
+
+    def _read(self) -> tuple[list[TrayPicture], int]:
+        """The pictures, and the number of the next one."""
+        try:
+            held: dict[str, Any] = json.loads((self._root / _LIST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return [], 0
+        return [TrayPicture(**one) for one in held["pictures"]], held["next"]
+
+    def _write(self, pictures: Sequence[TrayPicture], number: int) -> None:
+        held = {"next": number, "pictures": [asdict(one) for one in pictures]}
+        write_text(self._root / _LIST, json.dumps(held))
+        _write_metadata(self.folder, pictures)
+
+
+def copies(pictures: Sequence[TrayPicture]) -> dict[str, TrayPicture]:
+    """The first picture of the same pixels, by the id of each later one."""
+    first: dict[str, TrayPicture] = {}
+    return {
+        one.id: first[one.sha256]
+        for one in pictures
+        if first.setdefault(one.sha256, one) is not one
+    }
+
+
+def is_picture_id(text: object) -> bool:
+    """Whether a picture could have this id."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def _write_metadata(folder: Path, pictures: Sequence[TrayPicture]) -> None:
+    """Write captions and classes where the datasets library reads them; no file without either."""
+    captions = any(one.caption for one in pictures)
+    labels = len({one.label for one in pictures if one.label}) > 1
+    lines = []
+    for one in pictures:
+        row: dict[str, str | None] = {"file_name": one.file}
+        if captions:
+            row["text"] = one.caption
+        if labels:
+            row["label"] = one.label or None
+        lines.append(json.dumps(row) + "\n")
+    if captions or labels:
+        write_text(folder / _METADATA, "".join(lines))
+    else:
+        (folder / _METADATA).unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a bucket, for example, has no links
+            shutil.copyfile(source, target)
