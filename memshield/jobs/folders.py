@@ -3,7 +3,7 @@
 jobs.sqlite3          the store
 jobs/<id>/            settings.yaml, the output of every task, and the run directory, by its name;
                       results/ of a request
-uploads/<owner>/      folders of pictures that the owner brought
+uploads/<owner>/      pictures that the owner brought: the tray, and a folder for each training
 cache/<owner>/        what the owner's jobs fetched from the Hub, and encoded pictures
 """
 

@@ -116,8 +116,7 @@ def test_pictures_add_up_and_start_as_they_are(
     visit.press("See what will happen")
     visit.sees("pictures to train on", "#plan")
     visit.press("Start training")
-    visit.sees("Training", "#state")
-    (job,) = (home.data / "jobs").glob("*/settings.yaml")
+    (job,) = until(lambda: list((home.data / "jobs").glob("*/settings.yaml")))
     (taken,) = (folder for folder in home.data.glob("uploads/*/*") if folder.name != NAME)
     assert str(taken) in job.read_text()
     rows = [json.loads(line) for line in (taken / "metadata.jsonl").read_text().splitlines()]
@@ -127,6 +126,7 @@ def test_pictures_add_up_and_start_as_they_are(
     assert "größer" not in home.said and "it waves" not in home.said
 
     # What is removed now stays with the training.
+    page.get_by_role("tab", name="Runs", selected=True).wait_for()
     visit.tab("New training")
     visit.page.get_by_text("Remove all", exact=True).click()
     visit.press("Remove all 40 pictures")

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from memshield.ui.new.uploads.adding import add_files
+from memshield.ui.new.uploads.tray import Tray
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
-from tests.ui.repos import pictures
+from tests.ui.repos import picture, pictures
 from tests.ui.test_space import OPERATORS, TINY, browsers_cookie, signed_in
 from tests.ui.tls import over_https
 
@@ -186,15 +188,15 @@ def uploaded(client: httpx2.Client, picture: Path, **query: str) -> str:
     return str(path)
 
 
-def handler_of_uploads(client: httpx2.Client, url: str) -> int:
-    """The number of what reads uploads on the page."""
+def handler_of(client: httpx2.Client, url: str, event: str) -> int:
+    """The number of what first answers an event on the page."""
     config = client.get(f"{url}/config").json()
-    (number,) = (
+    numbers = (
         one["id"]
         for one in config["dependencies"]
-        if any(event == "upload" for _, event in one["targets"])
+        if any(name == event for _, name in one["targets"])
     )
-    return int(number)
+    return int(next(numbers))
 
 
 @pytest.mark.process
@@ -203,7 +205,7 @@ def test_an_upload_is_read_only_for_the_browser_that_sent_it(
 ) -> None:
     picture = sorted(pictures(tmp_path / "set", range(1), size=64).iterdir())[0]
     path = uploaded(ada, picture, upload_id="adas-upload")
-    number = handler_of_uploads(ada, url)
+    number = handler_of(ada, url, "upload")
 
     def read(client: httpx2.Client, session: str) -> str:
         file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
@@ -224,6 +226,47 @@ def test_an_upload_is_read_only_for_the_browser_that_sent_it(
     assert uploaded(ada, picture) == path
     assert "1 picture" in read(ada, "adas-uploading")
     assert not Path(path).exists()
+
+
+@pytest.mark.process
+def test_a_tray_is_its_visitors(
+    space: Running, url: str, ada: httpx2.Client, tmp_path: Path
+) -> None:
+    home = space.data / "uploads"
+    for place in range(2):
+        picture(70 + place, 64).save(tmp_path / f"hers-{place}.png")
+    add_files(sorted(tmp_path.iterdir()), home / "ada")
+    before = Tray(home / "ada").pictures()
+    number = handler_of(ada, url, "act")
+    first = before[-2].id
+    asks: list[dict[str, Any]] = [
+        {"do": "show", "which": "all"},
+        {"do": "caption", "captions": {first: "his"}},
+        {"do": "remove", "id": first},
+        {"do": "remove", "id": f"../../ada/{first}"},
+        {"do": "drop"},
+        {"do": "clear"},
+        {"do": ["clear"], "captions": [first], "id": {}},
+    ]
+
+    def act(client: httpx2.Client, session: str, asked: Any) -> str:
+        body = {"fn_index": number, "data": [None], "event_data": asked, "session_hash": session}
+        assert client.post("queue/join", json=body).status_code == 200
+        return answers(client, f"queue/data?session_hash={session}")
+
+    with over(url, signed_in(space, "bob")) as bob:
+        for place, asked in enumerate(asks):
+            told = act(bob, f"bobs-{place}", asked)
+            assert '"success":true' in told and "hers" not in told, asked
+    with over(url, browsers_cookie(space)) as nobody:
+        assert "you are signed out" in act(nobody, "nobodys", asks[-2])
+    assert Tray(home / "ada").pictures() == before
+    assert "hers-0.png" in act(ada, "adas-0", asks[0])
+    act(ada, "adas-1", {"do": "caption", "captions": {first: "her words"}})
+    assert [one.caption for one in Tray(home / "ada").pictures()[-2:]] == ["her words", ""]
+    act(ada, "adas-2", asks[2])
+    assert Tray(home / "ada").pictures() == [*before[:-2], before[-1]]
+    assert "her words" not in space.said
 
 
 def foreign(visit: Visit, hub: HubServer) -> Page:
