@@ -50,6 +50,7 @@ UI_TAKES_BESIDE = {
     "data.columns": "the columns of a dataset, and their usual names",
     "data.duplicate_pairs": "reads the pairs of duplicates that a run has written",
     "data.images": "decodes a person's own pictures for the page",
+    "data.scan": "what training notes of a picture, for the tray as for training",
     "data.source": "opens a person's own folder",
     "families.facts": "names and facts of models, as types",
     "sampling.record": "the record of sampled pictures, as types",

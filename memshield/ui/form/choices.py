@@ -34,8 +34,8 @@ class Choices:
             UNet's config; None for the recipe's own.
         dataset: Hub id of the pictures.
         dataset_config, split: which part of the dataset.
-        folder: pictures on this machine instead of a dataset. On a Space it comes from
-            `accept_upload` or `find_upload`, never from a visitor.
+        folder: pictures on this machine instead of a dataset. On a Space it is
+            the owner's tray, never a path from a visitor.
         uploaded: whether `folder` is an upload, whose path is of no use elsewhere.
         image_column, caption_column, label_column: None to find them by type and name.
         epochs: passes over the pictures.

@@ -48,6 +48,9 @@ def test_a_tray_is_submitted_by_its_owner_and_nobody_else(space: Server, tray: T
     for name in (NAME, taken.name, str(taken), f"../ada/{NAME}", ""):
         with pytest.raises(UserError, match="not here any more"):
             uploaded(space, name, token_of("bob"))
+    for name in ("", taken.name, f"../ada/{NAME}"):
+        with pytest.raises(UserError, match="not here any more"):
+            uploaded(space, name, token_of("ada"))
     for name in (NAME, f"../ada/{NAME}"):
         refused = check_form(space, sent, "pixels_from_scratch", name, token_of("bob"))
         assert "not here any more" in wrong(refused)["upload"]
