@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from memshield.ui.new.uploads.tray import NAME
 from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
 from tests.ui.repos import picture, pictures
@@ -117,7 +116,7 @@ def test_pictures_add_up_and_start_as_they_are(
     visit.sees("pictures to train on", "#plan")
     visit.press("Start training")
     (job,) = until(lambda: list((home.data / "jobs").glob("*/settings.yaml")))
-    (taken,) = (folder for folder in home.data.glob("uploads/*/*") if folder.name != NAME)
+    (taken,) = (folder for folder in home.data.glob("uploads/*/*") if folder.name != "tray")
     assert str(taken) in job.read_text()
     rows = [json.loads(line) for line in (taken / "metadata.jsonl").read_text().splitlines()]
     assert len(rows) == 40 and all((taken / row["file_name"]).is_file() for row in rows)

@@ -14,7 +14,7 @@ from memshield.ui.errors import on_error
 from memshield.ui.new.descriptions import duplicates_view, own_view
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.tray_box import TrayBox
-from memshield.ui.new.uploads.tray import NAME, Tray
+from memshield.ui.new.uploads.tray import Tray
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW, Fields
 from memshield.ui.widgets.problems import problem_view
@@ -32,7 +32,7 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any)
         where: choice of where the pictures come from.
 
     Returns:
-        The name of the visitor's upload; "" while the tray is empty.
+        The name of the visitor's tray, which changes with it; "" while it is empty.
     """
     box = TrayBox(server, fields, UPLOAD)
     box.answer(duplicates, where)
@@ -40,15 +40,20 @@ def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any)
 
 
 def uploaded(server: Server, name: str, token: gr.OAuthToken | None) -> Path:
-    """Find the pictures in a visitor's tray.
+    """Find the pictures in a visitor's tray, for a plan.
+
+    Args:
+        server: the page's server.
+        name: of the tray as the page shows it. What is in it now counts.
+        token: of the visitor.
 
     Raises:
-        UserError: the visitor has no upload of that name, or is signed out.
+        UserError: it is empty, or the visitor is signed out.
     """
     tray = Tray(server.jobs.folders.uploads(server.owner(token)))
-    if name != NAME or not tray.pictures():
+    if not name:
         raise UserError(FOLDER, "these pictures are not here any more", "Upload them again.")
-    return tray.folder
+    return tray.for_plan()
 
 
 def for_job(
@@ -65,7 +70,8 @@ def for_job(
         UserError: the tray is empty by now, or the visitor is signed out.
     """
     tray = Tray(server.jobs.folders.uploads(server.owner(token)))
-    if values.get("train_data_dir") != str(tray.folder):
+    folder = values.get("train_data_dir")
+    if folder is None or Path(folder).parent != tray.planned:
         return dict(values)
     return {**values, "train_data_dir": str(tray.for_training())}
 

@@ -24,7 +24,7 @@ from memshield.ui.new.tray_view import (
 from memshield.ui.new.uploads.adding import Added, add_files
 from memshield.ui.new.uploads.browser_files import uploaded_files
 from memshield.ui.new.uploads.files import FIELD
-from memshield.ui.new.uploads.tray import NAME, Tray, copies, is_picture_id
+from memshield.ui.new.uploads.tray import Tray, copies, is_picture_id
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, RAW, Fields
 from memshield.ui.widgets.problems import problem_view, status_view
@@ -52,7 +52,7 @@ class TrayBox:
         name: of the field.
 
     Attributes:
-        upload: name of the visitor's upload; "" while the tray is empty.
+        upload: name of the visitor's tray, which changes with it; "" while it is empty.
     """
 
     def __init__(self, server: Server, fields: Fields, name: str) -> None:
@@ -161,7 +161,7 @@ class TrayBox:
         self, name: str, setting: object, compared: str, token: gr.OAuthToken | None
     ) -> list[Any]:
         """Show duplicates, unless they are shown already."""
-        if name != NAME:
+        if not name:
             return ["", ""]
         tray = self._tray(token)
         pictures = tray.pictures()
@@ -176,7 +176,7 @@ def _shown(tray: Tray, showing: Showing) -> list[Any]:
     pictures = tray.pictures()
     showing = within(pictures, showing)
     return [
-        NAME if pictures else "",
+        tray.name(),
         showing,
         head_view(pictures, showing),
         pictures_view(tray, pictures, showing),

@@ -11,7 +11,7 @@ from memshield.errors import UserError
 from memshield.ui.new.own_pictures import uploaded
 from memshield.ui.new.submission import check_form, submit_form
 from memshield.ui.new.uploads.adding import add_files
-from memshield.ui.new.uploads.tray import NAME, Tray
+from memshield.ui.new.uploads.tray import Tray
 from memshield.ui.server.server import Server
 from tests.ui.new.test_form import at, token_of, values, wrong
 from tests.ui.pages import end_tasks, until
@@ -37,26 +37,24 @@ def tray(space: Server, tmp_path: Path) -> Tray:
 
 def test_a_tray_is_submitted_by_its_owner_and_nobody_else(space: Server, tray: Tray) -> None:
     sent = values(kind="scratch", where="upload", budget=None)
-    found = check_form(space, sent, "pixels_from_scratch", NAME, token_of("ada"))
+    found = check_form(space, sent, "pixels_from_scratch", tray.name(), token_of("ada"))
     assert found.errors == () and found.plan is not None and found.plan.counted is not None
     assert found.plan.counted.members + found.plan.counted.held_out == 60
-    assert str(tray.folder) not in found.plan.yaml
+    planned = tray.for_plan()
+    assert str(planned) not in found.plan.yaml
     job = space.jobs.get("ada", submit_form(space, found, token_of("ada")))
     taken = tray.for_training()
     assert space.jobs.config("ada", job.id).train_data_dir == str(taken)
 
-    for name in (NAME, taken.name, str(taken), f"../ada/{NAME}", ""):
+    for name in (tray.name(), str(taken), f"../ada/{tray.name()}", ""):
         with pytest.raises(UserError, match="not here any more"):
             uploaded(space, name, token_of("bob"))
-    for name in ("", taken.name, f"../ada/{NAME}"):
-        with pytest.raises(UserError, match="not here any more"):
-            uploaded(space, name, token_of("ada"))
-    for name in (NAME, f"../ada/{NAME}"):
+    for name in (tray.name(), f"../ada/{tray.name()}"):
         refused = check_form(space, sent, "pixels_from_scratch", name, token_of("bob"))
         assert "not here any more" in wrong(refused)["upload"]
     with pytest.raises(UserError, match="Sign in above"):
-        uploaded(space, NAME, None)
-    for folder in (taken, tray.folder):
+        uploaded(space, tray.name(), None)
+    for folder in (taken, planned):
         for key in ("train_data_dir", "dataset_name"):
             of_bob = {"pretrained_model_name_or_path": "a/b", key: str(folder)}
             with pytest.raises(UserError, match="among what you uploaded"):
@@ -71,7 +69,7 @@ def test_pictures_that_are_removed_after_the_check_are_not_trained_on(
     space: Server, tray: Tray
 ) -> None:
     sent = values(kind="scratch", where="upload", budget=None)
-    found = check_form(space, sent, "pixels_from_scratch", NAME, token_of("ada"))
+    found = check_form(space, sent, "pixels_from_scratch", tray.name(), token_of("ada"))
     tray.remove([tray.pictures()[0].id])
     job = submit_form(space, found, token_of("ada"))
     taken = space.jobs.config("ada", job).train_data_dir

@@ -95,7 +95,7 @@ def test_duplicates_are_those_that_decoding_finds(tray: Tray, tmp_path: Path) ->
     Image.open(tmp_path / "set" / "001.png").save(tmp_path / "near.jpg", quality=80)
     add_files([tmp_path / "near.jpg"], tmp_path / "ada")
     quick = tray_pairs(tray, tray.pictures())
-    slow = find_duplicates(open_folder(tray.folder))
+    slow = find_duplicates(open_folder(tray.for_plan()))
     # The animation and the camera's picture begin with the same frame.
     assert [(one.kind, one.rows) for one in quick.shown] == [(p.kind, p.rows) for p in slow.shown]
     assert len(quick.shown) == 3 and quick.complete

@@ -2,10 +2,12 @@
 
 tray/                  in the folder of the owner's uploads
   tray.json            the pictures in order, and the number of the next one
-  pictures/            the files, by number, and metadata.jsonl: what a plan reads
+  pictures/            the files, by number
   small/               a thumbnail of each, and the colours that duplicates are found by
+  planned/<name>/      the pictures with their captions, for a plan, until the tray changes
+<name>/                the same for a training, which the tray's changes do not reach
 
-A training reads a copy, for the tray may change while it runs.
+The name is made from the pictures and captions. Copies share the files where the disk can do that.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from memshield.rundir import write_text
 from memshield.ui.new.uploads.files import FIELD
 from memshield.ui.new.uploads.metadata import METADATA_NAMES, clean_caption
 
-NAME = "tray"
+_NAME = "tray"
 _ID = re.compile(r"[0-9]{6,}")
 _METADATA = METADATA_NAMES[1]
 _LIST = "tray.json"
@@ -75,9 +77,10 @@ class Tray:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._root = home / NAME
-        self.folder = self._root / "pictures"
-        """The pictures, for a plan."""
+        self._root = home / _NAME
+        self._files = self._root / "pictures"
+        self.planned = self._root / "planned"
+        """Holds the folder that a plan reads."""
 
     def pictures(self) -> list[TrayPicture]:
         """The pictures, in order; [] for none."""
@@ -106,11 +109,11 @@ class Tray:
         with _LOCK:
             pictures, number = self._read()
             (self._root / "small").mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.folder.mkdir(exist_ok=True, mode=0o700)
+            self._files.mkdir(exist_ok=True, mode=0o700)
             for one in arrived:
                 file = f"{number:06d}{Path(one.file).suffix}"
                 made = replace(one, file=file)
-                (staged / one.file).rename(self.folder / file)
+                (staged / one.file).rename(self._files / file)
                 for kind in ("webp", "rgb"):
                     (staged / "small" / f"{one.id}.{kind}").rename(self.small(made, kind))
                 pictures.append(made)
@@ -129,7 +132,7 @@ class Tray:
                 self._write([one for one in pictures if one.id not in wanted], number)
             for one in removed:
                 for file in (
-                    self.folder / one.file,
+                    self._files / one.file,
                     self.small(one, "webp"),
                     self.small(one, "rgb"),
                 ):
@@ -162,20 +165,32 @@ class Tray:
                 raise wrong
             return changed
 
-    def for_training(self) -> Path:
-        """A folder of the pictures as they are now, which changes of the tray leave as it is.
+    def name(self) -> str:
+        """Made from the pictures and captions; "" for an empty tray."""
+        return _name(self.pictures())
 
-        Files are shared with the tray where the disk can do that.
+    def for_plan(self) -> Path:
+        """A folder of the pictures as they are now, which goes when the tray changes.
 
         Raises:
             UserError: there are no pictures.
         """
+        return self._copy(self.planned)
+
+    def for_training(self) -> Path:
+        """A folder of the pictures as they are now, which changes of the tray leave as it is.
+
+        Raises:
+            UserError: there are no pictures.
+        """
+        return self._copy(self._home)
+
+    def _copy(self, place: Path) -> Path:
         with _LOCK:
             pictures = self.pictures()
             if not pictures:
-                raise UserError(FIELD, "these pictures are not here any more", "Upload them again.")
-            text = json.dumps([(one.file, one.sha256, one.caption, one.label) for one in pictures])
-            target = self._home / hashlib.sha256(text.encode()).hexdigest()[:32]
+                raise _gone()
+            target = place / _name(pictures)
             if target.is_dir():
                 return target
             aside = self._home / f".{target.name}.tmp"
@@ -183,13 +198,12 @@ class Tray:
             aside.mkdir(mode=0o700)
             try:
                 for one in pictures:
-                    _link(self.folder / one.file, aside / one.file)
+                    _link(self._files / one.file, aside / one.file)
                 _write_metadata(aside, pictures)
+                place.mkdir(exist_ok=True, mode=0o700)
                 aside.rename(target)
             except FileNotFoundError:  # all uploads are being deleted
-                raise UserError(
-                    FIELD, "these pictures are not here any more", "Upload them again."
-                ) from None
+                raise _gone() from None
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
             return target
@@ -205,7 +219,7 @@ class Tray:
     def _write(self, pictures: Sequence[TrayPicture], number: int) -> None:
         held = {"next": number, "pictures": [asdict(one) for one in pictures]}
         write_text(self._root / _LIST, json.dumps(held))
-        _write_metadata(self.folder, pictures)
+        shutil.rmtree(self.planned, ignore_errors=True)
 
 
 def copies(pictures: Sequence[TrayPicture]) -> dict[str, TrayPicture]:
@@ -223,6 +237,17 @@ def is_picture_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
+def _name(pictures: Sequence[TrayPicture]) -> str:
+    if not pictures:
+        return ""
+    text = json.dumps([(one.file, one.sha256, one.caption, one.label) for one in pictures])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _gone() -> UserError:
+    return UserError(FIELD, "these pictures are not here any more", "Upload them again.")
+
+
 def _write_metadata(folder: Path, pictures: Sequence[TrayPicture]) -> None:
     """Write captions and classes where the datasets library reads them; no file without either."""
     captions = any(one.caption for one in pictures)
@@ -237,8 +262,6 @@ def _write_metadata(folder: Path, pictures: Sequence[TrayPicture]) -> None:
         lines.append(json.dumps(row) + "\n")
     if captions or labels:
         write_text(folder / _METADATA, "".join(lines))
-    else:
-        (folder / _METADATA).unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:

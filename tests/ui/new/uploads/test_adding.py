@@ -91,10 +91,10 @@ def test_loose_pictures_with_captions(tmp_path: Path) -> None:
         },
     )
     assert added(tmp_path, files) == Added(2, 0, 2, ())
-    source = opened(tray(tmp_path).folder)
+    source = opened(tray(tmp_path).for_plan())
     assert len(source) == 2
     assert sorted(source.captions() or ()) == ["a, b", "größer"]
-    assert stat.S_IMODE(tray(tmp_path).folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(tray(tmp_path).for_plan().stat().st_mode) == 0o700
     assert all(file.exists() for file in files), "the page deletes its own temporary files"
 
 
@@ -105,7 +105,7 @@ def test_files_add_up(tmp_path: Path) -> None:
     # Another picture of the same name is another picture.
     assert added(tmp_path, loose(tmp_path / "other", {"a.png": png(4)})).added == 1
     assert names(tmp_path) == ["a.png", "b.png", "c.png", "a.png"]
-    assert len(opened(tray(tmp_path).folder)) == 4
+    assert len(opened(tray(tmp_path).for_plan())) == 4
 
 
 def test_captions_that_come_later(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_captions_that_come_later(tmp_path: Path) -> None:
         "e.txt is not a picture, and no picture is called e",
         "metadata.jsonl describes 'd.png', which is not here",
     )
-    assert opened(tray(tmp_path).folder).captions() == ["of a.png", "again", "of c.png"]
+    assert opened(tray(tmp_path).for_plan()).captions() == ["of a.png", "again", "of c.png"]
 
 
 def test_a_file_describes_the_pictures_that_came_with_it_first(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_names_that_look_like_splits_lose_no_picture(tmp_path: Path) -> None:
     files = loose(tmp_path / "in", {f"{name}_1.png": png(i) for i, name in enumerate(
         ("train", "test", "validation", "dev", "other"))})  # fmt: skip
     added(tmp_path, files)
-    assert len(opened(tray(tmp_path).folder)) == 5
+    assert len(opened(tray(tmp_path).for_plan())) == 5
 
 
 def test_a_zip_with_classes_and_clutter(tmp_path: Path) -> None:
@@ -156,12 +156,12 @@ def test_a_zip_with_classes_and_clutter(tmp_path: Path) -> None:
     clutter = {"__MACOSX/set/._1.png": b"x", "set/.DS_Store": b"x", "set/cat/Thumbs.db": b"x"}
     file = packed(tmp_path / "a.zip", {"set/": b"", **names, **clutter})
     assert added(tmp_path, file) == Added(4, 0, 0, ())
-    source = opened(tray(tmp_path).folder)
+    source = opened(tray(tmp_path).for_plan())
     assert (len(source), source.columns.label) == (4, "label")
     assert source.labels() == [0, 0, 1, 1] and source.captions() is None
     # Captions do not cost the classes.
     tray(tmp_path).describe({tray(tmp_path).pictures()[0].id: "a cat"})
-    source = opened(tray(tmp_path).folder)
+    source = opened(tray(tmp_path).for_plan())
     assert source.labels() == [0, 0, 1, 1]
     assert source.captions() == ["a cat", "", "", ""]
 
@@ -170,7 +170,7 @@ def test_a_zip_with_captions(tmp_path: Path) -> None:
     lines = [json.dumps({"file_name": f"{i}.png", "text": f"t{i}", "n": i}) for i in range(3)]
     entries = {f"x/{i}.png": png(i) for i in range(3)}
     added(tmp_path, packed(tmp_path / "a.zip", {**entries, "x/metadata.jsonl": "\n".join(lines)}))
-    assert opened(tray(tmp_path).folder).captions() == ["t0", "t1", "t2"]
+    assert opened(tray(tmp_path).for_plan()).captions() == ["t0", "t1", "t2"]
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,16 @@ def tray(tmp_path: Path) -> Tray:
 
 def test_what_is_removed_is_gone_and_its_id_is_not_used_again(tray: Tray, tmp_path: Path) -> None:
     second = tray.pictures()[1]
+    before = tray.for_plan()
     assert [one.name for one in tray.remove([second.id, "999999"])] == ["001.png"]
     assert tray.remove([second.id]) == []
     files = [path.name for path in (tmp_path / "ada").rglob("*") if path.is_file()]
     assert not any(name.startswith(second.id) for name in files)
+    assert not before.exists() and len(open_folder(tray.for_plan())) == 4
+    assert tray.for_plan().name not in ("", before.name)
     tray.remove(one.id for one in tray.pictures())
-    assert tray.pictures() == [] and list(tray.folder.iterdir()) == []
+    assert tray.pictures() == [] and tray.name() == ""
+    assert [path.name for path in (tmp_path / "ada").rglob("*") if path.is_file()] == ["tray.json"]
     add_files([tmp_path / "set" / "001.png"], tmp_path / "ada")
     (again,) = tray.pictures()
     assert int(again.id) == 5
@@ -42,10 +46,10 @@ def test_captions_are_changed_by_id(tray: Tray) -> None:
         tray.describe(said)
     assert [one.caption for one in tray.pictures()[:3]] == ["a\nb", "", ""]
     assert tray.describe({first.id: "a\nb"}) == []
-    assert open_folder(tray.folder).captions() == ["a\nb", "", "", "", ""]
+    assert open_folder(tray.for_plan()).captions() == ["a\nb", "", "", "", ""]
     # Without any, training is not told of captions.
     tray.describe({first.id: ""})
-    assert open_folder(tray.folder).captions() is None
+    assert open_folder(tray.for_plan()).captions() is None
 
 
 def test_a_training_keeps_the_pictures_that_it_was_started_with(tray: Tray, tmp_path: Path) -> None:
