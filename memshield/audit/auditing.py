@@ -18,6 +18,7 @@ from memshield.audit.images import ImageSet
 from memshield.audit.measurement import ModelMeasurements, ModelMeasurer
 from memshield.audit.private_report import write_private
 from memshield.audit.prompts import KINDS, choose_prompts
+from memshield.audit.reference import Reference
 from memshield.audit.report import (
     PAGE,
     REPORT,
@@ -38,6 +39,7 @@ from memshield.config.file import Config
 from memshield.config.mitigation import SHAPING
 from memshield.errors import UserError
 from memshield.families.base import Family
+from memshield.families.facts import Facts
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplotlib")
 
@@ -88,20 +90,8 @@ def audit_model(
     """
     begun = time.monotonic()
     reference = comparison.reference
-    text = family.facts.needs_captions
-    count = options.num_images or default_count(len(reference.members), text)
-    prompts = None
-    if text:
-        if reference.captions is None:
-            raise UserError("caption_column", "the dataset has no captions to prompt with", "")
-        prompts = choose_prompts(
-            options.prompts,
-            reference.captions,
-            reference.held_out_captions or [],
-            count,
-            options.seed,
-            options.validation_prompts,
-        )
+    count = _count(options, family.facts, reference)
+    prompts = prompts_of(options, family.facts, reference)
     steps = min(options.steps, int(family.scheduler.config.num_train_timesteps))
     generated = generate(
         family, folder, count, options.seed, prompts, steps,
@@ -126,6 +116,35 @@ def audit_model(
     report = _report(target, comparison, compared, made, attacks, missing, begun, watch)
     _write(report, compared, generated, comparison, folder, beside)
     return report
+
+
+def prompts_of(options: Options, facts: Facts, reference: Reference) -> list[str] | None:
+    """The prompts of the pictures; None for a model without text.
+
+    Args:
+        options: how to generate.
+        facts: of the model.
+        reference: the real pictures, whose captions may be the prompts.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not facts.needs_captions:
+        return None
+    if reference.captions is None:
+        raise UserError("caption_column", "the dataset has no captions to prompt with", "")
+    return choose_prompts(
+        options.prompts,
+        reference.captions,
+        reference.held_out_captions or [],
+        _count(options, facts, reference),
+        options.seed,
+        options.validation_prompts,
+    )
+
+
+def _count(options: Options, facts: Facts, reference: Reference) -> int:
+    return options.num_images or default_count(len(reference.members), facts.needs_captions)
 
 
 def audit_pictures(
@@ -170,6 +189,7 @@ def _report(
         duplicate_groups=reference.duplicate_groups,
         resolution=reference.training.shape[2],
         fingerprint=reference.fingerprint,
+        overlap=reference.overlap,
     )
     return Report(
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

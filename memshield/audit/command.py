@@ -13,23 +13,31 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from memshield.audit.auditing import Options, audit_model, audit_pictures, read_report
+from memshield.audit.auditing import (
+    Options,
+    audit_model,
+    audit_pictures,
+    prompts_of,
+    read_report,
+)
+from memshield.audit.held_out import PLACES, parts_of, with_fresh
 from memshield.audit.images import of_folder
 from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
+from memshield.audit.sample_size import LEAST_HELD_OUT
 from memshield.audit.statements import lines_of
-from memshield.audit.subject import PLACES, Subject, open_pipeline, open_run
+from memshield.audit.subject import Subject, open_pipeline, open_run
 from memshield.config.file import make_config
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import DataSettings, ModelSettings
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 
-OWN = ("target", "round", "images", "num_images", "seed", "num_inference_steps", "prompts",
-       "features", "sscd", "sscd_sha256", "beside", "held_out_split", "held_out_data_dir",
-       "no_attacks", "output_dir")  # fmt: skip
+OWN = ("target", "model", "base", "weight_name", "round", "images", "num_images", "seed",
+       "num_inference_steps", "prompts", "features", "sscd", "sscd_sha256", "beside",
+       "held_out", "held_out_split", "held_out_data_dir", "no_attacks", "output_dir")  # fmt: skip
 _EMBEDDABLE = 64
 """Pictures of fewer pixels a side are far from what DINOv2 and CLIP were trained on."""
 
@@ -74,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sscd", metavar="FILE", help="SSCD's TorchScript: a program, run here")
     parser.add_argument("--sscd_sha256", metavar="HEX", help="its digest, checked before it runs")
     parser.add_argument("--no_attacks", action="store_true", help="leave membership inference out")
-    parser.add_argument("--output_dir", metavar="DIR", help="where the report goes")
+    parser.add_argument("--output_dir", "--out", metavar="DIR", help="where the report goes")
 
 
 def options_of(flags: dict[str, Any]) -> Options:
@@ -164,13 +172,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = config_parser(
         "python -m memshield audit",
         "Measure what a model gives back of its training pictures, and what quality it has. "
-        "TARGET is a run, or a pipeline (folder or Hub id) with the dataset it was trained on; "
+        "TARGET is a run; --model any other pipeline or LoRA, with the dataset it was trained on; "
         "--images takes pictures that any generator made.",
         (ModelSettings, DataSettings),
-        "TARGET [--name value ...]",
+        "TARGET | --model ID [--name value ...]",
     )
     add_options(parser)
     parser.add_argument("target", nargs="?", metavar="TARGET", help="run, folder or Hub id")
+    parser.add_argument(
+        "--model", metavar="ID", help="Hub id or folder of a diffusers pipeline or LoRA"
+    )
+    parser.add_argument(
+        "--base", metavar="ID", help="Hub id or folder of the pipeline that a LoRA goes on"
+    )
+    parser.add_argument("--weight_name", metavar="FILE", help="of a LoRA, where there are several")
+    parser.add_argument(
+        "--dataset", dest="dataset_name", metavar="ID",
+        help="the pictures that it was trained on: Hub id, file or folder, as --dataset_name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--held_out", "--held-out", metavar="WHAT",
+        help="pictures that it was not trained on: Hub id, folder, split, or a share such as "
+        "20%% at the end of the dataset",
+    )  # fmt: skip
     parser.add_argument("--round", type=int, metavar="N", help="round of a run; else its model")
     parser.add_argument("--images", metavar="DIR", help="pictures to audit instead of a model")
     parser.add_argument(
@@ -191,28 +215,62 @@ def _parser() -> argparse.ArgumentParser:
 def _audit_target(
     flags: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
 ) -> tuple[Report, Path]:
-    if "target" not in flags:
-        raise UserError("target", "is missing", "Give a run, a pipeline, or --images DIR.")
+    name = _named(flags)
     options = options_of(flags)
-    name = str(flags["target"])
     folder = Path(flags["output_dir"]) if "output_dir" in flags else None
-    if RunDir(name).is_run():
+    if "model" not in flags and RunDir(name).is_run():
         bars.file = AuditProgressFile(RunDir(name))
+        for flag in ("base", "weight_name", "held_out"):
+            if flag in flags:
+                raise UserError(f"--{flag}", f"{name} is a run, which knows its own", "")
         subject = open_run(Path(name), flags.get("round"), _moved(settings))
         folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:
-        if "round" in flags:
-            raise UserError("--round", f"{name} holds no run", "Leave it out.")
-        _require_dataset(settings, f"{name} is no run, so its dataset is not known")
-        subject = open_pipeline(name, settings, _fresh(flags))
         folder = folder or _folder_for(name)
+        bars.file = AuditProgressFile(RunDir(folder))
+        subject = _open_other(name, flags, settings, bars)
+    options = replace(options, validation_prompts=subject.validation_prompts)
+    prompts_of(options, subject.facts, subject.reference)  # before any weight is fetched
+    _tell(subject.reference)
     comparison = comparison_of(flags, subject.reference, device, bars, subject.facts.needs_captions)
     beside = _beside(flags.get("beside", []), subject, comparison, options, folder)
     watch = subject.watch(flags.get("round"))
+    bars("loading the model", 0, 1)
     family = subject.load(device)
-    options = replace(options, validation_prompts=subject.validation_prompts)
     report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
     return report, folder
+
+
+def _named(flags: dict[str, Any]) -> str:
+    if "target" not in flags and "model" not in flags:
+        raise UserError("target", "is missing", "Give a run, --model ID, or --images DIR.")
+    if "target" in flags and "model" in flags:
+        raise UserError("--model", "is given beside a target", "Give one of the two.")
+    return str(flags.get("model", flags.get("target")))
+
+
+def _open_other(name: str, flags: dict[str, Any], settings: dict[str, Any], bars: Bars) -> Subject:
+    """Any model that is no run's."""
+    if "round" in flags:
+        raise UserError("--round", f"{name} holds no run", "Leave it out.")
+    _require_dataset(settings, f"{name} is no run, so its dataset is not known")
+    bars("reading the pictures", 0, 1)
+    settings, fresh = parts_of(flags, settings)
+    return open_pipeline(name, settings, fresh, flags.get("base"), flags.get("weight_name"))
+
+
+def _tell(reference: Reference) -> None:
+    """What is known of the pictures before anything is computed."""
+    held_out = len(reference.held_out)
+    if reference.overlap:
+        print(
+            f"{reference.overlap} held-out pictures are training pictures, too, and are left out."
+        )
+    if held_out < LEAST_HELD_OUT:
+        print(
+            f"{held_out} pictures are held out, and {LEAST_HELD_OUT} are needed: the report will "
+            "not be able to say what is given back beyond chance."
+        )
 
 
 def _audit_images(
@@ -230,13 +288,9 @@ def _audit_images(
     if images.shape[2] != images.shape[3]:
         images = of_folder(pictures, min(images.shape[2:]))
     channels, resolution = images.shape[1], images.shape[2]
+    settings, fresh = parts_of(flags, settings)
     config = make_config({**settings, "resolution": resolution}, without=["model"])
-    fresh = _fresh(flags)
-    reference = Reference.of_dataset(
-        config,
-        channels,
-        make_config({**config.model_dump(), **fresh}, without=["model"]) if fresh else None,
-    )
+    reference = Reference.of_dataset(config, channels, with_fresh(config, fresh, without=["model"]))
     comparison = comparison_of(flags, reference, device, bars, text=False)
     folder = Path(flags["output_dir"]) if "output_dir" in flags else _folder_for(pictures.name)
     beside = [read_report(Path(path)) for path in flags.get("beside", [])]
@@ -297,12 +351,3 @@ def _moved(settings: dict[str, Any]) -> dict[str, Any]:
 def _require_dataset(settings: dict[str, Any], why: str) -> None:
     if not settings.get("dataset_name") and not settings.get("train_data_dir"):
         raise UserError("dataset_name", why, "Give --dataset_name or --train_data_dir.")
-
-
-def _fresh(flags: dict[str, Any]) -> dict[str, Any]:
-    fresh: dict[str, Any] = {}
-    if "held_out_split" in flags:
-        fresh["dataset_split"] = flags["held_out_split"]
-    if "held_out_data_dir" in flags:
-        fresh |= {"train_data_dir": flags["held_out_data_dir"], "dataset_name": None}
-    return fresh

@@ -120,7 +120,9 @@ def prompt_scores(
     """
     # The network's own prediction has been turned into epsilon when the scheduler gets it.
     scheduler = DDIMScheduler.from_config(family.sampler().config, prediction_type="epsilon")
-    scheduler.set_timesteps(min(steps, family.num_slots))
+    # The offset moves the first of as many steps as levels out of the schedule.
+    most = family.num_slots - int(scheduler.config.steps_offset)
+    scheduler.set_timesteps(max(1, min(steps, most)))
     side = int(family.config.resolution or 0)
     blank = np.zeros((1, family.facts.channels, side, side), np.uint8)
     one = _encode(family, blank, [""])

@@ -34,6 +34,7 @@ class Reference:
         captions, held_out_captions: [N] and [M], or None without text.
         mirrored: whether training saw mirrored pictures, or may have.
         draws, skips: [N] how often each was drawn and skipped in training, where known.
+        overlap: pictures that were named as held out, but are training pictures, and left out.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Reference:
     mirrored: bool
     draws: Ints | None = None
     skips: Ints | None = None
+    overlap: int = 0
 
     @classmethod
     def of_run(
@@ -99,23 +101,28 @@ class Reference:
         Raises:
             UserError: a dataset cannot be read, or too few pictures were trained on.
         """
-        found = cls.of_run(config, channels, *_whole(config), run=None)
-        held_out, captions = found.held_out, found.held_out_captions
-        if fresh is not None:
-            held_out, captions = cls._of_fresh(fresh, channels, found.examples)
-        return replace(found, mirrored=True, held_out=held_out, held_out_captions=captions)
+        found = replace(cls.of_run(config, channels, *_whole(config), run=None), mirrored=True)
+        return found if fresh is None else found._with_fresh(fresh, channels)
 
-    @staticmethod
-    def _of_fresh(
-        config: Config, channels: int, trained: Examples
-    ) -> tuple[ImageSet, Sequence[str] | None]:
+    def _with_fresh(self, config: Config, channels: int) -> Reference:
         source, examples = _whole(config)
         # A picture that is in both sets was trained on.
-        index = np.flatnonzero(~np.isin(examples.sha256, trained.sha256))
+        index = np.flatnonzero(~np.isin(examples.sha256, self.examples.sha256))
+        if len(index) == 0:
+            raise UserError(
+                "held_out",
+                f"all of its {len(examples)} pictures are training pictures, too",
+                "Name pictures that the model was not trained on, or leave it out.",
+            )
         reader = PictureReader(
             source, examples, channels, int(config.resolution or 0), config.center_crop
         )
-        return of_run(reader, index), _some(captions_of(source, examples), index)
+        return replace(
+            self,
+            held_out=of_run(reader, index),
+            held_out_captions=_some(captions_of(source, examples), index),
+            overlap=len(examples) - len(index),
+        )
 
     def is_like(self, other: Reference) -> bool:
         """Whether the same pictures, cut alike, are trained on and held out."""

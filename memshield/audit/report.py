@@ -65,6 +65,7 @@ class Data(_Part):
     Attributes:
         fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
             of the same training set.
+        overlap: pictures that were named as held out but are training pictures, and left out.
     """
 
     name: str
@@ -74,6 +75,14 @@ class Data(_Part):
     duplicate_groups: int
     resolution: int
     fingerprint: str
+    overlap: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_no_overlap(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.overlap:  # as before it was counted
+            del values["overlap"]
+        return values
 
 
 class GeneratedSet(_Part):
@@ -316,6 +325,11 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         f"Chance is what {data.held_out} held-out pictures show. Where they differ from the "
         "training pictures in kind, the threshold is off.",
     ]
+    if data.overlap:
+        limits.append(
+            f"{data.overlap} of the pictures that were named as held out are training pictures, "
+            "equal pixel by pixel, and were left out. There may be others that are nearly equal."
+        )
     if made.prompts == "train":
         limits.append("Prompts were the training captions: the worst case, not everyday use.")
     elif made.prompts is not None:

@@ -54,7 +54,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         subtitle=f"{report.made[:10]}, {report.generated.count} generated pictures against "
         f"{report.data.training} training pictures of {report.data.name}",
         report=report,
-        statements=statements_of(report, base_among(beside)),
+        statements=statements_of(report, base_among(report, beside)),
         quality=quality,
         table=ModelTable.of(((name_of(one), one) for one in everything), View.REPORT, report),
         chosen=0,

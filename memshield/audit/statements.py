@@ -60,9 +60,20 @@ def lines_of(report: Report, base: Report | None = None) -> str:
     )
 
 
-def base_among(beside: Iterable[Report]) -> Report | None:
-    """Of audits set beside a model's, that of its base."""
-    return next((one for one in beside if one.target.kind == "pipeline"), None)
+def base_among(report: Report, beside: Iterable[Report]) -> Report | None:
+    """Of audits set beside a model's, that of its own base."""
+    base = report.target.base
+    return next(
+        (
+            one
+            for one in beside
+            if base is not None
+            and (one.target.kind, one.target.name) == ("pipeline", base)
+            # A LoRA on the same base, under its name, is not the base.
+            and one.target.base is None
+        ),
+        None,
+    )
 
 
 def tone_of(report: Report) -> Tone:

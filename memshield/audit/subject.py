@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from memshield.audit.auditing import mitigation_of
+from memshield.audit.held_out import PLACES, with_fresh
 from memshield.audit.reference import Reference, shown_name
 from memshield.audit.report import AuditedModel
 from memshield.audit.watch_record import WatchRecord
@@ -21,10 +22,8 @@ from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
+from memshield.families.lora_repository import Lora, open_model
 from memshield.rundir import RunDir
-
-PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
-"""Settings of a run that may be given anew, where its dataset was moved."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Subject:
         reference: the real pictures.
         weights: folder to load into the base, or None for the base as it is.
         run: whose model it is; None for what is no run's.
+        lora: of another trainer, that goes on the base; None for none.
     """
 
     target: AuditedModel
@@ -46,6 +46,7 @@ class Subject:
     reference: Reference
     weights: Path | None
     run: RunDir | None = None
+    lora: Lora | None = None
 
     def load(self, device: torch.device) -> Family:
         """The model with its weights, in the precision it was trained in where the device has it.
@@ -59,6 +60,8 @@ class Subject:
         family = load(config, self.facts, Placement.of(config, device))
         if self.weights is not None:
             family.load_saved(self.weights)
+        if self.lora is not None:
+            family.fuse_lora(self.lora.fetch(), self.lora.file)
         return family
 
     @property
@@ -70,12 +73,18 @@ class Subject:
         """The pipeline that was fine-tuned, before any training.
 
         Raises:
-            UserError: the model was trained from scratch.
+            UserError: the model was trained from scratch, or its base is not known.
         """
         if self.config.pretrained_model_name_or_path is None:
             raise UserError("beside", "the run was trained from scratch: it has no base", "")
+        if self.run is None and self.lora is None:
+            raise UserError(
+                "beside",
+                f"what {self.target.name} was fine-tuned from is not known",
+                "Audit its base by itself, on the same pictures, and name that audit's folder.",
+            )
         target = AuditedModel(name=self.target.base or "base", kind="pipeline", base=None)
-        return replace(self, target=target, weights=None, run=None)
+        return replace(self, target=target, weights=None, run=None, lora=None)
 
     def watch(self, round: int | None) -> WatchRecord | None:
         """The watch of its held-out loss until a round of its run ended, if it was watched.
@@ -94,7 +103,7 @@ def open_run(path: Path, round: int | None, moved: dict[str, Any]) -> Subject:
     Args:
         path: the run directory.
         round: number of a round; None for the chosen model.
-        moved: of `PLACES`, where the dataset is now.
+        moved: of `PLACES`, where the dataset was moved to.
 
     Raises:
         UserError: there is no such run or round, or the dataset is not the run's.
@@ -145,30 +154,53 @@ def _of_run(run: RunDir, config: Config) -> tuple[Config, Facts, Reference]:
     return config, facts, Reference.of_run(config, facts.channels, source, examples, run)
 
 
-def open_pipeline(name: str, settings: dict[str, Any], fresh: dict[str, Any]) -> Subject:
-    """Any pipeline, with the dataset that it was trained on.
+def open_pipeline(
+    name: str,
+    settings: dict[str, Any],
+    fresh: dict[str, Any],
+    base: str | None = None,
+    weight_name: str | None = None,
+) -> Subject:
+    """Any pipeline, or a LoRA on its base, with the dataset that it was trained on.
 
     Args:
         name: Hub id or folder.
         settings: of the dataset, by their names in a config.
         fresh: settings that differ for pictures it was not trained on; {} for none.
+        base: of a LoRA; None for what the LoRA says.
+        weight_name: file of a LoRA, where there are several.
 
     Raises:
         UserError: the pipeline or the dataset cannot be had, or is of no known kind.
     """
-    config = make_config({"training": "full", **settings, "pretrained_model_name_or_path": name})
-    facts = read_facts(config)
-    config = resolve(config, facts)
-    target = AuditedModel(name=str(shown_name(name)), kind="pipeline", revision=config.revision)
-    reference = Reference.of_dataset(
-        config, facts.channels, _with(config, fresh) if fresh else None
+    repository, lora = open_model(
+        name, settings.get("revision"), base=base, weight_name=weight_name
     )
-    return Subject(target, config, facts, reference, None)
-
-
-def _with(config: Config, fresh: dict[str, Any]) -> Config:
-    places: dict[str, Any] = dict.fromkeys(PLACES) if "train_data_dir" in fresh else {}
-    return make_config({**config.model_dump(), **places, **fresh})
+    whole = {"training": "full", **settings, "pretrained_model_name_or_path": name}
+    if lora is None:
+        config = make_config(whole)
+        facts = read_facts(config, repository)
+    else:
+        # The revision is the LoRA's.
+        config = make_config(
+            {**whole, "pretrained_model_name_or_path": lora.base, "revision": None}
+        )
+        facts = read_facts(config)
+    config = resolve(config, facts)
+    target = AuditedModel(
+        name=str(shown_name(name)),
+        kind="pipeline",
+        base=None if lora is None else shown_name(lora.base),
+        revision=repository.revision,
+    )
+    reference = Reference.of_dataset(config, facts.channels, with_fresh(config, fresh))
+    if facts.needs_captions and reference.captions is None:
+        raise UserError(
+            "caption_column",
+            "this model draws what captions say, and the dataset has none",
+            "Name the column of captions; in a folder, put them into metadata.jsonl.",
+        )
+    return Subject(target, config, facts, reference, None, lora=lora)
 
 
 def watch_of(

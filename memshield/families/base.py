@@ -22,6 +22,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from memshield.config.file import Config
+from memshield.errors import UserError
 from memshield.families.facts import Facts
 
 Encoded = dict[str, Tensor]
@@ -233,6 +234,18 @@ class Family(ABC):
         Raises:
             UserError: the folder holds no weights, or those of another model.
         """
+
+    def fuse_lora(self, folder: Path, file: str) -> None:
+        """Add a LoRA of any trainer to the weights.
+
+        Args:
+            folder: that holds it.
+            file: its name; a safetensors file.
+
+        Raises:
+            UserError: it does not fit this model.
+        """
+        raise UserError("base", "models without prompts take no LoRA", "Name another base.")
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from memshield.config.file import Config
+from memshield.errors import UserError
 from memshield.families import lora
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
@@ -170,6 +171,17 @@ class LatentDiffusion(Family):
             self.facts.scheduler, clip_sample=False, set_alpha_to_one=False, steps_offset=1
         )
 
+    def _pipeline(self) -> Any:
+        """The stock pipeline of these parts."""
+        pipeline = self.pipeline_class(
+            **self._parts,
+            unet=self.network,
+            scheduler=self.sampler(),
+            **self._pipeline_settings(),
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
     def at_once(self) -> int:
         """16 pictures of 512 px."""
         return max(1, _SAMPLED_AT_ONCE // int(self.config.resolution or 0) ** 2)
@@ -178,13 +190,7 @@ class LatentDiffusion(Family):
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
     ) -> npt.NDArray[np.float32]:
         """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt."""
-        pipeline = self.pipeline_class(
-            **self._parts,
-            unet=self.network,
-            scheduler=self.sampler(),
-            **self._pipeline_settings(),
-        )
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = self._pipeline()
         texts = list(prompts or [""] * len(seeds))
         size = int(self.config.resolution or 0)
         at_once = self.at_once()
@@ -200,7 +206,8 @@ class LatentDiffusion(Family):
                         height=size,
                         width=size,
                         generator=[torch.Generator().manual_seed(s) for s in seeds[chosen]],
-                        num_inference_steps=min(steps, self.process.num_timesteps),
+                        # The sampler's offset: as many steps as levels would begin beyond them.
+                        num_inference_steps=max(1, min(steps, self.process.num_timesteps - 1)),
                         output_type="latent",
                     ).images
                 pictures.append(from_network(self._decode(latents)))
@@ -234,3 +241,25 @@ class LatentDiffusion(Family):
             lora.load_exported(self.network, self.config, folder)
         else:
             load_weights(self.network, folder / "unet")
+
+    @torch.no_grad()
+    def fuse_lora(self, folder: Path, file: str) -> None:
+        """Through the stock pipeline, which knows the formats of other trainers."""
+        pipeline = self._pipeline()
+        try:
+            pipeline.load_lora_weights(folder, weight_name=file, use_safetensors=True)
+            found = pipeline.get_list_adapters()
+            if found:
+                pipeline.fuse_lora(components=list(found))
+                pipeline.unload_lora_weights()
+        except (ValueError, RuntimeError, KeyError, IndexError) as error:
+            raise _unfit(file, " ".join(str(error).split())[:200]) from None
+        if not found:
+            # It would be the base that is looked at.
+            raise _unfit(file, "none of its weights belongs to a part of this pipeline")
+
+
+def _unfit(file: str, why: str) -> UserError:
+    return UserError(
+        "base", f"{file} does not fit this base: {why}", "Name the pipeline that it was trained on."
+    )

@@ -111,15 +111,26 @@ class Repository:
         Raises:
             UserError: it is missing, not a JSON object, or too large to be a configuration.
         """
+        try:
+            return dict(json.loads(self._small(file).read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError):
+            raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
+
+    def text(self, file: str) -> str:
+        """A text file of the repository; what is no UTF-8 is replaced.
+
+        Raises:
+            UserError: it is missing, or too large.
+        """
+        return self._small(file).read_text(encoding="utf-8", errors="replace")
+
+    def _small(self, file: str) -> Path:
+        """A small file on this machine."""
         if self.files and file not in self.files:
             raise self._lacks(file)
         if self.files.get(file, 0) > LARGEST_JSON:
             raise UserError(self.field, f"{self.name}/{file} is too large for what it is", "")
-        path = self.folder / file if self.folder else self._download(file)
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, RecursionError):
-            raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
+        return self.folder / file if self.folder else self._download(file)
 
     def _download(self, file: str) -> Path:
         with _downloading(self.field, self.name):
