@@ -43,7 +43,7 @@ class AuditAsked:
         Raises:
             UserError: there is no such model or round, or what is asked for cannot be had.
         """
-        count = _pictures(self.num_images)
+        count = require_pictures(self.num_images)
         _require_beside(self.beside, config)
         if self.round == ALL:
             if not run.round_numbers():
@@ -60,7 +60,12 @@ class AuditAsked:
         return commands.audit(run.path, number, count, self.beside)
 
 
-def _pictures(count: object) -> int | None:
+def require_pictures(count: object) -> int | None:
+    """A number of pictures to generate; None for the audit's own.
+
+    Raises:
+        UserError: it is no whole number, or out of range.
+    """
     if count is None:
         return None
     if isinstance(count, bool) or not isinstance(count, int):

@@ -75,6 +75,14 @@ class Commands:
             words += ["--beside", other]
         return words
 
+    def audit_model(self, words: Sequence[str]) -> list[str]:
+        """Audit a model that is no run's.
+
+        Args:
+            words: which, and where to; see `ModelAuditArguments.words`.
+        """
+        return [sys.executable, "-m", "memshield", "audit", *words]
+
     def compare(self, run: Path, num_images: int | None) -> list[str]:
         """Audit every round of a run.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["train", "audit", "publish", "measure", "sample"]
+Kind = Literal["train", "audit", "publish", "measure", "sample", "audit_model"]
 REQUEST_KINDS: tuple[Kind, ...] = ("measure", "sample")
-"""Kinds of tasks that stand alone, without a run."""
+"""Kinds of tasks that stand alone, without a run, and of which an owner has one."""
 State = Literal["queued", "running", "ended"]
 LOCAL = ""
 """Owner of everything where nobody signs in."""
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """A run or a request, as the store knows it.
+    """A run, a request or an audit, as the store knows it.
 
     Attributes:
         id: unguessable.
@@ -87,8 +87,13 @@ class Job:
 
     @property
     def kind(self) -> Kind:
-        """The kind of its first task: train for a run, or that of a request."""
+        """The kind of its first task: train for a run, or what stands alone."""
         return self.tasks[0].work.kind
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it has a run directory."""
+        return self.kind == "train"
 
     @property
     def current(self) -> Task | None:

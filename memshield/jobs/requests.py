@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import Commands, as_typed
-from memshield.jobs.folders import Folders, require_owner
+from memshield.jobs.folders import Folders, is_id, require_owner
 from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import TaskProgress, request_progress
-from memshield.rundir import write_text
+from memshield.rundir import RunDir, write_text
+from memshield.runs.promote import require_round
 from memshield.sampling.request import ImageRequest, SampleArguments, parse_arguments
 
 PLAN = "plan.json"
@@ -141,13 +142,39 @@ class Requests:
         Raises:
             UserError: the owner has no such run, or pictures are being made.
         """
+        name = require_id(repo_id, "model", "repo_id")
+        run = None if against is None else self._run_of(owner, against).path
+        arguments = SampleArguments(name, request, revision=revision, against=run)
+        return self._sample(owner, arguments, needs_token)
+
+    def sample_run(self, owner: str, id: str, round: object, request: ImageRequest) -> str:
+        """Queue pictures of a run's model, which are compared with its training pictures.
+
+        Args:
+            owner: who is signed in, or `LOCAL`.
+            id: of the run.
+            round: number of a round; None for the model.
+            request: which pictures.
+
+        Returns:
+            The request's id.
+
+        Raises:
+            UserError: the owner has no such run, model or round, or pictures are being made.
+        """
+        run = self._run_of(owner, id)
+        number = None if round is None else require_round(run, round)
+        if number is None and not run.model.is_dir():
+            raise UserError("round", "there is no such model yet", "Wait for it to be trained.")
+        job = self._store.job(id)
+        assert job is not None
+        arguments = SampleArguments(str(run.path), request, round=number)
+        return self._sample(owner, arguments, job.tasks[0].work.needs_token)
+
+    def _sample(self, owner: str, arguments: SampleArguments, needs_token: bool) -> str:
         with self._turn:
             job = self._new(owner, "sample")
-            run = None if against is None else self._run_of(owner, against)
-            arguments = SampleArguments(
-                require_id(repo_id, "model", "repo_id"), request, revision=revision, against=run,
-                output_dir=self._folders.results(job.id),
-            )  # fmt: skip
+            arguments = replace(arguments, output_dir=self._folders.results(job.id))
             self._make_folder(job, arguments)
             words = self._commands.sample(arguments)
             work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
@@ -199,14 +226,14 @@ class Requests:
             raise UserError("job", f"one of yours {words} already", "Stop it, or wait for it.")
         return Job(secrets.token_urlsafe(16), owner, kind, self._now(), ())
 
-    def _run_of(self, owner: str, id: str) -> Path:
+    def _run_of(self, owner: str, id: str) -> RunDir:
         """The run directory of an owner's job, whose settings this owner may have."""
-        job = self._store.job(id)
-        if job is None or job.owner != owner or job.kind in REQUEST_KINDS:
+        job = self._store.job(id) if is_id(id) else None
+        if job is None or job.owner != owner or not job.is_run:
             raise no_such_job(id)
         run = self._folders.run(job)
         require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
-        return run.path
+        return run
 
     def _arguments(self, job: Job) -> SampleArguments:
         try:

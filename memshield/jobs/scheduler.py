@@ -19,6 +19,7 @@ from memshield.jobs.admission import require_allowed
 from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
 from memshield.jobs.folders import Folders
+from memshield.jobs.model_audit_request import read_arguments
 from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job, Task, Work
 from memshield.jobs.store import Store
@@ -211,7 +212,9 @@ class Scheduler:
         job = self._store.job(task.job)
         assert job is not None  # a job with a running task cannot be deleted
         try:
-            if task.work.kind != "sample":  # which has no settings
+            if task.work.kind == "audit_model":
+                read_arguments(self._folders, job.id).require_allowed(job.owner, self._folders)
+            elif task.work.kind != "sample":  # which has no settings
                 # Folders may have appeared, or links in them, since the settings were accepted.
                 config = make_config(read_yaml(self._folders.settings(job.id)))
                 published = task.work.kind == "publish"

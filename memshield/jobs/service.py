@@ -23,8 +23,9 @@ from memshield.jobs.audit_request import AuditAsked
 from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.model_audits import ModelAudits
 from memshield.jobs.processes import runs_elsewhere
-from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Task, Work
+from memshield.jobs.records import LOCAL, Job, Task, Work
 from memshield.jobs.requests import Requests
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import (
@@ -77,6 +78,7 @@ class Jobs:
         tokens: of who is signed in; the page gives and forgets them.
         scheduler: starts what was submitted once it runs.
         requests: what belongs to no run.
+        model_audits: audits of models that are no run's.
         owner_storage: what is kept of owners beside their runs.
 
     Raises:
@@ -112,10 +114,9 @@ class Jobs:
             limits.without_device, limits.grace, environment, now,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
-        self.requests = Requests(
-            self._store, self.folders, self._commands, self.scheduler, self.tokens, limits.queued,
-            now,
-        )  # fmt: skip
+        shared = (self._store, self.folders, self._commands, self.scheduler, self.tokens)
+        self.requests = Requests(*shared, limits.queued, now)
+        self.model_audits = ModelAudits(*shared, limits.queued, now)
 
     def close(self) -> None:
         """Close the store; running tasks go on."""
@@ -311,13 +312,13 @@ class Jobs:
             UserError: the owner has no such job.
         """
         job = self._store.job(id) if is_id(id) else None
-        if job is None or job.owner != owner or job.kind in REQUEST_KINDS:
+        if job is None or job.owner != owner or not job.is_run:
             raise no_such_job(id)
         return job
 
     def list(self, owner: str) -> list[Job]:
         """The runs of an owner, newest first."""
-        return [job for job in self._store.jobs_of(owner) if job.kind not in REQUEST_KINDS]
+        return [job for job in self._store.jobs_of(owner) if job.is_run]
 
     def position(self, job: Job) -> int | None:
         """Position of its task in the queue, from 1; None where no task waits."""

@@ -149,10 +149,15 @@ def view_of(
 
 
 def request_progress(
-    job: Job, folders: Folders, position: int | None, may_start: bool
+    job: Job, folders: Folders, position: int | None, may_start: bool, what: str = "It"
 ) -> TaskProgress:
-    """The state of a request; the arguments are those of `view_of`."""
-    return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], "It")
+    """The state of what stands alone.
+
+    Args:
+        job, folders, position, may_start: as of `view_of`.
+        what: to call it, at the beginning of a sentence.
+    """
+    return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], what)
 
 
 @dataclass(frozen=True)
