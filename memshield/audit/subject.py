@@ -22,7 +22,7 @@ from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
-from memshield.families.lora_repository import Lora, open_model
+from memshield.families.lora_repository import Lora, open_model, require_prompted
 from memshield.rundir import RunDir
 
 
@@ -186,6 +186,7 @@ def open_pipeline(
             {**whole, "pretrained_model_name_or_path": lora.base, "revision": None}
         )
         facts = read_facts(config)
+        require_prompted(lora, facts)
     config = resolve(config, facts)
     target = AuditedModel(
         name=str(shown_name(name)),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from memshield.config.file import Config
 from memshield.config.shipped import find_shipped
+from memshield.digests import LORA
 from memshield.errors import UserError
 from memshield.families.repository import Repository
 from memshield.network import Token
@@ -69,6 +71,14 @@ class Facts:
     def num_train_timesteps(self) -> int:
         """Number of noise levels T."""
         return int(self.scheduler.get("num_train_timesteps", 1000))
+
+
+def is_prompted(folder: Path) -> bool:
+    """Whether a saved model draws from prompts; a LoRA always does."""
+    if (folder / LORA).is_file():
+        return True
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return PIPELINES.get(index.get("_class_name")) != "unconditional"
 
 
 def read_facts(config: Config, repository: Repository | None = None, token: Token = None) -> Facts:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import SafetensorsParsingError
 
 from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.families.facts import Facts
 from memshield.families.repository import LARGEST_JSON, PICKLES, Repository
 from memshield.network import Token, asking
 
@@ -165,6 +166,18 @@ def _base_named_in(repository: Repository) -> str | None:
 def _is_id(named: object) -> bool:
     # A folder of this name would be opened before the Hub is asked.
     return isinstance(named, str) and bool(_HUB_ID.fullmatch(named)) and not Path(named).exists()
+
+
+def require_prompted(lora: Lora | None, facts: Facts) -> None:
+    """Refuse a LoRA on a base without prompts.
+
+    Raises:
+        UserError: it is.
+    """
+    if lora is not None and not facts.needs_captions:
+        raise UserError(
+            "base", f"{lora.base} draws without prompts, and takes no LoRA", "Name another base."
+        )
 
 
 def open_model(

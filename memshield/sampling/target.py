@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from memshield.audit.report import Report
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.errors import UserError
-from memshield.families.facts import PIPELINES
+from memshield.families.facts import is_prompted
 from memshield.hub.catalog.access import is_address, require_id
 from memshield.hub.manifest import Manifest
 from memshield.hub.provenance import is_from, reports_of
@@ -80,18 +79,13 @@ def _of_run(arguments: SampleArguments) -> SampledModel:
         raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
     return SampledModel(
         name=run.path.resolve().name,
-        text=config.training == "lora" or _is_text(folder),
+        text=is_prompted(folder),
         resolution=config.resolution,
         run=run if arguments.compare else None,
         reports=tuple(reports_of(run)),
         not_compared=None if arguments.compare else NOT_ASKED,
         open=lambda **options: _open_of_run(config, folder, options),
     )
-
-
-def _is_text(folder: Path) -> bool:
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return PIPELINES.get(index.get("_class_name")) != "unconditional"
 
 
 def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:

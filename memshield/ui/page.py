@@ -42,8 +42,8 @@ def build(server: Server) -> gr.Blocks:
                 started = new_tab(server, page)
             with gr.Tab("Runs", id="runs"):
                 runs_tab(server, page, started)
-            with gr.Tab("Use a model", id="use"):
-                use_tab(server, page)
+            with gr.Tab("Use a model", id="use") as using:
+                use_tab(server, page, using)
 
         @on_error(lambda error: gr.skip())  # the tab of runs reports it
         def select_tab(token: gr.OAuthToken | None) -> Any:

@@ -17,7 +17,7 @@ from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import STATE_MARKS, plural
 
-NOTHING = ("No pictures yet", "Verify a model above, then generate.")
+NOTHING = ("No pictures yet", "Choose a model above, then generate.")
 SIGNED_OUT = (
     "Sign in to generate",
     "Anybody can verify a model. To draw pictures on this server, sign in.",
@@ -69,7 +69,7 @@ def generating_view(
         "generating",
         title=_title(progress, samples, done, total),
         mark=STATE_MARKS.get(progress.state, ""),
-        model=arguments.target,
+        model=name_of(arguments),
         total=total,
         done=done,
         prompts=arguments.request.prompts,
@@ -80,6 +80,14 @@ def generating_view(
         log=log_text_view("\n".join(lines)) if bad and lines else "",
         command=as_typed(["python", "-m", "memshield", "sample", *typed]),
     )
+
+
+def name_of(arguments: SampleArguments) -> str:
+    """What to call the model: an id on the Hub, or the run and perhaps a round."""
+    if arguments.revision is not None:
+        return arguments.target
+    name = Path(arguments.target).name
+    return name if arguments.round is None else f"{name}, round {arguments.round}"
 
 
 def _title(progress: TaskProgress, samples: Samples | None, done: int, total: int) -> str:

@@ -1,4 +1,4 @@
-"""The tab of published models: verify one, read its card and audit, and let it draw."""
+"""The tab to use a model: one of the visitor's runs or a published one, told of and drawn with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.errors import UserErrors
+from memshield.errors import UserError, UserErrors
 from memshield.hub.card import loading_code
 from memshield.sampling.request import ON_PAGE
 from memshield.ui.errors import on_error
 from memshield.ui.server.server import Server, warn
 from memshield.ui.use.generated_pictures import generated_view, generating_view, nothing_view
 from memshield.ui.use.model_view import checks_view, summary_view
+from memshield.ui.use.own_runs import (
+    find_own_model,
+    model_choices,
+    own_model_view,
+    run_choices,
+)
 from memshield.ui.use.published_model import (
     find_generation,
     generate,
@@ -25,17 +31,27 @@ from memshield.ui.widgets.card import card_text_view
 from memshield.ui.widgets.problems import empty_view, problems_view, status_view
 
 LABELS = {
+    "source": "Model",
+    "run": "Run",
+    "round": "Model or round",
     "repo_id": "Published model",
     "prompt": "Prompts",
     "num_images": "Pictures",
     "num_inference_steps": "Steps",
     "seed": "Seed",
     "sign in": "Sign in",
-    "job": "Pictures",
+    "job": "Run",
 }
+RUN, HUB = "run", "hub"
+_SOURCES = [("One of your runs", RUN), ("A published model", HUB)]
 _EMPTY = empty_view("No model yet", "Type the id of a model that was published with MemShield.")
+_NO_RUNS = empty_view("No runs with a model yet", "A run can draw as soon as its first round ends.")
 _SIGN_IN = status_view("Sign in above to generate pictures, which only you can see.")
 _TICK = 1.0
+_FREE: dict[str, Any] = {"allow_custom_value": True}
+"""A page that outlives the server may send values that the new one has not offered."""
+_LOOKED = 9
+"""Outputs that tell of a model."""
 
 
 class Handlers:
@@ -51,46 +67,109 @@ class Handlers:
     def load(self, token: gr.OAuthToken | None) -> list[Any]:
         """Show the visitor's own models, a hint to sign in, and the newest pictures."""
         owner = self._server.find_owner(token)
-        own = published_by(self._server.jobs, owner) if owner is not None else []
+        jobs = self._server.jobs
+        runs = run_choices(jobs, owner) if owner is not None else []
+        own = published_by(jobs, owner) if owner is not None else []
         return [
+            gr.Radio(value=RUN if runs else HUB),
+            gr.Dropdown(runs, value=runs[0][1] if runs else None),
             gr.Dropdown(own, value=None, visible=bool(own)),
             gr.HTML(_SIGN_IN, visible=owner is None),
             *self._now(owner, ("", "")),
         ]
 
+    def refresh(self, chosen: object, token: gr.OAuthToken | None) -> Any:
+        """List the visitor's runs anew."""
+        owner = self._server.find_owner(token)
+        runs = run_choices(self._server.jobs, owner) if owner is not None else []
+        ids = [id for _, id in runs]
+        return gr.Dropdown(runs, value=chosen if chosen in ids else next(iter(ids), None))
+
+    def rounds(self, run: object, token: gr.OAuthToken | None) -> Any:
+        """List the models of a run."""
+        owner = self._server.find_owner(token)
+        if not run or owner is None:
+            return gr.Dropdown([], value=None)
+        try:
+            folder = self._server.jobs.folders.run(self._server.jobs.get(owner, str(run)))
+        except UserError:  # telling of the run says so
+            return gr.Dropdown([], value=None)
+        found = model_choices(folder)
+        return gr.Dropdown(found, value=found[0][1] if found else None)
+
+    def turn(self, source: object) -> list[Any]:
+        """Show the inputs of a source."""
+        return [gr.Column(visible=source == RUN), gr.Column(visible=source != RUN)]
+
     @on_error(
-        lambda error: [problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * 6]
-    )
+        lambda error: [
+            problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * (_LOOKED - 2),
+        ]
+    )  # fmt: skip
+    def show(
+        self, source: object, run: object, what: object, token: gr.OAuthToken | None
+    ) -> list[Any]:
+        """Tell of one of the visitor's own models, or make room for a published one."""
+        if source != RUN or not run:
+            empty = _NO_RUNS if source == RUN else _EMPTY
+            return [empty, gr.Column(visible=False), *[gr.skip()] * (_LOOKED - 2)]
+        model = find_own_model(self._server.jobs, self._server.owner(token), run, what)
+        return [
+            "",
+            gr.Column(visible=True),
+            own_model_view(model),
+            audit_view(model.report),
+            gr.Code(visible=False),
+            gr.Accordion(visible=model.report is not None),
+            gr.Accordion(visible=False),
+            "",
+            gr.Textbox(visible=model.text),
+        ]
+
+    @on_error(
+        lambda error: [
+            problems_view(error, LABELS), gr.Column(visible=False), *[gr.skip()] * (_LOOKED - 2),
+        ]
+    )  # fmt: skip
     def verify(self, name: str | None, token: gr.OAuthToken | None) -> list[Any]:
         """Show the checks of a model and, if they hold, its card and audit."""
         model = verify_model(name, self._server.visitor(token).token)
         manifest = model.manifest
         if manifest is None:
-            return [checks_view(model.checks), gr.Column(visible=False), *[gr.skip()] * 6]
+            hidden = [gr.Column(visible=False), *[gr.skip()] * (_LOOKED - 2)]
+            return [checks_view(model.checks), *hidden]
         return [
             checks_view(model.checks),
             gr.Column(visible=True),
             summary_view(manifest),
             audit_view(manifest.audit, manifest.beside),
-            loading_code(manifest, model.repo_id),
+            gr.Code(loading_code(manifest, model.repo_id), visible=True),
+            gr.Accordion(visible=True),
+            gr.Accordion(visible=True),
             card_text_view(model.card),
             gr.Textbox(visible=manifest.text),
-            gr.HTML("", visible=False),
         ]
 
     @on_error(lambda error: [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5])
     def generate(
-        self, name: str | None, prompts: str | None, number: object, steps: object, seed: object,
+        self, source: object, run: object, what: object, name: str | None,
+        prompts: str | None, number: object, steps: object, seed: object,
         token: gr.OAuthToken | None,
     ) -> list[Any]:  # fmt: skip
         """Let the server draw."""
         visitor = self._server.visitor(token)
         owner = visitor.require_owner()
-        model = verify_model(name, visitor.token)
-        if model.manifest is None:
-            raise UserErrors(model.problems)
-        request = read_request(prompts, number, steps, seed, model.manifest.text)
-        generate(self._server.jobs, visitor, model, request)
+        jobs = self._server.jobs
+        if source == RUN:
+            own = find_own_model(jobs, owner, run, what)
+            request = read_request(prompts, number, steps, seed, own.text)
+            jobs.requests.sample_run(owner, own.job, own.round, request)
+        else:
+            model = verify_model(name, visitor.token)
+            if model.manifest is None:
+                raise UserErrors(model.problems)
+            request = read_request(prompts, number, steps, seed, model.manifest.text)
+            generate(jobs, visitor, model, request)
         return [gr.HTML("", visible=False), *self._now(owner, ("", ""))]
 
     @on_error(warn)
@@ -132,23 +211,36 @@ class Handlers:
         ]
 
 
-def use_tab(server: Server, page: gr.Blocks) -> None:
+def use_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> tuple[gr.Radio, gr.Dropdown]:
     """Lay out the tab.
 
     Args:
         server: the page's server.
         page: shows the newest pictures when it is loaded.
+        tab: lists the visitor's runs anew when it is chosen.
+
+    Returns:
+        The inputs that choose a run: where the model comes from, and which run.
     """
     act = Handlers(server)
-    own = gr.Dropdown(
-        [], label="One of your published models", visible=False, interactive=True,
-        allow_custom_value=True, elem_id="own",
-    )  # fmt: skip
-    with gr.Row(equal_height=True):
-        name = gr.Textbox(
-            label=LABELS["repo_id"], placeholder="owner/name", scale=4, elem_id="published"
+    source = gr.Radio(_SOURCES, value=HUB, label=LABELS["source"], elem_id="source")
+    with gr.Column(visible=False) as mine, gr.Row(equal_height=True):
+        run = gr.Dropdown(
+            [], label=LABELS["run"], interactive=True, min_width=220, elem_id="own-run", **_FREE
         )
-        button = gr.Button("Verify", variant="primary", scale=1)
+        what = gr.Dropdown(
+            [], label=LABELS["round"], interactive=True, min_width=220, elem_id="own-round", **_FREE
+        )
+    with gr.Column() as theirs:
+        own = gr.Dropdown(
+            [], label="One of your published models", visible=False, interactive=True,
+            elem_id="own", **_FREE,
+        )  # fmt: skip
+        with gr.Row(equal_height=True):
+            name = gr.Textbox(
+                label=LABELS["repo_id"], placeholder="owner/name", scale=4, elem_id="published"
+            )
+            button = gr.Button("Verify", variant="primary", scale=1)
     checks = gr.HTML(_EMPTY, elem_id="checks")
     with gr.Column(visible=False) as known:
         glance = gr.HTML(elem_id="known")
@@ -156,9 +248,9 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
             language=None, label="Use it with stock diffusers", interactive=False,
             wrap_lines=True, lines=4, elem_id="code",
         )  # fmt: skip
-        with gr.Accordion("The whole audit", open=False):
-            audit = gr.HTML(elem_id="audit")
-        with gr.Accordion("The whole card", open=False):
+        with gr.Accordion("The whole audit", open=False) as whole_audit:
+            audit = gr.HTML(elem_id="whole-audit")
+        with gr.Accordion("The whole card", open=False) as whole_card:
             card = gr.HTML(elem_id="card")
         gr.Markdown("## Generate pictures")
         hint = gr.HTML(_SIGN_IN, visible=False, elem_id="sign-in")
@@ -169,7 +261,7 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
         # No bounds and no rounding here: problems are reported in words.
         number = gr.Number(
             4,
-            label="Pictures",
+            label=LABELS["num_images"],
             info=f"For each prompt, if there are prompts; at most {ON_PAGE.pictures} in all.",
         )
         with gr.Accordion("Steps and seed", open=False), gr.Row():
@@ -188,12 +280,24 @@ def use_tab(server: Server, page: gr.Blocks) -> None:
     now = [status, pictures, stop, clock, marks]
 
     quiet: dict[str, Any] = {"api_visibility": "private"}
-    page.load(act.load, None, [own, hint, *now], **quiet)
-    looked = [checks, known, glance, audit, code, card, prompts, problems]
+    looked = [checks, known, glance, audit, code, whole_audit, whole_card, card, prompts]
+    assert len(looked) == _LOOKED
+    chosen = [source, run, what]
+    page.load(act.load, None, [source, run, own, hint, *now], **quiet)
+    # The list of models that a run has may be the same: it does not tell of a change then.
+    source.change(act.turn, source, [mine, theirs], **quiet).then(act.show, chosen, looked, **quiet)
+    run.change(act.rounds, run, what, **quiet).then(act.show, chosen, looked, **quiet)
+    what.input(act.show, chosen, looked, **quiet)
+    tab.select(act.refresh, run, run, show_progress="hidden", **quiet)
     for event in (button.click, name.submit):
-        event(act.verify, name, looked, **quiet)
+        event(act.verify, name, looked, **quiet).then(_no_problems, None, problems, **quiet)
     own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)
-    arguments = [name, prompts, number, steps, seed]
+    arguments = [*chosen, name, prompts, number, steps, seed]
     draw.click(act.generate, arguments, [problems, *now], **quiet)
     stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)
     clock.tick(act.tick, marks, now, show_progress="hidden", queue=False, **quiet)
+    return source, run
+
+
+def _no_problems() -> Any:
+    return gr.HTML("", visible=False)

@@ -12,7 +12,7 @@ from memshield.audit.report_view import excess_interval_words, excess_words, int
 from memshield.quantities import duration, size
 from memshield.ui.widgets.words import count, linked, plural, unbroken
 
-_FOLDERS = ("widgets", "new", "runs", "use")
+_FOLDERS = ("widgets", "new", "runs", "use", "audits")
 
 
 @lru_cache(maxsize=1)

@@ -30,6 +30,8 @@ from tests.ui.published import own_run, publish_run
 
 MACHINE = Machine((), 2, 8 * 10**9)
 SKIPPED = gr.skip()
+HUB = ("hub", None, None)
+"""A published model, and no run."""
 
 
 @pytest.fixture
@@ -71,19 +73,20 @@ def test_own_pictures_are_verified_drawn_and_compared(
     publish_run(own_run(data, trained_digits), "ada/digits")
     server = opened(False)
     act = Handlers(server)
-    own, hint, status, pictures, _, _, _ = act.load(None)
+    source, runs, own, hint, status, pictures, *_ = act.load(None)
+    assert source.value == "run" and [name.split(" ")[0] for name, _ in runs.choices] == ["digits"]
     assert own.choices == [("ada/digits", "ada/digits")] and not hint.visible
     assert "No pictures yet" in said(status) and pictures == ""
 
-    checks, known, glance, _, code, _, prompts, _ = act.verify(" ada/digits ", None)
+    checks, known, glance, _, code, *_, prompts = act.verify(" ada/digits ", None)
     assert "Its files and claims are consistent" in said(checks) and known.visible
     assert "120 pictures of sklearn:digits" in said(glance)
-    assert 'DDIMPipeline.from_pretrained("ada/digits")' in code
+    assert 'DDIMPipeline.from_pretrained("ada/digits")' in code.value
     assert not prompts.visible
 
     server.jobs.scheduler.run()
     wrong, status, _, stop, clock, marks = act.generate(
-        "ada/digits", "not for this model", 2, 2, 0, None
+        *HUB, "ada/digits", "not for this model", 2, 2, 0, None
     )
     assert not wrong.visible and stop.visible and clock.active
     assert "2 pictures of ada/digits" in said(status)
@@ -104,7 +107,7 @@ def test_own_pictures_are_verified_drawn_and_compared(
     assert str(pictures).count("data:image/webp") == 2
     # Where nothing is new, nothing is sent; and a new window shows the same.
     assert act.tick(marks, None) == [SKIPPED] * 5
-    assert "No near-copy" in said(act.load(None)[3])
+    assert "No near-copy" in said(act.load(None)[5])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_wrong_names_are_answered_in_words(
     act = Handlers(server)
     checks, known, *_ = act.verify(name, None)
     assert words in said(checks) and not known.visible
-    wrong, *others = act.generate(name, "a cat", 1, 1, 0, None)
+    wrong, *others = act.generate(*HUB, name, "a cat", 1, 1, 0, None)
     assert words in said(wrong) and wrong.visible and others == [SKIPPED] * 5
     assert server.jobs.requests.view(LOCAL, "sample") is None
 
@@ -139,7 +142,7 @@ def test_numbers_and_prompts_of_any_type_are_answered_in_words(
     act = Handlers(server)
     odd: tuple[Any, ...] = (None, "", "x", [], {"a": 1}, -1, 0, 17, 1e300, float("nan"), True)
     for value in odd:
-        wrong, *others = act.generate("ada/digits", None, value, 1, 0, None)
+        wrong, *others = act.generate(*HUB, "ada/digits", None, value, 1, 0, None)
         assert "Pictures : must be" in said(wrong), value
         assert others == [SKIPPED] * 5
     for place, label in ((1, "Steps"), (2, "Seed")):
@@ -147,7 +150,7 @@ def test_numbers_and_prompts_of_any_type_are_answered_in_words(
         for value in (None, "x", -1, 10**40, [1]):
             numbers[place] = value
             number, steps, seed = numbers
-            wrong, *_ = act.generate("ada/digits", None, number, steps, seed, None)
+            wrong, *_ = act.generate(*HUB, "ada/digits", None, number, steps, seed, None)
             assert f"{label} : must be" in said(wrong), value
     assert server.jobs.requests.view(LOCAL, "sample") is None
 
@@ -165,7 +168,7 @@ def test_a_model_that_does_not_hold_draws_nothing(
     act = Handlers(server)
     checks, known, *_ = act.verify("ada/digits", None)
     assert "Do not use this model" in said(checks) and not known.visible
-    wrong, *_ = act.generate("ada/digits", None, 1, 1, 0, None)
+    wrong, *_ = act.generate(*HUB, "ada/digits", None, 1, 1, 0, None)
     assert "Do not use this model" in said(wrong)
     assert server.jobs.requests.view(LOCAL, "sample") is None
 
@@ -177,34 +180,34 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
     server = opened(True)
     act = Handlers(server)
     # Signed out: verified, and told to sign in.
-    _, hint, status, *_ = act.load(None)
+    *_, hint, status, _, _, _, _ = act.load(None)
     assert hint.visible and "Sign in to generate" in said(status)
     assert "are consistent" in said(act.verify("ada/digits", None)[0])
-    wrong, *others = act.generate("ada/digits", None, 1, 1, 0, None)
+    wrong, *others = act.generate(*HUB, "ada/digits", None, 1, 1, 0, None)
     assert "Sign in above" in said(wrong) and others == [SKIPPED] * 5
     act.stop(None)
 
     ada, bob = signed_in(TOKEN), signed_in(BOBS)
-    act.generate("ada/digits", None, 1, 1, 0, ada)
+    act.generate(*HUB, "ada/digits", None, 1, 1, 0, ada)
     mine = server.jobs.requests.view("ada", "sample")
     assert mine is not None and mine.progress.state == "waiting", "everybody may read the model"
     assert mine.arguments is not None and mine.arguments.against is not None
     # Somebody else sees nothing of it, cannot stop it, and has nobody's training pictures beside.
-    assert act.load(bob)[0].choices == []
+    assert act.load(bob)[2].choices == []
     assert "No pictures yet" in said(act.tick(None, bob)[0])
     act.stop(bob)
     assert mine == server.jobs.requests.view("ada", "sample")
-    act.generate("ada/digits", None, 1, 1, 0, bob)
+    act.generate(*HUB, "ada/digits", None, 1, 1, 0, bob)
     theirs = server.jobs.requests.view("bob", "sample")
     assert theirs is not None and theirs.arguments is not None and theirs.arguments.against is None
-    wrong, *_ = act.generate("ada/digits", None, 1, 1, 0, bob)
+    wrong, *_ = act.generate(*HUB, "ada/digits", None, 1, 1, 0, bob)
     assert "one of yours waits already" in said(wrong)
     # A run whose pictures are not there any more is none to compare with, and no obstacle.
     act.stop(bob)
     config = next(data.glob("jobs/*/digits/config.yaml"))
     config.write_text(config.read_text().replace("sklearn:digits", "/srv/gone"))
     act.stop(ada)
-    act.generate("ada/digits", None, 1, 1, 0, ada)
+    act.generate(*HUB, "ada/digits", None, 1, 1, 0, ada)
     mine = server.jobs.requests.view("ada", "sample")
     assert mine is not None and mine.arguments is not None and mine.arguments.against is None
     act.stop(ada)
@@ -216,6 +219,45 @@ def test_on_a_space_pictures_and_the_run_beside_them_are_their_owners(
             assert TOKEN.encode() not in found and BOBS.encode() not in found, path
 
 
+def test_an_own_run_draws_without_being_published(
+    data: Path, trained_digits: Path, opened: Callable[[bool], Server]
+) -> None:
+    run = own_run(data, trained_digits, owner="ada")
+    server = opened(True)
+    act, ada, bob = Handlers(server), signed_in(TOKEN), signed_in(BOBS)
+    source, runs, *_ = act.load(ada)
+    id = runs.value
+    assert source.value == "run" and id == run.path.parent.name
+    rounds = act.rounds(id, ada)
+    assert [value for _, value in rounds.choices] == ["model", "3", "2", "1"]
+    assert "copies: " in rounds.choices[0][0] and "copies: " not in rounds.choices[2][0]
+    checks, known, glance, *_, prompts = act.show("run", id, "model", ada)
+    assert checks == "" and known.visible and not prompts.visible
+    assert "120 pictures of sklearn:digits" in said(glance) and "Copies" in said(glance)
+    assert "Not audited" in said(act.show("run", id, "2", ada)[2])
+    odd: tuple[Any, ...] = ("9", "../x", 7, [], "x")
+    for what in odd:
+        assert "there is no such model" in said(act.show("run", id, what, ada)[0])
+
+    act.generate("run", id, "2", None, None, 2, 1, 0, ada)
+    mine = server.jobs.requests.view("ada", "sample")
+    assert mine is not None and mine.arguments is not None
+    assert (mine.arguments.target, mine.arguments.round) == (str(run.path), 2)
+    assert "2 pictures of digits, round 2" in said(act.load(ada)[4])
+    assert act.refresh(id, ada).value == id
+    # It is nobody else's.
+    source, runs, *_ = act.load(bob)
+    assert source.value == "hub" and runs.choices == []
+    assert act.rounds(id, bob).choices == [] and act.refresh(id, bob).choices == []
+    for one in (id, None, ["a"], "../x"):
+        wrong, *others = act.generate("run", one, "model", None, None, 1, 1, 0, bob)
+        assert "there is no job" in said(wrong) and others == [SKIPPED] * 5
+    assert "there is no job" in said(act.show("run", id, "model", bob)[0])
+    assert server.jobs.requests.view("bob", "sample") is None
+    wrong, *_ = act.generate("run", id, "model", None, None, 1, 1, 0, None)
+    assert "Sign in above" in said(wrong)
+
+
 def test_a_private_model_waits_for_its_owners_token(
     data: Path, trained_digits: Path, opened: Callable[[bool], Server]
 ) -> None:
@@ -224,7 +266,7 @@ def test_a_private_model_waits_for_its_owners_token(
     server = opened(True)
     act = Handlers(server)
     assert "not readable" in said(act.verify("ada/digits", None)[0])
-    act.generate("ada/digits", None, 1, 1, 0, signed_in(TOKEN))
+    act.generate(*HUB, "ada/digits", None, 1, 1, 0, signed_in(TOKEN))
     server.sign_out(TOKEN)
     waiting = server.jobs.requests.view("ada", "sample")
     assert waiting is not None and waiting.progress.state == "needs_sign_in"
