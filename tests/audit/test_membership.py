@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,19 @@ def test_prompt_scores_by_hand(
     assert found[0] == pytest.approx(np.mean(norms), rel=1e-3)
     assert found[1] == pytest.approx(0, abs=1e-5)
     assert min(found[0], found[2]) > 1e-4
+
+
+def test_a_prompt_is_scored_on_a_schedule_of_few_levels(
+    tiny_sd: Path, captioned: Path, tmp_path: Path
+) -> None:
+    """With an offset, the first of as many steps as levels lies beyond the schedule."""
+    base = tmp_path / "few"
+    shutil.copytree(tiny_sd, base)
+    path = base / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_train_timesteps": 40}))
+    family = loaded(base, captioned)
+    assert np.isfinite(prompt_scores(family, ["a cat"], 3, steps=50)).all()
+    assert np.isfinite(family.sample([0], ["a cat"], 50)).all()
 
 
 # What a score finds
