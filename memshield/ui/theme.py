@@ -32,7 +32,10 @@ COLUMN = """
 .gradio-container .ms-field { gap: 0.25rem; }
 .gradio-container .ms-list .wrap { flex-direction: column; gap: 0.25rem; max-height: 18rem;
   overflow-y: auto; flex-wrap: nowrap; }
-@media (max-width: 480px) { .row > .form { flex-direction: column; } }
+@media (max-width: 480px) {
+  .row > .form { flex-direction: column; }
+  .tab-container > button { padding: 0 0.45rem; }
+}
 .gradio-container :is(button, a, [tabindex], textarea):focus-visible,
 .gradio-container input:not([type=radio], [type=checkbox]):focus-visible,
 .gradio-container label:has(:is([type=radio], [type=checkbox]):focus-visible) {
