@@ -38,6 +38,14 @@ def home(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_a_published_model_is_verified_and_drawn_from(browser: Browser, home: Running) -> None:
     visit = Visit(browser, home.url)
     visit.tab("Use a model")
+    # Their own run draws without being published.
+    visit.sees("pictures", "#known")
+    visit.shoot("use-run")
+    visit.fill("Pictures", "1")
+    visit.press("Generate")
+    visit.sees("1 picture of portraits", "#drawing")
+    visit.sees("is a near-copy of what your run portraits was", "#pictures")
+    visit.page.get_by_label("A published model").check()
     visit.sees("No model yet", "#checks")
     visit.shoot("use-empty")
     for name, words in (

@@ -70,8 +70,7 @@ def model_choices(run: RunDir) -> Choices:
 
 
 def _audited(run: RunDir, round: int | None) -> str:
-    report = readable_in(run.audit_of(round))
-    return "" if report is None else f" · copies: {statements_of(report)[0].words}"
+    return "" if readable_in(run.audit_of(round)) is None else " · audited"
 
 
 def find_own_model(jobs: Jobs, owner: str, id: object, what: object) -> OwnModel:
@@ -134,7 +133,12 @@ def _facts(model: OwnModel) -> list[tuple[str, str]]:
     base = config.pretrained_model_name_or_path
     dataset = config.dataset_name or "your pictures"
     if model.report is not None:
-        dataset = f"{plural(model.report.data.training, 'picture')} of {dataset}"
+        number = model.report.data.training
+        dataset = (
+            f"{number:,} of {dataset}"
+            if config.dataset_name is None
+            else f"{plural(number, 'picture')} of {dataset}"
+        )
     done = "; ".join(one.short for one in measures_of(config.model_dump()))
     return [
         ("model", kind),

@@ -78,12 +78,14 @@ class Handlers:
             *self._now(owner, ("", "")),
         ]
 
-    def refresh(self, chosen: object, token: gr.OAuthToken | None) -> Any:
-        """List the visitor's runs anew."""
+    def refresh(self, chosen: object, name: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
+        """List the visitor's runs anew; the first of them is shown unless a model was named."""
         owner = self._server.find_owner(token)
         runs = run_choices(self._server.jobs, owner) if owner is not None else []
         ids = [id for _, id in runs]
-        return gr.Dropdown(runs, value=chosen if chosen in ids else next(iter(ids), None))
+        value = chosen if chosen in ids else next(iter(ids), None)
+        is_first = bool(ids) and not chosen and not name
+        return gr.Radio(value=RUN) if is_first else gr.skip(), gr.Dropdown(runs, value=value)
 
     def rounds(self, run: object, token: gr.OAuthToken | None) -> Any:
         """List the models of a run."""
@@ -288,7 +290,7 @@ def use_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> tuple[gr.Radio, gr.
     source.change(act.turn, source, [mine, theirs], **quiet).then(act.show, chosen, looked, **quiet)
     run.change(act.rounds, run, what, **quiet).then(act.show, chosen, looked, **quiet)
     what.input(act.show, chosen, looked, **quiet)
-    tab.select(act.refresh, run, run, show_progress="hidden", **quiet)
+    tab.select(act.refresh, [run, name], [source, run], show_progress="hidden", **quiet)
     for event in (button.click, name.submit):
         event(act.verify, name, looked, **quiet).then(_no_problems, None, problems, **quiet)
     own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)

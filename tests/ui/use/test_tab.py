@@ -230,7 +230,7 @@ def test_an_own_run_draws_without_being_published(
     assert source.value == "run" and id == run.path.parent.name
     rounds = act.rounds(id, ada)
     assert [value for _, value in rounds.choices] == ["model", "3", "2", "1"]
-    assert "copies: " in rounds.choices[0][0] and "copies: " not in rounds.choices[2][0]
+    assert "audited" in rounds.choices[0][0] and "audited" not in rounds.choices[2][0]
     checks, known, glance, *_, prompts = act.show("run", id, "model", ada)
     assert checks == "" and known.visible and not prompts.visible
     assert "120 pictures of sklearn:digits" in said(glance) and "Copies" in said(glance)
@@ -244,11 +244,15 @@ def test_an_own_run_draws_without_being_published(
     assert mine is not None and mine.arguments is not None
     assert (mine.arguments.target, mine.arguments.round) == (str(run.path), 2)
     assert "2 pictures of digits, round 2" in said(act.load(ada)[4])
-    assert act.refresh(id, ada).value == id
+    assert act.refresh(id, "", ada)[0] == SKIPPED and act.refresh(id, "", ada)[1].value == id
+    # A run that has a model by now is shown, unless another model was named.
+    source, runs = act.refresh(None, "", ada)
+    assert source.value == "run" and runs.value == id
+    assert act.refresh(None, "a/b", ada)[0] == SKIPPED
     # It is nobody else's.
     source, runs, *_ = act.load(bob)
     assert source.value == "hub" and runs.choices == []
-    assert act.rounds(id, bob).choices == [] and act.refresh(id, bob).choices == []
+    assert act.rounds(id, bob).choices == [] and act.refresh(id, "", bob)[1].choices == []
     for one in (id, None, ["a"], "../x"):
         wrong, *others = act.generate("run", one, "model", None, None, 1, 1, 0, bob)
         assert "there is no job" in said(wrong) and others == [SKIPPED] * 5
