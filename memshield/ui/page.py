@@ -1,4 +1,4 @@
-"""The page: a head and three tabs: a new training, the runs, a published model."""
+"""The page: a head and four tabs: a new training, the runs, use of a model, audits of any."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gradio as gr
 
 from memshield import __version__
 from memshield.ui.api import NAMES, add_api
+from memshield.ui.audits.tab import audits_tab
 from memshield.ui.errors import on_error
 from memshield.ui.new.tab import new_tab
 from memshield.ui.runs.tab import runs_tab
@@ -44,6 +45,8 @@ def build(server: Server) -> gr.Blocks:
                 runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use") as using:
                 use_tab(server, page, using)
+            with gr.Tab("Audits", id="audits"):
+                audits_tab(server, page)
 
         @on_error(lambda error: gr.skip())  # the tab of runs reports it
         def select_tab(token: gr.OAuthToken | None) -> Any:

@@ -30,9 +30,9 @@ class _Checked(HTMLParser):
                 r"data:image/(webp|png|svg\+xml);base64,", value or ""
             ):
                 self.problems.append(f"{tag} {name}={value}")
-            if name == "href" and not (
-                tag in _OWN_LINKS and re.match(r"https?://|#field-", value or "")
-            ):
+            # What is to be saved is not opened.
+            own = r"https?://|#field-" + (r"|data:" if "download" in dict(attrs) else "")
+            if name == "href" and not (tag in _OWN_LINKS and re.match(own, value or "")):
                 self.problems.append(f"{tag} {name}={value}")
         if tag == "img" and not dict(attrs).get("alt"):
             self.problems.append("img without alt")

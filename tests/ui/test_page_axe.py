@@ -64,7 +64,12 @@ def test_no_tab_shuts_anybody_out(
     for tab in ("Progress", "Audit", "Publish", "Log"):
         visit.tab(tab)
         look(tab)
+    visit.tab("Audits")
+    visit.press("Start the audit")
+    visit.sees("2 things to fix", "#audit-asked")
+    look("audits")
     visit.tab("Use a model")
+    visit.page.get_by_label("A published model").check()
     visit.fill("Published model", "../x")
     visit.press("Verify")
     visit.sees("Published model: ")

@@ -48,6 +48,8 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
 
 
 _PHASES = {
+    "reading the pictures": "downloading and reading the pictures",
+    "loading the model": "downloading and loading the model",
     "generating": "drawing pictures",
     "searching for held-out pictures": "looking up held-out pictures",
     "searching for generated pictures": "looking for copies",
@@ -67,7 +69,9 @@ def phase_view(audit: AuditProgress, where: str) -> str:
         where: what is audited, for the beginning of the line.
     """
     words = _PHASES.get(audit.what, f"attacking by {audit.what}")
-    line = f"{where} · {words}, {audit.done:,} of {audit.total:,}"
+    line = f"{where} · {words}"
+    if audit.total > 1:
+        line += f", {audit.done:,} of {audit.total:,}"
     if audit.eta_s is not None:
         line += f", {time_left(audit.eta_s)}"
     return render("phase", words=line, done=min(audit.done, audit.total), total=audit.total)

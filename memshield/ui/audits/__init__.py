@@ -1,0 +1,1 @@
+"""The tab of audits: of any model, wherever it was trained."""
