@@ -211,7 +211,7 @@ def test_from_sign_in_to_a_published_model(
     assert hub.is_private("model", "ada/mine")
 
     visit.tab("Use a model")
-    visit.sees("your pictures", "#known")  # her newest run, which needs no publishing
+    visit.sees("trained on", "#known")  # her newest run, which needs no publishing
     visit.page.get_by_label("A published model").check()
     visit.fill("Published model", "ada/mine")
     visit.press("Verify")
