@@ -35,6 +35,7 @@ COMMANDS = {
     ),
     "publish": Command("memshield.hub.publish.command", "put a run's model and audit on the Hub"),
     "pull": Command("memshield.hub.pull", "fetch a published model, and check it"),
+    "export": Command("memshield.hub.export", "write a LoRA for ComfyUI or kohya's sd-scripts"),
     "verify": Command("memshield.hub.verify", "hold a published model to its own claims"),
 }
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(

@@ -374,6 +374,12 @@ class HubSettings(Settings):
         free=True,
         pattern=r"^[a-z0-9][a-z0-9.-]*$",
     )
+    hub_lora_format: Literal["kohya", "comfyui"] | None = setting(
+        None,
+        "Also publish a LoRA as a file for kohya's sd-scripts or ComfyUI, beside the one for "
+        "diffusers.",
+        free=True,
+    )
     hub_confirm: (
         list[Literal["no_audit", "cannot_say", "memorization", "license", "no_license"]] | None
     ) = setting(

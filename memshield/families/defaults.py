@@ -44,6 +44,10 @@ def resolve(config: Config, facts: Facts) -> Config:
 
 def _refuse_contradictions(config: Config, facts: Facts) -> None:
     lora = config.training == "lora"
+    if config.hub_lora_format is not None and not lora:
+        raise UserError(
+            "hub_lora_format", "only a LoRA is written for other tools", "Leave it out."
+        )
     if lora and not facts.needs_captions:
         raise UserError("training", "pixel models are trained in full", "Set training to full.")
     if lora and config.use_ema:

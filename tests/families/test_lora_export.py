@@ -1,0 +1,184 @@
+"""A LoRA for other tools: the names that they know, and what diffusers reads back of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from peft.utils import get_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from memshield.digests import LORA
+from memshield.errors import UserError
+from memshield.families.lora import exported_state
+from memshield.families.lora_export import FORMATS, METADATA, differences, export_lora
+from tests.bench.published import MODELS, with_lora
+from tests.families import loaded
+
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out_0")
+
+
+def of_blocks(places: dict[str, int]) -> set[str]:
+    """The projections of the attentions in transformers at these places, with so many blocks."""
+    return {
+        f"lora_unet_{place}_transformer_blocks_{block}_{attention}_{projection}"
+        for place, blocks in places.items()
+        for block in range(blocks)
+        for attention in ("attn1", "attn2")
+        for projection in PROJECTIONS
+    }
+
+
+# sd-scripts names a module lora_unet_ and its path with _ for every dot (networks/lora.py): its
+# UNet of Stable Diffusion has diffusers' paths, that of SDXL the original ones.
+STABLE_DIFFUSION = of_blocks(
+    {f"down_blocks_{b}_attentions_{a}": 1 for b in range(3) for a in range(2)}
+    | {"mid_block_attentions_0": 1}
+    | {f"up_blocks_{b}_attentions_{a}": 1 for b in range(1, 4) for a in range(3)}
+)
+SDXL = of_blocks(
+    {"input_blocks_4_1": 2, "input_blocks_5_1": 2, "input_blocks_7_1": 10, "input_blocks_8_1": 10}
+    | {"middle_block_1": 10}
+    | {f"output_blocks_{n}_1": 10 if n < 3 else 2 for n in range(6)}
+)
+KNOWN = {
+    "Stable Diffusion 1.5": STABLE_DIFFUSION,
+    "Stable Diffusion 2.1": STABLE_DIFFUSION,
+    "Stable Diffusion XL": SDXL,
+}
+
+
+def saved(folder: Path, model: Any, alpha: float = 4.0) -> Path:
+    """The LoRA of a model on the meta device as diffusers writes it, with weights of its own."""
+    from memshield.config.file import make_config
+
+    values = {"pretrained_model_name_or_path": "x", "train_data_dir": "x", "lora_alpha": alpha}
+    names = {
+        f"unet.{name}": torch.full(tensor.shape, float(index))
+        for index, (name, tensor) in enumerate(exported_state(model, make_config(values)).items())
+    }
+    folder.mkdir()
+    save_file(names, folder / LORA)
+    return folder
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", list(KNOWN))
+def test_the_names_are_those_that_the_tools_know(tmp_path: Path, name: str, format: Any) -> None:
+    model = with_lora(name)
+    folder = saved(tmp_path / "model", model)
+    count = export_lora(folder, MODELS[name]["pipeline"], format, tmp_path / "out.safetensors")
+    tensors = load_file(tmp_path / "out.safetensors")
+    parts = ("lora_down.weight", "lora_up.weight", "alpha")
+    assert set(tensors) == {f"{module}.{part}" for module in KNOWN[name] for part in parts}
+    assert count == len(KNOWN[name]) == len(get_peft_model_state_dict(model)) // 2
+    for module in KNOWN[name]:
+        down, up, alpha = (tensors[f"{module}.{part}"] for part in parts)
+        assert down.shape[0] == up.shape[1] == alpha.item() == 4
+        assert up.ndim == down.ndim == 2
+        assert alpha.ndim == 0, "both tools call item() on it"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "second"),
+    [
+        ("Stable Diffusion 1.5", "sd_v1", "False"),
+        ("Stable Diffusion 2.1", "sd_v2", "True"),
+        ("Stable Diffusion XL", "sdxl_base_v1-0", "False"),
+    ],
+)
+def test_the_file_says_which_base_it_fits(
+    tmp_path: Path, name: str, version: str, second: str
+) -> None:
+    folder = saved(tmp_path / "model", with_lora(name))
+    export_lora(folder, MODELS[name]["pipeline"], "kohya", tmp_path / "out.safetensors")
+    with safe_open(tmp_path / "out.safetensors", framework="np") as file:
+        noted = file.metadata()
+    assert set(noted) == set(METADATA)
+    assert (noted["ss_base_model_version"], noted["ss_v2"]) == (version, second)
+    assert (noted["ss_network_dim"], float(noted["ss_network_alpha"])) == ("4", 4)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", ["tiny_sd", "tiny_sdxl"])
+def test_diffusers_reads_the_same_lora_back(
+    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, family: str, format: Any
+) -> None:
+    base: Path = request.getfixturevalue(family)
+    model = loaded(base, captioned, rank=2, lora_alpha=6.0)
+    with torch.no_grad():
+        for index, parameter in enumerate(model.trainable().values()):
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+            )
+    model.save(tmp_path)
+    target = tmp_path / "out.safetensors"
+    export_lora(tmp_path, model.facts.pipeline_class, format, target)
+    found, pictures = [], []
+    for path in (tmp_path / LORA, target):
+        pipeline = DiffusionPipeline.from_pretrained(base)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.load_lora_weights(path.parent, weight_name=path.name)
+        found.append(get_peft_model_state_dict(pipeline.unet, adapter_name="default_0"))
+        seed = torch.Generator().manual_seed(0)
+        pictures.append(
+            pipeline("a cat", num_inference_steps=2, generator=seed, output_type="np").images
+        )
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_an_alpha_that_the_file_says_is_kept(tmp_path: Path) -> None:
+    name = "Stable Diffusion 1.5"
+    folder = saved(tmp_path / "model", with_lora(name))
+    tensors = load_file(folder / LORA)
+    save_file(tensors, folder / LORA, {"lora_adapter_metadata": '{"unet.lora_alpha": 2.0}'})
+    export_lora(folder, "StableDiffusionPipeline", "kohya", tmp_path / "out.safetensors")
+    found = load_file(tmp_path / "out.safetensors")
+    assert {t.item() for n, t in found.items() if n.endswith(".alpha")} == {2.0}
+
+
+def test_what_is_no_lora_is_refused(tmp_path: Path) -> None:
+    kind, target = "StableDiffusionPipeline", tmp_path / "out.safetensors"
+    with pytest.raises(UserError, match=f"holds no {LORA}"):
+        export_lora(tmp_path, kind, "kohya", target)
+    save_file({"unet.conv_in.weight": torch.zeros(2, 2)}, tmp_path / LORA)
+    with pytest.raises(UserError, match="holds no LoRA of a UNet"):
+        export_lora(tmp_path, kind, "kohya", target)
+    (tmp_path / LORA).write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="holds no LoRA of a UNet"):
+        export_lora(tmp_path, kind, "kohya", target)
+    with pytest.raises(UserError, match="comfyui has for DDPMPipeline are not known"):
+        export_lora(tmp_path, "DDPMPipeline", "comfyui", target)
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UserError, match="trained in full"):
+        export_lora(tmp_path, kind, "kohya", target)
+    assert not target.exists()
+
+
+def test_a_file_with_other_weights_is_told_apart(tmp_path: Path) -> None:
+    name, kind = "Stable Diffusion 1.5", "StableDiffusionPipeline"
+    folder, target = saved(tmp_path / "model", with_lora(name)), tmp_path / "out.safetensors"
+    export_lora(folder, kind, "kohya", target)
+    assert not list(differences(folder / LORA, kind, "kohya", target))
+    tensors = load_file(target)
+    with safe_open(target, framework="np") as file:
+        noted = file.metadata()
+    save_file(tensors, target, {**noted, "ss_v2": "True"})
+    assert list(differences(folder / LORA, kind, "kohya", target)) == [
+        "notes something else of itself than its weights say"
+    ]
+    next(iter(tensors.values())).add_(1)
+    save_file(tensors, target, noted)
+    assert list(differences(folder / LORA, kind, "kohya", target)) == [
+        f"holds other weights than {LORA}"
+    ]
+    target.write_bytes(b"")
+    (said,) = differences(folder / LORA, kind, "kohya", target)
+    assert said.startswith("cannot be compared")
