@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from memshield.digests import LORA
+from memshield.families.lora_export import FORMATS, file_name
 from memshield.hub.manifest import NAME
 
 CARD = "README.md"
@@ -21,7 +22,10 @@ _TOKENIZER = r"(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens
 _MODEL = re.compile(
     rf"{re.escape(LORA)}|model_index\.json|{_PART}/({_WEIGHTS}|{_INDEX}|{_SETTINGS}|{_TOKENIZER})"
 )
+EXPORTED = {file_name(format): format for format in FORMATS}
+"""A LoRA for other tools, and for which, by its file."""
 _OTHERS = re.compile(
+    rf"{'|'.join(map(re.escape, EXPORTED))}|"
     rf"{re.escape(CARD)}|{re.escape(NAME)}|{EVIDENCE}/report\.(json|html)|samples/\d+\.png"
 )
 

@@ -16,7 +16,9 @@ from memshield.audit.report_view import ModelTable, View
 from memshield.audit.statements import statements_of
 from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, few_a_shard
+from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.hub.allowed_files import EXPORTED
 from memshield.hub.catalog.license import License
 from memshield.hub.consent import told_of
 from memshield.hub.evidence import WITHHELD
@@ -87,6 +89,8 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         settings=sorted(manifest.training.settings.items()),
         few=_few(manifest),
         told=told_of(manifest.confirmed),
+        others=sorted((EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()),
+        lora=LORA,
         measures=measures_of(manifest.training.settings),
         plain=Plain,
         **values,

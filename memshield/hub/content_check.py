@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from memshield.families.lora_export import METADATA
 from memshield.hub.allowed_files import is_allowed
 from memshield.hub.model_index import code_in
 from memshield.redaction import holds_token
@@ -19,7 +20,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PLACE_OF_VALUE = re.compile(r"(?:/[\w.-]+){2,}/?|~/.*|[A-Za-z]:[\\/].*|\\\\.*")
 """A value that is a path from the root: nothing that is published holds one."""
-_METADATA = ("format", "lora_adapter_metadata")
+_METADATA = ("format", "lora_adapter_metadata", *METADATA)
 _PLACE = re.compile(
     r"(?<![\w/.:])(/(home|Users|root|tmp|mnt|var)/|[A-Za-z]:\\\\?Users\\\\?)[\w.-]+"
 )

@@ -18,11 +18,19 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from memshield import __version__
 from memshield.audit.report import PAGE, REPORT, Report, limits_of, verdict
 from memshield.config.flags import given, plain_parser
-from memshield.digests import file_sha256
+from memshield.digests import LORA, file_sha256
 from memshield.errors import UserError
+from memshield.families.lora_export import differences
 from memshield.hub import model_index as index_of
 from memshield.hub.account import api_for
-from memshield.hub.allowed_files import CARD, EVIDENCE, REPOSITORY_FILES, is_allowed, is_inside
+from memshield.hub.allowed_files import (
+    CARD,
+    EVIDENCE,
+    EXPORTED,
+    REPOSITORY_FILES,
+    is_allowed,
+    is_inside,
+)
 from memshield.hub.card_check import Findings, check_card, check_page
 from memshield.hub.catalog.access import require_id
 from memshield.hub.consent import NAMES
@@ -158,6 +166,9 @@ def verify(holding: VerificationTarget) -> list[Check]:
         return checks
     checks.append(Check("the model is whole, and runs no code of its own",
                         tuple(_model(holding, manifest))))  # fmt: skip
+    if EXPORTED.keys() & manifest.files.keys():
+        checks.append(Check("the LoRA for other tools is that for diffusers",
+                            tuple(_exported(holding, manifest))))  # fmt: skip
     checks.append(Check("the audit is of these weights, and agrees with itself",
                         *_audit(holding, manifest)))  # fmt: skip
     checks.append(Check("the audit's page is the one that the report gives",
@@ -220,6 +231,17 @@ def _model(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
         if holding.local or not name.endswith(_WEIGHTS):
             for problem in problems_of_file(holding.fetch(name).resolve(), name):
                 yield f"{name} {problem}"
+
+
+def _exported(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
+    """Whatever was audited, it is what this file holds: it is made anew and compared."""
+    if LORA not in manifest.files:
+        yield f"there is none without {LORA}"
+        return
+    for name in sorted(EXPORTED.keys() & manifest.files.keys()):
+        file, lora = holding.fetch(name), holding.fetch(LORA)
+        for difference in differences(lora, manifest.pipeline_class, EXPORTED[name], file):
+            yield f"{name} {difference}"
 
 
 def _audit(holding: VerificationTarget, manifest: Manifest) -> Findings:

@@ -376,6 +376,7 @@ def test_what_may_differ_on_resume() -> None:
         "hub_model_id",
         "hub_private_repo",
         "hub_license",
+        "hub_lora_format",
         "hub_confirm",
     }
 

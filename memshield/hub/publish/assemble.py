@@ -18,6 +18,7 @@ from memshield.config.schema import MethodSettings
 from memshield.data.examples import Examples
 from memshield.digests import file_sha256, weights_sha256
 from memshield.errors import UserError, UserErrors
+from memshield.families.lora_export import export_lora, file_name
 from memshield.hub import model_index as index_of
 from memshield.hub.allowed_files import CARD, EVIDENCE, is_model_file
 from memshield.hub.card import write_card
@@ -71,6 +72,9 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         UserErrors: naming every file that must not be published, and why.
     """
     pipeline_class = _take_model(run.model, folder, claims.origins)
+    if claims.config.hub_lora_format is not None:
+        format = claims.config.hub_lora_format
+        export_lora(run.model, pipeline_class, format, folder / file_name(format))
     base, data = claims.origins.base, claims.origins.dataset
     beside = {name: published(one, name, None, data) for name, one in sorted(claims.beside.items())}
     audit = None
