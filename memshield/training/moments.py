@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ def of_optimizer(optimizer: Optimizer) -> tuple[State, Plain]:
     """An optimizer's state as flat tensors ("3.exp_avg") and plain values, not copied."""
     tensors: State = {}
     plain: Plain = {}
+    seen: set[int] = set()
     for number, entry in optimizer.state_dict()["state"].items():
-        for key, value in entry.items():
-            if isinstance(value, Tensor):
-                tensors[f"{number}.{key}"] = value
-            else:
+        for key, value in _flat(entry):
+            if not isinstance(value, Tensor):
                 plain.setdefault(str(number), {})[key] = value
+                continue
+            # The maps of 8-bit moments are shared by all parameters, which a file cannot say.
+            shared = value.data_ptr() in seen
+            tensors[f"{number}.{key}"] = value.clone() if shared else value
+            seen.add(value.data_ptr())
     return tensors, plain
+
+
+def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """bitsandbytes nests 8-bit moments, to hide them from FSDP, and takes them either way."""
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield key, value
 
 
 def _lay_out_as_parameters(optimizer: Optimizer) -> None:
