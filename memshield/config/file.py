@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
+from memshield.config.memory import MemorySettings
 from memshield.config.rules import words_of_rule
 from memshield.config.schema import (
     AuditSettings,
@@ -46,6 +47,7 @@ class Config(
     HubSettings,
     AuditSettings,
     OutputSettings,
+    MemorySettings,
     TrainingSettings,
     MethodSettings,
     DataSettings,
@@ -89,6 +91,7 @@ GROUPS: tuple[type[Settings], ...] = (
     DataSettings,
     MethodSettings,
     TrainingSettings,
+    MemorySettings,
     OutputSettings,
     AuditSettings,
     HubSettings,

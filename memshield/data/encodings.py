@@ -99,6 +99,56 @@ class EncodingStore:
         return {name: file.get_slice(name)[row - part] for name in file.keys()}  # noqa: SIM118
 
 
+class EncodedCaptions:
+    """Encodings of every member's caption, and of the empty one.
+
+    Args:
+        config: resolved settings.
+        family: that encodes them.
+        examples: the table.
+        captions: by example index.
+        ranks: share the encoding.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        family: Family,
+        examples: Examples,
+        captions: Sequence[str],
+        ranks: Processes | None = None,
+    ) -> None:
+        # Equal captions are encoded once; the empty one is always among them.
+        texts = sorted({"", *(captions[i] for i in _encoded(examples))})
+        self._row = {text: row for row, text in enumerate(texts)}
+        self._captions = captions
+        folder = cache_root() / "encodings" / _key(config, family, texts)
+        self._store = EncodingStore(folder, len(texts))
+        batch = config.train_batch_size
+
+        def encode(rows: range) -> Encoded:
+            chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
+            return _concatenate([family.encode_captions(chunk) for chunk in chunks])
+
+        self._store.fill(encode, "Encoding captions", ranks)
+
+    def of(self, batch: MicroBatch) -> Encoded:
+        """Those of a batch, on the host."""
+        texts = texts_of(batch, self._captions)
+        return self._store.read([self._row[text] for text in texts])
+
+
+def texts_of(batch: MicroBatch, captions: Sequence[str]) -> list[str]:
+    """The captions of a batch, as they are to be trained on."""
+    pairs = zip(batch.index.tolist(), batch.empty.tolist(), strict=True)
+    return ["" if empty else captions[index] for index, empty in pairs]
+
+
+def _encoded(examples: Examples) -> list[int]:
+    """Members, and those that are watched while training."""
+    return list(np.union1d(examples.members(), examples.watched()).tolist())
+
+
 class EncodedExamples:
     """Encodings of every member by index and orientation, and of every caption.
 
@@ -120,8 +170,7 @@ class EncodedExamples:
         captions: Sequence[str] | None,
         ranks: Processes | None = None,
     ) -> None:
-        # Those that are watched while training are encoded as well.
-        members = np.union1d(examples.members(), examples.watched()).tolist()
+        members = _encoded(examples)
         self._orientations = 2 if config.random_flip else 1
         self._place = {index: place for place, index in enumerate(members)}
         folder = cache_root() / "encodings"
@@ -137,19 +186,9 @@ class EncodedExamples:
             return _concatenate(done)
 
         self._pictures.fill(encode_pictures, "Encoding pictures", ranks)
-        self._captions: EncodingStore | None = None
+        self._captions = None
         if captions is not None:
-            # Equal captions are encoded once; the empty one is always among them.
-            texts = sorted({"", *(captions[i] for i in members)})
-            self._text_row = {text: row for row, text in enumerate(texts)}
-            self._caption_of = captions
-            self._captions = EncodingStore(folder / _key(config, family, texts), len(texts))
-
-            def encode_captions(rows: range) -> Encoded:
-                chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
-                return _concatenate([family.encode_captions(chunk) for chunk in chunks])
-
-            self._captions.fill(encode_captions, "Encoding captions", ranks)
+            self._captions = EncodedCaptions(config, family, examples, captions, ranks)
 
     def encode(self, batch: MicroBatch) -> Encoded:
         """The cached encodings of a batch, on the host."""
@@ -158,13 +197,7 @@ class EncodedExamples:
             for index, flip in zip(batch.index.tolist(), batch.flip.tolist(), strict=True)
         ]
         encoded = self._pictures.read(rows)
-        if self._captions is not None:
-            texts = [
-                "" if empty else self._caption_of[index]
-                for index, empty in zip(batch.index.tolist(), batch.empty.tolist(), strict=True)
-            ]
-            encoded |= self._captions.read([self._text_row[text] for text in texts])
-        return encoded
+        return encoded if self._captions is None else encoded | self._captions.of(batch)
 
     def _read(
         self, rows: range, members: list[int], examples: Examples, reader: PictureReader
@@ -207,25 +240,31 @@ class LiveEncoder:
     """Encodes every batch as it comes, for pixel models and for crops that are drawn anew.
 
     Args:
-        family: with its encoders on the device.
+        family: with its VAE on the device.
         captions: by example index, or None.
+        encoded: of the captions, which do not change with a crop; without them they are encoded
+            as they come.
     """
 
-    def __init__(self, family: Family, captions: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        captions: Sequence[str] | None,
+        encoded: EncodedCaptions | None = None,
+    ) -> None:
         self._family = family
         self._captions = captions
+        self._encoded = encoded
 
     def encode(self, batch: MicroBatch) -> Encoded:
-        """Encodings of a batch, on the device."""
+        """Encodings of a batch: of pictures on the device, of captions wherever they are."""
         assert batch.pixels is not None
         assert batch.original_size is not None
         assert batch.crop is not None
         pictures = Pictures(batch.pixels, batch.original_size, batch.crop)
         encoded = self._family.encode_pictures(pictures)
-        if self._captions is not None:
-            texts = [
-                "" if empty else self._captions[index]
-                for index, empty in zip(batch.index.tolist(), batch.empty.tolist(), strict=True)
-            ]
-            encoded |= self._family.encode_captions(texts)
+        if self._encoded is not None:
+            encoded |= self._encoded.of(batch)
+        elif self._captions is not None:
+            encoded |= self._family.encode_captions(texts_of(batch, self._captions))
         return encoded

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from memshield.config.file import Config
 from memshield.errors import UserError
+from memshield.families import memory
 from memshield.families.facts import Facts
 
 Encoded = dict[str, Tensor]
@@ -121,6 +122,7 @@ class Family(ABC):
 
     def _take(self, network: nn.Module) -> None:
         """Put the network that is trained on the device, to be run as the settings say."""
+        memory.hold(network, self.config, self.device, self.in_channels_last())
         network.to(self.device)
         if self.in_channels_last():
             # Inputs follow: a convolution answers in the order of its weights.

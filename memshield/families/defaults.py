@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memshield.config.file import Config
+from memshield.config.memory import contradiction
 from memshield.errors import UserError
 from memshield.families.facts import Facts
 
@@ -91,6 +92,9 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
             f"{config.loss_bank_bins} slots for {facts.num_train_timesteps} noise levels",
             "Give at most one slot a level.",
         )
+    found = contradiction(config)
+    if found is not None:
+        raise found
     _refuse_overflow(config, facts)
 
 

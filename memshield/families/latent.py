@@ -16,13 +16,14 @@ from transformers import CLIPTokenizer
 
 from memshield.config.file import Config
 from memshield.errors import UserError
-from memshield.families import lora
+from memshield.families import lora, memory
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
 from memshield.families.diffusion import DiffusionProcess, Predictor
 from memshield.families.facts import TEXT_ENCODERS, Facts, training_files
 from memshield.families.frozen import copy_frozen
 from memshield.families.pixels import from_network, to_network
 from memshield.families.saved import load_weights
+from memshield.families.turns import DeviceTurns
 
 _SAMPLED_AT_ONCE = 16 * 512**2
 """Pixels: larger pictures are sampled in smaller batches."""
@@ -64,17 +65,22 @@ class LatentDiffusion(Family):
             self.vae.enable_slicing()
         if config.enable_vae_tiling:
             self.vae.enable_tiling()
-        self._frozen: list[Any] = [
-            part for part in self._parts.values() if isinstance(part, nn.Module)
-        ]
-        for part in self._frozen:
-            part.requires_grad_(False).eval().to(self.device)
-        unet = UNet2DConditionModel.from_pretrained(self.base, subfolder="unet", **weights)
+        frozen = [part for part in self._parts.values() if isinstance(part, nn.Module)]
+        for part in frozen:
+            part.requires_grad_(False).eval()
+        self.vae.to(self.device)
+        quantized = memory.quantized(config, self.frozen_dtype)
+        unet = UNet2DConditionModel.from_pretrained(
+            self.base, subfolder="unet", **weights, **quantized
+        )
         if self.lora:
-            lora.attach(unet, config, self.frozen_dtype)
+            lora.attach(unet, config, None if quantized else self.frozen_dtype)
         else:
             unet.float()
         self._take(unet)
+        text = [part for part in frozen if part is not self.vae]
+        self._turns = DeviceTurns(unet, text, self.device)
+        self._prompts: dict[str, tuple[Tensor, ...]] = {}
         self.scheduler = DDPMScheduler.from_config(facts.scheduler)
         self.process = DiffusionProcess.of(config, self.scheduler)
         self.num_slots = self.process.num_timesteps
@@ -108,7 +114,11 @@ class LatentDiffusion(Family):
         return {"moments": posterior.parameters}
 
     def _tokens(self, name: str, captions: Sequence[str]) -> Tensor:
-        """Token ids [B, tokens] for a text encoder; longer captions are cut, as everywhere."""
+        """Token ids [B, tokens] for a text encoder, which is on the device from then on.
+
+        Longer captions are cut, as everywhere.
+        """
+        self._turns.take("text")
         tokenizer = self._parts[name.replace("text_encoder", "tokenizer")]
         tokens: Tensor = tokenizer(
             list(captions),
@@ -121,8 +131,8 @@ class LatentDiffusion(Family):
 
     def release_encoders(self) -> None:
         """Move the VAE and the text encoders to the host."""
-        for part in self._frozen:
-            part.to("cpu")
+        self._turns.take("network")
+        self.vae.to("cpu")
 
     def noise_levels(self) -> Tensor:
         """Those of its schedule."""
@@ -148,6 +158,7 @@ class LatentDiffusion(Family):
         return self.process.loss(prediction, draw)
 
     def _predictor(self, network: nn.Module, encoded: Encoded) -> Predictor:
+        self._turns.take("network")
         dtype = self.frozen_dtype if self.lora else torch.float32
         conditions = self._conditions(encoded, dtype)
         return lambda noisy, level: network(
@@ -191,18 +202,19 @@ class LatentDiffusion(Family):
     ) -> npt.NDArray[np.float32]:
         """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt."""
         pipeline = self._pipeline()
-        texts = list(prompts or [""] * len(seeds))
+        prompted = self._prompted(pipeline, list(prompts or [""] * len(seeds)))
         size = int(self.config.resolution or 0)
         at_once = self.at_once()
-        homes = [part.device for part in self._frozen]
+        home = self.vae.device
         pictures = []
+        self._turns.take("network")
         try:
-            pipeline.to(self.device)
+            self.vae.to(self.device)
             for start in range(0, len(seeds), at_once):
                 chosen = slice(start, start + at_once)
                 with self.running():
                     latents = pipeline(
-                        texts[chosen],
+                        **{name: tensor[chosen] for name, tensor in prompted.items()},
                         height=size,
                         width=size,
                         generator=[torch.Generator().manual_seed(s) for s in seeds[chosen]],
@@ -212,9 +224,34 @@ class LatentDiffusion(Family):
                     ).images
                 pictures.append(from_network(self._decode(latents)))
         finally:
-            for part, home in zip(self._frozen, homes, strict=True):
-                part.to(home)
+            self.vae.to(home)
         return np.concatenate(pictures)
+
+    def _prompted(self, pipeline: Any, texts: Sequence[str]) -> dict[str, Tensor]:
+        """What the stock pipeline makes of prompts, by the names of its arguments.
+
+        Prompts come again with every grid of samples, so that they are encoded once.
+        """
+        missing = sorted(set(texts) - self._prompts.keys())
+        if missing:
+            self._turns.take("text")
+        with self.running():
+            for text in missing:
+                found = pipeline.encode_prompt(
+                    text,
+                    device=self.device,
+                    num_images_per_prompt=1,
+                    do_classifier_free_guidance=True,
+                )
+                self._prompts[text] = tuple(one.cpu() for one in found)
+        names = (
+            "prompt_embeds", "negative_prompt_embeds",
+            "pooled_prompt_embeds", "negative_pooled_prompt_embeds",
+        )  # fmt: skip
+        parts = zip(*(self._prompts[text] for text in texts), strict=True)
+        return {
+            name: torch.cat(part).to(self.device) for name, part in zip(names, parts, strict=False)
+        }
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Tensor:
@@ -257,6 +294,7 @@ class LatentDiffusion(Family):
         if not found:
             # It would be the base that is looked at.
             raise _unfit(file, "none of its weights belongs to a part of this pipeline")
+        self._prompts.clear()  # it may be one of text encoders as well
 
 
 def _unfit(file: str, why: str) -> UserError:

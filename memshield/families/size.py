@@ -10,6 +10,13 @@ from memshield.families import lora
 from memshield.families.facts import TEXT_ENCODERS, Facts
 
 
+def network_parameters(facts: Facts) -> int:
+    """Number of weights of the network that is trained or carries the LoRA."""
+    kind = UNet2DModel if facts.family == "unconditional" else UNet2DConditionModel
+    with torch.device("meta"):
+        return sum(p.numel() for p in kind.from_config(facts.unet).parameters())
+
+
 def trainable_parameters(config: Config, facts: Facts) -> int:
     """Number of weights that are trained under a resolved config."""
     with torch.device("meta"):

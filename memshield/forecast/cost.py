@@ -16,6 +16,7 @@ from pathlib import Path
 from memshield.config.file import Config
 from memshield.families.facts import FamilyName
 from memshield.forecast.flavours import Hardware
+from memshield.forecast.memory import Sizes, peak_memory
 from memshield.forecast.totals import Numbers
 
 FLOPS: Mapping[FamilyName, float] = {
@@ -24,20 +25,6 @@ FLOPS: Mapping[FamilyName, float] = {
     "stable_diffusion_xl": 0.16,
 }
 """Operations of a forward pass by weight and position."""
-
-SAVED: Mapping[FamilyName, float] = {
-    "unconditional": 35e3,
-    "stable_diffusion": 0.9e6,
-    "stable_diffusion_xl": 1.5e6,
-}
-"""Bytes that a forward pass keeps for the backward one, by position, in 16 bits."""
-
-ENCODERS: Mapping[FamilyName, float] = {
-    "unconditional": 0.0,
-    "stable_diffusion": 0.21e9,
-    "stable_diffusion_xl": 0.90e9,
-}
-"""Weights of text encoders and VAE."""
 
 # Seconds that a forward and backward pass takes however small it is: starting kernels.
 _LAUNCHES: Mapping[FamilyName, float] = {
@@ -51,8 +38,6 @@ _SAVING = 3.0
 _ENCODE, _DECODE = 4.3e6, 9.6e6  # the VAE's operations a pixel
 _LATENT = 8  # pixels a latent, each way
 _TENSOR_CORES, _PLAIN_CORES = 0.35, 0.6  # shares of the makers' peaks that trainings reach
-_CHECKPOINTED = 0.15  # share of the activations that are still kept
-_DRIVER = 1.2e9  # bytes of CUDA's context, or of Python and its libraries
 
 
 @dataclass(frozen=True)
@@ -146,7 +131,10 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
         sampling_s=config.num_rounds * grid_of(config, model.family) * picture,
         audits_s=numbers.audits * numbers.audit_images * picture,
         other_s=_LOADING + config.num_rounds * _SAVING if text else _LOADING / 4,
-        memory_bytes=_memory(config, model, lora, cached, positions, hardware),
+        memory_bytes=peak_memory(
+            config,
+            Sizes(model.family, model.parameters, positions, lora, cached, hardware.has_gpu),
+        ),
     )
 
 
@@ -176,28 +164,3 @@ def _rate(config: Config, hardware: Hardware) -> float:
     if precision == "bf16" and not hardware.bf16:
         return hardware.tflops * 1e12 * _PLAIN_CORES / 2  # in float32, converted to and fro
     return hardware.half_tflops * 1e12 * _TENSOR_CORES
-
-
-def _memory(
-    config: Config,
-    model: ModelSize,
-    lora: bool,
-    cached: bool,
-    positions: float,
-    hardware: Hardware,
-) -> float:
-    width = 2 if config.mixed_precision in ("fp16", "bf16") else 4
-    if lora:
-        weights = model.parameters * width * 1.05
-    else:
-        moments = 2 if config.use_8bit_adam else 8
-        copies = (4 if config.use_ema else 0) + (4 if config.stop_levels else 0)
-        weights = model.parameters * (4 + 4 + moments + copies)
-        if not hardware.has_gpu:
-            # Waiting shards and the running mean are in the same memory as the active one.
-            waiting = config.num_shards - 1 if config.shard_optimizer != "reset" else 0
-            weights += model.parameters * (4 + moments * waiting)
-    frozen = 0 if cached else ENCODERS[model.family] * width
-    kept = _CHECKPOINTED if config.gradient_checkpointing else 1.0
-    saved = SAVED[model.family] * width / 2 * positions * config.train_batch_size * kept
-    return weights + frozen + saved + _DRIVER

@@ -16,7 +16,7 @@ import torch
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
-from memshield.data.encodings import LiveEncoder
+from memshield.data.encodings import EncodedCaptions, LiveEncoder
 from memshield.data.requirements import can_cache
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
@@ -199,9 +199,14 @@ def _train_a_little(
     captions = prepared.captions()
     prompts = config.validation_prompts or (list(captions[:4]) if captions else None)
     stop, watch = StopRequest(), _Stopwatch()
+    if encoder is None:
+        encoded = None
+        if captions is not None:
+            encoded = EncodedCaptions(config, family, prepared.examples, captions)
+        encoder = LiveEncoder(family, captions, encoded)
     setup = Setup(
         config, prepared.examples, StepBudget(((STEPS,) * config.num_shards,)), run, Ranks(stop),
-        stop, family, encoder or LiveEncoder(family, captions), reader, prompts,
+        stop, family, encoder, reader, prompts,
     )  # fmt: skip
     trainer = Trainer(setup, watch)
     watch.begun = time.perf_counter()

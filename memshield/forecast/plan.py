@@ -11,12 +11,14 @@ from pathlib import Path
 from memshield.audit.sample_size import audits_of_run, count_of_round
 from memshield.config.file import Config
 from memshield.config.flags import parse_config
+from memshield.config.memory import MemorySettings
 from memshield.config.recommendations import Situation, advice_for
 from memshield.data.examples import Examples
 from memshield.data.requirements import can_cache
 from memshield.data.scan import Scan
 from memshield.errors import UserError
 from memshield.families import Facts
+from memshield.forecast.memory import Sizes, moment_bytes, peak_memory
 from memshield.forecast.prices import dollars_an_hour
 from memshield.quantities import size
 from memshield.rundir import write_text
@@ -24,6 +26,8 @@ from memshield.step_budget import StepBudget
 from memshield.training.prepare import check_hardware, check_noise_level, prepare
 
 FLOAT = 4
+SPARING = (*MemorySettings.model_fields, "use_8bit_adam", "gradient_checkpointing")
+"""Settings that lower the peak."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def disk_of(config: Config, facts: Facts, examples: Examples, budget: StepBudget
 
     weights = FLOAT * trainable_parameters(config, facts)
     frozen = frozen_bytes(config, facts)
-    moments = weights // 2 if config.use_8bit_adam else 2 * weights
+    moments = int(weights * moment_bytes(config) / FLOAT)
     trained = weights * (2 if config.use_ema else 1)
     ensemble = config.num_shards > 1
     made = budget.total // config.checkpointing_steps + config.num_rounds + 1
@@ -77,6 +81,24 @@ def disk_of(config: Config, facts: Facts, examples: Examples, budget: StepBudget
         * facts.channels
         * int(config.resolution or 0) ** 2,
     )
+
+
+def memory_of(config: Config, facts: Facts, examples: Examples) -> float:
+    """Bytes at the peak of a step on this machine, estimated."""
+    import torch
+
+    from memshield.families.size import network_parameters
+
+    side = int(config.resolution or 0) / (facts.multiple_of if facts.needs_captions else 1)
+    sizes = Sizes(
+        family=facts.family,
+        parameters=network_parameters(facts),
+        positions=side**2,
+        lora=config.training == "lora",
+        cached=can_cache(config, facts, examples),
+        has_gpu=torch.cuda.is_available(),
+    )
+    return peak_memory(config, sizes)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -118,7 +140,9 @@ def main(argv: Sequence[str]) -> int:
     held_out = len(examples.held_out())
     situation = Situation.of(config, members, budget.total, facts.needs_captions, held_out)
     advice = advice_for(situation)
+    memory = memory_of(config, facts, examples)
     plan = _as_json(preparation.scan, budget, disk)
+    plan["memory_bytes"] = round(memory)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if measured is not None:
         plan["measured"] = asdict(measured)
@@ -143,9 +167,13 @@ def main(argv: Sequence[str]) -> int:
         f"{size(disk.checkpoints)}, cached encodings {size(disk.encodings)}"
         + (f", audits {size(disk.audits)}" if disk.audits else ""),
     ]
+    if measured is None:
+        spared = [name for name in SPARING if getattr(config, name)]
+        using = f", with {', '.join(spared)}" if spared else ""
+        lines.append(f"memory        about {size(memory)} at the peak of a step (estimated{using})")
     if audits := audits_of_run(config):
         lines.insert(
-            -1,
+            -1 if measured is not None else -2,
             f"audits        {audits} while training, of "
             f"{count_of_round(config, len(examples.members()))} generated pictures each",
         )

@@ -6,6 +6,7 @@ import errno
 from typing import NamedTuple
 
 from memshield.config.file import Config
+from memshield.config.memory import FROZEN_ONLY
 from memshield.errors import UserError
 from memshield.training.ranks import RankLostError
 
@@ -101,8 +102,14 @@ def _savings(config: Config) -> list[str]:
         ))  # fmt: skip
     if config.mixed_precision == "no":
         changes.append(("mixed_precision: bf16", "on a GPU: half the activations"))
-    if full and not config.use_8bit_adam:
-        changes.append(("use_8bit_adam: true", "on a GPU: moments a quarter"))
+    if text and not full and not any(getattr(config, name) for name in FROZEN_ONLY):
+        changes.append(("base_quantization: int8", "linear layers half; nf4 on a GPU a quarter"))
+        if config.gradient_checkpointing:
+            changes.append(("enable_layerwise_casting: true", "instead: the whole base half"))
+            changes.append(("enable_group_offload: true", "instead, on a GPU: a twentieth, slow"))
+    if full and not config.use_8bit_adam and not config.use_adafactor:
+        changes.append(("use_adafactor: true", "moments a hundredth"))
+        changes.append(("use_8bit_adam: true", "instead: moments a quarter"))
     if config.use_ema:
         changes.append(("use_ema: false", "one copy of the weights less"))
     if config.stop_levels and full:

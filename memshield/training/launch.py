@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from memshield.config.file import Config, to_yaml
+from memshield.config.memory import require_package
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 from memshield.training.ranks import Ranks
@@ -47,6 +48,7 @@ def resolve_launch(config: Config) -> Config:
         raise UserError(
             "use_8bit_adam", "bitsandbytes is not installed", "pip install bitsandbytes"
         )
+    require_package(config)
     return config.model_copy(update={"mixed_precision": precision})
 
 
@@ -69,15 +71,18 @@ def require_usable(run: RunDir) -> None:
 
 
 def require_hardware(config: Config) -> None:
-    """Refuse fp16 without a GPU.
+    """Refuse what needs a GPU where there is none.
 
     Raises:
         UserError: there is none.
     """
     import torch
 
+    from memshield.families.memory import require_device
+
     if config.mixed_precision == "fp16" and not torch.cuda.is_available():
         raise UserError("mixed_precision", "fp16 needs a GPU, and there is none", "Use no or bf16.")
+    require_device(config)
 
 
 def require_agreement(ranks: Ranks, config: Config) -> None:

@@ -113,7 +113,7 @@ def make_encoder(
 ) -> tuple[PictureReader | None, Encoder]:
     """The encoder of batches, and the reader where pictures are encoded as they come."""
     from memshield.data.batches import PictureReader
-    from memshield.data.encodings import EncodedExamples, LiveEncoder
+    from memshield.data.encodings import EncodedCaptions, EncodedExamples, LiveEncoder
 
     config, captions = prepared.config, prepared.captions()
     reader = PictureReader(
@@ -121,7 +121,10 @@ def make_encoder(
         config.center_crop,
     )  # fmt: skip
     if not can_cache(config, prepared.facts, prepared.examples):
-        return reader, LiveEncoder(family, captions)
+        encoded = None
+        if captions is not None:
+            encoded = EncodedCaptions(config, family, prepared.examples, captions, ranks)
+        return reader, LiveEncoder(family, captions, encoded)
     encoder = EncodedExamples(config, family, prepared.examples, reader, captions, ranks)
     family.release_encoders()
     return None, encoder

@@ -75,7 +75,7 @@ class HostCopy:
 
 
 def make_optimizer(config: Config, parameters: list[torch.nn.Parameter]) -> Optimizer:
-    """AdamW over the trained parameters.
+    """AdamW over the trained parameters, or Adafactor.
 
     Raises:
         UserError: 8-bit moments are asked for and bitsandbytes is not installed.
@@ -94,6 +94,18 @@ def make_optimizer(config: Config, parameters: list[torch.nn.Parameter]) -> Opti
                 "use_8bit_adam", "bitsandbytes is not installed", "pip install bitsandbytes"
             ) from None
         return bitsandbytes.optim.AdamW8bit(parameters, **kwargs)  # type: ignore[no-any-return]
+    if config.use_adafactor:
+        from transformers.optimization import Adafactor
+
+        # As diffusers' examples: the learning rate and its schedule are the config's.
+        optimizer: Optimizer = Adafactor(
+            parameters,
+            lr=kwargs["lr"],
+            weight_decay=config.adam_weight_decay,
+            scale_parameter=False,
+            relative_step=False,
+        )
+        return optimizer
     fused = parameters[0].device.type in ("cpu", "cuda")
     return torch.optim.AdamW(parameters, fused=fused, **kwargs)
 

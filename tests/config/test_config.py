@@ -360,6 +360,7 @@ def test_what_may_differ_on_resume() -> None:
         "allow_tf32",
         "channels_last",
         "torch_compile",
+        "enable_group_offload",
         "shard_optimizer_offload",
         "output_dir",
         "checkpointing_steps",

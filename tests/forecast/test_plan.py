@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,12 @@ def test_the_plan_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     for words in ("54 to train on, 6 held out", "2: 27, 27 pictures", "24 in all", "8 a round"):
         assert words in said
+    assert re.search(r"memory +about 1\.\d GB at the peak of a step \(estimated\)", said)
+    spared = digits(tmp_path / "run", unet, use_adafactor=True, audit_every_rounds=1)
+    assert main(["plan", *flags(**spared)]) == 0
+    said = capsys.readouterr().out
+    assert "at the peak of a step (estimated, with use_adafactor)" in said
+    assert said.index("audits ") < said.index("disk ") < said.index("memory ")
 
 
 def test_a_measured_plan_is_near_what_the_run_takes(

@@ -21,6 +21,7 @@ from memshield.rundir import RunDir
 from memshield.training.anti_gradient import LossBank
 from memshield.training.launch import make_accelerator
 from tests.families import looked_up
+from tests.families.test_memory import filled, gradients
 from tests.families.test_running import order_of
 from tests.tiny import ddpm_pipeline, image_folder, sd_components, unet_config
 from tests.trained_runs import ROOT, digits, flags, train, weights
@@ -236,3 +237,41 @@ def test_channels_last_is_the_default_of_bf16_on_a_gpu(
     placement = Placement.of(config, accelerator.device)
     assert placement.device.type == "cuda"
     assert order_of(load(config, facts, placement)) == {expected}
+
+
+@pytest.mark.parametrize("kind", ["offload", "casting", "int8", "fp8", "nf4"])
+def test_a_spared_base_trains_as_on_the_host(tiny_sd: Path, captioned: Path, kind: str) -> None:
+    """Copies ahead of their use, and quantized weights, give the gradients of a plain base."""
+    require_gpu()
+    checkpointed = {"gradient_checkpointing": True}
+    settings: dict[str, Any] = {
+        "offload": {"enable_group_offload": True, **checkpointed},
+        "casting": {"enable_layerwise_casting": True, **checkpointed},
+    }.get(kind, {"base_quantization": kind})
+    device = torch.device("cuda")
+    found = []
+    for changes in (settings, checkpointed):
+        config, facts = looked_up(tiny_sd, captioned, **changes)
+        family = load(config, facts, Placement(device, torch.bfloat16))
+        filled(family)
+        found.append([gradients(family) for _ in range(2)])  # the second copies ahead
+    for step, plain in zip(*found, strict=True):
+        for name, gradient in plain.items():
+            tolerance = 1e-6 if kind == "offload" else 0.5
+            assert (step[name] - gradient).norm() <= tolerance * gradient.norm() > 0, name
+
+
+def test_text_encoders_are_never_beside_the_network(tiny_sd: Path, captioned: Path) -> None:
+    require_gpu()
+    config, facts = looked_up(tiny_sd, captioned)
+    family: Any = load(config, facts, Placement(torch.device("cuda"), torch.float32))
+    text, network = family._parts["text_encoder"], family.network
+
+    def places() -> tuple[str, ...]:
+        return tuple(next(part.parameters()).device.type for part in (text, network))
+
+    assert places() == ("cpu", "cuda")
+    family.encode_captions(["a cat"])
+    assert places() == ("cuda", "cpu")
+    family.sample([0], ["a dog"], 1)
+    assert places() == ("cpu", "cuda")

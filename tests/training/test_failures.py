@@ -77,6 +77,12 @@ def test_what_is_used_already_is_not_advised() -> None:
     )
     for words in ("training:", "use_8bit_adam", "bf16", "train_batch_size", "checkpointing"):
         assert words not in rest
+    assert "base_quantization" not in first and "base_quantization: int8" in rest
+    assert "enable_layerwise_casting: true" in rest
+    held = savings(training="lora", base_quantization="fp8", gradient_checkpointing=True)
+    for words in ("base_quantization", "casting", "offload"):
+        assert words not in held
+    assert "use_8bit_adam" not in savings(use_adafactor=True)
     assert "use_ema: false" in savings(use_ema=True)
     assert "stop_levels: false" in savings(stop_levels=True)
 

@@ -251,7 +251,6 @@ def bad(**changes: Any) -> Any:
         (bad(label_column="kind"), ["label_column", "'kind'", "image, label"]),
         (bad(report_to="wandb"), ["report_to", "wandb is not installed"]),
         (bad(report_to="paper"), ["report_to", "unknown tracker", "tensorboard"]),
-        (bad(use_8bit_adam=True), ["use_8bit_adam", "bitsandbytes is not installed"]),
         (bad(mixed_precision="fp16"), ["mixed_precision", "fp16 needs a GPU"]),
         (bad(training="lora"), ["training", "trained in full"]),
         (bad(validation_prompts=["a"]), ["validation_prompts", "not conditioned on text"]),

@@ -1,0 +1,106 @@
+"""A rough model of the memory of a training at its peak. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from memshield.config.file import Config
+from memshield.families.facts import FamilyName
+
+SAVED: Mapping[FamilyName, float] = {
+    "unconditional": 35e3,
+    "stable_diffusion": 0.9e6,
+    "stable_diffusion_xl": 1.5e6,
+}
+"""Bytes that a forward pass keeps for the backward one, by position, in 16 bits."""
+
+ENCODERS: Mapping[FamilyName, float] = {
+    "unconditional": 0.0,
+    "stable_diffusion": 0.21e9,
+    "stable_diffusion_xl": 0.90e9,
+}
+"""Weights of text encoders and VAE."""
+
+LINEAR: Mapping[FamilyName, float] = {
+    "unconditional": 0.0,
+    "stable_diffusion": 0.31,
+    "stable_diffusion_xl": 0.87,
+}
+"""Share of a network's weights in linear layers, which are those that are quantized."""
+_TRANSFORMER = 0.98
+
+QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8": 1.0}
+"""Bytes a quantized weight: nf4 has a float32 for every 64."""
+
+_VAE = 0.084e9
+_CAST = 1.0  # bytes a weight in 8-bit floats
+_OFFLOADED = 0.05  # share of the base on the device: the layer in use, the next one, what is kept
+_CHECKPOINTED = 0.15  # share of the activations that are still kept
+_DRIVER = 1.2e9  # bytes of CUDA's context, or of Python and its libraries
+
+
+class Sizes(NamedTuple):
+    """What the memory of a training follows from, beside its settings.
+
+    Attributes:
+        family: of the model.
+        parameters: weights of its network.
+        positions: of a picture: latents, or pixels of a pixel model.
+        lora: whether a LoRA is trained.
+        cached: whether pictures are encoded beforehand.
+        has_gpu: whether a GPU computes.
+    """
+
+    family: FamilyName
+    parameters: int
+    positions: float
+    lora: bool
+    cached: bool
+    has_gpu: bool
+
+
+def peak_memory(config: Config, sizes: Sizes) -> float:
+    """Bytes of the device at the peak of a step, or of the machine where there is no GPU."""
+    width = 2 if config.mixed_precision in ("fp16", "bf16") else 4
+    network = _lora(config, sizes, width) if sizes.lora else _full(config, sizes)
+    encoders = ENCODERS[sizes.family] * width
+    kept = _CHECKPOINTED if config.gradient_checkpointing else 1.0
+    saved = SAVED[sizes.family] * width / 2 * sizes.positions * config.train_batch_size * kept
+    if not sizes.has_gpu:
+        # Encoders wait in the memory in which the network is trained.
+        return network + encoders + saved + _DRIVER
+    vae = 0.0 if sizes.cached or not encoders else _VAE * width
+    # Text encoders are on the device before or after the network, never beside it.
+    return max(network + vae + saved, encoders) + _DRIVER
+
+
+def moment_bytes(config: Config) -> float:
+    """Bytes that the optimizer keeps a trained weight."""
+    if config.use_adafactor:
+        return 0.01  # a row and a column a matrix
+    return 2 if config.use_8bit_adam else 8
+
+
+def _full(config: Config, sizes: Sizes) -> float:
+    moments = moment_bytes(config)
+    copies = (4 if config.use_ema else 0) + (4 if config.stop_levels else 0)
+    weights = sizes.parameters * (4 + 4 + moments + copies)
+    if not sizes.has_gpu:
+        # Waiting shards and the running mean are in the same memory as the active one.
+        waiting = config.num_shards - 1 if config.shard_optimizer != "reset" else 0
+        weights += sizes.parameters * (4 + moments * waiting)
+    return weights
+
+
+def _lora(config: Config, sizes: Sizes, width: int) -> float:
+    """The frozen base; a LoRA and its moments add a few per cent of it as it was loaded."""
+    base = float(width)
+    if config.base_quantization is not None:
+        share = LINEAR.get(sizes.family, _TRANSFORMER)
+        base = share * QUANTIZED[config.base_quantization] + (1 - share) * width
+    if config.enable_layerwise_casting:
+        base = _CAST
+    if config.enable_group_offload and sizes.has_gpu:
+        base *= _OFFLOADED
+    return sizes.parameters * (base + 0.05 * width)
