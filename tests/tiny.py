@@ -169,6 +169,26 @@ def _vae(**changes: Any) -> Any:
     )
 
 
+def small_vae(levels: int) -> Any:
+    """A narrow VAE that halves a picture's side as often as it has levels, less one."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8,) * levels,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).eval()
+
+
+def text_config(width: int, **changes: Any) -> Any:
+    """Of a shallow CLIP text encoder with embeddings of this width."""
+    return _text_config(hidden_size=width, num_hidden_layers=1, **changes)
+
+
 def sd_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
     """A saved Stable Diffusion pipeline without a safety checker."""
     from diffusers import StableDiffusionPipeline

@@ -69,14 +69,17 @@ class LatentDiffusion(Family):
         for part in frozen:
             part.requires_grad_(False).eval()
         self.vae.to(self.device)
-        quantized = memory.quantized(config, self.frozen_dtype)
+        # A LoRA's base is never held in more than it is run in, not even while it is read.
+        dtype = self.frozen_dtype if self.lora else torch.float32
         unet = UNet2DConditionModel.from_pretrained(
-            self.base, subfolder="unet", **weights, **quantized
+            self.base,
+            subfolder="unet",
+            torch_dtype=dtype,
+            **weights,
+            **memory.quantized(config, dtype),
         )
         if self.lora:
-            lora.attach(unet, config, None if quantized else self.frozen_dtype)
-        else:
-            unet.float()
+            lora.attach(unet, config)
         self._take(unet)
         text = [part for part in frozen if part is not self.vae]
         self._turns = DeviceTurns(unet, text, self.device)

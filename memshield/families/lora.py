@@ -20,19 +20,12 @@ TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 """The attention projections, as in diffusers' train_text_to_image_lora."""
 
 
-def attach(unet: nn.Module, config: Config, frozen_dtype: torch.dtype | None) -> None:
+def attach(unet: nn.Module, config: Config) -> None:
     """Freeze a UNet and add a LoRA whose weights are trained in float32.
 
     B starts at zero and A at random, drawn with the seed.
-
-    Args:
-        unet: that carries it.
-        config: rank, lora_alpha, lora_dropout and the seed.
-        frozen_dtype: to hold the UNet in; None for the one that it was loaded in.
     """
     unet.requires_grad_(False)
-    if frozen_dtype is not None:
-        unet.to(dtype=frozen_dtype)
     torch.manual_seed(config.seed)
     unet.add_adapter(  # type: ignore[operator]
         LoraConfig(

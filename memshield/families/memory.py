@@ -74,7 +74,7 @@ def quantized(config: Config, dtype: torch.dtype) -> dict[str, Any]:
         how = TorchAoConfig(
             Int8WeightOnlyConfig(version=2) if kind == "int8" else Float8WeightOnlyConfig()
         )
-    return {"quantization_config": how, "torch_dtype": dtype}
+    return {"quantization_config": how}
 
 
 def hold(network: nn.Module, config: Config, device: torch.device, channels_last: bool) -> None:

@@ -25,7 +25,7 @@ def trainable_parameters(config: Config, facts: Facts) -> int:
         else:
             unet = UNet2DConditionModel.from_config(facts.unet)
             if config.training == "lora":
-                lora.attach(unet, config, torch.float32)
+                lora.attach(unet, config)
     return sum(p.numel() for p in unet.parameters() if p.requires_grad)
 
 

@@ -1,0 +1,63 @@
+"""Published models in their true sizes: the tables, and a step of a LoRA on two of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memshield.config.file import make_config
+from memshield.forecast.estimate import MEMORY_FACTOR
+from memshield.forecast.memory import ENCODERS, peak_memory
+from tests.bench.common import RESULTS, ROOT
+from tests.bench.published import MODELS
+from tests.bench.true_sizes import (
+    MEASURED,
+    MEASURED_SIDE,
+    lora_size,
+    measure,
+    parameters_of,
+    rows,
+    sizes_of,
+)
+
+PEAKS = json.loads((RESULTS / "true_sizes_cpu.json").read_text(encoding="utf-8"))["peak_bytes"]
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_weights_are_those_that_the_model_has(name: str) -> None:
+    assert parameters_of(name) == MODELS[name]["parameters"]
+
+
+def test_loras_of_the_usual_targets() -> None:
+    """Four projections of two attentions in 16 transformer blocks, and in 70."""
+    assert lora_size("Stable Diffusion 1.5", 4) == (128, 797_184)
+    assert lora_size("Stable Diffusion XL", 4).modules == 560
+    assert (
+        lora_size("Stable Diffusion XL", 16).weights
+        == 4 * lora_size("Stable Diffusion XL", 4).weights
+    )
+
+
+def test_the_tables_are_those_of_the_estimate() -> None:
+    text = (ROOT / "configs/README.md").read_text(encoding="utf-8")
+    assert "\n".join(rows(PEAKS)) in text
+
+
+@pytest.mark.parametrize("name", list(MEASURED))
+def test_the_measured_peaks_are_within_the_estimate(name: str) -> None:
+    settings = {"pretrained_model_name_or_path": "x", "train_data_dir": "y", "training": "lora"}
+    config = make_config({**settings, "train_batch_size": 1, **MEASURED[name]})
+    sizes = sizes_of(name, config, MEASURED_SIDE, has_gpu=False)
+    # The encoders of what was measured are small.
+    width = 2 if config.mixed_precision == "bf16" else 4
+    expected = peak_memory(config, sizes) - width * ENCODERS[sizes.family]
+    assert expected / MEMORY_FACTOR < PEAKS[name] < expected * MEMORY_FACTOR
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("name", list(MEASURED))
+def test_a_step_of_a_lora_takes_the_memory_that_was_measured(tmp_path: Path, name: str) -> None:
+    assert measure(name, tmp_path) == pytest.approx(PEAKS[name], rel=0.1)
