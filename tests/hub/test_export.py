@@ -52,8 +52,12 @@ def test_it_is_published_beside_the_lora_for_diffusers(hub: HubServer, lora_run:
     pipeline.load_lora_weights(folder)
     assert pipeline.get_list_adapters() == {"unet": ["default_0"]}
     assert publish(lora_run, **SETTINGS, hub_lora_format="comfyui").tag == published.tag
+    assert "base_quantization" not in manifest.training.settings
+    text = lora_run.config.read_text()
+    lora_run.config.write_text(text.replace("base_quantization: null", "base_quantization: int8"))
     plain = publish(lora_run, **SETTINGS)
     require_complete(hub, plain)
+    assert fetch("ada/lora")[1].training.settings["base_quantization"] == "int8"
     assert FILE not in hub.repo_files("model", "ada/lora")
 
 

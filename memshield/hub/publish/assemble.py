@@ -36,6 +36,8 @@ _TRAINING = (
     "random_flip", "center_crop", "prediction_type",
 )  # fmt: skip
 _LORA = ("rank", "lora_alpha", "lora_dropout")
+_SPARING = ("base_quantization", "enable_layerwise_casting", "use_adafactor", "use_8bit_adam")
+"""Settings that change what is learned to save memory; told of where they are used."""
 _PRIVATE_KEYS = ("_name_or_path", "name_or_path", "_commit_hash", "special_tokens_map_file")
 """Keys in which libraries note where a config was read from."""
 
@@ -174,7 +176,8 @@ def _training(run: RunDir, config: Config) -> Training:
     lora = config.training == "lora"
     if not run.examples.is_file():
         raise UserError("run", f"{run.path} has no {run.examples.name}", "Train it anew.")
-    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ())]
+    spared = [name for name in _SPARING if getattr(config, name)]
+    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ()), *spared]
     values: dict[str, Any] = {name: getattr(config, name) for name in names}
     return Training(
         kind="lora" if lora else "full",
