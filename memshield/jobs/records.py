@@ -74,9 +74,10 @@ class Job:
     Attributes:
         id: unguessable.
         owner: a Hub user name, or `LOCAL`.
-        name: of its run folder, for people.
+        name: of its run folder.
         created: seconds since the epoch.
         tasks: oldest first.
+        given: the title; "" in a store of an older version.
     """
 
     id: str
@@ -84,6 +85,12 @@ class Job:
     name: str
     created: float
     tasks: tuple[Task, ...]
+    given: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.given or self.name
 
     @property
     def kind(self) -> Kind:

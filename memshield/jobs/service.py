@@ -11,7 +11,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from memshield.jobs.audit_request import AuditAsked
 from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.limits import JobLimits
 from memshield.jobs.model_audits import ModelAudits
 from memshield.jobs.processes import runs_elsewhere
 from memshield.jobs.records import LOCAL, Job, Task, Work
@@ -40,25 +40,11 @@ from memshield.jobs.settings import (
 )
 from memshield.jobs.storage import OwnerStorage
 from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.titles import Titles, default_title, plain_title
 from memshield.jobs.tokens import Tokens
 from memshield.jobs.view import JobView, view_of
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote_alone
-
-
-@dataclass(frozen=True)
-class JobLimits:
-    """Limits of a server.
-
-    Attributes:
-        queued: tasks that one owner may have in the queue.
-        without_device: tasks that may run at once beside those on a device.
-        grace: seconds from asking a task to stop to ending it.
-    """
-
-    queued: int = 20
-    without_device: int = 4
-    grace: float = 120.0
 
 
 class Jobs:
@@ -80,6 +66,7 @@ class Jobs:
         requests: what belongs to no run.
         model_audits: audits of models that are no run's.
         owner_storage: what is kept of owners beside their runs.
+        titles: changes what people call their runs.
 
     Raises:
         UserError: the store cannot be opened.
@@ -114,6 +101,7 @@ class Jobs:
             limits.without_device, limits.grace, environment, now,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
+        self.titles = Titles(self._store, self.get)
         shared = (self._store, self.folders, self._commands, self.scheduler, self.tokens)
         self.requests = Requests(*shared, limits.queued, now)
         self.model_audits = ModelAudits(*shared, limits.queued, now)
@@ -131,14 +119,16 @@ class Jobs:
         values: Mapping[str, Any],
         name: str | None = None,
         needs_token: bool = False,
+        title: str | None = None,
     ) -> Job:
         """Queue a training.
 
         Args:
             owner: who is signed in, or `LOCAL`.
             values: settings by name. output_dir is the server's to choose and is ignored.
-            name: for people; by default that of the dataset.
+            name: of its run folder; by default that of the dataset.
             needs_token: whether the model or dataset can only be read with the owner's token.
+            title: for people; by default the name, or that of model and dataset.
 
         Raises:
             UserError: a setting is wrong or not open to this owner, or too many wait.
@@ -147,7 +137,8 @@ class Jobs:
         id = secrets.token_urlsafe(16)
         config = accepted(owner, values, self.folders)
         shown = name or Path(config.dataset_name or config.train_data_dir or "").name
-        job = Job(id, owner, name_from(shown), self._now(), ())
+        title = title or name or default_title(config, owner, self.folders)
+        job = Job(id, owner, name_from(shown), self._now(), (), title)
         write_settings(self.folders, job, config, new=True)
         work = self._training(job, needs_token or config.push_to_hub)
         try:
@@ -200,7 +191,8 @@ class Jobs:
         """
         job = self.get(owner, id)
         private = job.tasks[0].work.needs_token or reads_anew(changes)
-        return self.submit(owner, changed_values(self.folders, job, changes), job.name, private)
+        values = changed_values(self.folders, job, changes)
+        return self.submit(owner, values, job.name, private, job.title)
 
     def audit(
         self,
@@ -251,7 +243,8 @@ class Jobs:
         values = plain_values(self.folders.run(job), self.folders.settings(id))
         others = [(one.name, self.config(owner, one.id)) for one in self.list(owner)]
         require_new(accepted(owner, values, self.folders), others)
-        return self.submit(owner, values, plain_name(job.name), job.tasks[0].work.needs_token)
+        title, private = plain_title(job.title), job.tasks[0].work.needs_token
+        return self.submit(owner, values, plain_name(job.name), private, title)
 
     def publish(
         self,

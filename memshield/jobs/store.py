@@ -16,44 +16,9 @@ from typing import Any
 from memshield.errors import UserError
 from memshield.jobs.backup import Copy
 from memshield.jobs.records import Job, Kind, Task, Work
+from memshield.jobs.schema import VERSION, prepare
 
-VERSION = 1
 BUSY_SECONDS = 10.0
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
-    name TEXT NOT NULL,
-    created REAL NOT NULL,
-    deleted INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS tasks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-    kind TEXT NOT NULL,
-    command TEXT NOT NULL,
-    needs_device INTEGER NOT NULL,
-    needs_token INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'ended')),
-    device TEXT,
-    server TEXT,
-    pid INTEGER,
-    start_time REAL,
-    started REAL,
-    stop_asked REAL,
-    exit_code INTEGER,
-    problem TEXT
-);
-CREATE INDEX IF NOT EXISTS jobs_of_owner ON jobs (owner);
-CREATE INDEX IF NOT EXISTS tasks_of_job ON tasks (job);
-CREATE INDEX IF NOT EXISTS tasks_in_state ON tasks (state, number);
-CREATE UNIQUE INDEX IF NOT EXISTS one_task_a_job ON tasks (job) WHERE state != 'ended';
-CREATE UNIQUE INDEX IF NOT EXISTS one_task_a_device ON tasks (device)
-    WHERE state = 'running' AND device IS NOT NULL;
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
 _WORDS = {
     "SQLITE_FULL": ("the disk is full", "Make room; nothing was changed."),
     "SQLITE_READONLY": ("it cannot be written", "Let the server's user write it."),
@@ -91,10 +56,8 @@ class Store:
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._db.executescript(_SCHEMA)
-            elif version != VERSION:
+            version = prepare(self._db)
+            if version != VERSION:
                 self._db.close()
                 raise UserError(
                     str(path),
@@ -132,8 +95,8 @@ class Store:
         with self._transaction() as db:
             _require_few(db, job.owner, most_queued)
             db.execute(
-                "INSERT INTO jobs (id, owner, name, created) VALUES (?, ?, ?, ?)",
-                (job.id, job.owner, job.name, job.created),
+                "INSERT INTO jobs (id, owner, name, created, title) VALUES (?, ?, ?, ?, ?)",
+                (job.id, job.owner, job.name, job.created, job.given),
             )
             _insert(db, job.id, work)
 
@@ -177,6 +140,10 @@ class Store:
         """All tasks that are recorded as running."""
         rows = self._rows("SELECT * FROM tasks WHERE state = 'running' ORDER BY number")
         return [_task(row) for row in rows]
+
+    def rename(self, job: Job, title: str) -> None:
+        """Change a job's title."""
+        self._change("UPDATE jobs SET title = ? WHERE id = ?", title, job.id)
 
     # Running
 
@@ -303,7 +270,8 @@ class Store:
         for row in tasks:
             of_job.setdefault(row["job"], []).append(_task(row))
         return [
-            Job(row["id"], row["owner"], row["name"], row["created"], tuple(of_job[row["id"]]))
+            Job(*(row[one] for one in ("id", "owner", "name", "created")),
+                tuple(of_job[row["id"]]), row["title"])
             for row in jobs
         ]
 

@@ -81,7 +81,7 @@ class JobView:
     """A job as its owner sees it.
 
     Attributes:
-        id, name, created: of the job.
+        id, name, created, title: of the job.
         position: in the queue, from 1; None where it does not wait.
         training, auditing, publishing: the state of each.
         figures: of the training.
@@ -103,6 +103,7 @@ class JobView:
     actions: tuple[Action, ...] = ()
     files: tuple[str, ...] = ()
     command: str = ""
+    title: str = ""
 
     def without_tokens(self, hide: Callable[[str], str]) -> JobView:
         """The same, with everything that a process printed put through `hide`."""
@@ -145,6 +146,7 @@ def view_of(
         _actions(job, run, training.state),
         folders.files(job),
         as_typed(command),
+        job.title,
     )
 
 

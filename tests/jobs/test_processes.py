@@ -19,7 +19,8 @@ from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
 from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job
-from memshield.jobs.service import JobLimits, Jobs
+from memshield.jobs.limits import JobLimits
+from memshield.jobs.service import Jobs
 from tests.jobs.children import (
     DONE,
     RUNS,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from memshield.jobs.records import Job
-from memshield.jobs.service import JobLimits, Jobs
+from memshield.jobs.limits import JobLimits
+from memshield.jobs.service import Jobs
 from memshield.rundir import this_process
 from memshield.runs.publication import path_of, read_publication
 from tests.hub_server import Fault, HubServer

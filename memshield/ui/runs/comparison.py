@@ -83,7 +83,7 @@ def _names(found: Sequence[tuple[Job, Report]]) -> list[str]:
 
 def _name(job: Job, report: Report) -> str:
     told = "plain" in job.name or not _is_plain(report)
-    return job.name if told else f"{job.name}, plain"
+    return job.title if told else f"{job.title}, plain"
 
 
 def _is_plain(report: Report) -> bool:
