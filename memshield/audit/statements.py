@@ -7,7 +7,7 @@ page, report.html, the card and the command line render them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from memshield.audit.report import Interval, Quality, Report, percent
@@ -27,12 +27,14 @@ class Statement:
         words: the statement, without a full stop.
         detail: figures with their intervals, in sentences.
         tone: calm where it is good, alarm where it is bad, "" for neither.
+        short: the statement in a few words, subject included, for a list.
     """
 
     subject: Literal["Copies", "Quality"]
     words: str
     detail: str
     tone: Tone
+    short: str
 
 
 def statements_of(report: Report, base: Report | None = None) -> tuple[Statement, Statement]:
@@ -85,34 +87,37 @@ def tone_of(report: Report) -> Tone:
 def _without_calm(statement: Statement) -> Statement:
     if statement.tone != "calm":
         return statement
-    return Statement(statement.subject, statement.words, statement.detail, "")
+    return replace(statement, tone="")
 
 
 def _copies(report: Report) -> Statement:
     headline, made = report.headline, report.generated
     if made.is_broken or headline.share is None or headline.excess_interval is None:
         words = "unknown: the model is broken" if made.is_broken else "unknown"
-        return Statement("Copies", words, report.verdict, "")
+        return Statement("Copies", words, report.verdict, "", "copies unknown")
     whole = headline.count
     copies, by_chance = round(headline.share * whole), (headline.control or 0.0) * whole
     missed = max(1, whole // 3)  # 0 of n leave 3 / n within a 95 % interval
     if headline.excess_interval[0] > 0:
         words = f"{copies:,} of {whole:,} pictures, where chance makes about {by_chance:.0f}"
-        return Statement("Copies", words, report.verdict, "alarm")
+        return Statement(
+            "Copies", words, report.verdict, "alarm", f"{copies:,} copies in {whole:,}"
+        )
     if copies == 0:
         words = f"none in {whole:,} pictures; fewer than 1 in {missed:,} could be missed"
-    else:
-        words = f"no more than chance: {copies:,} of {whole:,} pictures, by chance {by_chance:.0f}"
-    return Statement("Copies", words, report.verdict, "calm")
+        return Statement("Copies", words, report.verdict, "calm", f"no copies in {whole:,}")
+    words = f"no more than chance: {copies:,} of {whole:,} pictures, by chance {by_chance:.0f}"
+    return Statement("Copies", words, report.verdict, "calm", "copies no more than chance")
 
 
 def _quality(quality: Quality | None, base: Quality | None) -> Statement:
     if quality is None:
-        return Statement("Quality", "unknown: it was not measured", "", "")
+        return Statement("Quality", "unknown: it was not measured", "", "", "quality unknown")
     figure = f"{quality.measure} {_figure(quality.value)}{_ends(quality.interval)}"
     if quality.fresh is None or quality.noise is None or quality.noise <= quality.fresh:
         detail = f"{figure} in {quality.space}. What fresh pictures and noise have is not known."
-        return Statement("Quality", "unknown: there is nothing to hold it against", detail, "")
+        words = "unknown: there is nothing to hold it against"
+        return Statement("Quality", words, detail, "", "quality unknown")
     way = (quality.value - quality.fresh) / (quality.noise - quality.fresh)
     detail = (
         f"{figure} in {quality.space}, where fresh pictures have {_figure(quality.fresh)} and "
@@ -123,12 +128,15 @@ def _quality(quality: Quality | None, base: Quality | None) -> Statement:
         detail += f" Before it was trained, the model had {_figure(before)}."
     ends = quality.interval or (quality.value, quality.value)
     if ends[1] >= quality.noise:
-        return Statement("Quality", "not better than noise", detail, "alarm")
+        return Statement(
+            "Quality", "not better than noise", detail, "alarm", "no better than noise"
+        )
     if before is not None and quality.value >= before:
-        return Statement("Quality", "not better than before the training", detail, "alarm")
+        words = "not better than before the training"
+        return Statement("Quality", words, detail, "alarm", "no better than before")
     if way <= _CLOSE:
-        return Statement("Quality", "close to fresh pictures", detail, "calm")
-    return Statement("Quality", "rough", detail, "")
+        return Statement("Quality", "close to fresh pictures", detail, "calm", "good quality")
+    return Statement("Quality", "rough", detail, "", "rough quality")
 
 
 def _figure(value: float) -> str:

@@ -32,7 +32,8 @@ _LAUNCHES: Mapping[FamilyName, float] = {
     "stable_diffusion": 0.06,
     "stable_diffusion_xl": 0.15,
 }
-_CPU_LAUNCH = 0.01
+_CPU_LAUNCH = 0.03  # the demo's step at batches of 32 to 128 (tests/bench, step_cpu)
+_CPU_PICTURE = 6e-4  # of a denoising step, by picture
 _LOADING = 20.0
 _SAVING = 3.0
 _ENCODE, _DECODE = 4.3e6, 9.6e6  # the VAE's operations a pixel
@@ -125,12 +126,13 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
     # A picture: every denoising step once, twice with guidance, and the decoder.
     picture = config.num_inference_steps * forward * (2 if text else 1)
     picture += _DECODE * pixels / rate if text else 0.0
+    picture += 0.0 if hardware.has_gpu else config.num_inference_steps * _CPU_PICTURE
     return Cost(
         training_s=(numbers.steps or 0) * step + checks_of(config) * forward,
         encoding_s=numbers.members * (2 if config.random_flip else 1) * encode if cached else 0.0,
         sampling_s=config.num_rounds * grid_of(config, model.family) * picture,
         audits_s=numbers.audits * numbers.audit_images * picture,
-        other_s=_LOADING + config.num_rounds * _SAVING if text else _LOADING / 4,
+        other_s=_LOADING + config.num_rounds * _SAVING if text else _LOADING,
         memory_bytes=peak_memory(
             config,
             Sizes(model.family, model.parameters, positions, lora, cached, hardware.has_gpu),

@@ -42,6 +42,7 @@ class Estimate:
     Attributes:
         hardware: name of the hardware that it is for.
         device: what that computes with; "" where the name says it.
+        by_runs: whether the time follows from an earlier run on the same hardware.
         seconds: of the whole run, without downloads.
         memory_bytes: at the peak.
         memory_there: bytes that the hardware has; None where that is not known.
@@ -56,6 +57,19 @@ class Estimate:
     dollars: Range | None
     measured: bool
     device: str = ""
+    by_runs: bool = False
+
+    @property
+    def basis(self) -> str:
+        """What the time follows from, in a few words."""
+        if self.by_runs:
+            return "measured on an earlier run"
+        return "measured" if self.measured else "a rough estimate"
+
+    @property
+    def middle_s(self) -> float:
+        """Seconds in the middle of the range, which spreads by a factor either way."""
+        return float((self.seconds.low * self.seconds.high) ** 0.5)
 
     @property
     def fits(self) -> Literal["yes", "perhaps", "no"] | None:
@@ -73,9 +87,8 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """In words, a line each."""
-        how = "measured" if self.measured else "a rough estimate"
-        low, high = self.seconds.low, self.seconds.high
-        lines = [f"time: {duration(low)} to {duration(high)} on {self.place} ({how})"]
+        words = f"about {duration(self.middle_s)} on {self.place} ({self.basis})"
+        lines = [f"time: {words}"]
         memory = f"{self.memory_bytes.low / 1e9:.1f} to {self.memory_bytes.high / 1e9:.1f} GB"
         if self.memory_there is None:
             lines.append(f"memory: {memory}")

@@ -20,6 +20,11 @@ _BF16_SINCE = 8.0
 """Compute capability; GPUs before compute in bf16 slowly or not at all."""
 
 
+def is_busy() -> bool:
+    """Whether more runs on this machine than it has cores."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+
+
 @dataclass(frozen=True)
 class Gpu:
     """A GPU.

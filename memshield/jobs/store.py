@@ -270,8 +270,11 @@ class Store:
         for row in tasks:
             of_job.setdefault(row["job"], []).append(_task(row))
         return [
-            Job(*(row[one] for one in ("id", "owner", "name", "created")),
-                tuple(of_job[row["id"]]), row["title"])
+            Job(
+                *(row[one] for one in ("id", "owner", "name", "created")),
+                tuple(of_job[row["id"]]),
+                row["title"],
+            )
             for row in jobs
         ]
 

@@ -9,7 +9,7 @@ import gradio as gr
 from memshield import __version__
 from memshield.ui.api import NAMES, add_api
 from memshield.ui.audits.tab import audits_tab
-from memshield.ui.errors import on_error
+from memshield.ui.errors import attempt
 from memshield.ui.new.tab import new_tab
 from memshield.ui.runs.tab import runs_tab
 from memshield.ui.server.server import Server
@@ -40,25 +40,26 @@ def build(server: Server) -> gr.Blocks:
             )
         with gr.Tabs() as tabs:
             with gr.Tab("New training", id="train"):
-                started = new_tab(server, page)
+                started, cards = new_tab(server, page)
             with gr.Tab("Runs", id="runs"):
-                runs_tab(server, page, started)
+                draw = runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use") as using:
                 use_tab(server, page, using)
             with gr.Tab("Audits", id="audits"):
                 audits_tab(server, page)
 
-        @on_error(lambda error: gr.skip())  # the tab of runs reports it
-        def select_tab(token: gr.OAuthToken | None) -> Any:
-            """Show the runs first if one is going on, also in pages of a former server."""
-            owner = server.visitor(token).owner
-            busy = owner is not None and any(job.current for job in server.jobs.list(owner))
-            return gr.Tabs(selected="runs") if busy else gr.skip()
+        def greet(token: gr.OAuthToken | None) -> list[Any]:
+            """Show the runs first to who has some, and what the ways to start take here."""
+            visitor = attempt(lambda: server.visitor(token))  # the tab of runs reports an error
+            owner = None if visitor is None else visitor.owner
+            has_runs = owner is not None and bool(server.jobs.list(owner))
+            return [gr.Tabs(selected="runs") if has_runs else gr.skip(), *cards.greet(token)]
 
-        page.load(select_tab, None, tabs, api_visibility="private")
+        page.load(greet, None, [tabs, *cards.shown], api_visibility="private")
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
+        draw(lambda: gr.Tabs(selected="use"), None, tabs, api_visibility="private")
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)

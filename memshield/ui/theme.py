@@ -40,6 +40,17 @@ COLUMN = """
 .gradio-container input:not([type=radio], [type=checkbox]):focus-visible,
 .gradio-container label:has(:is([type=radio], [type=checkbox]):focus-visible) {
   outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
+.gradio-container .ms-way { border: 1px solid var(--border-color-primary); border-radius: 0.6rem;
+  padding: 1rem; gap: 0.6rem; background: var(--background-fill-primary); }
+.gradio-container .ms-way > .block { flex-grow: 1; }
+.gradio-container .ms-way > button { flex-grow: 0; }
+.gradio-container :is(.ms-way, #start-bar, #runs, #strength-meaning) .html-container { padding: 0; }
+.gradio-container #runs li { max-width: none; }
+.gradio-container #strength-meaning p { font-size: 0.9rem; }
+.gradio-container #start-bar { position: sticky; bottom: 0; z-index: 20; padding: 0.7rem 0;
+  align-items: center; background: var(--body-background-fill);
+  border-top: 1px solid var(--border-color-primary); }
+html { scroll-padding-bottom: 6rem; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }
@@ -62,6 +73,12 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_text_color="white",
+        button_cancel_background_fill="#b3261e",
+        button_cancel_background_fill_dark="#b3261e",
+        button_cancel_background_fill_hover="#8f1d17",
+        button_cancel_background_fill_hover_dark="#8f1d17",
+        button_cancel_text_color="white",
+        button_cancel_text_color_dark="white",
         color_accent="*primary_600",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",

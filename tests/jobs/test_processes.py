@@ -17,9 +17,9 @@ import pytest
 from memshield.errors import UserError
 from memshield.jobs import processes
 from memshield.jobs.commands import ROOT
+from memshield.jobs.limits import JobLimits
 from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Job
-from memshield.jobs.limits import JobLimits
 from memshield.jobs.service import Jobs
 from tests.jobs.children import (
     DONE,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from memshield.jobs.records import Job
 from memshield.jobs.limits import JobLimits
+from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import this_process
 from memshield.runs.publication import path_of, read_publication

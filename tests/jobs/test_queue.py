@@ -12,8 +12,8 @@ import pytest
 
 from memshield.errors import UserError
 from memshield.jobs.commands import ROOT
-from memshield.jobs.records import Job
 from memshield.jobs.limits import JobLimits
+from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from tests.jobs.children import DEMO, SLEEPS, begun, ended, local, open_jobs, until, view
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.hub_server import HubServer
 
+_FOLDED = ("Epochs", "Rounds", "Shards", "Memorization budget", "Resolution", "Publish as")
 PATIENCE = 60.0
 """Seconds that a busy machine may take for anything; nothing here is a timing."""
 
@@ -200,6 +201,13 @@ def end_tasks(data: Path) -> None:
 class Visit:
     """One visitor's browser window, and what went wrong in it.
 
+    Args:
+        browser: that it is a window of.
+        url: of the page.
+        hub: where the Hub is, if the page leads there.
+        colours, width: of the window.
+        form: whether to go on to the form of a new training, past the first screen.
+
     Attributes:
         page: the window.
         problems: errors on the console and requests to anywhere but the server.
@@ -212,6 +220,7 @@ class Visit:
         hub: str = "",
         colours: Literal["light", "dark"] = "light",
         width: int = 1200,
+        form: bool = True,
     ) -> None:
         self._context = browser.new_context(
             viewport={"width": width, "height": 900},
@@ -223,12 +232,30 @@ class Visit:
         self.page.set_default_timeout(PATIENCE * 1000)
         self.problems: list[str] = []
         self._hub = hub
+        self._form = form
         self._own = tuple(one for one in (url, hub, "data:", "blob:") if one)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(error.stack or str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
         self.page.goto(url)
         self.page.get_by_role("heading", name="MemShield").wait_for()
+        if form:
+            self.open_form()
+
+    def open_form(self) -> None:
+        """Open the form on the demo, unless a run goes on, which the page shows instead."""
+        self.page.locator("#way-demo .ms-time:not([aria-hidden])").wait_for(state="attached")
+        runs = self.page.get_by_role("tab", name="Runs", exact=True)
+        if runs.get_attribute("aria-selected") == "true":
+            self.page.locator("#runs [data-run]").first.wait_for()
+            if re.search("Preparing|Training|Waiting|Audit:|Stopping", self.text("#runs")):
+                return
+        self.tab("New training")
+
+    def _show_form(self) -> None:
+        if not self.page.locator("#form").is_visible():
+            self.page.locator("#demo-settings").click()
+            self.page.locator("#form").wait_for()
 
     def _console(self, message: Any) -> None:
         where = message.location.get("url", "")
@@ -250,6 +277,8 @@ class Visit:
         del self.problems[before:]
         self.page.goto(url)
         self.page.get_by_role("heading", name="MemShield").wait_for()
+        if self._form:
+            self.open_form()
 
     @contextlib.contextmanager
     def leaving(self) -> Iterator[None]:
@@ -266,20 +295,26 @@ class Visit:
             self.page.get_by_role("button", name="Sign in with Hugging Face").click()
             self.page.get_by_role("button", name=name, exact=True).click()
             self.page.get_by_role("button", name=f"Logout ({name})").wait_for()
+        if self._form:
+            self.open_form()
 
     def sign_out(self, name: str) -> None:
         """Sign out again."""
         with self.leaving():
             self.page.get_by_role("button", name=f"Logout ({name})").click()
             self.page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
+        if self._form:
+            self.open_form()
 
     def close(self) -> None:
         """Close the window, as a person does who has other things to do."""
         self._context.close()
 
     def tab(self, name: str) -> None:
-        """Go to a tab."""
+        """Go to a tab; that of a new training shows its form."""
         self.page.get_by_role("tab", name=name, exact=True).click()
+        if name == "New training" and self._form:
+            self._show_form()
 
     def press(self, name: str) -> None:
         """Press the button that can be seen."""
@@ -287,9 +322,7 @@ class Visit:
 
     def fill(self, label: str, value: str) -> None:
         """Type into an input, and leave it."""
-        # What explains an input is part of its label.
-        name = re.compile(rf"^\s*{re.escape(label)}\b")
-        box = self.page.get_by_label(name).locator("visible=true").first
+        box = self._input(label)
         box.fill(value)
         box.press("Tab")
 
@@ -316,8 +349,15 @@ class Visit:
 
     def value(self, label: str) -> str:
         """What is in an input."""
+        return self._input(label).input_value()
+
+    def _input(self, label: str) -> Locator:
+        """The visible input; the settings are unfolded where it is among them."""
+        # What explains an input is part of its label.
         name = re.compile(rf"^\s*{re.escape(label)}\b")
-        return self.page.get_by_label(name).locator("visible=true").first.input_value()
+        if label in _FOLDED and not self.page.locator("#strength").is_visible():
+            self.page.get_by_role("button", name="More settings").click()
+        return self.page.get_by_label(name).locator("visible=true").first
 
     def open_advanced(self) -> None:
         """Show all other settings."""

@@ -105,7 +105,7 @@ def test_a_model_and_a_dataset_are_found_and_looked_at(visit: Visit) -> None:
     # The settings follow from the model.
     visit.sees("Pixel model, fine-tuned", "#about-kind")
     until(lambda: visit.value("Epochs") == "20")
-    visit.sees("0.5: recommended", "#strength-scale")
+    assert visit.page.get_by_label("Recommended", exact=True).is_checked()
     page.get_by_label("ada/tiny-sd").check()
     visit.sees("StableDiffusionPipeline", "#about-model")
     until(lambda: visit.value("Epochs") == "30")

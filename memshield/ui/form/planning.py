@@ -22,6 +22,8 @@ from memshield.ui.errors import attempt
 from memshield.ui.form.choices import Choices, to_config, to_yaml
 from memshield.ui.form.problems import problems_of, type_problems
 
+Pace = Callable[[Config, ModelSize, Estimate], Estimate]
+"""Corrects an estimate for this machine."""
 SHOWN = ("t4-small", "l4x1", "a10g-small", "a100-large")
 """The Hub's hardware that is compared with this machine."""
 
@@ -106,6 +108,7 @@ def plan(
     rows: int | None = None,
     flavour: str | None = None,
     prices: Callable[[], Mapping[str, float]] = no_prices,
+    pace: Pace | None = None,
 ) -> Plan:
     """Plan the training of a form; asks the Hub about model and dataset.
 
@@ -116,6 +119,7 @@ def plan(
         rows: number of uploaded pictures, if any.
         flavour: the Hub's name of the machine, on a Space.
         prices: dollars an hour by such names; called only if the form needs the Hub anyway.
+        pace: see `forecast`.
     """
     odd = type_problems(choices)
     if odd:
@@ -129,44 +133,67 @@ def plan(
         dataset = attempt(
             lambda: describe_dataset(choices.dataset or "", choices.dataset_config, token=token)
         )
-    rows = rows if rows is not None else _rows(choices, dataset)
-    values = to_config(choices, rows, machine, model.resolution if model else None)
-    config = _checked(values)
+    rows = rows if rows is not None else rows_of(choices, dataset)
     private = any(one is not None and (one.private or one.gated) for one in (model, dataset))
+    asks = choices.model is not None or choices.dataset is not None or flavour is not None
+    known = prices() if asks and rows is not None else {}
+    price = known.get(flavour) if flavour is not None else None
+    made = forecast(choices, machine, rows, model, price, pace)
+    made = replace(made, errors=tuple(errors), needs_token=private)
+    # A Space has its hardware already; the demo runs anywhere.
+    if rows is None or flavour is not None or choices.recipe == "demo":
+        return made
+    return _with_others(made, choices, rows, known)
+
+
+def forecast(
+    choices: Choices,
+    machine: Machine,
+    rows: int | None,
+    model: ModelDescription | None = None,
+    price: float | None = None,
+    pace: Pace | None = None,
+    size: ModelSize | None = None,
+) -> Plan:
+    """Plan a training without asking anybody, and without looking for problems.
+
+    Args:
+        choices: the form.
+        machine: that would train.
+        rows: number of its pictures, if known.
+        model: as the Hub describes it, if there is one.
+        price: of the machine, in dollars an hour.
+        pace: corrects the estimate by what earlier runs took here.
+        size: of the model, where it is known without a description.
+    """
+    values = to_config(choices, rows, machine, model.resolution if model else None)
+    config, size = _checked(values), size or _size(values, model)
     made = Plan(
         values=values if config else {},
         yaml=to_yaml(choices, values) if config is not None else "",
-        errors=tuple(errors),
-        needs_token=private,
+        errors=(),
+        needs_token=False,
         config=config,
-        size=_size(values, model),
+        size=size,
         model=model,
     )
     if config is None or rows is None:
         return made
-    made = replace(made, counted=numbers(config, rows))
-    asks = choices.model is not None or choices.dataset is not None or flavour is not None
-    return _estimated(made, choices, machine, rows, flavour, prices() if asks else {})
-
-
-def _estimated(
-    made: Plan,
-    choices: Choices,
-    machine: Machine,
-    rows: int,
-    flavour: str | None,
-    prices: Mapping[str, float],
-) -> Plan:
-    """Add the estimates for this machine and for others."""
-    if made.config is None or made.counted is None or made.size is None:
+    counted, hardware = numbers(config, rows), hardware_of(machine)
+    made = replace(made, counted=counted)
+    if size is None or hardware is None:
         return made
-    size, counted, hardware = made.size, made.counted, hardware_of(machine)
-    price = prices.get(flavour) if flavour is not None else None
-    if hardware is not None:
-        here = estimate(made.config, counted, size, hardware, price)
-        made = replace(made, here=here, price=price)
-    if flavour is not None or choices.recipe == "demo":
-        return made  # a Space has its hardware already; the demo runs anywhere
+    here = estimate(config, counted, size, hardware, price)
+    if pace is not None:
+        here = pace(config, size, here)
+    return replace(made, here=here, price=price)
+
+
+def _with_others(made: Plan, choices: Choices, rows: int, prices: Mapping[str, float]) -> Plan:
+    """Add the estimates for the Hub's hardware."""
+    if made.counted is None or made.size is None:
+        return made
+    size, counted = made.size, made.counted
     elsewhere = []
     resolution = made.model.resolution if made.model else None
     for name in SHOWN:
@@ -177,7 +204,8 @@ def _estimated(
     return replace(made, elsewhere=tuple(elsewhere))
 
 
-def _rows(choices: Choices, dataset: DatasetDescription | None) -> int | None:
+def rows_of(choices: Choices, dataset: DatasetDescription | None) -> int | None:
+    """The number of pictures of a form, where it is known before they are downloaded."""
     if choices.recipe == "demo":
         return choices.starting_point.rows
     if dataset is None:

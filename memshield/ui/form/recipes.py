@@ -18,6 +18,10 @@ RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_l
 
 RECOMMENDED_STRENGTH = 0.5
 """The recommended strength of the mitigation; see `Choices`."""
+STRENGTHS: Mapping[str, float] = MappingProxyType(
+    {"low": 0.25, "recommended": RECOMMENDED_STRENGTH, "high": 0.75}
+)
+"""The strengths that have a name."""
 
 # A file's model and pictures, settings that depend on them, and what the job sets.
 _NOT_TAKEN = (
@@ -95,7 +99,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             "Demo: handwritten digits",
             "1,797 small pictures that come with the app: no network, no sign-in. It is "
             "configs/demo.yaml at half its length (30 epochs in 6 rounds), with an audit every "
-            "second round: about two minutes on two free CPU cores.",
+            "second round.",
             "unconditional",
             True,
             _taken_from(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from memshield.config.recommendations import Advice
 from memshield.forecast.estimate import Estimate, Range
-from memshield.quantities import duration_range
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
+from memshield.ui.widgets.words import about
 
 _FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""}
 
@@ -35,8 +35,7 @@ def forecast_view(made: Plan) -> str:
             ("audits", f"{counted.audits}, of {counted.audit_images:,} generated pictures each")
         )
     if here is not None:
-        takes = duration_range(here.seconds.low, here.seconds.high)
-        facts.append(("time", f"{takes} on {here.place}"))
+        facts.append(("time", f"about {about(here.middle_s)} on {here.place}, {here.basis}"))
         facts.append(("memory", _memory(here)))
         if here.dollars is not None:
             facts.append(("price", _dollars(here.dollars)))
@@ -44,11 +43,15 @@ def forecast_view(made: Plan) -> str:
         "forecast",
         facts=facts,
         advice=[(one.words, _inputs(one)) for one in advice_of(made)],
-        how=None if here is None else ("measured" if here.measured else "estimated"),
+        how=None if here is None else _how(here),
         rows=[_row(one) for one in made.elsewhere],
         priced=any(one.dollars is not None for one in made.elsewhere),
         command="python -m memshield plan --measure",
     )
+
+
+def _how(here: Estimate) -> str:
+    return "runs" if here.by_runs else "measured" if here.measured else "estimated"
 
 
 def _inputs(advice: Advice) -> str:
@@ -68,7 +71,7 @@ def _row(estimate: Estimate) -> dict[str, str]:
     return {
         "name": estimate.hardware,
         "device": estimate.device,
-        "time": duration_range(estimate.seconds.low, estimate.seconds.high),
+        "time": f"about {about(estimate.middle_s)}",
         "memory": f"{_gigabytes(estimate.memory_bytes)}, {_FITS[estimate.fits]}",
         "price": "" if estimate.dollars is None else _dollars(estimate.dollars),
     }

@@ -57,7 +57,7 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
     inputs = [box.text, box.seen, kind]
     gr.on([box.text.blur, box.text.submit], on_name, inputs, outputs, **asks)
     box.picked.then(on_name, inputs, outputs, **asks)
-    kind.input(on_kind, [kind, box.text], outputs, **asks)
+    kind.change(on_kind, [kind, box.text], outputs, **asks)
     return box
 
 

@@ -10,10 +10,11 @@ from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.ui.errors import on_error
 from memshield.ui.form.planning import Plan
 from memshield.ui.new.forecast_view import forecast_view
+from memshield.ui.new.live_estimate import LiveEstimate, estimate_view
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
 from memshield.ui.new.submission import CheckedForm, check_form, submit_form
 from memshield.ui.server.server import Server
-from memshield.ui.widgets.fields import RAW, Fields
+from memshield.ui.widgets.fields import QUIET, RAW, Fields
 from memshield.ui.widgets.problems import problem_view, status_view
 
 NO_FILE = "# The settings appear here once the form has been checked and can be read."
@@ -25,6 +26,11 @@ def _buttons(measuring: bool) -> list[Any]:
     return [gr.Button(visible=not measuring), gr.Button(visible=measuring)]
 
 
+def _left(made: Any) -> Any:
+    """The event after which an input has a new value."""
+    return made.blur if isinstance(made, (gr.Textbox, gr.Number)) else made.change
+
+
 class PlanSection:
     """Lays out the section, and answers its buttons.
 
@@ -34,9 +40,9 @@ class PlanSection:
         fields: of the form.
         recipe: name of the recipe.
         upload: name of the visitor's upload.
-        more: holds the advanced settings, folded.
-        advanced: names of the advanced settings.
+        folds: names of the settings that each of them holds.
         started: takes the id of the job that was started last.
+        changed: events of what the estimate follows from, beside the fields' own.
     """
 
     def __init__(
@@ -46,21 +52,23 @@ class PlanSection:
         fields: Fields,
         recipe: gr.State,
         upload: gr.State,
-        more: gr.Accordion,
-        advanced: list[str],
+        folds: dict[gr.Accordion, set[str]],
         started: gr.State,
+        changed: list[Any],
     ) -> None:
         self._server = server
         self._fields = fields
         self._states = [recipe, upload]
-        self._advanced = set(advanced)
+        self._folds = folds
+        self._live = LiveEstimate(server)
         self._plan, self._measured = gr.State(None), gr.State(None)
-        gr.Markdown("## What will happen")
+        with gr.Row(elem_id="start-bar", equal_height=True):
+            self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
+            start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
         with gr.Row():
             look = gr.Button("See what will happen")
             measure = gr.Button("Measure on this machine")
             stop = gr.Button("Stop measuring", visible=False)
-            start = gr.Button("Start training", variant="primary")
         summary = gr.HTML(elem_id="problems", elem_classes=["ms-slot"])
         state = gr.HTML(elem_id="measuring", elem_classes=["ms-slot"])
         numbers = gr.HTML(elem_id="plan", elem_classes=["ms-slot"])
@@ -69,8 +77,8 @@ class PlanSection:
             yaml = gr.Code(NO_FILE, language=None, label="config.yaml", interactive=False)
             gr.Markdown("`accelerate launch -m memshield.train --config config.yaml`")
         timer = gr.Timer(_TICK, active=False)
-        shown = [summary, numbers, yaml, self._plan, recipe, more, fields.inputs["confirm"],
-                 *fields.slots.values()]  # fmt: skip
+        shown = [summary, numbers, yaml, self._plan, recipe, self._beside, *folds,
+                 fields.inputs["confirm"], *fields.slots.values()]  # fmt: skip
         inputs = {*self._states, *fields.inputs.values()}
         buttons = [measure, stop]
         asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
@@ -81,8 +89,13 @@ class PlanSection:
         )
         # Hidden progress: it ticks every second.
         timer.tick(
-            self._tick, [self._plan, self._measured], [state, numbers, timer, *buttons],
+            self._tick, [self._plan, self._measured],
+            [state, numbers, self._beside, timer, *buttons],
             show_progress="hidden", **RAW,
+        )  # fmt: skip
+        gr.on(
+            [*changed, *map(_left, fields.inputs.values())], self._estimate,
+            {*inputs, self._plan}, self._beside, trigger_mode="always_last", **QUIET,
         )  # fmt: skip
         stop.click(self._stop, None, state, **asks)
         page.load(
@@ -101,6 +114,11 @@ class PlanSection:
     def _look(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> list[Any]:
         return self._outputs(self._check(given, token))
 
+    def _estimate(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> str:
+        recipe, upload = (given[one] for one in self._states)
+        values = self._fields.values(given)
+        return self._live.view(values, recipe, upload, given[self._plan], token)
+
     def _outputs(self, checked: CheckedForm | UserError, *more: UserError) -> list[Any]:
         """The outputs that every check sets.
 
@@ -109,7 +127,7 @@ class PlanSection:
             more: problems found after it.
         """
         if isinstance(checked, UserError):
-            nothing = ["", NO_FILE, None, *[gr.skip()] * 3]
+            nothing = ["", NO_FILE, None, *[gr.skip()] * (3 + len(self._folds))]
             return [self._fields.summary([checked]), *nothing, *self._fields.shown([])]
         errors = [*checked.errors, *UserErrors(list(more)).errors]
         plan = checked.plan
@@ -120,7 +138,11 @@ class PlanSection:
             (plan.yaml if plan is not None else "") or NO_FILE,
             plan,
             checked.recipe,
-            gr.Accordion(open=True) if wrong & self._advanced else gr.skip(),
+            estimate_view(plan),
+            *(
+                gr.Accordion(open=True) if wrong & names else gr.skip()
+                for names in self._folds.values()
+            ),
             gr.CheckboxGroup(visible=True) if "confirm" in wrong else gr.skip(),
             *self._fields.shown(errors),
         ]
@@ -150,16 +172,24 @@ class PlanSection:
         return [*self._outputs(checked), *states, *_buttons(True)]
 
     @on_error(
-        lambda error: [problem_view(error), gr.skip(), gr.Timer(active=False), *_buttons(False)]
+        lambda error: [
+            problem_view(error),
+            gr.skip(),
+            gr.skip(),
+            gr.Timer(active=False),
+            *_buttons(False),
+        ]
     )
     def _tick(
         self, plan: Plan | None, measured: Plan | None, token: gr.OAuthToken | None
     ) -> list[Any]:
         found = read_measurement(self._server, measured, plan, token)
         if found.busy:
-            return [found.html, *[gr.skip()] * 4]
-        numbers = forecast_view(found.plan) if found.plan is not None else gr.skip()
-        return [found.html, numbers, gr.Timer(active=False), *_buttons(False)]
+            return [found.html, *[gr.skip()] * 5]
+        shown = [gr.skip(), gr.skip()]
+        if found.plan is not None:
+            shown = [forecast_view(found.plan), estimate_view(found.plan)]
+        return [found.html, *shown, gr.Timer(active=False), *_buttons(False)]
 
     @on_error(lambda error: [gr.skip()] * 4)  # signed out
     def _load(self, token: gr.OAuthToken | None) -> list[Any]:

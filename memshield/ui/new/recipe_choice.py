@@ -8,7 +8,6 @@ from typing import Any
 from memshield.families.facts import FamilyName
 from memshield.ui.form.inputs import KINDS, Kind
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipe_for, recipes
-from memshield.ui.widgets.templates import render
 
 BASIC = ("strength", "epochs", "rounds", "shards", "budget")
 TITLES: dict[Kind, str] = {
@@ -83,12 +82,3 @@ def strength_info() -> str:
         "less the model trains at low noise, where it memorizes pictures, and the more at high "
         "noise, where it gains quality."
     )
-
-
-def strength_view(recommended: float) -> str:
-    """The scale below the slider, with the recommended value marked.
-
-    Args:
-        recommended: 0 to 1.
-    """
-    return render("strength", recommended=recommended)

@@ -11,25 +11,33 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.hub.consent import CONSENTS
 from memshield.ui.form.advanced import Field, advanced_fields, field_of_input, problem_of
-from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipes
-from memshield.ui.new.recipe_choice import BASIC, defaults, strength_info, strength_view
+from memshield.ui.form.recipes import RecipeName, recipes
+from memshield.ui.new.recipe_choice import BASIC, defaults, strength_info
+from memshield.ui.new.strength import join, strength_steps
 from memshield.ui.widgets.fields import Fields
 
 RECOMMENDED = "as recommended"
 
 
-def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
-    """Lay out the basic settings.
+def basic_settings(fields: Fields, recipe: RecipeName) -> tuple[list[Any], gr.Accordion]:
+    """Lay out the strength, and below it, folded, the other basic settings.
 
     Args:
         fields: takes the inputs.
         recipe: gives the defaults.
 
     Returns:
-        The inputs of `BASIC`, and the scale below the slider.
+        The inputs of `BASIC`, and what holds them but for the strength's steps.
     """
     values = dict(zip(BASIC, defaults(recipe), strict=True))
+    steps, meaning = strength_steps(values["strength"])
+    with gr.Accordion("More settings", open=False, elem_id="more-settings") as more:
+        slider = _basic_inputs(fields, recipe, values)
+    join(steps, meaning, slider, more)
+    return [fields.inputs[name] for name in BASIC], more
 
+
+def _basic_inputs(fields: Fields, recipe: RecipeName, values: dict[str, Any]) -> gr.Slider:
     def check(name: str) -> Callable[[Any], UserError | None]:
         return partial(problem_of, field_of_input(name, recipes()[recipe]))
 
@@ -38,7 +46,6 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
             0, 1, values["strength"], step=0.05, label="Strength of the mitigation",
             info=strength_info(), buttons=[], elem_id="strength",
         )  # fmt: skip
-        scale = gr.HTML(strength_view(RECOMMENDED_STRENGTH), elem_id="strength-scale")
     fields.keep("strength", slider)
     with gr.Row():
         for name, label in (("epochs", "Epochs"), ("rounds", "Rounds"), ("shards", "Shards")):
@@ -62,7 +69,7 @@ def basic_settings(fields: Fields, recipe: RecipeName) -> list[Any]:
     fields.add("confirm", "Publish all the same", lambda: gr.CheckboxGroup(
         [(CONSENTS["license"].asked, "license")], label="Publish all the same", visible=False,
     ))  # fmt: skip
-    return [*(fields.inputs[name] for name in BASIC), scale]
+    return slider
 
 
 def advanced_settings(fields: Fields, recipe: RecipeName) -> list[str]:

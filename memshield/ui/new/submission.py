@@ -11,11 +11,12 @@ import gradio as gr
 from memshield.errors import UserError, collect_errors
 from memshield.forecast.duplicates import open_folder
 from memshield.hub.catalog.model import describe_model
+from memshield.jobs.pace import RunPace
 from memshield.network import Token
 from memshield.ui.errors import attempt
-from memshield.ui.form.choices import on_this_machine
+from memshield.ui.form.choices import Choices, on_this_machine
 from memshield.ui.form.inputs import FilledForm, read_form
-from memshield.ui.form.planning import Plan, plan
+from memshield.ui.form.planning import Plan, forecast, plan
 from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.new.local_folder import find_folder
@@ -61,6 +62,25 @@ def check_form(
         UserError: the Hub does not know the visitor, or cannot be asked.
     """
     visitor = server.visitor(token)
+    form = fill_form(server, values, recipe, upload, token)
+    made = plan(
+        form.choices, server.machine, visitor.token, count_pictures(form), server.flavour,
+        server.prices.get, pace_for(server, visitor.owner),
+    )  # fmt: skip
+    errors = form.beside_inputs(made.errors)
+    if form.kind == "hub" and made.model is None and form.choices.model:
+        recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
+    return CheckedForm(form, made, tuple(errors), recipe)
+
+
+def fill_form(
+    server: Server,
+    values: Mapping[str, Any],
+    recipe: RecipeName,
+    upload: str,
+    token: gr.OAuthToken | None,
+) -> FilledForm:
+    """Read a form, and find its pictures; the arguments are those of `check_form`."""
     on_space = server.deployment.on_space
     folder, where = None, values.get("where")
     wrong: list[UserError] = []
@@ -75,14 +95,24 @@ def check_form(
         # "Not found" replaces "missing".
         kept = [one for one in form.errors if one.field != where]
         form = FilledForm(form.kind, form.where, form.choices, (*wrong, *kept))
-    made = plan(
-        form.choices, server.machine, visitor.token, _count_pictures(form), server.flavour,
-        server.prices.get,
-    )  # fmt: skip
-    errors = form.beside_inputs(made.errors)
-    if form.kind == "hub" and made.model is None and form.choices.model:
-        recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
-    return CheckedForm(form, made, tuple(errors), recipe)
+    return form
+
+
+def pace_for(server: Server, owner: str | None) -> RunPace | None:
+    """The pace of a visitor's earlier runs; None for who is signed out."""
+    return None if owner is None else RunPace(server.jobs, owner, server.machine)
+
+
+def start_demo(server: Server, token: gr.OAuthToken | None) -> str:
+    """Queue the demo with its own settings, and return the job's id.
+
+    Raises:
+        UserError: the visitor is signed out, or has too many tasks in the queue.
+    """
+    owner = server.owner(token)
+    demo = Choices()
+    made = forecast(demo, server.machine, demo.starting_point.rows)
+    return server.jobs.submit(owner, on_this_machine(made.values)).id
 
 
 def _settle_recipe(
@@ -102,7 +132,7 @@ def _settle_recipe(
     return wanted, [changed, *kept]
 
 
-def _count_pictures(form: FilledForm) -> int | None:
+def count_pictures(form: FilledForm) -> int | None:
     """The number of the visitor's own pictures, if they can be opened."""
     folder = form.choices.folder
     return None if folder is None else attempt(lambda: len(open_folder(folder)))

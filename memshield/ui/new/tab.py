@@ -1,4 +1,4 @@
-"""The tab of a new training: model, pictures, settings, plan, start."""
+"""The tab of a new training: ways to start, model, pictures, settings, plan, start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 
 from memshield.ui.form.inputs import WHERE
-from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName
+from memshield.ui.form.recipes import RecipeName
+from memshield.ui.new.cards import Cards
 from memshield.ui.new.dataset import choose_dataset
 from memshield.ui.new.model import choose_model
 from memshield.ui.new.own_pictures import name_folder, upload_pictures
 from memshield.ui.new.plan_section import PlanSection
-from memshield.ui.new.recipe_choice import BASIC, TITLES, about, change_defaults, strength_view
+from memshield.ui.new.recipe_choice import BASIC, TITLES, about, change_defaults
 from memshield.ui.new.search_box import SEARCH
 from memshield.ui.new.settings import advanced_settings, basic_settings
 from memshield.ui.server.server import Server
@@ -25,7 +26,7 @@ PLACES = {
 }
 
 
-def new_tab(server: Server, page: gr.Blocks) -> gr.State:
+def new_tab(server: Server, page: gr.Blocks) -> tuple[gr.State, Cards]:
     """Lay out the tab.
 
     Args:
@@ -33,9 +34,18 @@ def new_tab(server: Server, page: gr.Blocks) -> gr.State:
         page: resumes showing a measurement when it is loaded.
 
     Returns:
-        The id of the job that the visitor started last.
+        The id of the job that the visitor started last, and the cards of the first screen.
     """
     started = gr.State("")
+    cards = Cards(server)
+    with gr.Column(visible=False, elem_id="form") as form:
+        kind, where = _lay_out_form(server, page, started, cards.opened)
+    cards.join(form, kind, where, started)
+    return started, cards
+
+
+def _lay_out_form(server: Server, page: gr.Blocks, started: gr.State) -> tuple[gr.Radio, gr.Radio]:
+    """Lay out the form, and return the choices of what to train and of where pictures are."""
     recipe, settled = gr.State("demo"), gr.State("demo")
     fields = Fields()
     gr.Markdown("## What to train")
@@ -52,12 +62,12 @@ def new_tab(server: Server, page: gr.Blocks) -> gr.State:
             show_label=False))  # fmt: skip
         columns = {}
         with gr.Column() as columns["hub"]:
-            choose_dataset(server, fields)
+            dataset = choose_dataset(server, fields)
         own = gr.Column(visible=False)
         folder = gr.Column(visible=False)
     gr.Markdown("## Settings")
-    basic = basic_settings(fields, "demo")
-    with gr.Accordion("All other settings", open=False) as more:
+    basic, more = basic_settings(fields, "demo")
+    with gr.Accordion("All other settings", open=False) as rest:
         advanced = advanced_settings(fields, "demo")
     with own:
         upload = upload_pictures(server, fields, fields.inputs["duplicates"], where)
@@ -77,12 +87,11 @@ def new_tab(server: Server, page: gr.Blocks) -> gr.State:
 
     def on_recipe(after: RecipeName, before: RecipeName, *values: Any) -> list[Any]:
         new = change_defaults(values, before, after)
-        slider = gr.Slider(value=new[0])
-        return [after, slider, *new[1:], strength_view(RECOMMENDED_STRENGTH)]
+        return [after, gr.Slider(value=new[0]), *new[1:]]
 
     # Its only event: a second call would get the inputs as they were before the first.
     recipe.change(
-        on_recipe, [recipe, settled, *basic[: len(BASIC)]], [settled, *basic],
+        on_recipe, [recipe, settled, *basic], [settled, *basic],
         **QUIET,
     )  # fmt: skip
     gr.on(
@@ -90,8 +99,10 @@ def new_tab(server: Server, page: gr.Blocks) -> gr.State:
         lambda kind, recipe, seen: about(kind, recipe, bool(seen)),
         [kind, recipe, model.seen], recipe_about, **QUIET,
     )  # fmt: skip
-    PlanSection(server, page, fields, recipe, upload, more, advanced, started)
-    return started
+    folds = {more: {*BASIC, "resolution", "hub_model_id", "confirm"}, rest: set(advanced)}
+    changed = [opened, settled.change, model.seen.change, dataset.seen.change, upload.change]
+    PlanSection(server, page, fields, recipe, upload, folds, started, changed)
+    return kind, where
 
 
 def _placeholder(kind: object) -> str:

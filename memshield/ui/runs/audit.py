@@ -59,7 +59,7 @@ class AuditPanel:
         promoted: event that may change a run's model.
     """
 
-    def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
+    def __init__(self, server: Server, chosen: gr.Textbox) -> None:
         self._server = server
         self._offered, self._seen, self._form_of = gr.State(()), gr.State(""), gr.State("")
         with gr.Column(visible=False) as self._whole:
@@ -120,7 +120,7 @@ class AuditPanel:
         self._kept = gr.HTML(elem_id="kept")
         self._rounds = gr.HTML(elem_id="rounds")
 
-    def _wire(self, chosen: gr.Dropdown) -> None:
+    def _wire(self, chosen: gr.Textbox) -> None:
         started = self._start.click(
             self._on_start, [chosen, self._what, self._pictures, self._base, self._beside],
             self._said, **_HIDDEN,

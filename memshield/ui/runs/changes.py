@@ -27,7 +27,7 @@ class ChangesPanel:
         resumed: event after which the job may have been resumed.
     """
 
-    def __init__(self, server: Server, chosen: gr.Dropdown, started: gr.State) -> None:
+    def __init__(self, server: Server, chosen: gr.Textbox, started: gr.State) -> None:
         self._server = server
         with gr.Accordion("Train with other settings", open=False, visible=False) as part:
             text = gr.Textbox(

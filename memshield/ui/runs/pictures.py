@@ -26,7 +26,7 @@ def samples_view(run: RunDir, prompts: Sequence[str] = ()) -> str:
         prompts: one for each row of a grid, if drawn from prompts.
     """
     grids = _grids(run)
-    newest = _newest(grids)
+    newest = _newest(grids, LARGE)
     if newest is None:
         return empty_view("No samples yet", "A grid of samples is drawn at the end of every round.")
     number, large = newest
@@ -46,11 +46,17 @@ def samples_view(run: RunDir, prompts: Sequence[str] = ()) -> str:
     )
 
 
-def _newest(grids: Sequence[tuple[int, Path]]) -> tuple[int, Picture] | None:
+def newest_sample(run: RunDir, side: int) -> Picture | None:
+    """The newest grid of samples at a size; None where there is none."""
+    newest = _newest(_grids(run), side)
+    return None if newest is None else newest[1]
+
+
+def _newest(grids: Sequence[tuple[int, Path]], side: int) -> tuple[int, Picture] | None:
     for number, path in reversed(grids):
-        large = picture_in(path, LARGE)
-        if large is not None:
-            return number, large
+        found = picture_in(path, side)
+        if found is not None:
+            return number, found
     return None
 
 

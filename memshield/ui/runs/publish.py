@@ -44,7 +44,7 @@ class PublishPanel:
         preview: shows the last preview, or why it was refused.
     """
 
-    def __init__(self, server: Server, chosen: gr.Dropdown) -> None:
+    def __init__(self, server: Server, chosen: gr.Textbox) -> None:
         self._server = server
         # Not prefilled: a late answer would overwrite what somebody types.
         name = gr.Textbox(

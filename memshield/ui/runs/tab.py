@@ -23,6 +23,8 @@ from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import done_view, phase_view, progress_view
 from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
+from memshield.ui.runs.rows import rows_view
+from memshield.ui.runs.run_list import RunList
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
@@ -37,23 +39,31 @@ _SIGNED_OUT = empty_view(
 _TICK = 0.9
 """Seconds between updates: with the round trip, what is shown is at most a second old."""
 _ACTIONS = ("stop", "resume", "delete")
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 Seen = tuple[str, tuple[str, ...]]
 """The key of all that a page shows, and digests of what changes with every step."""
 _NOTHING: Seen = ("", ())
 
 
-def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
+def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> Any:
     """Lay out the tab.
 
     Args:
         server: the page's server.
         page: fills the list of runs when it is loaded.
         started: id of the job that the visitor started last.
+
+    Returns:
+        The event of a visitor who wants to draw pictures with a finished run.
     """
-    # A page that was open while the server restarted sends a run that the new server has not
-    # offered it; every handler checks the owner.
-    chosen = gr.Dropdown([], label="Run", elem_id="run", interactive=True, allow_custom_value=True)
+    listed = RunList(server)
+    chosen = listed.chosen
     head = gr.HTML(elem_id="state")
+    with gr.Row(visible=False, elem_id="ways") as ways:
+        draw, look_for, go_publish = (
+            gr.Button(words, min_width=140)
+            for words in ("Draw pictures", "Look for copies", "Publish it")
+        )
     small: dict[str, Any] = {"visible": False, "size": "sm", "scale": 0, "min_width": 140}
     with gr.Row():
         buttons = {
@@ -61,19 +71,21 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
             "resume": gr.Button("Resume", variant="primary", **small),
             "delete": gr.Button("Delete", **{**small, "variant": "stop"}),
         }
+        rename = gr.Button("Rename", **small)
     with gr.Row(visible=False) as asking:
         surely = gr.Button("Delete this run with all its files", variant="stop")
         keep = gr.Button("Keep it")
+    renamed = listed.lay_out_renaming(rename)
     changing = ChangesPanel(server, chosen, started)
-    with gr.Tabs():
-        with gr.Tab("Progress"):
+    with gr.Tabs() as parts:
+        with gr.Tab("Progress", id="progress"):
             charts, figures = gr.HTML(), gr.HTML()
             samples, scanned = gr.HTML(), gr.HTML(elem_id="scanned")
-        with gr.Tab("Audit"):
+        with gr.Tab("Audit", id="audit"):
             audit = AuditPanel(server, chosen)
-        with gr.Tab("Publish"):
+        with gr.Tab("Publish", id="publish"):
             publishing = PublishPanel(server, chosen)
-        with gr.Tab("Log"):
+        with gr.Tab("Log", id="log"):
             log = gr.HTML()
             # No language: gradio's colours for it cannot be read on white.
             command = gr.Code(
@@ -83,13 +95,13 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         StoragePanel(server)
     live = [head, charts, figures, log]
     rest = [
-        *buttons.values(), *changing.shown, samples, scanned, publishing.state, publishing.confirm,
-        command,
+        *buttons.values(), rename, ways, *changing.shown, samples, scanned, publishing.state,
+        publishing.confirm, command, listed.rows,
     ]  # fmt: skip
     seen, rest_seen = gr.State(_NOTHING), gr.State(())
     # Not a State: gradio reports changes of a State only through its queue.
     more = gr.Textbox(visible="hidden")
-    hidden = (gr.Button, gr.Accordion, gr.CheckboxGroup)
+    hidden = (gr.Button, gr.Row, gr.Accordion, gr.CheckboxGroup)
     blank = [gr.update(visible=False) if isinstance(one, hidden) else "" for one in rest]
     timer = gr.Timer(_TICK)
     made = OutputCache()
@@ -98,22 +110,28 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         job: str | None, asked: list[Any], token: gr.OAuthToken | None
     ) -> tuple[str, Outputs, list[Any]]:
         """Return the key, the outputs of a run, and those of its audits."""
+        owner, rows = None, ()
         try:
             owner = server.visitor(token).owner
             if not job or owner is None:
                 now, said = ("signed out", _SIGNED_OUT) if owner is None else ("nothing", _NONE)
                 everything = made.get(now, lambda: [said, "", "", "", *blank])
                 return now, everything, audit.blank(f"{now} {owner}", asked)
+            rows = listed.known.of(owner)
             found = server.jobs.get(owner, job)
             view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
             # A job has one owner, so that its id keeps the outputs of owners apart.
             now = f"{view.id} {fingerprint(run)} {_states(view)} {server.jobs.log_size(found)}"
-            everything = made.get(now, lambda: _shown(server, owner, view, run))
+            # Ages change with the minutes.
+            everything = made.get(
+                (now, rows, int(time.time() // 60)),
+                lambda: [*_shown(server, owner, view, run), rows_view(rows, view.id)],
+            )
             return now, everything, audit.update(owner, view, asked)
         except UserError as error:
             words = problems_view(error)
             now = f"error {words}"
-            everything = Outputs.of([words, "", "", "", *blank])
+            everything = Outputs.of([words, "", "", "", *blank[:-1], rows_view(rows, None)])
             return now, everything, audit.blank(now, asked)
 
     # A skipped output costs gradio as much as a sent one. So each tick covers the few that change
@@ -141,16 +159,9 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
         rest_now = everything[len(live) :]
         return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
 
-    def on_load(job: str | None, token: gr.OAuthToken | None) -> Any:
-        owner = server.find_owner(token)
-        jobs = server.jobs.list(owner) if owner is not None else []
-        # Without the state: the list is not updated when it changes.
-        named = [(f"{one.name} · {_when(one.created)}", one.id) for one in jobs]
-        newest = jobs[0].id if jobs else None
-        return gr.Dropdown(named, value=job if job in [one.id for one in jobs] else newest)
-
-    page.load(on_load, chosen, chosen, api_visibility="private")
-    started.change(on_load, started, chosen, api_visibility="private")
+    shown = [chosen, listed.rows]
+    page.load(listed.load, chosen, shown, api_visibility="private")
+    started.change(listed.load, started, shown, api_visibility="private")
     quiet: dict[str, Any] = {
         "show_progress": "hidden", "queue": False, "api_visibility": "private"
     }  # fmt: skip
@@ -159,8 +170,10 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     more.change(on_more, [chosen, *asked], [*rest, rest_seen, *audit.outputs], **quiet)
     acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
              for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
-    for one in (*acted, changing.resumed, *audit.acted):
-        one.then(on_load, chosen, chosen, api_visibility="private")
+    for one in (*acted, changing.resumed, *audit.acted, renamed):
+        one.then(listed.load, chosen, shown, api_visibility="private")
+    for button, part in ((look_for, "audit"), (go_publish, "publish")):
+        button.click(_selects(part), None, parts, queue=False, **_PRIVATE)
     buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")
     gr.on(
         [surely.click, keep.click, chosen.change], lambda: gr.Row(visible=False), None, asking,
@@ -168,6 +181,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> None:
     )  # fmt: skip
     # The preview shows the former model.
     audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
+    return draw.click
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:
@@ -179,8 +193,8 @@ def _action(server: Server, name: str) -> Callable[..., None]:
     return act
 
 
-def _when(created: float) -> str:
-    return time.strftime("%d %b, %H:%M", time.localtime(created))
+def _selects(part: str) -> Callable[[], Any]:
+    return lambda: gr.Tabs(selected=part)
 
 
 def _states(view: JobView) -> str:
@@ -190,7 +204,8 @@ def _states(view: JobView) -> str:
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
     progress, reports = read_progress(run), read_rounds(run)
     head = _head(progress, view)
-    if view.training.state == "done" and run.model.is_dir():
+    has_model = view.training.state == "done" and run.model.is_dir()
+    if has_model:
         head += done_view(run, not server.deployment.on_space)
     for side, name, tab in (
         (view.auditing, "Audit", "Audit"), (view.publishing, "Publishing", "Publish")
@@ -209,6 +224,8 @@ def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
         figures_view(progress, reports),
         log_text_view(server.jobs.log(owner, view.id)),
         *(gr.update(visible=name in view.actions) for name in _ACTIONS),
+        gr.update(visible=True),
+        gr.update(visible=has_model),
         *changes_shown(view),
         samples_view(run),
         scan_view(progress, run),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from memshield.audit.report import percent
 from memshield.audit.report_view import excess_interval_words, excess_words, interval
 from memshield.quantities import duration, size
-from memshield.ui.widgets.words import count, linked, plural, unbroken
+from memshield.ui.widgets.words import about, count, linked, plural, unbroken
 
 _FOLDERS = ("widgets", "new", "runs", "use", "audits")
 
@@ -26,7 +26,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     filters = (
-        percent, interval, excess_words, excess_interval_words, count, duration, linked, plural,
+        about, percent, interval, excess_words, excess_interval_words, count, duration, linked, plural,
         size, unbroken,
     )  # fmt: skip
     made.filters.update({one.__name__: one for one in filters})

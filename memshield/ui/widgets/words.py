@@ -42,6 +42,21 @@ def time_left(seconds: float) -> str:
     return f"about {duration(seconds, spelled=True)} left"
 
 
+def age(seconds: float) -> str:
+    """How long ago something was, in whole units."""
+    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            return f"{plural(int(seconds // unit), name)} ago"
+    return "just now"
+
+
+def about(seconds: float) -> str:
+    """A time that is not known well."""
+    if 36_000 <= seconds < 172_800:
+        return f"{seconds / 3600:.0f} hours"
+    return duration(seconds, spelled=True)
+
+
 def short(number: int) -> str:
     """A large count with three significant figures: 860 M."""
     value = float(number)

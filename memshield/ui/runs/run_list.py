@@ -1,0 +1,101 @@
+"""The list of runs: lays it out, notes which one is chosen, and changes titles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from memshield.jobs.titles import MOST
+from memshield.ui.errors import on_error
+from memshield.ui.runs.rows import RunRows, rows_view
+from memshield.ui.server.server import Server
+from memshield.ui.widgets.fields import RAW
+from memshield.ui.widgets.problems import problem_view
+
+# A row that has the focus keeps it when the list is made anew.
+_ON_LOAD = """
+let focused = null;
+element.addEventListener("click", (event) => {
+  const row = event.target.closest("[data-run]");
+  if (row) trigger("select", { run: row.dataset.run });
+});
+document.addEventListener("focusin", (event) => {
+  const row = element.contains(event.target) && event.target.closest("[data-run]");
+  focused = row ? row.dataset.run : null;
+});
+watch("value", () => {
+  const row = focused && element.querySelector(`[data-run="${CSS.escape(focused)}"]`);
+  if (row && document.activeElement === document.body) row.focus({ preventScroll: true });
+});
+"""
+
+
+class RunList:
+    """Lays out the list, and answers it.
+
+    Args:
+        server: the page's server.
+
+    Attributes:
+        chosen: id of the run that is shown; "" for none.
+        rows: the list, as HTML.
+        known: rows of all owners.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.known = RunRows(server.jobs)
+        # Not a State, whose changes are reported through gradio's queue alone. A page that was open
+        # while the server restarted sends what it likes: every handler checks the owner.
+        self.chosen = gr.Textbox(visible="hidden", elem_id="run")
+        self.rows = gr.HTML(elem_id="runs", js_on_load=_ON_LOAD)
+        self.rows.select(_picked, None, self.chosen, queue=False, **RAW)
+
+    def lay_out_renaming(self, rename: gr.Button) -> Any:
+        """Lay out the input of a new title.
+
+        Args:
+            rename: opens it.
+
+        Returns:
+            The event after which the title may be another.
+        """
+        with gr.Column(visible=False, elem_id="renaming") as part:
+            with gr.Row(equal_height=True):
+                title = gr.Textbox(label="Name", max_length=MOST, scale=3, min_width=220)
+                save = gr.Button("Save the name", variant="primary", scale=0, min_width=140)
+                leave = gr.Button("Leave it", scale=0, min_width=100)
+            said = gr.HTML(elem_id="problem-title", elem_classes=["ms-slot"])
+
+        @on_error(lambda error: [gr.Column(visible=True), gr.skip(), problem_view(error)])
+        def on_open(job: object, token: gr.OAuthToken | None) -> list[Any]:
+            found = self._server.jobs.get(self._server.owner(token), str(job or ""))
+            return [gr.Column(visible=True), found.title, ""]
+
+        @on_error(lambda error: [gr.skip(), problem_view(error)])
+        def on_save(job: object, text: object, token: gr.OAuthToken | None) -> list[Any]:
+            owner = self._server.owner(token)
+            self._server.jobs.titles.change(owner, str(job or ""), text)
+            return [gr.Column(visible=False), ""]
+
+        rename.click(on_open, self.chosen, [part, title, said], **RAW)
+        renamed = gr.on(
+            [save.click, title.submit], on_save, [self.chosen, title], [part, said], **RAW
+        )
+        gr.on([leave.click, self.chosen.change], lambda: gr.Column(visible=False), None, part,
+              queue=False, **RAW)  # fmt: skip
+        return renamed
+
+    def load(self, job: object, token: gr.OAuthToken | None) -> list[Any]:
+        """Choose a run, by default the newest, and show the list."""
+        owner = self._server.find_owner(token)
+        rows = self.known.of(owner, anew=True) if owner is not None else ()
+        ids = [row.id for row in rows]
+        chosen = str(job) if job in ids else next(iter(ids), "")
+        return [chosen, rows_view(rows, chosen)]
+
+
+def _picked(event: gr.EventData) -> Any:
+    run = event._data.get("run") if isinstance(event._data, dict) else None
+    return run if isinstance(run, str) else gr.skip()
