@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memshield.audit.report import CurvePoint, Interval, Memorization, Quality, Report
 from memshield.audit.watch_findings import above_lowest, band_name, findings, height_of, some_of
 from memshield.audit.watch_record import WatchRecord
+
+# matplotlib is imported where it draws: a quarter of a second that the page's start need not wait.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and read by screen readers
@@ -92,8 +92,7 @@ def curve_plot(curves: Mapping[str, Sequence[CurvePoint]]) -> str:
     Args:
         curves: by the model's name; all over the same held-out pictures.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    with _figure(6.4, 3.6) as figure:
         axes = figure.subplots()
         for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
             alphas = [point.alpha for point in curve]
@@ -129,8 +128,7 @@ def trade_off_plot(
         memorization, quality: labels of the axes, with the feature space.
         budget: drawn as a line.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    with _figure(6.4, 4.2) as figure:
         axes = figure.subplots()
         groups = list(dict.fromkeys(point.group for point in points))
         for group, colour in zip(groups, COLOURS * len(groups), strict=False):
@@ -189,12 +187,14 @@ def levels_plot(record: WatchRecord) -> str:
     Args:
         record: with at least one check.
     """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     found = findings(record)
     drawn, top = some_of(found, _MOST_BANDS), 100 * height_of(found)
     blue, orange, green = COLOURS[:3]
     rows = -(-len(drawn) // 2)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 0.9 + 0.95 * rows), layout="constrained")
+    with _figure(6.4, 0.9 + 0.95 * rows) as figure:
         grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(drawn) :]:
             axes.set_visible(False)
@@ -219,6 +219,16 @@ def levels_plot(record: WatchRecord) -> str:
             marks.append(Line2D([], [], color=orange, linestyle="--", label="stopped"))
         figure.legend(handles=marks, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         return svg_of(figure)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure of a size in inches, in the style of all plots."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def svg_of(figure: Figure) -> str:

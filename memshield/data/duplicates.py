@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL = 16
 """Side of the thumbnails in pixels: small enough to forgive re-encoding and rescaling."""
@@ -101,6 +99,9 @@ def groups(
     pairs = np.concatenate(
         [np.asarray(exact, np.int64).reshape(-1, 2), near_pairs(thumbnails, distance)]
     )
+    from scipy.sparse import coo_array  # a fifth of a second, which the page's start need not wait
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(hashes),) * 2)
     _, component = connected_components(links, directed=False)
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)

@@ -271,7 +271,10 @@ class Store:
             of_job.setdefault(row["job"], []).append(_task(row))
         return [
             Job(
-                *(row[one] for one in ("id", "owner", "name", "created")),
+                row["id"],
+                row["owner"],
+                row["name"],
+                row["created"],
                 tuple(of_job[row["id"]]),
                 row["title"],
             )

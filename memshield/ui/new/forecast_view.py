@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from memshield.config.recommendations import Advice
 from memshield.forecast.estimate import Estimate, Range
+from memshield.forecast.hardware import is_busy
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import about
 
+UNREADABLE = "The time is shown here once the settings can be read."
 _FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""}
+
+
+def estimate_view(made: Plan | None, words: str = UNREADABLE) -> str:
+    """Show the time on this machine.
+
+    Args:
+        made: the plan; None if there is none.
+        words: shown while the time is not known.
+    """
+    here = None if made is None else made.here
+    return render("estimate", here=here, words=words, busy=is_busy())
 
 
 def forecast_view(made: Plan) -> str:

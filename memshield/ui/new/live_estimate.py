@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.forecast.hardware import is_busy
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
 from memshield.ui.errors import attempt
@@ -18,30 +17,18 @@ from memshield.ui.form.inputs import FilledForm
 from memshield.ui.form.planning import Plan, forecast, rows_of
 from memshield.ui.form.problems import type_problems
 from memshield.ui.form.recipes import RecipeName
+from memshield.ui.new.forecast_view import UNREADABLE, estimate_view
 from memshield.ui.new.search_box import is_id
 from memshield.ui.new.submission import count_pictures, fill_form, pace_for
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitor
-from memshield.ui.widgets.templates import render
 
 _KEPT, _SECONDS = 256, 300.0
-_UNREADABLE = "The time is shown here once the settings can be read."
 _MISSING = {
     "hub": "The time is shown here once a model and pictures are chosen.",
     "scratch": "The time is shown here once pictures are chosen.",
-    "demo": _UNREADABLE,
+    "demo": UNREADABLE,
 }
-
-
-def estimate_view(made: Plan | None, words: str = _UNREADABLE) -> str:
-    """Show the time on this machine.
-
-    Args:
-        made: the plan; None if there is none.
-        words: shown while the time is not known.
-    """
-    here = None if made is None else made.here
-    return render("estimate", here=here, words=words, busy=is_busy())
 
 
 class LiveEstimate:

@@ -9,8 +9,8 @@ import gradio as gr
 from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.ui.errors import on_error
 from memshield.ui.form.planning import Plan
-from memshield.ui.new.forecast_view import forecast_view
-from memshield.ui.new.live_estimate import LiveEstimate, estimate_view
+from memshield.ui.new.forecast_view import estimate_view, forecast_view
+from memshield.ui.new.live_estimate import LiveEstimate
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
 from memshield.ui.new.submission import CheckedForm, check_form, submit_form
 from memshield.ui.server.server import Server

@@ -44,7 +44,9 @@ def new_tab(server: Server, page: gr.Blocks) -> tuple[gr.State, Cards]:
     return started, cards
 
 
-def _lay_out_form(server: Server, page: gr.Blocks, started: gr.State) -> tuple[gr.Radio, gr.Radio]:
+def _lay_out_form(
+    server: Server, page: gr.Blocks, started: gr.State, opened: Any
+) -> tuple[gr.Radio, gr.Radio]:
     """Lay out the form, and return the choices of what to train and of where pictures are."""
     recipe, settled = gr.State("demo"), gr.State("demo")
     fields = Fields()

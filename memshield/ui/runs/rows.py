@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from memshield.audit.statements import Tone, statements_of
 from memshield.jobs.records import Job
@@ -93,7 +94,7 @@ class RunRows:
         return made
 
 
-def _trim(kept: OrderedDict[object, object] | OrderedDict[str, object]) -> None:
+def _trim(kept: OrderedDict[Any, Any]) -> None:
     while len(kept) > _KEPT:
         kept.popitem(last=False)
 

@@ -23,7 +23,7 @@ from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import done_view, phase_view, progress_view
 from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
-from memshield.ui.runs.rows import rows_view
+from memshield.ui.runs.rows import RunRow, rows_view
 from memshield.ui.runs.run_list import RunList
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
@@ -110,7 +110,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> Any:
         job: str | None, asked: list[Any], token: gr.OAuthToken | None
     ) -> tuple[str, Outputs, list[Any]]:
         """Return the key, the outputs of a run, and those of its audits."""
-        owner, rows = None, ()
+        rows: tuple[RunRow, ...] = ()
         try:
             owner = server.visitor(token).owner
             if not job or owner is None:

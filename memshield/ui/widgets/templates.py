@@ -26,8 +26,8 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     filters = (
-        about, percent, interval, excess_words, excess_interval_words, count, duration, linked, plural,
-        size, unbroken,
+        percent, interval, excess_words, excess_interval_words, about, count, duration, linked,
+        plural, size, unbroken,
     )  # fmt: skip
     made.filters.update({one.__name__: one for one in filters})
     return made

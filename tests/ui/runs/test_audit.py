@@ -31,7 +31,7 @@ ODD: list[Any] = [None, "", "../x", "a lot", "-1", 5, 1e308, True, [], ["x"], {"
 def part(jobs: Jobs, tmp_path: Path) -> AuditPanel:
     server = Server(Deployment(False, tmp_path / "data", None), jobs, Visitors(False), MACHINE)
     with gr.Blocks():
-        return AuditPanel(server, gr.Dropdown())
+        return AuditPanel(server, gr.Textbox())
 
 
 def done(jobs: Jobs, name: str = "digits", **changes: Any) -> tuple[Job, RunDir]:

@@ -37,7 +37,7 @@ READS = "hf_" + "readonlyreadonlyreadonlyreadonly"
 def part_of(jobs: Jobs, folder: Path) -> PublishPanel:
     server = Server(Deployment(False, folder / "data", None), jobs, Visitors(False), MACHINE)
     with gr.Blocks():
-        return PublishPanel(server, gr.Dropdown())
+        return PublishPanel(server, gr.Textbox())
 
 
 @pytest.mark.process

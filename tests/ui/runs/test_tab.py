@@ -23,7 +23,7 @@ from tests.ui.markup import text_of
 from tests.ui.runs.test_audit import done
 from tests.ui.test_tabs import MACHINE
 
-HEAD, PUBLICATION = 0, -3  # of what `_shown` makes
+HEAD, WAYS, PUBLICATION = 0, 8, -3  # of what `_shown` makes
 REFUSES = STOPS.replace(
     'status.set("running", total_steps=10)',
     """
@@ -151,9 +151,11 @@ def test_who_is_signed_out_is_not_told_that_there_are_no_runs(jobs: Jobs, sign_i
 def test_a_finished_run_says_where_its_model_lies_and_what_comes_next(jobs: Jobs) -> None:
     job, run = done(jobs)
     said = seen(jobs, job)
-    assert f"The model lies in {run.model}" in said
-    assert "Look for copies under Audit" in said and "Publish it under Publish" in said
+    assert f"Where the model lies {run.model}" in said
+    assert "draw pictures" in said and "look for copies" in said and "publish it" in said
+    ways = _shown(server_of(jobs), LOCAL, view(jobs, job), run)[WAYS]
+    assert ways == gr.update(visible=True)
     server = server_of(jobs)
     space = replace(server, deployment=replace(server.deployment, on_space=True))
     shown = text_of(str(_shown(space, LOCAL, view(jobs, job), run)[HEAD]))
-    assert "Look for copies" in shown and str(run.path) not in shown
+    assert "look for copies" in shown and str(run.path) not in shown
