@@ -15,7 +15,8 @@ _SCRIPT = (_WIDGETS / "problems.js").read_text(encoding="utf-8")
 # A theme has one accent for light and dark, which is too faint on dark.
 COLUMN = """
 .dark .gradio-container { --color-accent: var(--primary-400); }
-.gradio-container { max-width: 56rem !important; margin: 0 auto !important; width: 100%; }
+.gradio-container { max-width: 56rem !important; margin: 0 auto !important; width: 100%;
+  overflow: clip !important; }
 .gradio-container .prose p, .gradio-container .prose li { max-width: 42rem; }
 .gradio-container .cm-editor { max-width: 100%; }
 .gradio-container .cm-scroller { overflow: hidden; }
@@ -43,7 +44,7 @@ COLUMN = """
 .gradio-container .ms-way { border: 1px solid var(--border-color-primary); border-radius: 0.6rem;
   padding: 1rem; gap: 0.6rem; background: var(--background-fill-primary); }
 .gradio-container .ms-way > .block { flex-grow: 1; }
-.gradio-container .ms-way > button { flex-grow: 0; }
+.gradio-container .ms-way > button { flex: none !important; }
 .gradio-container :is(.ms-way, #start-bar, #runs, #strength-meaning) .html-container { padding: 0; }
 .gradio-container #runs li { max-width: none; }
 .gradio-container #strength-meaning p { font-size: 0.9rem; }

@@ -25,16 +25,25 @@ def words(report: Report, base: Report | None = None) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("excess", "said"),
+    ("excess", "said", "short"),
     [
-        (-0.01, "none in 100 pictures; fewer than 1 in 33 could be missed"),
-        (0.01, "no more than chance: 2 of 100 pictures, by chance 1"),
-        (0.2, "21 of 100 pictures, where chance makes about 1"),
-        (None, "unknown"),
+        (
+            -0.01,
+            "none in 100 pictures; fewer than 1 in 33 could be missed",
+            "no copies in 100",
+        ),
+        (
+            0.01,
+            "no more than chance: 2 of 100 pictures, by chance 1",
+            "copies no more than chance",
+        ),
+        (0.2, "21 of 100 pictures, where chance makes about 1", "21 copies in 100"),
+        (None, "unknown", "copies unknown"),
     ],
 )
-def test_copies_in_words(excess: float | None, said: str) -> None:
-    assert words(audited(excess, 0.01))[0] == said
+def test_copies_in_words(excess: float | None, said: str, short: str) -> None:
+    copies, _ = statements_of(audited(excess, 0.01))
+    assert (copies.words, copies.short) == (said, short)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,11 @@ def _in_words(here: Estimate | None) -> str:
     if here is None:
         return ""
     words = f"About {about(here.middle_s)} on this machine ({here.basis})"
-    return f"{words}; longer while it is busy, as it is now" if is_busy() else words
+    return (
+        f"{words}; longer while it is busy, as it is now"
+        if is_busy() and not here.by_runs
+        else words
+    )
 
 
 def _example(here: Estimate | None, pictures: int) -> str:

@@ -1,0 +1,85 @@
+"""Runs as rows, and their titles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from memshield.jobs.records import LOCAL
+from memshield.jobs.service import Jobs
+from memshield.ui.runs.rows import RunRows, rows_view
+from memshield.ui.runs.run_list import RunList
+from memshield.ui.widgets.words import age
+from tests.jobs.children import DEMO
+from tests.ui.made_runs import HOSTILE
+from tests.ui.markup import text_of
+from tests.ui.runs.test_audit import done
+from tests.ui.runs.test_tab import server_of
+
+
+@pytest.mark.process
+def test_a_row_tells_what_a_run_is(jobs: Jobs) -> None:
+    job, run = done(jobs)
+    jobs.titles.change(LOCAL, job.id, HOSTILE[:80])
+    known = RunRows(jobs)
+    (row,) = known.of(LOCAL)
+    assert (row.state, row.mark, row.picture, row.settled) == ("Done", "done", None, True)
+    shown = rows_view([row], row.id)
+    assert "<script" not in shown and 'aria-current="true"' in shown
+    assert "just now" in text_of(shown) or "ago" in text_of(shown)
+    # Its newest samples, and nothing of its training pictures.
+    run.samples.mkdir(exist_ok=True)
+    Image.new("RGB", (32, 32), "red").save(run.samples / "round-0001.png")
+    assert known.of(LOCAL) == (row,)  # read a moment ago
+    (row,) = known.of(LOCAL, anew=True)
+    assert row.picture is not None
+    assert "data:image/webp" in rows_view([row], None)
+    assert known.of("bob", anew=True) == ()
+
+
+def listed(jobs: Jobs, sign_in: bool = False) -> tuple[RunList, dict[str, Any]]:
+    with gr.Blocks() as page:
+        made = RunList(server_of(jobs, sign_in))
+        made.lay_out_renaming(gr.Button())
+    return made, {one.name: one.fn for one in page.fns.values()}
+
+
+def test_a_title_is_changed_and_refused_in_words(jobs: Jobs) -> None:
+    job = jobs.submit(LOCAL, DEMO)
+    made, handlers = listed(jobs)
+    assert handlers["on_open"](job.id, None)[1] == "new model on handwritten digits"
+    assert handlers["on_save"](job.id, "Mine", None)[1] == ""
+    assert "Mine" in text_of(made.load(job.id, None)[1])
+    assert "is empty" in text_of(handlers["on_save"](job.id, " ", None)[1])
+    for odd in (None, 3, {"a": 1}, ["x"]):
+        assert "there is no job" in text_of(handlers["on_save"](odd, "Mine", None)[1])
+
+
+def test_a_run_of_somebody_else_is_neither_listed_nor_renamed(jobs: Jobs) -> None:
+    job = jobs.submit("ada", DEMO)
+    made, handlers = listed(jobs)
+    assert made.load(job.id, None) == ["", ""]
+    for handler, more in (("on_open", ()), ("on_save", ("Bob's",))):
+        assert "there is no job" in text_of(handlers[handler](job.id, *more, None)[-1])
+    _, signed_out = listed(jobs, sign_in=True)
+    assert "Sign in" in text_of(signed_out["on_save"](job.id, "Bob's", None)[-1])
+    assert jobs.get("ada", job.id).title == "new model on handwritten digits"
+
+
+def test_the_newest_run_is_shown_where_none_is_chosen(jobs: Jobs) -> None:
+    first, second = (jobs.submit(LOCAL, DEMO) for _ in range(2))
+    made, _ = listed(jobs)
+    assert made.load("", None)[0] == second.id
+    assert made.load(first.id, None)[0] == first.id
+    assert made.load({"odd": 1}, None)[0] == second.id
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "just now"), (61, "1 minute ago"), (7300, "2 hours ago"), (200_000, "2 days ago")],
+)
+def test_an_age_in_whole_units(seconds: float, words: str) -> None:
+    assert age(seconds) == words

@@ -1,0 +1,113 @@
+"""The first screen in a real browser: three ways to start, the estimate, runs as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ui.axe import violations
+from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+WIDTH = "document.documentElement.scrollWidth"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("home")
+    with serving(folder, home_environment(folder)) as running:
+        yield running
+        end_tasks(running.data)
+
+
+def test_a_stranger_finds_a_way_to_start(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url, width=390, form=False)
+    page = visit.page
+    visit.sees("minutes on this machine", "#way-demo")
+    assert not page.get_by_role("button", name="Start training").is_visible()
+    assert page.evaluate(WIDTH) <= 390
+    assert violations(page, grave=True) == []
+    visit.shoot("first-phone")
+
+    visit.press("Upload pictures")
+    page.get_by_label("Pictures that you upload").wait_for()
+    assert page.get_by_label("Pictures that you upload").is_checked()
+    assert page.get_by_label("A new small model, from scratch").is_checked()
+    visit.sees("once pictures are chosen", "#estimate")
+    visit.press("Choose a model")
+    page.get_by_role("button", name="Search models").wait_for()
+    until(lambda: page.get_by_label("A dataset on the Hub").is_checked())
+    visit.sees("once a model and pictures are chosen", "#estimate")
+
+    # The estimate follows the form, and stays in view.
+    visit.press("Change its settings")
+    visit.sees("a rough estimate", "#estimate")
+    before = visit.text("#estimate")
+    page.get_by_label("Low", exact=True).check()
+    visit.sees("17 % are at low noise", "#strength-meaning")
+    visit.fill("Epochs", "3000")
+    until(lambda: visit.text("#estimate") != before)
+    assert "hour" in visit.text("#estimate")
+    assert page.locator("#strength").get_by_role("slider").input_value() == "0.25"
+    visit.fill("Epochs", "0")
+    visit.sees("once the settings can be read", "#estimate")
+    page.evaluate("document.getElementById('form').scrollIntoView()")
+    box = page.get_by_role("button", name="Start training").bounding_box()
+    assert box is not None and box["y"] + box["height"] <= 900
+    page.get_by_label("Custom", exact=True).check()
+    page.locator("#strength").get_by_role("slider").wait_for()
+    assert page.evaluate(WIDTH) <= 390
+    assert visit.problems == []
+    visit.close()
+
+
+def test_the_demo_starts_at_once_and_is_a_row_that_can_be_renamed(
+    browser: Browser, home: Running
+) -> None:
+    visit = Visit(browser, home.url, form=False)
+    page = visit.page
+    visit.sees("minutes on this machine", "#way-demo")
+    visit.press("Start the demo")
+    visit.sees("new model on handwritten digits", "#runs")
+    until(lambda: home.state() == "running")
+    visit.press("Rename")
+    assert visit.value("Name") == "new model on handwritten digits"
+    visit.fill("Name", " ")
+    visit.press("Save the name")
+    visit.sees("is empty", "#problem-title")
+    visit.fill("Name", "My first <b>run</b>")
+    visit.press("Save the name")
+    visit.sees("My first <b>run</b>", "#runs")
+    visit.press("Stop")
+    visit.sees("Stopped", "#state")
+    visit.sees("Stopped", "#runs")
+
+    # Who has runs sees them first, and is not kept from a new training.
+    visit.go()
+    visit.sees("My first <b>run</b>", "#runs")
+    assert page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
+    visit.tab("New training")
+    visit.press("Start the demo")
+    rows = page.locator("#runs [data-run]")
+    until(lambda: rows.count() == 2)
+    until(lambda: rows.nth(0).get_attribute("aria-current") == "true")
+    visit.press("Stop")
+    visit.sees("Stopped", "#state")
+    # The keyboard chooses a row, which keeps the focus.
+    rows.nth(1).focus()
+    page.keyboard.press("Enter")
+    until(lambda: rows.nth(1).get_attribute("aria-current") == "true")
+    assert page.evaluate("document.activeElement.closest('#runs') !== null")
+    visit.press("Rename")
+    until(lambda: visit.value("Name") == "My first <b>run</b>")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate(WIDTH) <= 390
+    assert violations(page, grave=True) == []
+    visit.shoot("runs-phone")
+    assert visit.problems == []
+    visit.close()
