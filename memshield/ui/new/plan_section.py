@@ -62,9 +62,6 @@ class PlanSection:
         self._folds = folds
         self._live = LiveEstimate(server)
         self._plan, self._measured = gr.State(None), gr.State(None)
-        with gr.Row(elem_id="start-bar", equal_height=True):
-            self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
-            start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
         with gr.Row():
             look = gr.Button("See what will happen")
             measure = gr.Button("Measure on this machine")
@@ -76,6 +73,10 @@ class PlanSection:
             # No language: gradio's colours for it cannot be read on white.
             yaml = gr.Code(NO_FILE, language=None, label="config.yaml", interactive=False)
             gr.Markdown("`accelerate launch -m memshield.train --config config.yaml`")
+        # The last part of the form: it stays at the bottom of the window while the form is in view.
+        with gr.Row(elem_id="start-bar", equal_height=True):
+            self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
+            start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
         timer = gr.Timer(_TICK, active=False)
         shown = [summary, numbers, yaml, self._plan, recipe, self._beside, *folds,
                  fields.inputs["confirm"], *fields.slots.values()]  # fmt: skip
