@@ -49,7 +49,7 @@ def first_view(browser: Browser, url: str) -> float:
     page = context.new_page()
     begun = time.perf_counter()
     page.goto(url)
-    page.get_by_role("button", name="Start training").wait_for()
+    page.get_by_role("button", name="Start the demo").wait_for()
     seconds = time.perf_counter() - begun
     context.close()
     return seconds

@@ -335,14 +335,14 @@ def test_the_page_works_in_a_frame_of_the_hubs(
     page.set_content(FRAME.format(url))
     inside = page.frame_locator("iframe")
     inside.get_by_role("heading", name="MemShield").wait_for()
-    inside.get_by_role("button", name="Start training", exact=True).click()
-    inside.locator("#problems").get_by_text("Sign in").first.wait_for()
+    inside.get_by_role("button", name="Start the demo", exact=True).click()
+    inside.locator("#problem-first").get_by_text("Sign in").first.wait_for()
     with visit.leaving():
         inside.get_by_role("button", name="Sign in with Hugging Face").click()
         inside.get_by_role("button", name="bob", exact=True).click()
         inside.get_by_role("button", name="Logout (bob)").wait_for()
     before = jobs(space)
-    inside.get_by_role("button", name="Start training", exact=True).click()
+    inside.get_by_role("button", name="Start the demo", exact=True).click()
     inside.locator("#state").get_by_role("heading").first.wait_for()
     assert len(jobs(space) - before) == 1
     assert visit.problems == []
