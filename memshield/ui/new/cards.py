@@ -37,7 +37,7 @@ class Cards:
         self.shown: list[gr.HTML] = []
         with gr.Row(elem_id="first", equal_height=True):
             for way in self._ways:
-                with gr.Column(elem_classes=["ms-way"], min_width=240):
+                with gr.Column(elem_classes=["ms-way"], min_width=200):
                     self.shown.append(gr.HTML(way_view(way), elem_id=f"way-{way.name}"))
                     self._lay_out_buttons(way)
         self.opened = self._settings.click
