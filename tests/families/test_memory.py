@@ -14,9 +14,9 @@ from memshield.families import memory
 from memshield.families.base import Family, Pictures
 from tests.families import loaded
 
-SPARED: list[dict[str, Any]] = [
-    {"base_quantization": "int8"},
-    {"base_quantization": "fp8"},
+SPARED: list[Any] = [
+    pytest.param({"base_quantization": "int8"}, marks=pytest.mark.quantization),
+    pytest.param({"base_quantization": "fp8"}, marks=pytest.mark.quantization),
     {"enable_layerwise_casting": True, "gradient_checkpointing": True},
     {"enable_group_offload": True, "gradient_checkpointing": True},
 ]

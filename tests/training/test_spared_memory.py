@@ -45,7 +45,13 @@ def settings(folder: Path, base: Path, data: Path, **changes: Any) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.quantization] if "base_quantization" in words else [])
+        for kind, words in KINDS.items()
+    ],
+)
 def test_it_trains_and_goes_on_with_the_same_bits(
     tmp_path: Path, tiny_sd: Path, captioned: Path, kind: str
 ) -> None:
@@ -65,6 +71,7 @@ def test_it_trains_and_goes_on_with_the_same_bits(
     sample(pipeline, "picture number 1")
 
 
+@pytest.mark.quantization
 def test_the_setting_changes_what_is_trained(
     tmp_path: Path, tiny_sd: Path, captioned: Path
 ) -> None:
@@ -84,7 +91,10 @@ def test_adafactor_keeps_a_row_and_a_column() -> None:
     assert sum(tensor.numel() for tensor in tensors.values()) <= 40 + 30 + 1
 
 
-@pytest.mark.parametrize("optimizer", ["use_adafactor", "use_8bit_adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["use_adafactor", pytest.param("use_8bit_adam", marks=pytest.mark.quantization)],
+)
 def test_a_pixel_model_is_trained_in_full(tmp_path: Path, optimizer: str) -> None:
     # Only tensors of 4,096 numbers and more have moments in 8 bits.
     unet = unet_config(tmp_path, block_out_channels=[16, 32])
