@@ -19,12 +19,14 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
+from memshield.jobs.backends.local import LocalProcesses
+from memshield.jobs.backends.seam import Backend
 from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
 from memshield.jobs.limits import JobLimits
+from memshield.jobs.liveness import runs_elsewhere
 from memshield.jobs.model_audits import ModelAudits
-from memshield.jobs.processes import runs_elsewhere
 from memshield.jobs.records import LOCAL, Job, Task, Work
 from memshield.jobs.requests import Requests
 from memshield.jobs.scheduler import Scheduler
@@ -58,6 +60,7 @@ class Jobs:
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
         store: file of the store, where SQLite cannot work below the root; a copy is kept there.
+        backend: where tasks run; by default in processes of this machine.
 
     Attributes:
         folders: where everything lies.
@@ -81,6 +84,7 @@ class Jobs:
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
         store: Path | None = None,
+        backend: Backend | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
         limits = limits or JobLimits()
@@ -97,8 +101,9 @@ class Jobs:
         self._turn = threading.Lock()
         self._promoting: set[str] = set()
         self.scheduler = Scheduler(
-            self._store, self.folders, self.tokens, devices,
-            limits.without_device, limits.grace, environment, now,
+            self._store, self.folders, self.tokens,
+            backend or LocalProcesses(self.folders, environment), devices,
+            limits.without_device, limits.grace, now,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
         self.titles = Titles(self._store, self.get)

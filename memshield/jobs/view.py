@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
+from memshield.jobs.liveness import is_of, runs_elsewhere, silence_of
 from memshield.jobs.logs import tail, without_launcher
-from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
 from memshield.jobs.words import (
     PUBLICATION_TITLES,
