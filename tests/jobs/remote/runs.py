@@ -32,7 +32,10 @@ def stop(number, frame):
     status.set("stopped", "SIGTERM received")
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
-run.config.write_text("num_rounds: 1\\nnum_shards: 1\\n")
+run.config.write_text(
+    "model_config_name_or_path: configs/models/digits-unet.json\\n"
+    "dataset_name: sklearn:digits\\nnum_rounds: 1\\nnum_shards: 1\\noutput_dir: run\\n"
+)
 status.set("running", total_steps=10, step=3)
 events.write("step", step=3, round=1, shard=1, eta_s=7.0, loss=0.5, kept=0.9, lr=0.1)
 print("begun", flush=True)

@@ -139,14 +139,12 @@ def test_what_is_refused_starts_nothing(
     demo = ["submit", "--config", "configs/demo.yaml", "--output_dir", str(tmp_path / "demo")]
     before = len(hub.jobs.of("ada"))
     assert "the Hub has no 'quantum'" in fails(capsys, *demo, "--hardware", "quantum", "--yes")
-    assert "nobody is there" in fails(capsys, *demo, "--hardware", "cpu-basic")
-    assert "'soon' is no time" in fails(
-        capsys, *demo, "--hardware", "cpu-basic", "--timeout", "soon"
-    )
-    found = fails(
-        capsys, *demo, "--hardware", "cpu-basic", "--yes",
-        "--mixed_precision", "fp16", "--num_shards", "900", "--report_to", "wandb",
-    )  # fmt: skip
+    demo += ["--hardware", "cpu-basic"]
+    assert "nobody is there" in fails(capsys, *demo)
+    assert "'soon' is no time" in fails(capsys, *demo, "--timeout", "soon")
+    demo += ["--yes"]
+    wrong = ["--mixed_precision", "fp16", "--num_shards", "900", "--report_to", "wandb"]
+    found = fails(capsys, *demo, *wrong)
     assert all(word in found for word in ("fp16 needs a GPU", "num_shards", "wandb needs a key"))
     hub.jobs.without_credit.add("ada")
     assert "no credit for Jobs" in fails(capsys, *demo)
