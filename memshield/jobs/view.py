@@ -297,7 +297,7 @@ def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     return TaskProgress(
         "died",
         "Died, can be resumed",
-        f"{TRAINING_WORDS['died']} {next_step}",
+        f"{task.problem or TRAINING_WORDS['died']} {next_step}",
         place.lines(task),
     )
 

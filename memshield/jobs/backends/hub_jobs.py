@@ -14,9 +14,17 @@ from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.live import Live, LiveCopy
 from memshield.jobs.remote.record import REQUEST, RunRecord, id_of
 from memshield.jobs.remote.states import RemoteState, state_of
-from memshield.jobs.remote.submission import Machine, prepare_submission, send, start
+from memshield.jobs.remote.submission import (
+    Machine,
+    prepare_submission,
+    processes_for,
+    send,
+    start,
+)
 
 LIVE_SECONDS, JOBS_SECONDS = 4.0, 12.0
+_SECONDS_A_RUN = 0.6
+"""Many runs are looked at more seldom, so that all together ask less than twice a second."""
 
 
 @dataclass
@@ -38,7 +46,7 @@ class HubJobs:
     Attributes:
         client: of the account.
         machine: that new runs are started on.
-        live_seconds: between two looks at what a run wrote.
+        live_seconds: between two looks at what a run wrote, unless there are many.
         jobs_seconds: between two looks at the list of jobs, which is one request for all.
         now: the time, in seconds since the epoch.
     """
@@ -72,8 +80,11 @@ class HubJobs:
             send(self.client, submission)
             record = submission.record
         elif self.machine is not None:
-            record = record.model_copy(update=self.machine._asdict())
-        _, job = start(self.client, record, token)
+            shards = make_config(read_yaml(order.settings)).num_shards
+            processes = processes_for(self.machine.hardware, shards)
+            changes = {**self.machine._asdict(), "processes": processes}
+            record = record.model_copy(update=changes)
+        _, job = start(self.client, record, token, order.mark)
         self._jobs[plain(order.mark)] = job
         return Begun(job.created)
 
@@ -157,11 +168,16 @@ class HubJobs:
     def _bring_up_to_date(self, order: Order, followed: _Followed) -> None:
         now = self.now()
         ended_before = followed.job is not None and not followed.job.is_active
-        if now - followed.looked >= self.live_seconds and not ended_before:
+        seconds = max(self.live_seconds, _SECONDS_A_RUN * self._count_active())
+        if now - followed.looked >= seconds and not ended_before:
             followed.job = self._job(order)
             # After the job: of one that has ended, everything is there.
             followed.live = followed.copy.bring_up_to_date()
             followed.looked = now
+
+    def _count_active(self) -> int:
+        jobs = (followed.job for followed in self._followed.values())
+        return sum(job is not None and job.is_active for job in jobs)
 
     def _job(self, order: Order) -> RemoteJob | None:
         """The job of a task; None where the Hub knows none, or none any more."""

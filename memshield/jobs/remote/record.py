@@ -32,6 +32,7 @@ class RunRecord(BaseModel):
         publishes: repository that the settings name to publish to; that is done from here.
         processes: of the training.
         jobs: how many were started.
+        mark: of the task that the newest of them is; see `backends.seam.Order`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -51,11 +52,7 @@ class RunRecord(BaseModel):
     publishes: str | None = None
     processes: int = 1
     jobs: int = 0
-
-    @property
-    def mark(self) -> str:
-        """Identifies its newest job."""
-        return f"{self.id}:{self.jobs}"
+    mark: str = ""
 
     @classmethod
     def parse(cls, data: bytes, id: str) -> RunRecord:

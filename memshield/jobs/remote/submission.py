@@ -143,7 +143,7 @@ def send(client: HubClient, submission: Submission) -> None:
 
 
 def start(
-    client: HubClient, record: RunRecord, token: str | None = None
+    client: HubClient, record: RunRecord, token: str | None = None, mark: str | None = None
 ) -> tuple[RunRecord, RemoteJob]:
     """Start the next job of a run whose files are in the bucket.
 
@@ -151,6 +151,7 @@ def start(
         client: of the account.
         record: of the run.
         token: to give to the job as a secret, where the record says that it needs one.
+        mark: of the task; by default made from the number of jobs.
 
     Returns:
         The record and the job, as they are now.
@@ -158,7 +159,8 @@ def start(
     Raises:
         UserError: the Hub refuses; nothing is billed then.
     """
-    record = record.model_copy(update={"jobs": record.jobs + 1})
+    jobs = record.jobs + 1
+    record = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
     client.change(
         {f"{record.id}/{REQUEST}": record.model_dump_json(indent=1).encode()},
         delete=[f"{record.id}/{STOP}"],

@@ -9,8 +9,7 @@ import pytest
 from memshield.jobs.remote import submission
 from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
-
-TOKEN = "hf_adasTokenThatNobodyMaySee0123456789"
+from tests.jobs.remote.runs import TOKEN
 
 
 @pytest.fixture(scope="module")

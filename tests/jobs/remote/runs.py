@@ -17,6 +17,7 @@ from tests.hub_server import HubServer
 from tests.hub_server.jobs.job import Job
 from tests.trained_runs import flags
 
+TOKEN = "hf_adasTokenThatNobodyMaySee0123456789"
 STARTED = re.compile(r"^started +(\S+): ", re.MULTILINE)
 
 PRETENDS = """
@@ -96,3 +97,17 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.05)
     return found
+
+
+def assert_nowhere(hub: HubServer, token: str = TOKEN) -> None:
+    """A token was in Authorization headers alone, and is in no file of the bucket."""
+    assert hub.requests
+    for request in hub.requests:
+        others = [value for name, value in request.headers.items() if name != "authorization"]
+        assert token not in " ".join([request.path, *others])
+    assert not any(token.encode() in body for body in hub.bodies)
+    bucket = hub.buckets.get("ada/memshield-runs")
+    assert bucket is not None
+    assert not any(token.encode() in path.read_bytes() for path in bucket.files())
+    for job in hub.jobs.of("ada"):
+        assert token not in str((job.spec, job.log))

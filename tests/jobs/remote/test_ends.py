@@ -23,6 +23,7 @@ from tests.jobs.remote.runs import (
     ENDS,
     PRETENDS,
     WAITS,
+    assert_nowhere,
     job_of,
     live_of,
     pretend,
@@ -231,6 +232,10 @@ def test_orphans_are_found_by_label_and_offered_to_be_stopped(
     assert job_of(hub, id).stage == "RUNNING"
     assert main([*runs, "--stop_orphans", "--yes"]) == 0
     assert job_of(hub, id).stage == "CANCELED"
+
+
+def test_no_token_left_the_authorization_header(hub: HubServer) -> None:
+    assert_nowhere(hub)  # in all that the tests before this one sent
 
 
 def job(stage: str, message: str = "", started: float | None = 0.0, **changes: Any) -> RemoteJob:
