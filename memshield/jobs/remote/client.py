@@ -268,15 +268,20 @@ class HubClient:
             data = response.content if response.status_code == 206 else response.content[first:]
             return Answer(data, said)
 
-    def download(self, name: str, target: Path) -> None:
-        """Write a file of the bucket to this disk, whole or not at all; a part of it goes on.
+    def download(self, name: str, target: Path, go_on: bool) -> None:
+        """Write a file of the bucket to this disk, whole or not at all.
+
+        Args:
+            name: its path.
+            target: to write.
+            go_on: whether a part that is here is of the same file, which never changes.
 
         Raises:
             UserError: it is not there, or cannot be had.
         """
         part = target.with_name(f".{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
-        there = part.stat().st_size if part.exists() else 0
+        there = part.stat().st_size if go_on and part.exists() else 0
         headers = self._headers() | ({"Range": f"bytes={there}-"} if there else {})
         with (
             self._asking("bucket", name),

@@ -169,7 +169,7 @@ def fetch(client: HubClient, id: str, run: RunDir, meant: dict[str, Any]) -> Ite
             stat = target.stat()
             if stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == size):
                 continue
-        client.download(f"{id}/{RUN}/{name}", target)
+        client.download(f"{id}/{RUN}/{name}", target, go_on="/" in name)
         if name == "config.yaml":
             mean_here(run, meant)
         os.utime(target, ns=(modified, modified))
