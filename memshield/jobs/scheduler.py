@@ -140,14 +140,19 @@ class Scheduler:
         if order.begun is None:
             self._recover(task, order)
             return
-        found = self._backend.look(order)
+        try:
+            found = self._backend.look(order)
+            if found.runs and task.stop_asked is not None:
+                if self._now() - task.stop_asked > self._grace:
+                    self._backend.kill(order)
+                else:
+                    self._backend.stop(order)
+        except UserError as error:
+            # It may be a place that cannot be asked now; others can.
+            log.warning("job %s: %s", task.job, error)
+            return
         if not found.runs:
             self._store.end(task, found.exit_code, found.problem)
-        elif task.stop_asked is not None:
-            if self._now() - task.stop_asked > self._grace:
-                self._backend.kill(order)
-            else:
-                self._backend.stop(order)
 
     def _recover(self, task: Task, order: Order) -> None:
         """A task whose server was lost between taking it and noting its start."""

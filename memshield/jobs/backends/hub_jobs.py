@@ -103,8 +103,15 @@ class HubJobs:
         return self._job(order) is not None
 
     def look(self, order: Order) -> Look:
-        """The state of a task; while the Hub does not answer, it is as it was."""
-        followed = self._of(order)
+        """The state of a task; while the Hub does not answer, it is as it was.
+
+        Raises:
+            UserError: the Hub refuses to tell, such as for a token that has run out.
+        """
+        try:
+            followed = self._of(order)
+        except UnreachableError:
+            return Look(runs=True)
         try:
             self._bring_up_to_date(order, followed)
         except UnreachableError:
@@ -119,7 +126,7 @@ class HubJobs:
         return Look(False, 0 if done else None, None if done else words)
 
     def state(self, order: Order) -> RemoteState:
-        """The state of a task as it was looked at last, in words."""
+        """The state of a task as it was looked at last, in words; only after a look."""
         followed = self._of(order)
         return state_of(followed.job, followed.live, self.now())
 

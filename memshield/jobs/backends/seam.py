@@ -83,10 +83,18 @@ class Backend(Protocol):
         """Whether a task that `find` does not see may have been started."""
 
     def look(self, order: Order) -> Look:
-        """The state of a task; its output and its run directory are here afterwards."""
+        """The state of a task; its output and its run directory are here afterwards.
+
+        Raises:
+            UserError: it cannot be told now.
+        """
 
     def stop(self, order: Order) -> None:
-        """Ask a task to save and to end; harmless when repeated."""
+        """Ask a task to save and to end; harmless when repeated.
+
+        Raises:
+            UserError: it cannot be asked now.
+        """
 
     def kill(self, order: Order) -> None:
         """End a task at once."""

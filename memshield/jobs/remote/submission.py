@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -160,12 +160,29 @@ def start(
         UserError: the Hub refuses; nothing is billed then.
     """
     jobs = record.jobs + 1
-    record = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
-    client.change(
-        {f"{record.id}/{REQUEST}": record.model_dump_json(indent=1).encode()},
-        delete=[f"{record.id}/{STOP}"],
-    )
-    job = client.start(
+    again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
+    _write_record(client, again, delete=[f"{record.id}/{STOP}"])
+    try:
+        return again, _start(client, again, token)
+    except UserError:
+        _write_record(client, record)
+        raise
+
+
+def forget(client: HubClient, id: str) -> None:
+    """Delete everything of a run from the bucket."""
+    names = client.names(id)
+    if names:
+        client.change(delete=names)
+
+
+def _write_record(client: HubClient, record: RunRecord, delete: Sequence[str] = ()) -> None:
+    text = record.model_dump_json(indent=1)
+    client.change({f"{record.id}/{REQUEST}": text.encode()}, delete)
+
+
+def _start(client: HubClient, record: RunRecord, token: str | None) -> RemoteJob:
+    return client.start(
         record.image,
         command_of(record),
         record.hardware,
@@ -181,7 +198,6 @@ def start(
         ],
         {"HF_TOKEN": token} if record.needs_token and token else {},
     )  # fmt: skip
-    return record, job
 
 
 def command_of(record: RunRecord) -> list[str]:

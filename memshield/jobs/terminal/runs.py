@@ -89,7 +89,8 @@ def list_runs(client: HubClient, most: int | None = None) -> list[Listed]:
     """
     jobs: dict[str, list[RemoteJob]] = defaultdict(list)
     for job in client.jobs():
-        jobs[job.run].append(job)
+        if job.run:
+            jobs[job.run].append(job)
     prices = client.prices()
     found = []
     for number, (id, of_run) in enumerate(jobs.items()):

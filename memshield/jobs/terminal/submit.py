@@ -26,6 +26,7 @@ from memshield.jobs.remote.submission import (
     Machine,
     Submission,
     default_image,
+    forget,
     prepare_submission,
     processes_for,
     seconds_of,
@@ -73,9 +74,15 @@ def main(argv: Sequence[str]) -> int:
     if not confirm("Start it?", own.get("yes", False)):
         print("Nothing was started.")
         return 1
-    send(client, submission)
     token = client.api.token if submission.record.needs_token else None
-    record, job = start(client, submission.record, token if isinstance(token, str) else None)
+    started = False
+    try:
+        send(client, submission)
+        record, job = start(client, submission.record, token if isinstance(token, str) else None)
+        started = True
+    finally:
+        if not started:  # nobody would come for what was copied
+            forget(client, submission.record.id)
     print(f"started       {record.id}: {job.url}", flush=True)
     if own.get("detach", False):
         print(how_to_come_back(record.id))

@@ -59,7 +59,9 @@ def test_cancelled_on_the_website(
     until(lambda: trains(hub, id))
     assert "a job works on it" in fails(capsys, "resume", id, "--yes")
     job_of(hub, id).end("CANCELED")
-    assert main(["follow", id]) == 1
+    hub.jobs.without_credit.add("ada")
+    assert "no credit for Jobs" in fails(capsys, "resume", id, "--yes")
+    assert main(["follow", id]) == 1  # still of the job that was there
     said = capsys.readouterr()
     assert "Cancelled on the Hub before it had saved" in said.out
     assert f"resume {id}" in said.out
@@ -153,6 +155,11 @@ def test_what_is_refused_starts_nothing(
     hub.fail(Fault("answer", method="POST", path="/api/jobs/ada", status=403, message="no scope"))
     assert "it may not start Jobs: no scope" in fails(capsys, *demo)
     assert len(hub.jobs.of("ada")) == before
+    # Nothing stays in the bucket that nobody would come for.
+    bucket = hub.buckets.get("ada/memshield-runs")
+    assert bucket is not None
+    kept = {path.relative_to(bucket.folder).parts[0] for path in bucket.files()}
+    assert not any(name.startswith("demo-") for name in kept)
 
 
 def test_an_image_that_does_not_start_and_hardware_that_is_full(
