@@ -8,7 +8,6 @@ import yaml
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
-from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import SETTINGS
 from memshield.jobs.remote.submission import processes_for, seconds_of, start
@@ -17,6 +16,7 @@ from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
     add_machine,
+    backend_of,
     confirm,
     copy_of,
     how_to_come_back,
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     if flags.detach:
         print(how_to_come_back(record.id))
         return 0
-    with copy_of(HubJobs(client, jobs_seconds=6.0), record) as again:
+    with copy_of(backend_of(client), record) as again:
         return follow(again)
 
 

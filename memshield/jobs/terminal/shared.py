@@ -20,6 +20,8 @@ from memshield.jobs.remote.submission import default_image
 from memshield.rundir import RunDir
 
 PROGRAM = "python -m memshield"
+LIVE_SECONDS, JOBS_SECONDS = 2.0, 6.0
+"""Somebody waits at the terminal, for one run."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def open_run(id: str, namespace: str | None = None) -> Iterator[RemoteRun]:
     """
     id = require_run_id(id)
     client = HubClient(namespace=namespace)
-    backend = HubJobs(client, jobs_seconds=6.0)
+    backend = backend_of(client)
     record = backend.record(id)
     if record is None:
         raise UserError(
@@ -85,6 +87,11 @@ def open_run(id: str, namespace: str | None = None) -> Iterator[RemoteRun]:
         )
     with copy_of(backend, record) as run:
         yield run
+
+
+def backend_of(client: HubClient) -> HubJobs:
+    """The Jobs of an account, looked at closely."""
+    return HubJobs(client, live_seconds=LIVE_SECONDS, jobs_seconds=JOBS_SECONDS)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
-from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.folders import name_from
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
@@ -37,6 +36,7 @@ from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     add_machine,
+    backend_of,
     confirm,
     copy_of,
     how_to_come_back,
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     if own.get("detach", False):
         print(how_to_come_back(record.id))
         return 0
-    with copy_of(HubJobs(client, jobs_seconds=6.0), record) as run:
+    with copy_of(backend_of(client), record) as run:
         return follow(run)
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from memshield.__main__ import main
 from memshield.errors import UserError
-from memshield.jobs.backends.hub_jobs import HubJobs
-from memshield.jobs.remote.client import HubClient, RemoteJob
+from memshield.jobs.remote.client import RemoteJob
 from memshield.jobs.remote.container import NO_ROOM
 from memshield.jobs.remote.live import Live
 from memshield.jobs.remote.states import ORPHAN_SECONDS, state_of
@@ -39,11 +38,8 @@ Said = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks follow each other closely."""
-
-    def quick_backend(client: HubClient, jobs_seconds: float) -> HubJobs:
-        return HubJobs(client, live_seconds=0.1, jobs_seconds=0.1)
-
-    monkeypatch.setattr(shared, "HubJobs", quick_backend)
+    monkeypatch.setattr(shared, "LIVE_SECONDS", 0.1)
+    monkeypatch.setattr(shared, "JOBS_SECONDS", 0.1)
 
 
 def fails(capsys: Said, *words: str) -> str:
