@@ -36,6 +36,12 @@ COMMANDS = {
     "publish": Command("memshield.hub.publish.command", "put a run's model and audit on the Hub"),
     "pull": Command("memshield.hub.pull", "fetch a published model, and check it"),
     "export": Command("memshield.hub.export", "write a LoRA for ComfyUI or kohya's sd-scripts"),
+    "submit": Command("memshield.jobs.terminal.submit", "train on Hugging Face Jobs"),
+    "runs": Command("memshield.jobs.terminal.runs", "list runs, here and on Jobs, with their cost"),
+    "follow": Command("memshield.jobs.terminal.follow", "follow a training, here or on Jobs"),
+    "stop": Command("memshield.jobs.terminal.stop", "stop a training on Jobs, which saves"),
+    "resume": Command("memshield.jobs.terminal.resume", "go on with a training on Jobs"),
+    "fetch": Command("memshield.jobs.terminal.fetch", "bring a run on Jobs here"),
     "verify": Command("memshield.hub.verify", "hold a published model to its own claims"),
 }
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(

@@ -39,6 +39,7 @@ from memshield.training.failures import Failure, explain
 from memshield.training.interruption import Stopped, StopRequest
 from memshield.training.launch import require_agreement, require_usable, resolve_launch
 from memshield.training.ranks import RankLostError, Ranks
+from memshield.training.time_limit import heed_time_limit
 
 log = logging.getLogger("memshield")
 NOT_PUBLISHED = 3
@@ -64,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
         ranks = Ranks(stop)
         if dry:
             return _dry_run(config, ranks)
+        if ranks.is_first:
+            heed_time_limit(stop)
         if not ranks.is_first:
             return _follow(config, run, ranks, stop)
         require_usable(run)
@@ -157,7 +160,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         return 0
     except Stopped as stopped:
         stop.defer()
-        status.set("stopped", f"{stopped} received")
+        status.set("stopped", stop.reason or f"{stopped} received")
         log.info("Stopped. The same command goes on from the last checkpoint.")
         return 128 + stopped.signal_number
     except Exception as error:  # the process's outermost edge: the state must not stay "running"

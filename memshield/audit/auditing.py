@@ -76,6 +76,8 @@ def audit_model(
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
 
+    Of several processes the first one attacks and writes; they share the rest.
+
     Args:
         family: the model.
         target: what to call it.
@@ -95,14 +97,14 @@ def audit_model(
     steps = min(options.steps, int(family.scheduler.config.num_train_timesteps))
     generated = generate(
         family, folder, count, options.seed, prompts, steps,
-        lambda done: comparison.progress("generating", done, count),
+        lambda done: comparison.progress("generating", done, count), comparison.team,
     )  # fmt: skip
     compared = comparison.compare(generated, prompts)
     attacks: list[Attack] = []
     missing = list(compared.missing)
     if not options.attacks:
         missing.append(Missing(measure="membership inference", reason="not asked for"))
-    elif len(generated.broken) < count:
+    elif len(generated.broken) < count and comparison.team.is_first:
         attacks, why_not = attack_all(family, reference, options.seed, comparison.progress)
         missing += why_not
     kind = options.prompts if options.prompts in KINDS else "a file"
@@ -114,7 +116,8 @@ def audit_model(
         prompts=kind if prompts is not None else None,
     )
     report = _report(target, comparison, compared, made, attacks, missing, begun, watch)
-    _write(report, compared, generated, comparison, folder, beside)
+    if comparison.team.is_first:
+        _write(report, compared, generated, comparison, folder, beside)
     return report
 
 

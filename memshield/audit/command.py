@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
 from memshield.audit.sample_size import LEAST_HELD_OUT
 from memshield.audit.statements import lines_of
 from memshield.audit.subject import Subject, open_pipeline, open_run
+from memshield.audit.team import Team
 from memshield.config.file import make_config
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import DataSettings, ModelSettings
@@ -48,12 +50,19 @@ def main(argv: Sequence[str]) -> int:
     words = given(parser, argv)
     flags = {name: words.pop(name) for name in OWN if name in words}
     settings = merged(words)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     with Bars() as bars:
         if "images" in flags:
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                raise UserError(
+                    "accelerate launch", "pictures that are there need no more than one process",
+                    "Leave `accelerate launch` out.",
+                )  # fmt: skip
             report, folder = _audit_images(flags, settings, device, bars)
         else:
             report, folder = _audit_target(flags, settings, device, bars)
+    if not is_first():
+        return 0
     print(lines_of(report))
     print(f"{folder / PAGE}\n{folder / REPORT}")
     return 0
@@ -103,10 +112,35 @@ def options_of(flags: dict[str, Any]) -> Options:
     )
 
 
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _device() -> torch.device:
+    """The GPU of this process among those of one launch; the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 def comparison_of(
-    flags: dict[str, Any], reference: Reference, device: torch.device, bars: Bars, text: bool
+    flags: dict[str, Any],
+    reference: Reference,
+    device: torch.device,
+    bars: Bars,
+    text: bool,
+    team: Team | None = None,
 ) -> ModelMeasurer:
     """The comparison that the flags ask for, opened.
+
+    Args:
+        flags: of the command.
+        reference: the real pictures.
+        device: to search and to embed on.
+        bars: are told how far it is.
+        text: whether the models have prompts.
+        team: of processes that share the work.
 
     Raises:
         UserError: SSCD without its digest, or with another one.
@@ -122,7 +156,7 @@ def comparison_of(
         spaces = ["dinov2", *(["clip"] if text else [])]
     else:
         spaces = []
-    comparison = ModelMeasurer(reference, device, spaces, sscd, bars)
+    comparison = ModelMeasurer(reference, device, spaces, sscd, bars, team or Team())
     comparison.open()
     return comparison
 
@@ -157,7 +191,9 @@ class Bars:
         if what != self._what or self._bar is None:
             self._close()
             self._what = what
-            self._bar = tqdm(total=total, desc=what, unit="picture", delay=1)
+            self._bar = tqdm(
+                total=total, desc=what, unit="picture", delay=1, disable=not is_first()
+            )
         self._bar.update(done - self._bar.n)
         if done >= total:
             self._close()
@@ -219,7 +255,7 @@ def _audit_target(
     options = options_of(flags)
     folder = Path(flags["output_dir"]) if "output_dir" in flags else None
     if "model" not in flags and RunDir(name).is_run():
-        bars.file = AuditProgressFile(RunDir(name))
+        bars.file = AuditProgressFile(RunDir(name)) if is_first() else None
         for flag in ("base", "weight_name", "held_out"):
             if flag in flags:
                 raise UserError(f"--{flag}", f"{name} is a run, which knows its own", "")
@@ -227,17 +263,22 @@ def _audit_target(
         folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:
         folder = folder or _folder_for(name)
-        bars.file = AuditProgressFile(RunDir(folder))
+        bars.file = AuditProgressFile(RunDir(folder)) if is_first() else None
         subject = _open_other(name, flags, settings, bars)
     options = replace(options, validation_prompts=subject.validation_prompts)
     prompts_of(options, subject.facts, subject.reference)  # before any weight is fetched
-    _tell(subject.reference)
-    comparison = comparison_of(flags, subject.reference, device, bars, subject.facts.needs_captions)
+    if is_first():
+        _tell(subject.reference)
+    team = Team.of_launch(folder)
+    comparison = comparison_of(
+        flags, subject.reference, device, bars, subject.facts.needs_captions, team
+    )
     beside = _beside(flags.get("beside", []), subject, comparison, options, folder)
     watch = subject.watch(flags.get("round"))
     bars("loading the model", 0, 1)
     family = subject.load(device)
     report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
+    team.close()
     return report, folder
 
 

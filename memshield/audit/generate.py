@@ -19,6 +19,7 @@ from numpy.lib.format import open_memmap
 
 from memshield.audit.images import ImageSet, Ints, Pixels, of_array_file
 from memshield.audit.report import IMAGES, IMAGES_RECORD
+from memshield.audit.team import Team
 from memshield.digests import texts_sha256
 from memshield.errors import UserError
 from memshield.families.base import Family
@@ -50,6 +51,7 @@ def generate(
     prompts: Sequence[str] | None,
     steps: int,
     progress: Callable[[int], object] | None = None,
+    team: Team | None = None,
 ) -> GeneratedImages:
     """Sample pictures with the current weights, or reuse those that the folder holds.
 
@@ -65,6 +67,7 @@ def generate(
         prompts: [N], or None for models without text.
         steps: of denoising.
         progress: called with the number of pictures that are done.
+        team: of processes that share the work; all of them call this.
 
     Raises:
         ValueError: there are not as many prompts as pictures.
@@ -83,20 +86,35 @@ def generate(
         "steps": steps,
         "prompts": None if prompts is None else texts_sha256(prompts),
     }
-    record = _begun(folder, wanted) or _begin(folder, wanted)
-    for start in range(record["done"], count, family.at_once()):
-        places = range(start, min(start + family.at_once(), count))
-        seeds = [torch_seed(seed, Purpose.GENERATE, place) for place in places]
-        texts = None if prompts is None else [prompts[place] for place in places]
-        values = family.sample(seeds, texts, steps)
-        whole = np.asarray(np.isfinite(values).all(axis=(1, 2, 3)))
-        pixels = to_bytes(values) * whole[:, None, None, None]
-        _write(folder / IMAGES, places, pixels.transpose(0, 3, 1, 2))
-        record["broken"] += (start + np.flatnonzero(~whole)).tolist()
-        record["done"] = places.stop
-        _note(folder, record)
+    team = team or Team()
+    record = _begun(folder, wanted)
+    if team.is_first and record is None:
+        record = _begin(folder, wanted)
+    done: int = team.gather(record and record["done"])[0]
+    at_once = family.at_once()
+    # A batch a process, then they meet: what is noted as done has no gaps. The batches are those
+    # of one process.
+    for first in range(done, count, at_once * team.count):
+        start = first + at_once * team.rank
+        places = range(start, min(start + at_once, count))
+        broken: list[int] = []
+        if places:
+            seeds = [torch_seed(seed, Purpose.GENERATE, place) for place in places]
+            texts = None if prompts is None else [prompts[place] for place in places]
+            values = family.sample(seeds, texts, steps)
+            whole = np.asarray(np.isfinite(values).all(axis=(1, 2, 3)))
+            pixels = to_bytes(values) * whole[:, None, None, None]
+            _write(folder / IMAGES, places, pixels.transpose(0, 3, 1, 2))
+            broken = (start + np.flatnonzero(~whole)).tolist()
+        found = team.gather(broken)
+        done = min(first + at_once * team.count, count)
+        if team.is_first and record is not None:
+            record["broken"] += [place for part in found for place in part]
+            record["done"] = done
+            _note(folder, record)
         if progress is not None:
-            progress(places.stop)
+            progress(done)
+    team.gather(None)
     return open_generated(folder)
 
 

@@ -38,6 +38,7 @@ from memshield.audit.search.features import (
 )
 from memshield.audit.search.neighbours import Neighbours
 from memshield.audit.stats.intervals import mean_interval
+from memshield.audit.team import Team
 from memshield.errors import UserError
 
 _NOISES = 100
@@ -71,6 +72,7 @@ class ModelMeasurer:
         spaces: feature spaces beside pixels, by their name in `NAMED`, a Hub id or a folder.
         sscd: path and sha256 of SSCD's TorchScript, or None.
         progress: is told what is being done.
+        team: of processes that share the embedding.
     """
 
     reference: Reference
@@ -78,6 +80,7 @@ class ModelMeasurer:
     spaces: Sequence[str] = ()
     sscd: tuple[Path, str] | None = None
     progress: OnProgress = lambda what, done, total: None
+    team: Team = field(default_factory=Team)
     _control: Neighbours | None = field(default=None, init=False)
     _features: list[FeatureSpace] = field(default_factory=list, init=False)
     _clip: ClipScore | None = field(default=None, init=False)
@@ -133,7 +136,7 @@ class ModelMeasurer:
         memorization, quality, missing = list(findings.measures), [], list(self._missing)
         enough = min(len(whole), len(self.reference.held_out)) >= LEAST_COMPARED
         for space in self._features:
-            rows = rows_of(pictures, space, self._told("embedding", len(whole)))
+            rows = rows_of(pictures, space, self._told("embedding", len(whole)), self.team)
             training, held_out = self._real_rows(space)
             if not isinstance(space, PrincipalComponents):
                 memorization.append(
@@ -163,7 +166,9 @@ class ModelMeasurer:
     def _real_rows(self, space: FeatureSpace) -> tuple[Rows, Rows]:
         if space.name not in self._real:
             training, held_out = (
-                rows_of(pictures, space, self._told("embedding real pictures", len(pictures)))
+                rows_of(
+                    pictures, space, self._told("embedding real pictures", len(pictures)), self.team
+                )
                 if len(pictures)
                 else np.empty((0, 1), np.float32)
                 for pictures in (self.reference.training, self.reference.held_out)
@@ -178,7 +183,7 @@ class ModelMeasurer:
             if min(len(training), len(held_out)) < LEAST_COMPARED:
                 return None
             noise = noise_like(self.reference.training, _NOISES)
-            rows = rows_of(noise, space, self._told("embedding noise", _NOISES))
+            rows = rows_of(noise, space, self._told("embedding noise", _NOISES), self.team)
             self._anchors[space.name] = QualityAnchors.of(held_out, training, rows)
         return self._anchors[space.name]
 

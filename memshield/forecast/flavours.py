@@ -99,6 +99,11 @@ FLAVOURS: dict[str, Hardware] = {
 """By the Hub's names."""
 
 
+def gpus_of(name: str) -> int:
+    """How many GPUs a hardware of the Hub has; 0 for one without, or that is not known."""
+    return _FLAVOURS[name][1] if name in _FLAVOURS else 0
+
+
 def hardware_of(machine: Machine) -> Hardware | None:
     """The hardware that a training on a machine uses; None for a GPU without known figures."""
     if not machine.gpus:

@@ -30,6 +30,14 @@ def tail(path: Path, lines: int) -> list[str]:
     return [line for line in shown if line][-lines:]
 
 
+def size_of(path: Path | None) -> int:
+    """Bytes of an output file; 0 where there is none."""
+    try:
+        return 0 if path is None else path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def without_launcher(lines: list[str]) -> list[str]:
     """Output without the traceback that a launcher adds below that of the training itself."""
     for index in range(len(lines) - 1, -1, -1):

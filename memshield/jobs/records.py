@@ -41,7 +41,7 @@ class Task:
         state: queued, running or ended.
         device: that it has taken.
         server: which server started or adopted it; see `processes.ServerProcess`.
-        pid, start_time: of its process, the leader of a group and session of its own.
+        pid, start_time: of its start; see `backends.seam.Begun`.
         started: when it left the queue to be run; None where it never was.
         stop_asked: when it was asked to stop.
         exit_code: of the process, where its parent lived to see it.

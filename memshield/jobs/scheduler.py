@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-
-import psutil
+from collections.abc import Callable, Sequence
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
-from memshield.jobs import logs, processes
 from memshield.jobs.admission import require_allowed
-from memshield.jobs.commands import ROOT
-from memshield.jobs.environment import environment_of
+from memshield.jobs.backends.seam import Backend, Begun, Order
 from memshield.jobs.folders import Folders
 from memshield.jobs.model_audit_request import read_arguments
 from memshield.jobs.processes import ServerProcess
-from memshield.jobs.records import Job, Task, Work
+from memshield.jobs.records import Task, Work
 from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
 
@@ -40,10 +33,10 @@ class Scheduler:
         store: of jobs.
         folders: where they lie.
         tokens: of their owners.
+        backend: where they run.
         devices: each runs one task at a time.
         without_device: how many tasks may run at once that need no device.
         grace: seconds from asking a task to stop to ending it.
-        environment: of the server.
         now: the time, in seconds since the epoch.
     """
 
@@ -52,25 +45,22 @@ class Scheduler:
         store: Store,
         folders: Folders,
         tokens: Tokens,
+        backend: Backend,
         devices: Sequence[str],
         without_device: int = 4,
         grace: float = 120.0,
-        environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._folders = folders
         self._tokens = tokens
+        self._backend = backend
         self._devices = tuple(devices)
         self._without_device = without_device
         self._grace = grace
-        self._environment = environment
         self._now = now
         self._server = ServerProcess.here()
         self._me = str(self._server)
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._codes: dict[int, int] = {}
-        self._asked: set[int] = set()
         self._turn = threading.Lock()
         self._changed = threading.Event()
         self._closed = threading.Event()
@@ -128,11 +118,11 @@ class Scheduler:
             self._wait()
 
     def _wait(self) -> None:
-        """Until something changed, a process of this server ended, or it is time to look again."""
+        """Until something changed, something ended, or it is time to look again."""
         for _ in range(round(SECONDS / _GLANCE_SECONDS)):
             if self._changed.wait(_GLANCE_SECONDS):
                 return
-            if any(child.poll() is not None for child in self._children.values()):
+            if self._backend.has_news():
                 return
 
     # Watching
@@ -146,52 +136,49 @@ class Scheduler:
         return self._store.adopt(task, self._me)
 
     def _look_at(self, task: Task) -> None:
-        child = self._children.get(task.number)
-        if task.pid is None or task.start_time is None:
-            if child is not None:
-                self._note(task, child)
-            else:
-                self._recover(task)
+        order = self._order(task)
+        if order.begun is None:
+            self._recover(task, order)
             return
-        if child is not None and (code := child.poll()) is not None:
-            self._codes[task.number] = code
-            del self._children[task.number]
-            child = None
-        # A launcher may be gone before its training.
-        runs = (
-            child is not None
-            or processes.is_running(task.pid, task.start_time)
-            or bool(processes.marked(task.mark))
-        )
-        if runs:
-            self._urge(task, task.pid, task.start_time)
-            # A full disk must not end the thread: the next look tries again.
-            with contextlib.suppress(OSError):
-                logs.trim(self._folders.log(task.job, task.number))
+        try:
+            found = self._backend.look(order)
+            if found.runs and task.stop_asked is not None:
+                if self._now() - task.stop_asked > self._grace:
+                    self._backend.kill(order)
+                else:
+                    self._backend.stop(order)
+        except UserError as error:
+            # It may be a place that cannot be asked now; others can.
+            log.warning("job %s: %s", task.job, error)
             return
-        self._store.end(task, self._codes.pop(task.number, None))
-        self._asked.discard(task.number)
+        if not found.runs:
+            self._store.end(task, found.exit_code, found.problem)
 
-    def _urge(self, task: Task, pid: int, start_time: float) -> None:
-        """Ask a task to stop that should, and end it where it does not."""
-        if task.stop_asked is None:
-            return
-        if self._now() - task.stop_asked > self._grace:
-            processes.kill(task.mark)
-        elif task.number not in self._asked:
-            self._asked.add(task.number)
-            processes.stop(task.mark, pid, start_time)
-
-    def _recover(self, task: Task) -> None:
-        """A task whose server was lost between taking it and noting its process."""
-        found = processes.marked(task.mark)
-        if found:
-            self._store.started(task, found[0].pid, found[0].create_time())
-        elif self._folders.log(task.job, task.number).exists():
-            # It may have run: twice would be worse than once too few, for it can be resumed.
+    def _recover(self, task: Task, order: Order) -> None:
+        """A task whose server was lost between taking it and noting its start."""
+        found = self._backend.find(order)
+        if found is not None:
+            self._store.started(task, found.pid, found.time)
+        elif self._backend.may_have_run(order):
+            # Twice would be worse than once too few, for it can be resumed.
             self._store.end(task)
         else:
             self._store.put_back(task)
+
+    def _order(self, task: Task) -> Order:
+        job = self._store.job(task.job)
+        assert job is not None  # a job with a running task cannot be deleted
+        begun = None if task.start_time is None else Begun(task.start_time, task.pid)
+        return Order(
+            task.mark,
+            job.owner,
+            task.work,
+            self._folders.run(job),
+            self._folders.settings(job.id),
+            self._folders.log(job.id, task.number),
+            task.device,
+            begun,
+        )
 
     def _delete(self, id: str) -> None:
         try:
@@ -209,45 +196,23 @@ class Scheduler:
         )
 
     def _start(self, task: Task) -> None:
-        job = self._store.job(task.job)
-        assert job is not None  # a job with a running task cannot be deleted
+        order = self._order(task)
         try:
             if task.work.kind == "audit_model":
-                read_arguments(self._folders, job.id).require_allowed(job.owner, self._folders)
+                read_arguments(self._folders, task.job).require_allowed(order.owner, self._folders)
             elif task.work.kind != "sample":  # which has no settings
                 # Folders may have appeared, or links in them, since the settings were accepted.
-                config = make_config(read_yaml(self._folders.settings(job.id)))
+                config = make_config(read_yaml(order.settings))
                 published = task.work.kind == "publish"
-                require_allowed(config, job.owner, self._folders, may_be_gone=published)
-            token = self._tokens.of(job.owner)
+                require_allowed(config, order.owner, self._folders, may_be_gone=published)
+            token = self._tokens.of(order.owner)
             if task.work.needs_token and token is None:
                 self._store.put_back(task)  # it ran out since the task was taken
                 return
-            child = self._spawn(job, task, token)
+            begun = self._backend.start(order, token)
         except UserError as error:
             self._store.end(task, problem=str(error))
         except OSError as error:
             self._store.end(task, problem=f"It cannot be started: {error.strerror}.")
         else:
-            self._children[task.number] = child
-            self._note(task, child)
-
-    def _spawn(self, job: Job, task: Task, token: str | None) -> subprocess.Popen[bytes]:
-        environment = environment_of(
-            job.owner,
-            token,
-            task.device,
-            task.mark,
-            self._folders.cache(job.owner),
-            self._environment,
-        )
-        output = self._folders.log(job.id, task.number)
-        return processes.start(task.work.command, environment, ROOT, output)
-
-    def _note(self, task: Task, child: subprocess.Popen[bytes]) -> None:
-        try:
-            start_time = processes.start_time_of(child.pid)
-        except psutil.NoSuchProcess:
-            self._store.end(task, child.poll())
-            return
-        self._store.started(task, child.pid, start_time)
+            self._store.started(task, begun.pid, begun.time)

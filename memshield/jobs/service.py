@@ -19,13 +19,15 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
+from memshield.jobs.backends.local import LocalProcesses
+from memshield.jobs.backends.seam import Backend
 from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
 from memshield.jobs.folders import Folders, is_id, name_from, require_owner
 from memshield.jobs.limits import JobLimits
+from memshield.jobs.liveness import runs_elsewhere
 from memshield.jobs.model_audits import ModelAudits
-from memshield.jobs.processes import runs_elsewhere
-from memshield.jobs.records import LOCAL, Job, Task, Work
+from memshield.jobs.records import LOCAL, Job, Work
 from memshield.jobs.requests import Requests
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import (
@@ -58,6 +60,7 @@ class Jobs:
         environment: of the server, which its tasks inherit but for secrets.
         now: the time, in seconds since the epoch.
         store: file of the store, where SQLite cannot work below the root; a copy is kept there.
+        backend: runs tasks; by default in processes of this machine.
 
     Attributes:
         folders: where everything lies.
@@ -81,6 +84,7 @@ class Jobs:
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
         store: Path | None = None,
+        backend: Backend | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
         limits = limits or JobLimits()
@@ -96,9 +100,10 @@ class Jobs:
         self._now = now
         self._turn = threading.Lock()
         self._promoting: set[str] = set()
+        backend = backend or LocalProcesses(self.folders, environment)
         self.scheduler = Scheduler(
-            self._store, self.folders, self.tokens, devices,
-            limits.without_device, limits.grace, environment, now,
+            self._store, self.folders, self.tokens, backend, devices,
+            limits.without_device, limits.grace, now,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
         self.titles = Titles(self._store, self.get)
@@ -353,15 +358,11 @@ class Jobs:
 
     def log_size(self, job: Job) -> int:
         """Bytes that the newest task of a job printed; more of them mean that `log` has changed."""
-        path = self._printed(job)
-        try:
-            return 0 if path is None else path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        return logs.size_of(self._printed(job))
 
     def _printed(self, job: Job) -> Path | None:
-        begun: Sequence[Task] = [task for task in job.tasks if task.started is not None]
-        return self.folders.log(job.id, begun[-1].number) if begun else None
+        begun = [task.number for task in job.tasks if task.started is not None]
+        return self.folders.log(job.id, begun[-1]) if begun else None
 
     def _run(self, owner: str, id: str) -> RunDir:
         return self.folders.run(self.get(owner, id))

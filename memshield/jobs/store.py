@@ -186,8 +186,8 @@ class Store:
                 return _task(_one(db, task.number))
         return None
 
-    def started(self, task: Task, pid: int, start_time: float) -> None:
-        """Note the process of a claimed task."""
+    def started(self, task: Task, pid: int | None, start_time: float) -> None:
+        """Note the start of a claimed task."""
         self._change(
             "UPDATE tasks SET pid = ?, start_time = ? WHERE number = ?",
             pid, start_time, task.number,
@@ -197,7 +197,7 @@ class Store:
         """Return a claimed task that was never started to its position in the queue."""
         self._change(
             "UPDATE tasks SET state = 'queued', device = NULL, server = NULL, started = NULL"
-            " WHERE number = ? AND state = 'running' AND pid IS NULL",
+            " WHERE number = ? AND state = 'running' AND start_time IS NULL",
             task.number,
         )
 

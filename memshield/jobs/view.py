@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
+from memshield.jobs.liveness import is_of, runs_elsewhere, silence_of
 from memshield.jobs.logs import tail, without_launcher
-from memshield.jobs.processes import is_of, runs_elsewhere, silence_of
 from memshield.jobs.records import Job, Task
 from memshield.jobs.words import (
     PUBLICATION_TITLES,
@@ -297,7 +297,7 @@ def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     return TaskProgress(
         "died",
         "Died, can be resumed",
-        f"{TRAINING_WORDS['died']} {next_step}",
+        f"{task.problem or TRAINING_WORDS['died']} {next_step}",
         place.lines(task),
     )
 

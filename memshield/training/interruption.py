@@ -25,9 +25,13 @@ class StopRequest:
     Outside `deferred` the request ends the program where it is: there is nothing to save yet.
     While deferred, an interrupt (Ctrl-C) that follows another signal ends it at once as well;
     the last checkpoint is whole.
+
+    Attributes:
+        reason: of the stop, in words, where it is more than the signal.
     """
 
     def __init__(self) -> None:
+        self.reason: str | None = None
         self._received: int | None = None
         self._deferred = False
         signal.signal(signal.SIGTERM, self._handle)

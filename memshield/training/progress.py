@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import EventLog, StatusFile
+from memshield.training.bar import Bar
 from memshield.training.step import StepResult
 
 log = logging.getLogger("memshield")
@@ -76,31 +74,22 @@ class Progress(Listener):
         self._events = events
         self._status = status
         self._total = total
-        self._rounds = rounds
-        self._shards = shards
         self._track = track
         self._first = done
         self._begun = time.monotonic()
         self._recent = _Mean()
         self._round_begun = self._begun
-        # A log file gets a line now and then, a terminal a moving bar.
-        every = 0.2 if sys.stderr.isatty() else 10.0
-        self._bar = tqdm(
-            total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=every
-        )
+        self._bar = Bar(total, done, rounds, shards)
 
     def step(self, step: int, round: int, shard: int, result: StepResult) -> None:
         """Write an event when one is due, and move the bar."""
         super().step(step, round, shard, result)
         self._recent.add(result)
-        self._bar.update(max(0, step - self._bar.n))
+        self._bar.move(step)
         if not self._events.step_is_due() and step != self._total:
             return
         _, loss, kept = self._recent.take()
-        self._bar.set_description(
-            f"round {round}/{self._rounds} shard {shard}/{self._shards}", False
-        )
-        self._bar.set_postfix({"loss": f"{loss:.4f}", "kept": f"{kept:.0%}"}, False)
+        self._bar.describe(round, shard, loss, kept)
         values = {"loss": loss, "kept": kept, "lr": result.lr}
         eta = self.eta(step)
         self._events.write("step", step=step, round=round, shard=shard, eta_s=eta, **values)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from tests.hub_server.access import identify
 from tests.hub_server.account import whoami
+from tests.hub_server.buckets.calls import (
+    add_shard,
+    add_xorb,
+    bucket_info,
+    bucket_paths_info,
+    change_bucket,
+    create_bucket,
+    delete_bucket,
+    list_bucket,
+    resolve_in_bucket,
+    take_telemetry,
+    write_token,
+)
 from tests.hub_server.call import Call, Handler, Hub
 from tests.hub_server.card_rules import validate_yaml
 from tests.hub_server.commit_call import create_commit
@@ -16,6 +29,7 @@ from tests.hub_server.info import (
     repo_info,
     repo_refs,
 )
+from tests.hub_server.jobs.calls import cancel_job, inspect_job, job_logs, list_jobs, start_job
 from tests.hub_server.lfs import lfs_batch, lfs_verify
 from tests.hub_server.listing import list_repos
 from tests.hub_server.messages import HubError, Request, Response
@@ -30,11 +44,29 @@ from tests.hub_server.tree import list_tree, paths_info
 
 READ = ("GET", "HEAD")
 POST = ("POST",)
+CHUNK_STORAGE = ("/v1/", "/v2/")
 
 ROUTES: tuple[Route[Handler], ...] = (
     Route(READ, "/api/whoami-v2", whoami),
     Route(READ, "/api/spaces/hardware", list_hardware),
     Route(READ, "/api/jobs/hardware", list_hardware),
+    Route(POST, "/api/jobs/{namespace}", start_job),
+    Route(READ, "/api/jobs/{namespace}", list_jobs),
+    Route(READ, "/api/jobs/{namespace}/{job}", inspect_job),
+    Route(READ, "/api/jobs/{namespace}/{job}/logs", job_logs),
+    Route(POST, "/api/jobs/{namespace}/{job}/cancel", cancel_job),
+    Route(POST, "/api/buckets/{bucket}/batch", change_bucket),
+    Route(POST, "/api/buckets/{bucket}/paths-info", bucket_paths_info),
+    Route(READ, "/api/buckets/{bucket}/xet-write-token", write_token),
+    Route(READ, "/api/buckets/{bucket}/tree", list_bucket),
+    Route(READ, "/api/buckets/{bucket}/tree/{path}", list_bucket),
+    Route(POST, "/api/buckets/{bucket}", create_bucket),
+    Route(READ, "/api/buckets/{bucket}", bucket_info),
+    Route(("DELETE",), "/api/buckets/{bucket}", delete_bucket),
+    Route(READ, "/buckets/{bucket}/resolve/{path}", resolve_in_bucket),
+    Route(POST, "/v1/xorbs/default/{hash}", add_xorb),
+    Route(POST, "/v1/shards", add_shard),
+    Route(POST, "/v1/telemetry", take_telemetry),
     Route(READ, "/api/{kind}", list_repos),
     Route(READ, "/api/{kind}/{repo}", repo_info),
     Route(READ, "/api/{kind}/{repo}/revision/{revision}", repo_info),
@@ -66,9 +98,15 @@ ROUTES: tuple[Route[Handler], ...] = (
 def answer(hub: Hub, request: Request) -> Response:
     """Who is asking, which handler, its answer or its error."""
     try:
-        # An app that fetches a token names itself there, not a user.
-        is_app = request.path == TOKEN_PATH
-        authorization = None if is_app else request.headers.get("authorization")
+        authorization = request.headers.get("authorization")
+        if request.path == TOKEN_PATH:
+            # An app that fetches a token names itself there, not a user.
+            authorization = None
+        elif request.path.startswith(CHUNK_STORAGE):
+            # It has tokens of its own, and must never see a user's.
+            if authorization != f"Bearer {hub.chunk_token}":
+                raise HubError(401, "chunk storage takes no other tokens than its own")
+            authorization = None
         identity = identify(hub.store, authorization)
         handler, params = find_route(ROUTES, request.method, request.path)
         return handler(Call(hub, request, params, identity))

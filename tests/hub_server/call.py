@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.hub_server.access import require_write, visible_repo
+from tests.hub_server.buckets.bucket import Buckets
+from tests.hub_server.jobs.runner import JobRunner
 from tests.hub_server.messages import Request, Response
 from tests.hub_server.oauth_clients import OAuthClients
 from tests.hub_server.repo import MAIN, Repo, RepoType
@@ -23,6 +25,9 @@ class Hub:
     content_endpoint: str
     page_size: int
     signing_key: bytes
+    buckets: Buckets
+    jobs: JobRunner
+    chunk_token: str
     records_have_ids: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.hub_server.blobs import Blob
+from tests.hub_server.buckets.calls import CONTENT, bucket_content
 from tests.hub_server.call import Hub
 from tests.hub_server.messages import HubError, Request, Response
 from tests.hub_server.ranges import content_response
@@ -15,6 +16,8 @@ def answer_content(hub: Hub, request: Request) -> Response:
         if "authorization" in request.headers:
             # Storage refuses two ways of authentication at once; and a token sent here has leaked.
             raise HubError(400, "Authorization must not be sent to this origin")
+        if request.path.startswith(CONTENT):
+            return bucket_content(hub, request)
         if request.method == "PUT":
             return _put(hub, request)
         if request.method in {"GET", "HEAD"}:

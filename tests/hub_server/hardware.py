@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.hub_server.call import Call
+from tests.hub_server.flavours import DOLLARS_A_MINUTE
 from tests.hub_server.messages import Response, json_response
-
-DOLLARS_A_MINUTE = {"cpu-basic": 0.0, "t4-small": 0.4 / 60, "a10g-small": 1.0 / 60}
 
 
 def list_hardware(call: Call) -> Response:

@@ -28,11 +28,15 @@ class RecordedRequest:
 
 
 class RequestLog:
-    """An append-only list that many connections write to at once."""
+    """An append-only list that many connections write to at once.
+
+    `bodies` takes the bodies too, unless it is None.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
+        self.bodies: list[bytes] | None = None
 
     def add(self, request: RecordedRequest) -> None:
         with self._lock:

@@ -18,6 +18,10 @@ PLACEHOLDERS = {
     "kind": "models|datasets",
     "prefix": "(?:datasets/)?",  # pages and files of models have no prefix, unlike the API
     "repo": "[^/]+/[^/]+",
+    "bucket": "[^/]+/[^/]+",
+    "namespace": "[^/]+",
+    "job": "[^/]+",
+    "hash": "[0-9a-f]{64}",
     "revision": "[^/]+",
     "path": ".+",
 }

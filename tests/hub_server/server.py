@@ -7,16 +7,19 @@ import secrets
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import get_args
 
 from tests.hub_server.app import answer
 from tests.hub_server.blobs import Blob, is_lfs
+from tests.hub_server.buckets.bucket import Buckets
 from tests.hub_server.call import Hub
 from tests.hub_server.commit import Commit, commit_of_folder
 from tests.hub_server.content import answer_content
 from tests.hub_server.environment import child_environment
 from tests.hub_server.faults import Fault, FaultPlan
+from tests.hub_server.jobs.runner import JobRunner
 from tests.hub_server.oauth_clients import OAuthClients
 from tests.hub_server.record import RecordedRequest, RequestLog
 from tests.hub_server.repo import MAIN, Repo, RepoType
@@ -31,14 +34,19 @@ class HubServer:
     `page_size` is the most that one page of a list holds; a small one makes clients turn pages.
     `records_have_ids` is False for a Hub like KohakuHub, whose record of a repository names its
     files without their ids and sizes.
+    With `keep_bodies` the bodies of all requests are kept, so that a test can search them.
     Users and repos can be added before and while it runs.
     """
 
-    def __init__(self, *, page_size: int = 1000, records_have_ids: bool = True) -> None:
+    def __init__(
+        self, *, page_size: int = 1000, records_have_ids: bool = True, keep_bodies: bool = False
+    ) -> None:
         self._records_have_ids = records_have_ids
         self._store = Store()
         self._clients = OAuthClients()
         self._log = RequestLog()
+        if keep_bodies:
+            self._log.bodies = []
         self._faults = FaultPlan()
         self._page_size = page_size
         self._origins: tuple[Origin, Origin] | None = None
@@ -46,6 +54,11 @@ class HubServer:
     def __enter__(self) -> HubServer:
         hub_origin = Origin("hub", self._log, self._faults)
         content_origin = Origin("content", self._log, self._faults)
+        self._folder = TemporaryDirectory(prefix="hub-")
+        root = Path(self._folder.name)
+        for name in ("buckets", "jobs"):
+            (root / name).mkdir()
+        self.buckets, self.jobs = Buckets(root / "buckets"), JobRunner(root / "jobs")
         hub = Hub(
             store=self._store,
             clients=self._clients,
@@ -53,6 +66,9 @@ class HubServer:
             content_endpoint=content_origin.url,
             page_size=self._page_size,
             signing_key=secrets.token_bytes(),
+            buckets=self.buckets,
+            jobs=self.jobs,
+            chunk_token=secrets.token_urlsafe(),
             records_have_ids=self._records_have_ids,
         )
         content_origin.start(partial(answer_content, hub))
@@ -67,8 +83,10 @@ class HubServer:
         traceback: TracebackType | None,
     ) -> None:
         origins = self._running()
+        self.jobs.close()
         for origin in origins:
             origin.close()
+        self._folder.cleanup()
         self._origins = None
         failures = [failure for origin in origins for failure in origin.failures]
         if failures and error is None:  # an error of the test's own says more
@@ -88,6 +106,11 @@ class HubServer:
     def requests(self) -> tuple[RecordedRequest, ...]:
         """All requests to both origins so far, in order of arrival."""
         return self._log.snapshot()
+
+    @property
+    def bodies(self) -> tuple[bytes, ...]:
+        """The bodies of all requests so far, where they are kept."""
+        return tuple(self._log.bodies or ())
 
     def environ(self, home: Path, token: str | None = None) -> dict[str, str]:
         """The whole environment for a child process that is to use this Hub, with its cache in

@@ -156,12 +156,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _request(self, recorded: RecordedRequest) -> Request:
         # Not urlsplit: it takes a path that begins with two slashes for a host.
         path, _, query = recorded.path.partition("?")
+        body = read_body(self.rfile, recorded.body_size)
+        if self.server.log.bodies is not None:
+            self.server.log.bodies.append(bytes(body))
         return Request(
             method=recorded.method,
             path=path,
             query=parse_qs(query, keep_blank_values=True),
             headers=recorded.headers,
-            body=read_body(self.rfile, recorded.body_size),
+            body=body,
         )
 
     def _fail(self, fault: Fault, recorded: RecordedRequest) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from memshield.rundir import RunDir
 from memshield.training.interruption import Stopped
+from memshield.training.time_limit import REASON, STOP_AT
+from tests.tiny import unet_config
+from tests.trained_runs import digits, start
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -154,3 +159,14 @@ def test_handlers_of_ordinary_errors_do_not_swallow_a_stop() -> None:
 def test_a_stop_is_named_after_its_signal() -> None:
     assert str(Stopped(signal.SIGTERM)) == "SIGTERM"
     assert not isinstance(Stopped(signal.SIGTERM), Exception)
+
+
+@pytest.mark.process
+def test_a_training_stops_by_itself_before_its_time_is_over(tmp_path: Path) -> None:
+    unet = unet_config(tmp_path / "unet")
+    settings = digits(tmp_path / "run", unet, max_train_steps=100_000, checkpointing_steps=50_000)
+    child = start(settings, {STOP_AT: str(time.time() + 8)})
+    said, _ = child.communicate(timeout=120)
+    assert child.returncode == 143, said
+    status = RunDir(tmp_path / "run").read_status()
+    assert (status["state"], status["reason"]) == ("stopped", REASON)

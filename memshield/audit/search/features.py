@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memshield.audit.team import Team
 from memshield.errors import UserError
 from memshield.families.repository import Repository
 
@@ -266,7 +267,10 @@ def _name_of(repository: Repository) -> str:
 
 
 def rows_of(
-    pictures: Any, features: FeatureSpace, progress: Callable[[int], None] | None = None
+    pictures: Any,
+    features: FeatureSpace,
+    progress: Callable[[int], None] | None = None,
+    team: Team | None = None,
 ) -> Rows:
     """Features of a whole set, in batches.
 
@@ -274,17 +278,31 @@ def rows_of(
         pictures: [N, C, H, W] uint8, anything that can be sliced.
         features: the space.
         progress: is told how many are done.
+        team: of processes that share the batches; all of them call this.
 
     Returns:
         [N, D] float32.
     """
+    team = team or Team()
+    starts = range(0, len(pictures), _BATCH)
     rows = []
-    for start in range(0, len(pictures), _BATCH):
+    for batch in team.own(len(starts)):
+        start = starts[batch]
         part = np.ascontiguousarray(pictures[start : start + _BATCH])
         rows.append(features(torch.from_numpy(part)).cpu().numpy())
         if progress is not None:
             progress(min(start + _BATCH, len(pictures)))
-    return np.concatenate(rows)
+    if team.count == 1:
+        return np.concatenate(rows)
+    parts = team.gather_rows(np.concatenate(rows) if rows else np.empty((0, 0), np.float32))
+    whole = np.empty((len(pictures), parts[0].shape[1]), np.float32)
+    for rank, found in enumerate(parts):
+        place = 0
+        for batch in range(rank, len(starts), team.count):
+            size = min(_BATCH, len(pictures) - starts[batch])
+            whole[starts[batch] : starts[batch] + size] = found[place : place + size]
+            place += size
+    return whole
 
 
 def unit(rows: Rows) -> Rows:

@@ -1,0 +1,211 @@
+"""Tasks as Hugging Face Jobs: trainings in containers, whose run directories lie in a bucket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from memshield.config.file import make_config, read_yaml
+from memshield.errors import UserError
+from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError, plain
+from memshield.jobs.remote.container import STOP
+from memshield.jobs.remote.live import Live, LiveCopy
+from memshield.jobs.remote.record import REQUEST, RunRecord, id_of
+from memshield.jobs.remote.states import RemoteState, state_of
+from memshield.jobs.remote.submission import (
+    Machine,
+    prepare_submission,
+    processes_for,
+    send,
+    start,
+)
+
+LIVE_SECONDS, JOBS_SECONDS = 4.0, 12.0
+_SECONDS_A_RUN = 0.6
+"""Many runs are looked at more seldom, so that all together ask less than twice a second."""
+
+
+@dataclass
+class _Followed:
+    """A task that is looked at."""
+
+    copy: LiveCopy
+    live: Live | None = None
+    job: RemoteJob | None = None
+    looked: float = float("-inf")
+    asked_to_stop: bool = False
+    unreachable_since: float | None = None
+
+
+@dataclass
+class HubJobs:
+    """Trains on Jobs.
+
+    Attributes:
+        client: of the account.
+        machine: that new runs are started on.
+        live_seconds: between two looks at what a run wrote, unless there are many.
+        jobs_seconds: between two looks at the list of jobs, which is one request for all.
+        now: the time, in seconds since the epoch.
+    """
+
+    client: HubClient
+    machine: Machine | None = None
+    live_seconds: float = LIVE_SECONDS
+    jobs_seconds: float = JOBS_SECONDS
+    now: Callable[[], float] = time.time
+    _followed: dict[str, _Followed] = field(default_factory=dict)
+    _listed: float = float("-inf")
+    _jobs: dict[str, RemoteJob | None] = field(default_factory=dict)
+
+    def start(self, order: Order, token: str | None) -> Begun:
+        """Start a run's first job, or one more that goes on with it.
+
+        Raises:
+            UserError: it was refused, or it is no training.
+        """
+        if order.work.kind != "train":
+            raise UserError("job", "only trainings run on Jobs", "Fetch the run, and do it here.")
+        id = id_of(order.mark, order.run.path.name)
+        record = self.record(id)
+        if record is None:
+            if self.machine is None:
+                raise UserError("run", f"there is no run {id} in the bucket", "Submit it anew.")
+            config = make_config(read_yaml(order.settings))
+            submission = prepare_submission(
+                self.client, config, id, order.run.path.name, self.machine
+            )
+            send(self.client, submission)
+            record = submission.record
+        elif self.machine is not None:
+            shards = make_config(read_yaml(order.settings)).num_shards
+            processes = processes_for(self.machine.hardware, shards)
+            changes = {**self.machine._asdict(), "processes": processes}
+            record = record.model_copy(update=changes)
+        _, job = start(self.client, record, token, order.mark)
+        self._jobs[plain(order.mark)] = job
+        return Begun(job.created)
+
+    def record(self, id: str) -> RunRecord | None:
+        """What was submitted as a run; None where there is none."""
+        found = self.client.read(f"{id}/{REQUEST}")
+        return None if found is None or found.data is None else RunRecord.parse(found.data, id)
+
+    def find(self, order: Order) -> Begun | None:
+        """The job that carries the mark of a task."""
+        job = self._job(order)
+        return None if job is None else Begun(job.created)
+
+    def may_have_run(self, order: Order) -> bool:
+        """Whether the Hub knows a job of the task."""
+        return self._job(order) is not None
+
+    def look(self, order: Order) -> Look:
+        """The state of a task; while the Hub does not answer, it is as it was.
+
+        Raises:
+            UserError: the Hub refuses to tell, such as for a token that has run out.
+        """
+        try:
+            followed = self._of(order)
+        except UnreachableError:
+            return Look(runs=True)
+        try:
+            self._bring_up_to_date(order, followed)
+        except UnreachableError:
+            followed.unreachable_since = followed.unreachable_since or self.now()
+            return Look(runs=True)
+        followed.unreachable_since = None
+        if followed.job is not None and followed.job.is_active:
+            return Look(runs=True)
+        state = self.state(order)
+        done = state.name in ("done", "stopped")
+        words = f"{state.words}. {state.remedy}".strip()
+        return Look(False, 0 if done else None, None if done else words)
+
+    def state(self, order: Order) -> RemoteState:
+        """The state of a task as it was looked at last, in words; only after a look."""
+        followed = self._of(order)
+        return state_of(followed.job, followed.live, self.now())
+
+    def job(self, order: Order) -> RemoteJob | None:
+        """The job of a task as it was looked at last."""
+        return self._of(order).job
+
+    def unreachable_for(self, order: Order) -> float:
+        """Seconds for which the Hub has not answered."""
+        since = self._of(order).unreachable_since
+        return 0.0 if since is None else self.now() - since
+
+    def stop(self, order: Order) -> None:
+        """Ask the container to end its command, which saves; a job that only waits is cancelled."""
+        followed = self._of(order)
+        if followed.asked_to_stop:
+            return
+        job = followed.job or self._job(order)
+        if job is not None and job.stage == "SCHEDULING":
+            self.client.cancel(job.id)
+        else:
+            id = id_of(order.mark, order.run.path.name)
+            self.client.change({f"{id}/{STOP}": b"1"})
+        followed.asked_to_stop = True
+
+    def kill(self, order: Order) -> None:
+        """Cancel the job."""
+        job = self._of(order).job or self._job(order)
+        if job is not None:
+            self.client.cancel(job.id)
+
+    def has_news(self) -> bool:
+        """Never: all news are asked for."""
+        return False
+
+    def _of(self, order: Order) -> _Followed:
+        if order.mark not in self._followed:
+            id = id_of(order.mark, order.run.path.name)
+            record = self.record(id)
+            copy = LiveCopy(
+                self.client, id, order.run, {} if record is None else record.meant, order.output
+            )
+            self._followed[order.mark] = _Followed(copy)
+        return self._followed[order.mark]
+
+    def _bring_up_to_date(self, order: Order, followed: _Followed) -> None:
+        now = self.now()
+        ended_before = followed.job is not None and not followed.job.is_active
+        seconds = max(self.live_seconds, _SECONDS_A_RUN * self._count_active())
+        if now - followed.looked >= seconds and not ended_before:
+            followed.job = self._job(order)
+            # After the job: of one that has ended, everything is there.
+            followed.live = followed.copy.bring_up_to_date()
+            followed.looked = now
+
+    def _count_active(self) -> int:
+        jobs = (followed.job for followed in self._followed.values())
+        return sum(job is not None and job.is_active for job in jobs)
+
+    def _job(self, order: Order) -> RemoteJob | None:
+        """The job of a task; None where the Hub knows none, or none any more."""
+        mark = plain(order.mark)
+        if self.now() - self._listed >= self.jobs_seconds:
+            self._list()
+        if mark not in self._jobs:
+            id = id_of(order.mark, order.run.path.name)
+            found = [job for job in self.client.jobs(run=id) if job.mark == mark]
+            if not found:
+                return None
+            self._jobs[mark] = found[0]
+        return self._jobs[mark]
+
+    def _list(self) -> None:
+        """Ask for all active jobs at once, and for those that were active one by one."""
+        active: dict[str, RemoteJob | None] = {
+            job.mark: job for job in self.client.jobs(active=True)
+        }
+        for mark, job in self._jobs.items():
+            if job is not None and job.is_active and mark not in active:
+                active[mark] = self.client.inspect(job.id)
+        self._jobs.update(active)
+        self._listed = self.now()

@@ -1,0 +1,351 @@
+"""Jobs and buckets of an account: every request to the Hub that trainings on Jobs make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from huggingface_hub import HfApi, JobInfo, Volume, get_session
+from huggingface_hub.errors import BucketNotFoundError, HfHubHTTPError
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from memshield.errors import UserError
+from memshield.hub.account import account_of, api_for
+from memshield.hub.session import steady_session
+from memshield.network import Token, TryAgainError, asking, words_of
+
+BUCKET = "memshield-runs"
+LABEL, RUN_LABEL, MARK_LABEL, NAME_LABEL = "memshield", "memshield-run", "memshield-task", "name"
+_SILENCE = 20.0
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job as the Hub tells of it.
+
+    Attributes:
+        id, url: of the job.
+        run: id of the run that it trains.
+        name: of the run, for people.
+        mark: of the task.
+        stage: the Hub's word for its state.
+        message: the Hub's words beside it.
+        hardware: that it asks for.
+        created, started: in seconds since the epoch; started is None while it waits.
+        seconds: for which it ran so far.
+    """
+
+    id: str
+    url: str
+    run: str
+    name: str
+    mark: str
+    stage: str
+    message: str
+    hardware: str
+    created: float
+    started: float | None
+    seconds: float
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.stage in ("SCHEDULING", "RUNNING")
+
+    @classmethod
+    def of(cls, info: JobInfo) -> RemoteJob:
+        """From the client's record."""
+        labels = info.labels or {}
+        durations = info.durations
+        return cls(
+            info.id,
+            info.url,
+            labels.get(RUN_LABEL, ""),
+            labels.get(NAME_LABEL, ""),
+            labels.get(MARK_LABEL, ""),
+            str(getattr(info.status.stage, "value", info.status.stage)),
+            info.status.message or "",
+            str(getattr(info.flavor, "value", info.flavor)),
+            _seconds(info.created_at) or 0.0,
+            _seconds(info.started_at),
+            float((durations and durations.running_secs) or 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The content of a file in the bucket.
+
+    Attributes:
+        data: of the file, or of the part that was asked for; None where it has not changed.
+        etag: to ask with the next time.
+    """
+
+    data: bytes | None
+    etag: str | None
+
+
+class HubClient:
+    """The Jobs and the bucket of an account.
+
+    Args:
+        token: see `memshield.network.Token`.
+        namespace: whose; by default the token's own.
+
+    Raises:
+        UserError: there is no token, or it may only read.
+    """
+
+    def __init__(self, token: Token = None, namespace: str | None = None) -> None:
+        self.api: HfApi = api_for(token)
+        with self._asking("HF_TOKEN", "this token"):
+            account = account_of(self.api)
+        self.namespace = namespace or account.name
+        if not account.owns(self.namespace):
+            raise UserError(
+                "--namespace", f"{account.name} may not run Jobs of {self.namespace!r}",
+                "Leave it out, or name an organization of yours.",
+            )  # fmt: skip
+        self.bucket = f"{self.namespace}/{BUCKET}"
+        disable_progress_bars()
+
+    # Jobs
+
+    def prices(self) -> dict[str, float]:
+        """US dollars a minute of every hardware."""
+        share = {"minute": 1.0, "hour": 60.0, "second": 1 / 60}
+        with self._asking("--hardware", "the list of hardware"):
+            listed = self.api.list_jobs_hardware()
+        return {one.name: one.unit_cost_usd / share[one.unit_label] for one in listed}
+
+    def start(
+        self,
+        image: str,
+        command: Sequence[str],
+        hardware: str,
+        seconds: int,
+        labels: Mapping[str, str],
+        volumes: Sequence[Volume],
+        secrets: Mapping[str, str],
+    ) -> RemoteJob:
+        """Start a job.
+
+        Raises:
+            UserError: the Hub refuses; the words say why.
+        """
+        with self._asking("submit", "the job"):
+            try:
+                return RemoteJob.of(
+                    self.api.run_job(
+                        image=image, command=list(command), flavor=hardware, timeout=seconds,
+                        labels={LABEL: "1", **labels}, volumes=list(volumes),
+                        secrets=dict(secrets) or None, namespace=self.namespace,
+                    )
+                )  # fmt: skip
+            except HfHubHTTPError as error:
+                raise _refusal(error, hardware) from None
+
+    def jobs(self, run: str | None = None, active: bool = False) -> list[RemoteJob]:
+        """Jobs that MemShield started, newest first.
+
+        Args:
+            run: of this run alone.
+            active: only those that wait or run.
+        """
+        labels = {LABEL: "1"} | ({RUN_LABEL: run} if run is not None else {})
+        stages = ["SCHEDULING", "RUNNING"] if active else None
+        with self._asking("runs", "your jobs"):
+            found = self.api.list_jobs(
+                namespace=self.namespace,
+                labels=labels,
+                status=stages,
+            )
+            return sorted(map(RemoteJob.of, found), key=lambda job: job.created, reverse=True)
+
+    def inspect(self, id: str) -> RemoteJob | None:
+        """A job as it is now; None where it was deleted."""
+        with self._asking("job", "the job"):
+            try:
+                return RemoteJob.of(self.api.inspect_job(job_id=id, namespace=self.namespace))
+            except HfHubHTTPError as error:
+                if error.response.status_code == 404:
+                    return None
+                raise
+
+    def cancel(self, id: str) -> None:
+        """End a job, whatever it does."""
+        with self._asking("stop", "the job"):
+            try:
+                self.api.cancel_job(job_id=id, namespace=self.namespace)
+            except HfHubHTTPError as error:
+                if error.response.status_code != 404:
+                    raise
+
+    def last_lines(self, id: str, count: int) -> list[str]:
+        """What a job printed last, as far as the Hub still knows it."""
+        with self._asking("job", "the job's output"):
+            try:
+                found = self.api.fetch_job_logs(job_id=id, namespace=self.namespace, tail=count)
+                return list(found)[-count:]
+            except HfHubHTTPError:
+                return []
+
+    # The bucket
+
+    def make_bucket(self) -> None:
+        """Make the private bucket, unless it is there.
+
+        Raises:
+            UserError: it is there, and public.
+        """
+        with self._asking("bucket", self.bucket):
+            self.api.create_bucket(self.bucket, private=True, exist_ok=True)
+            if not self.api.bucket_info(self.bucket).private:
+                raise UserError(
+                    "bucket", f"{self.bucket} is public, and training pictures may lie in it",
+                    f"Make it private on the Hub: {self.api.endpoint}/buckets/{self.bucket}",
+                )  # fmt: skip
+
+    def change(
+        self,
+        add: Mapping[str, Path | bytes] | None = None,
+        delete: Iterable[str] = (),
+    ) -> None:
+        """Write and delete files of the bucket.
+
+        Raises:
+            UserError: the Hub takes no more.
+        """
+        files: list[tuple[str | Path | bytes, str]] = [
+            (content, name) for name, content in (add or {}).items()
+        ]
+        with self._asking("bucket", self.bucket):
+            self.api.batch_bucket_files(self.bucket, add=files, delete=list(delete))
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of all files below a folder; [] where there is no bucket."""
+        with self._asking("bucket", self.bucket):
+            try:
+                found = self.api.list_bucket_tree(self.bucket, folder, recursive=True)
+                return [one.path for one in found if one.type == "file"]
+            except BucketNotFoundError:
+                return []
+
+    def read(self, name: str, etag: str | None = None, first: int = 0) -> Answer | None:
+        """A file of the bucket.
+
+        Args:
+            name: its path.
+            etag: of what is here already.
+            first: byte to begin with.
+
+        Returns:
+            None where there is no such file.
+        """
+        headers = self._headers()
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        if first:
+            headers["Range"] = f"bytes={first}-"
+        with self._asking("bucket", name):
+            response = get_session().get(self._url(name), headers=headers)
+            if response.status_code == 404:
+                return None
+            if response.status_code == 304:
+                return Answer(None, etag)
+            if response.status_code == 416:  # nothing beyond what is here
+                return Answer(b"", None)
+            hf_raise_for_status(response)
+            said = (response.history[0] if response.history else response).headers.get("etag")
+            # A server may answer a range with everything.
+            data = response.content if response.status_code == 206 else response.content[first:]
+            return Answer(data, said)
+
+    def download(self, name: str, target: Path, go_on: bool) -> None:
+        """Write a file of the bucket to this disk, whole or not at all.
+
+        Args:
+            name: its path.
+            target: to write.
+            go_on: whether a part that is here is of the same file, which never changes.
+
+        Raises:
+            UserError: it is not there, or cannot be had.
+        """
+        part = target.with_name(f".{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        there = part.stat().st_size if go_on and part.exists() else 0
+        headers = self._headers() | ({"Range": f"bytes={there}-"} if there else {})
+        with (
+            self._asking("bucket", name),
+            get_session().stream("GET", self._url(name), headers=headers) as response,
+        ):
+            if response.status_code != 416:
+                hf_raise_for_status(response)
+                with part.open("ab" if response.status_code == 206 else "wb") as file:
+                    for chunk in response.iter_bytes(_CHUNK):
+                        file.write(chunk)
+        part.replace(target)
+
+    def _url(self, name: str) -> str:
+        return f"{self.api.endpoint}/buckets/{self.bucket}/resolve/{quote(name, safe='')}"
+
+    def _headers(self) -> dict[str, str]:
+        return dict(build_hf_headers(token=self.api.token))
+
+    @contextmanager
+    def _asking(self, field: str, name: str) -> Iterator[None]:
+        """Within, the Hub's silence is an `UnreachableError`; its refusals are told in words."""
+        with (
+            steady_session(silence=_SILENCE),
+            asking(field, name, token=self.api.token),
+        ):
+            try:
+                yield
+            except TryAgainError as error:
+                raise UnreachableError(field, error.reason) from None
+
+
+class UnreachableError(UserError):
+    """The Hub does not answer now; what runs there goes on."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason, "Try again in a while: a job goes on meanwhile.")
+
+
+def _refusal(error: HfHubHTTPError, hardware: str) -> UserError:
+    status, words = error.response.status_code, words_of(error)
+    if status == 402:
+        return UserError(
+            "submit", f"the account has no credit for Jobs: {words}",
+            "Add credit in the billing settings of your account on the Hub. Nothing was started.",
+        )  # fmt: skip
+    if status == 403:
+        return UserError(
+            "HF_TOKEN", f"it may not start Jobs: {words}",
+            "Use a token with write access and the right to start Jobs.",
+        )  # fmt: skip
+    if status == 429:
+        return UserError(
+            "submit", f"the account's quota of Jobs is reached: {words}",
+            "Stop one (`python -m memshield runs` lists them), or wait for one to end.",
+        )  # fmt: skip
+    if "flavor" in words.lower() or "hardware" in words.lower():
+        return UserError("--hardware", f"the Hub refuses {hardware}: {words}", "Choose another.")
+    return UserError("submit", f"the Hub refuses the job ({status}): {words}", "")
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
+
+
+def plain(value: Any) -> str:
+    """A text that may be a label's value."""
+    return "".join(one if one.isalnum() or one in "._-" else "." for one in str(value))[:63]

@@ -1,0 +1,342 @@
+"""Runs a command in a Job's container, and keeps its run directory in a bucket. Only stdlib.
+
+The command works on the container's own disk: a mounted bucket is slow, and lacks locks and
+links. What it writes is copied to the mount: small files every few seconds, and with them
+`live.json`, which says what is there. A folder that is not listed there is not whole yet.
+
+    container.py --folder MOUNT --code CODE --mark MARK --every SECONDS [--seconds N]
+        [--link NAME=PATH] -- COMMAND
+
+`{run}` in the command stands for the run directory. Its other paths are relative, to links that
+lie where it is run: a run that goes on elsewhere must find the same paths in its settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+LIVE = "live.json"
+STOP = "stop"
+RUN = "run"
+OUTPUT = "output.log"
+STOP_AT = "MEMSHIELD_STOP_AT"
+NO_ROOM = 74
+"""Exit code where the bucket takes no more."""
+WITHOUT_ROOM_SECONDS = 300.0
+"""How long the bucket may refuse before the command is stopped: it costs, and saves nothing."""
+MOST_OUTPUT = 64 * 2**10
+_SHARE_TO_SAVE, _MOST_TO_SAVE = 1 / 6, 600.0
+_LAST_COPY_SECONDS = 60.0
+_GRACE = 0.6
+"""Share of the time to save that the command has, before it is ended; the rest is for copying."""
+
+
+Stamp = tuple[int, int]
+"""Size, and time of the last change in nanoseconds."""
+
+
+def time_to_save(seconds: float) -> float:
+    """Seconds before the time limit at which the command is to stop and save."""
+    return min(_MOST_TO_SAVE, _SHARE_TO_SAVE * seconds)
+
+
+class Copy:
+    """The copy of a run directory in the bucket.
+
+    Args:
+        run: the run directory, on the container's disk.
+        folder: the mount.
+        mark: of the task, for `live.json`.
+    """
+
+    def __init__(self, run: Path, folder: Path, mark: str) -> None:
+        self._run, self._folder, self._mark = run, folder, mark
+        self._copied: dict[str, Stamp] = {}
+        self._refused: dict[bool, float] = {}
+        self._telling = threading.Lock()
+
+    @property
+    def refused_since(self) -> float | None:
+        """Since when the bucket takes no files, by the monotonic clock; None if it does."""
+        return min(self._refused.values(), default=None)
+
+    def restore(self) -> None:
+        """Bring what an earlier job left to this disk: files that its `live.json` lists."""
+        try:
+            listed = json.loads((self._folder / LIVE).read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError):
+            listed = {}
+        for name, (size, modified) in listed.items():
+            source, target = self._folder / RUN / name, self._run / name
+            if ".." in Path(name).parts or not source.is_file():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            # Whether two files are the same is told by their times.
+            os.utime(target, ns=(modified, modified))
+            self._copied[name] = (size, modified)
+
+    def bring_up_to_date(self, all_files: bool, output: bytes, **facts: Any) -> None:
+        """Copy what has changed, then say so; a refusal is noted, and tried again the next time.
+
+        Args:
+            all_files: folders such as checkpoints too, not only small files at the top.
+            output: the end of what the command printed.
+            facts: further values of `live.json`.
+        """
+        try:
+            gone = self._copy(all_files)
+            self._tell(output, facts)
+            for name in gone:
+                (self._folder / RUN / name).unlink(missing_ok=True)
+        except OSError as error:
+            self._refused.setdefault(all_files, time.monotonic())
+            print(f"The bucket takes no files: {error.strerror}", flush=True)
+        else:
+            self._refused.pop(all_files, None)
+
+    def _copy(self, all_files: bool) -> set[str]:
+        """Copy new and changed files; names of those that are no more."""
+        here = dict(self._files())
+        done: dict[str, Stamp] = {}
+        for name, stamp in here.items():
+            if self._copied.get(name) == stamp or not (all_files or "/" not in name):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted or replaced at this moment
+                _copy_file(self._run / name, self._folder / RUN / name)
+                done[name] = stamp
+        # All at once: a folder that is copied halfway is not there yet.
+        self._copied.update(done)
+        gone = set(self._copied) - set(here) if all_files else set()
+        for name in gone:
+            del self._copied[name]
+        return gone
+
+    def _files(self) -> Iterator[tuple[str, Stamp]]:
+        for place, folders, names in os.walk(self._run):
+            # Half-written files and locks have names with a dot.
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                path = Path(place, name)
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if not name.startswith("."):
+                        stamp = (stat.st_size, stat.st_mtime_ns)
+                        yield path.relative_to(self._run).as_posix(), stamp
+
+    def _tell(self, output: bytes, facts: Mapping[str, Any]) -> None:
+        live = {
+            "v": 1,
+            "time": round(time.time(), 3),
+            "mark": self._mark,
+            "status": read_status(self._run),
+            "files": dict(sorted(dict(self._copied).items())),
+            **facts,
+        }
+        with self._telling:
+            _write(self._folder / OUTPUT, output)
+            _write(self._folder / LIVE, json.dumps(live).encode())
+
+
+class Command:
+    """The command, in a session of its own."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._output = bytearray()
+        self._lock = threading.Lock()
+        self.asked = False
+        self._child = subprocess.Popen(
+            list(words), cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code; None if it still runs after so long."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._child.wait(seconds)
+            self._reader.join(5)
+            return code
+        return None
+
+    def stop(self) -> None:
+        """SIGTERM to all of it."""
+        self.asked = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+        self._signal(signal.SIGKILL)
+
+    def output(self) -> bytes:
+        """The end of what it printed."""
+        with self._lock:
+            return bytes(self._output)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        while chunk := os.read(self._child.stdout.fileno(), 2**16):
+            os.write(1, chunk)
+            with self._lock:
+                self._output += chunk
+                del self._output[: -MOST_OUTPUT or None]
+
+
+def run(
+    folder: Path,
+    code: Path,
+    mark: str,
+    every: float,
+    seconds: float | None,
+    links: Mapping[str, Path],
+    words: Sequence[str],
+) -> int:
+    """Run a command to its end, or until a stop.
+
+    Args:
+        folder: the mount.
+        code: folder of the package.
+        mark: of the task.
+        every: seconds between two copies.
+        seconds: for which the container is there; None for ever.
+        links: further folders and files, by the names under which the command finds them.
+        words: of the command.
+
+    Returns:
+        Its exit code; 0 where it was asked to stop and did; `NO_ROOM` for a full bucket.
+    """
+    end = None if seconds is None else time.time() + seconds
+    margin = time_to_save(seconds or 0.0)
+    place = Path(tempfile.mkdtemp(prefix="memshield-"))
+    local = place / RUN
+    local.mkdir()
+    for name, path in {"configs": code / "configs", **links}.items():
+        (place / name).symlink_to(path)
+    copy = Copy(local, folder, mark)
+    copy.restore()
+    environment = {**os.environ, "PYTHONPATH": str(code), "PYTHONUNBUFFERED": "1"}
+    if end is not None:
+        environment[STOP_AT] = str(end - margin)
+    command = Command([word.replace("{run}", str(local)) for word in words], environment, place)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        command.stop()
+
+    signal.signal(signal.SIGTERM, pass_on)
+    heavy: threading.Thread | None = None
+    while (ended := command.wait(every)) is None:
+        copy.bring_up_to_date(False, command.output())
+        if heavy is None or not heavy.is_alive():
+            heavy = threading.Thread(
+                target=copy.bring_up_to_date, args=(True, command.output()), daemon=True
+            )
+            heavy.start()
+        refused = copy.refused_since
+        if refused is not None and time.monotonic() - refused > WITHOUT_ROOM_SECONDS:
+            command.stop()
+        if (folder / STOP).exists() and not command.asked:
+            command.stop()
+        if end is not None and time.time() > end - margin * (1 - _GRACE):
+            command.kill()
+    if heavy is not None:
+        heavy.join()
+    deadline = time.monotonic() + _LAST_COPY_SECONDS
+    copy.bring_up_to_date(True, command.output(), ended=ended)
+    while copy.refused_since is not None and time.monotonic() < deadline:
+        time.sleep(every)
+        copy.bring_up_to_date(True, command.output(), ended=ended)
+    stopped = command.asked or read_status(local).get("state") == "stopped"
+    shutil.rmtree(place, ignore_errors=True)
+    if copy.refused_since is not None:
+        return NO_ROOM
+    # A stop and a time limit are no failures: what they left is whole.
+    return 0 if stopped else ended
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """The status that the command wrote; {} where there is none."""
+    try:
+        return dict(json.loads((run / "status.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def install(requirements: Path) -> None:
+    """Install the packages that the code was tested with, unless they are here."""
+    wanted = [line.partition("#")[0].strip() for line in requirements.read_text().splitlines()]
+    if all(_is_here(one) for one in wanted if one):
+        return
+    print("Installing packages", flush=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+    subprocess.run([*pip, "-r", str(requirements)], check=True)
+
+
+def _is_here(requirement: str) -> bool:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None, requirement
+    try:
+        version = importlib.metadata.version(match[0])
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    pinned = re.search(r"==\s*([^\s,;]+)", requirement)
+    # A build for one kind of device has a suffix, such as 2.13.0+cpu.
+    return pinned is None or version.partition("+")[0] == pinned[1]
+
+
+def _write(path: Path, data: bytes) -> None:
+    aside = _aside(path)
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(target)
+    shutil.copyfile(source, aside)
+    aside.replace(target)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Install, run, copy."""
+    words = list(argv)
+    at = words.index("--")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--code", type=Path, required=True)
+    parser.add_argument("--mark", required=True)
+    parser.add_argument("--every", type=float, required=True)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--link", action="append", default=[])
+    own = parser.parse_args(words[:at])
+    install(own.code / "requirements.txt")
+    links = {name: Path(path) for name, _, path in (one.partition("=") for one in own.link)}
+    return run(own.folder, own.code, own.mark, own.every, own.seconds, links, words[at + 1 :])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,185 @@
+"""The run directory of a training on Jobs, here: followed by few requests, and fetched whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from memshield.config.file import make_config, read_yaml, to_yaml
+from memshield.jobs.remote.client import HubClient
+from memshield.jobs.remote.container import LIVE, OUTPUT, RUN
+from memshield.jobs.remote.places import with_meant
+from memshield.rundir import RunDir, write_text
+
+_FOLLOWED = ("config.yaml", "watch.json", "audit-progress.json", "publish.json")
+_EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a container wrote last.
+
+    Attributes:
+        time: of the writing, on the container's clock.
+        mark: of the task that wrote it.
+        status: of the run; {} before it has one.
+        files: sizes and times of all files, by their paths in the run directory.
+        ended: exit code of the command, once it has ended.
+    """
+
+    time: float
+    mark: str
+    status: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ended: int | None = None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Live | None:
+        """From the bucket; None for something else."""
+        try:
+            values = json.loads(data)
+            files = {
+                str(name): (int(size), int(time))
+                for name, (size, time) in values["files"].items()
+                if _is_inside(str(name))
+            }
+            return cls(
+                float(values["time"]), str(values["mark"]), dict(values["status"]), files,
+                values.get("ended"),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def read_live(client: HubClient, id: str) -> Live | None:
+    """What the newest container of a run wrote last; None where none did."""
+    found = client.read(f"{id}/{LIVE}")
+    return None if found is None or found.data is None else Live.parse(found.data)
+
+
+class LiveCopy:
+    """A copy of what is shown of a run, which every call brings up to date.
+
+    A call takes one request where nothing is new, and one more for each small file that is.
+
+    Args:
+        client: of the account.
+        id: of the run.
+        run: the copy.
+        meant: see `RunRecord`.
+        output: file for what the command printed, once it has ended; or None.
+    """
+
+    def __init__(
+        self,
+        client: HubClient,
+        id: str,
+        run: RunDir,
+        meant: dict[str, Any] | None = None,
+        output: Path | None = None,
+    ) -> None:
+        self._client, self._id, self._run, self._output = client, id, run, output
+        self._meant = meant or {}
+        self._etag: str | None = None
+        self._live: Live | None = None
+        self._here: dict[str, tuple[int, int]] = {}
+
+    def bring_up_to_date(self) -> Live | None:
+        """Fetch what has changed.
+
+        Raises:
+            UserError: the Hub cannot be asked; `UnreachableError` where it may answer later.
+        """
+        found = self._client.read(f"{self._id}/{LIVE}", self._etag)
+        if found is None or found.data is None:
+            return self._live
+        live = Live.parse(found.data)
+        if live is None:
+            return self._live
+        self._run.path.mkdir(parents=True, exist_ok=True)
+        self._fetch_events(live)
+        for name in _FOLLOWED:
+            stamp = live.files.get(name)
+            if stamp is not None and self._here.get(name) != stamp:
+                self._fetch(name, stamp)
+        if self._output is not None and live.ended is not None:
+            printed = self._client.read(f"{self._id}/{OUTPUT}")
+            if printed is not None and printed.data is not None:
+                self._output.write_bytes(printed.data)
+        if live.status:
+            write_text(self._run.status, json.dumps(live.status, indent=1), sync=False)
+        # Last: where one of these failed, the next call asks for all of them again.
+        self._etag, self._live = found.etag, live
+        return live
+
+    def _fetch_events(self, live: Live) -> None:
+        size, _ = live.files.get(_EVENTS, (0, 0))
+        here = self._run.events.stat().st_size if self._run.events.exists() else 0
+        if size == here:
+            return
+        if size < here:  # of a run that was begun anew
+            self._run.events.unlink()
+            here = 0
+        found = self._client.read(f"{self._id}/{RUN}/{_EVENTS}", first=here)
+        if found is not None and found.data:
+            with self._run.events.open("ab") as file:
+                file.write(found.data)
+
+    def _fetch(self, name: str, stamp: tuple[int, int]) -> None:
+        found = self._client.read(f"{self._id}/{RUN}/{name}")
+        if found is None or found.data is None:
+            return
+        write_text(self._run.path / name, found.data.decode("utf-8", "replace"), sync=False)
+        if name == "config.yaml":
+            mean_here(self._run, self._meant)
+        self._here[name] = stamp
+
+
+def fetch(client: HubClient, id: str, run: RunDir, meant: dict[str, Any]) -> Iterator[str]:
+    """Bring a whole run directory here; what is here already is not fetched again.
+
+    Args:
+        client: of the account.
+        id: of the run.
+        run: to write.
+        meant: see `RunRecord`.
+
+    Yields:
+        Names of files that were fetched.
+    """
+    live = read_live(client, id)
+    if live is None:
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    for name in sorted(live.files):
+        if name == run.status.name:
+            continue  # below: it is last, so that the run is what it says
+        size, modified = live.files[name]
+        target = run.path / name
+        if target.exists():
+            stat = target.stat()
+            if stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == size):
+                continue
+        client.download(f"{id}/{RUN}/{name}", target, go_on="/" in name)
+        if name == "config.yaml":
+            mean_here(run, meant)
+        os.utime(target, ns=(modified, modified))
+        yield name
+    if live.status:
+        write_text(run.status, json.dumps(live.status, indent=1))
+
+
+def mean_here(run: RunDir, meant: dict[str, Any]) -> None:
+    """Rewrite config.yaml so that it names what was read, not where the container had it."""
+    if meant:
+        config = make_config(with_meant(read_yaml(run.config), meant))
+        write_text(run.config, to_yaml(config))

@@ -1,0 +1,224 @@
+"""From settings to a job: what it takes there, and its start."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub import Volume
+
+from memshield.config.file import Config, to_yaml
+from memshield.errors import UserError
+from memshield.forecast.flavours import gpus_of
+from memshield.jobs.remote.client import (
+    MARK_LABEL,
+    NAME_LABEL,
+    RUN_LABEL,
+    HubClient,
+    RemoteJob,
+    plain,
+)
+from memshield.jobs.remote.code import code_files, version_of
+from memshield.jobs.remote.container import STOP
+from memshield.jobs.remote.places import INPUTS, MOUNTS, Places, find_places
+from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord
+
+FOLDER, CODE = f"{MOUNTS}/run", f"{MOUNTS}/code"
+IMAGE = "python:3.11"
+COPY_SECONDS = 3.0
+"""Between two copies of what a container writes."""
+_SPACE = "hf.co/spaces/"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SHORTEST = 30
+
+
+class Machine(NamedTuple):
+    """The machine that jobs are started on.
+
+    Attributes:
+        hardware: the Hub's name, such as a10g-small.
+        seconds: the time limit.
+        image: of the container.
+    """
+
+    hardware: str
+    seconds: int
+    image: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run that is ready to be started.
+
+    Attributes:
+        record: of the run.
+        config: of the container.
+        places: what it reads.
+    """
+
+    record: RunRecord
+    config: Config
+    places: Places
+
+
+def default_image(environment: Mapping[str, str] = os.environ) -> str:
+    """The Space's own image where this is one; a plain Python elsewhere."""
+    space = environment.get("SPACE_ID")
+    return f"{_SPACE}{space}" if space else IMAGE
+
+
+def seconds_of(text: str, field: str = "--timeout") -> int:
+    """A time such as 6h or 90m.
+
+    Raises:
+        UserError: it is none, or too short to train in.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds < _SHORTEST:
+        raise UserError(
+            field, f"{text!r} is no time of at least {_SHORTEST} seconds", "Such as 90m, 6h or 2d."
+        )
+    return int(seconds)
+
+
+def processes_for(hardware: str, shards: int) -> int:
+    """Processes that train on a hardware: one a GPU, as far as there are shards for them."""
+    return max(1, min(gpus_of(hardware), shards))
+
+
+def prepare_submission(
+    client: HubClient, config: Config, id: str, name: str, machine: Machine
+) -> Submission:
+    """Find out what a training needs in its container. Nothing is sent.
+
+    Raises:
+        UserError: something that it reads is not there, or may not be read.
+    """
+    places = find_places(client, config)
+    record = RunRecord(
+        id=id,
+        name=name,
+        hardware=machine.hardware,
+        image=machine.image,
+        seconds=machine.seconds,
+        code=version_of(code_files()),
+        flags=places.flags,
+        meant={"push_to_hub": config.push_to_hub, "output_dir": config.output_dir, **places.meant},
+        volumes=[volume.to_dict() for volume in places.volumes],
+        links=places.links,
+        needs_token=places.needs_token,
+        publishes=config.hub_model_id if config.push_to_hub else None,
+        processes=processes_for(machine.hardware, config.num_shards),
+    )
+    inside = config.model_copy(
+        update={"push_to_hub": False, "output_dir": "run", "resume_from_checkpoint": "latest"}
+    )
+    return Submission(record, inside, places)
+
+
+def send(client: HubClient, submission: Submission) -> None:
+    """Write everything but the start to the bucket.
+
+    Raises:
+        UserError: the bucket takes no more, or is public.
+    """
+    client.make_bucket()
+    record = submission.record
+    code = code_files()
+    version = f"code/{record.code}"
+    if client.read(f"{version}/complete") is None:
+        client.change({f"{version}/{name}": content for name, content in code.items()})
+        client.change({f"{version}/complete": b"1"})
+    own: dict[str, Path | bytes] = {
+        f"{record.id}/{name}": path for name, path in submission.places.uploads.items()
+    }
+    own[f"{record.id}/{SETTINGS}"] = to_yaml(submission.config).encode()
+    own[f"{record.id}/{REQUEST}"] = record.model_dump_json(indent=1).encode()
+    client.change(own)
+
+
+def start(
+    client: HubClient, record: RunRecord, token: str | None = None, mark: str | None = None
+) -> tuple[RunRecord, RemoteJob]:
+    """Start the next job of a run whose files are in the bucket.
+
+    Args:
+        client: of the account.
+        record: of the run.
+        token: to give to the job as a secret, where the record says that it needs one.
+        mark: of the task; by default made from the number of jobs.
+
+    Returns:
+        The record and the job, as they are now.
+
+    Raises:
+        UserError: the Hub refuses; nothing is billed then.
+    """
+    jobs = record.jobs + 1
+    again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
+    _write_record(client, again, delete=[f"{record.id}/{STOP}"])
+    try:
+        return again, _start(client, again, token)
+    except UserError:
+        _write_record(client, record)
+        raise
+
+
+def forget(client: HubClient, id: str) -> None:
+    """Delete everything of a run from the bucket."""
+    names = client.names(id)
+    if names:
+        client.change(delete=names)
+
+
+def _write_record(client: HubClient, record: RunRecord, delete: Sequence[str] = ()) -> None:
+    text = record.model_dump_json(indent=1)
+    client.change({f"{record.id}/{REQUEST}": text.encode()}, delete)
+
+
+def _start(client: HubClient, record: RunRecord, token: str | None) -> RemoteJob:
+    return client.start(
+        record.image,
+        command_of(record),
+        record.hardware,
+        record.seconds,
+        {RUN_LABEL: record.id, NAME_LABEL: record.name, MARK_LABEL: plain(record.mark)},
+        [
+            Volume(type="bucket", source=client.bucket, mount_path=FOLDER, path=record.id),
+            Volume(
+                type="bucket", source=client.bucket, mount_path=CODE,
+                path=f"code/{record.code}", read_only=True,
+            ),
+            *(Volume(**volume) for volume in record.volumes),
+        ],
+        {"HF_TOKEN": token} if record.needs_token and token else {},
+    )  # fmt: skip
+
+
+def command_of(record: RunRecord) -> list[str]:
+    """The command of a job's container."""
+    words = ["python", f"{CODE}/memshield/jobs/remote/container.py", "--folder", FOLDER]
+    words += ["--code", CODE, "--mark", plain(record.mark)]
+    words += ["--seconds", str(record.seconds), "--every", str(COPY_SECONDS)]
+    for name, path in {INPUTS: f"{FOLDER}/{INPUTS}", **record.links}.items():
+        words += ["--link", f"{name}={path}"]
+    return [*words, "--", *training_words(record)]
+
+
+def training_words(record: RunRecord) -> list[str]:
+    """The training's own command: that which a person types, with what differs in a container."""
+    one = "single_gpu" if gpus_of(record.hardware) else "cpu"
+    launcher = "multi_gpu" if record.processes > 1 else one
+    words = ["python", "-m", "accelerate.commands.launch"]
+    words += ["--config_file", f"configs/accelerate/{launcher}.yaml"]
+    if record.processes > 1:
+        words += ["--num_processes", str(record.processes)]
+    words += ["-m", "memshield.train", "--config", f"{FOLDER}/{SETTINGS}", "--output_dir", "{run}"]
+    for name, value in record.flags.items():
+        words += [f"--{name}", value]
+    return words

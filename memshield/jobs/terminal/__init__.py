@@ -1,0 +1,1 @@
+"""Commands for trainings on Jobs: submit, runs, follow, stop, resume, fetch."""

@@ -1,0 +1,98 @@
+"""`python -m memshield fetch ID`: the run directory of a training on Jobs, here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from memshield.config.flags import plain_parser
+from memshield.errors import UserError
+from memshield.jobs.remote.live import fetch, read_live
+from memshield.jobs.remote.places import INPUTS
+from memshield.jobs.terminal.shared import PROGRAM, RemoteRun, add_account, open_run
+from memshield.rundir import RunDir, lock_path, write_text
+
+ORIGIN = ".jobs.json"
+"""File of a run directory that says which run on Jobs it is a copy of."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fetch a run."""
+    parser = plain_parser(
+        f"{PROGRAM} fetch",
+        "Bring the run directory of a training on Jobs here, to audit, publish or go on with it. "
+        "Again, it brings what is new. Of a run that is done, the copies of your own pictures in "
+        "the bucket are deleted.",
+    )
+    parser.add_argument("run", metavar="ID")
+    parser.add_argument("--output_dir", metavar="DIR", help="where to [output_dir of its settings]")
+    parser.add_argument(
+        "--delete", action="store_true", help="delete all of it from the bucket afterwards"
+    )
+    add_account(parser)
+    flags = parser.parse_args(argv)
+    with open_run(flags.run, flags.namespace) as run:
+        target = flags.output_dir or run.record.meant.get("output_dir") or run.record.name
+        return fetch_to(run, RunDir(Path(target)), flags.delete)
+
+
+def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
+    """Fetch a run to a folder.
+
+    Args:
+        remote: the run.
+        here: the run directory to write.
+        delete: whether all of it is deleted from the bucket afterwards.
+
+    Raises:
+        UserError: another run is there, it has written nothing, or a job still works on it.
+    """
+    client, record = remote.client, remote.record
+    active = client.jobs(record.id, active=True)
+    if delete and active:
+        raise UserError("--delete", f"a job works on it: {active[0].url}", "Stop it first.")
+    live = read_live(client, record.id)
+    if live is None or not live.files:
+        raise UserError("run", f"{record.id} has written nothing yet", "Follow it, or wait.")
+    _require_own(here, record.id)
+    here.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock_path(here), timeout=0):
+            write_text(here.path / ORIGIN, json.dumps({"id": record.id}))
+            meant = {**record.meant, "output_dir": str(here.path)}
+            files = fetch(client, record.id, here, meant)
+            count = sum(1 for _ in tqdm(files, total=len(live.files), unit="file", file=sys.stderr))
+    except Timeout:
+        raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
+    print(f"{count} new files in {here.path}")
+    if active:
+        return 0
+    done = live.status.get("state") == "done"
+    gone = client.names(record.id) if delete else []
+    if done and not delete:
+        gone = client.names(f"{record.id}/{INPUTS}")
+    if gone:
+        client.change(delete=gone)
+        what = "The run was" if delete else "The copies of your files were"
+        print(f"{what} deleted from {client.bucket}.")
+    if not done:
+        print(f"It is not done. Go on there:  {PROGRAM} resume {record.id}")
+    return 0
+
+
+def _require_own(here: RunDir, id: str) -> None:
+    if not here.is_run():
+        return
+    try:
+        origin = json.loads((here.path / ORIGIN).read_text(encoding="utf-8")).get("id")
+    except (OSError, ValueError, AttributeError):
+        origin = None
+    if origin != id:
+        raise UserError(
+            "output_dir", f"{here.path} holds another run", "Name another one with --output_dir."
+        )

@@ -1,0 +1,143 @@
+"""`python -m memshield follow ID|DIR`: the bar of a training on Jobs, or of one on this machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from memshield.config.flags import plain_parser
+from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.terminal.shared import (
+    PROGRAM,
+    RemoteRun,
+    add_account,
+    how_to_come_back,
+    open_run,
+)
+from memshield.quantities import duration
+from memshield.rundir import RunDir, is_alive
+from memshield.runs.progress import read_progress
+from memshield.runs.state import RunProgress
+from memshield.training.bar import Bar
+
+_SECONDS = 0.5
+_LAST_LINES = 15
+
+
+def main(argv: Sequence[str]) -> int:
+    """Follow a run."""
+    parser = plain_parser(
+        f"{PROGRAM} follow", "Follow a training to its end. Ctrl-C leaves it running."
+    )
+    parser.add_argument("run", metavar="ID|DIR", help="a run on Jobs, or a run directory")
+    add_account(parser)
+    flags = parser.parse_args(argv)
+    if Path(flags.run).is_dir():
+        return follow_here(RunDir(flags.run))
+    with open_run(flags.run, flags.namespace) as run:
+        return follow(run)
+
+
+def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Follow a run on Jobs until it ends, or until Ctrl-C, which leaves it running.
+
+    Returns:
+        0 where it is done, was stopped or goes on; 1 where it failed.
+    """
+    shown, said = _Shown(), ""
+    backend, order = run.backend, run.order
+    try:
+        while (look := backend.look(order)).runs:
+            silence = backend.unreachable_for(order)
+            words = backend.state(order).words if backend.job(order) else "Starting"
+            if silence > 0:
+                words = "The Hub does not answer; the job goes on"
+                if silence > 60:
+                    words += f" (for {silence / 60:.0f} minutes)"
+            if words != said and words != "Training":
+                shown.say(words)
+            said = words
+            shown.move(read_progress(order.run))
+            sleep(_SECONDS)
+    except KeyboardInterrupt:
+        shown.close()
+        print(f"\n{how_to_come_back(run.record.id)}")
+        return 0
+    shown.move(read_progress(order.run))
+    shown.close()
+    return _tell_end(run, look.exit_code == 0)
+
+
+def _tell_end(run: RemoteRun, well: bool) -> int:
+    state, id = run.backend.state(run.order), run.record.id
+    print(state.words if not state.remedy else f"{state.words}. {state.remedy}")
+    if not well:
+        lines = without_launcher(tail(run.order.output, 4 * _LAST_LINES))[-_LAST_LINES:]
+        if not lines and (job := run.backend.job(run.order)) is not None:
+            lines = run.client.last_lines(job.id, _LAST_LINES)
+        for line in lines:
+            print(f"  {line}", file=sys.stderr)
+    if state.name == "done":
+        here = run.record.meant.get("output_dir", "")
+        print(f"Bring it here:  {PROGRAM} fetch {id}")
+        print(f"Then audit it:  {PROGRAM} audit {here}")
+        if run.record.publishes:
+            print(f"And publish:    {PROGRAM} publish {here}")
+    else:
+        print(f"Go on with it:  {PROGRAM} resume {id}")
+    return 0 if well else 1
+
+
+def follow_here(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Follow a run of this machine until it ends; Ctrl-C leaves it running."""
+    shown = _Shown()
+    try:
+        while True:
+            status = run.read_status()
+            shown.move(read_progress(run))
+            alive = any(map(is_alive, status.get("processes", [])))
+            if status.get("state") not in ("preparing", "running") or not alive:
+                break
+            sleep(_SECONDS)
+    except KeyboardInterrupt:
+        shown.close()
+        print(f"\nIt goes on. Follow it:  {PROGRAM} follow {run.path}")
+        return 0
+    shown.close()
+    state = status.get("state") or "not begun"
+    words = "died" if state in ("preparing", "running") else state
+    print(f"{words}: {status['reason']}" if status.get("reason") else words)
+    return 1 if words in ("died", "failed") else 0
+
+
+class _Shown:
+    """What the terminal shows: a line a state, then the bar."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._begun = time.monotonic()
+
+    def say(self, words: str) -> None:
+        """A line of its own."""
+        print(f"[{duration(time.monotonic() - self._begun)}] {words}", file=sys.stderr, flush=True)
+
+    def move(self, progress: RunProgress) -> None:
+        """Show the newest figures."""
+        if progress.total is None:
+            return
+        if self._bar is None:
+            self._bar = Bar(
+                progress.total, progress.step, progress.rounds or 1, progress.shards or 1
+            )
+        if progress.round is not None and progress.loss is not None:
+            self._bar.describe(
+                progress.round, progress.shard or 1, progress.loss, progress.kept or 0.0
+            )
+        self._bar.move(progress.step)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,87 @@
+"""`python -m memshield resume ID`: a new job goes on from the last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from memshield.config.flags import plain_parser
+from memshield.errors import UserError
+from memshield.jobs.remote.live import read_live
+from memshield.jobs.remote.record import SETTINGS
+from memshield.jobs.remote.submission import processes_for, seconds_of, start
+from memshield.jobs.terminal.follow import follow
+from memshield.jobs.terminal.shared import (
+    PROGRAM,
+    RemoteRun,
+    add_machine,
+    backend_of,
+    confirm,
+    copy_of,
+    how_to_come_back,
+    open_run,
+    require_hardware_name,
+)
+from memshield.quantities import duration
+
+
+def main(argv: Sequence[str]) -> int:
+    """Start the next job of a run, and follow it."""
+    parser = plain_parser(
+        f"{PROGRAM} resume",
+        "Go on with a training on Jobs that was stopped, ran out of time or was ended. Hardware, "
+        "time limit and image are those of before unless others are given.",
+    )
+    parser.add_argument("run", metavar="ID")
+    add_machine(parser, hardware=False)
+    flags = parser.parse_args(argv)
+    with open_run(flags.run, flags.namespace) as run:
+        require_ended(run)
+        client, record = run.client, run.record
+        settings = client.read(f"{record.id}/{SETTINGS}")
+        if settings is None or settings.data is None:
+            raise UserError("run", "its settings are gone from the bucket", "Submit it anew.")
+        hardware = flags.hardware or record.hardware
+        seconds = record.seconds if flags.timeout is None else seconds_of(flags.timeout)
+        price = require_hardware_name(hardware, client.prices())
+        shards = int(yaml.safe_load(settings.data)["num_shards"])
+        changes = {
+            "hardware": hardware, "seconds": seconds, "image": flags.image or record.image,
+            "processes": processes_for(hardware, shards),
+        }  # fmt: skip
+        most = seconds / 60 * price
+        print(
+            f"{hardware}, ${price:.4f} a minute, for {duration(seconds, True)} and ${most:.2f} at "
+            "most"
+        )
+        if not confirm(f"Go on with {record.id}?", flags.yes):
+            print("Nothing was started.")
+            return 1
+        token = client.api.token if record.needs_token else None
+        record, job = start(
+            client, record.model_copy(update=changes), token if isinstance(token, str) else None
+        )
+    print(f"started       {record.id}: {job.url}", flush=True)
+    if flags.detach:
+        print(how_to_come_back(record.id))
+        return 0
+    with copy_of(backend_of(client), record) as again:
+        return follow(again)
+
+
+def require_ended(run: RemoteRun) -> None:
+    """Refuse a run that a job works on, or that is done: two jobs would overwrite each other.
+
+    Raises:
+        UserError: saying which.
+    """
+    active = run.client.jobs(run.record.id, active=True)
+    if active:
+        raise UserError(
+            "run", f"a job works on it: {active[0].url}",
+            f"`{PROGRAM} stop {run.record.id}` ends it.",
+        )  # fmt: skip
+    live = read_live(run.client, run.record.id)
+    if live is not None and live.status.get("state") == "done":
+        raise UserError("run", "it is done", f"`{PROGRAM} fetch {run.record.id}` brings it here.")

@@ -1,0 +1,147 @@
+"""What the commands share: their flags, the run that an id names, and questions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from memshield.errors import UserError
+from memshield.jobs.backends.hub_jobs import HubJobs
+from memshield.jobs.backends.seam import Order
+from memshield.jobs.records import LOCAL, Work
+from memshield.jobs.remote.client import HubClient, RemoteJob
+from memshield.jobs.remote.record import RunRecord, require_run_id
+from memshield.jobs.remote.submission import default_image
+from memshield.rundir import RunDir
+
+PROGRAM = "python -m memshield"
+LIVE_SECONDS, JOBS_SECONDS = 2.0, 6.0
+"""Somebody waits at the terminal, for one run."""
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run on Jobs, with a copy here of what is shown of it.
+
+    Attributes:
+        backend: that runs it.
+        record: of the run.
+        order: its newest task.
+    """
+
+    backend: HubJobs
+    record: RunRecord
+    order: Order
+
+    @property
+    def client(self) -> HubClient:
+        """Of the account."""
+        return self.backend.client
+
+
+def add_account(parser: argparse.ArgumentParser) -> None:
+    """Flags that say whose jobs."""
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="organization whose account pays [yourself]"
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser, hardware: bool = True) -> None:
+    """Flags that say where and how a job is started."""
+    parser.add_argument(
+        "--hardware", metavar="NAME", required=hardware, help="such as a10g-small or l4x1"
+    )
+    parser.add_argument(
+        "--timeout", metavar="TIME",
+        help="such as 90m, 6h or 2d: shortly before, it saves and stops [6h]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image", metavar="IMAGE",
+        help="container image, or hf.co/spaces/OWNER/NAME for that of a Space, which has the "
+        f"packages already [{default_image()}]",
+    )  # fmt: skip
+    parser.add_argument("--detach", action="store_true", help="start it and do not follow it")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_account(parser)
+
+
+@contextmanager
+def open_run(id: str, namespace: str | None = None) -> Iterator[RemoteRun]:
+    """The run that a person names; the copy of it is gone afterwards.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    id = require_run_id(id)
+    client = HubClient(namespace=namespace)
+    backend = backend_of(client)
+    record = backend.record(id)
+    if record is None:
+        raise UserError(
+            "run", f"there is no run {id} in {client.bucket}", f"`{PROGRAM} runs` lists them."
+        )
+    with copy_of(backend, record) as run:
+        yield run
+
+
+def backend_of(client: HubClient) -> HubJobs:
+    """The Jobs of an account, looked at closely."""
+    return HubJobs(client, live_seconds=LIVE_SECONDS, jobs_seconds=JOBS_SECONDS)
+
+
+@contextmanager
+def copy_of(backend: HubJobs, record: RunRecord) -> Iterator[RemoteRun]:
+    """A run with a folder for the copy of it."""
+    with tempfile.TemporaryDirectory(prefix="memshield-") as folder:
+        yield RemoteRun(backend, record, order_of(record, Path(folder)))
+
+
+def order_of(record: RunRecord, folder: Path) -> Order:
+    """The newest task of a run."""
+    return Order(
+        record.mark, LOCAL, Work("train", ()), RunDir(folder / record.name),
+        folder / "settings.yaml", folder / "output.log",
+    )  # fmt: skip
+
+
+def dollars_so_far(jobs: Iterable[RemoteJob], prices: dict[str, float]) -> float:
+    """What jobs have cost, by the time that they ran."""
+    return sum(job.seconds / 60 * prices.get(job.hardware, 0.0) for job in jobs)
+
+
+def require_hardware_name(name: str, prices: dict[str, float]) -> float:
+    """The price of a hardware, in dollars a minute.
+
+    Raises:
+        UserError: the Hub has none of this name.
+    """
+    if name not in prices:
+        raise UserError("--hardware", f"the Hub has no {name!r}", f"One of: {', '.join(prices)}.")
+    return prices[name]
+
+
+def confirm(question: str, yes: bool) -> bool:
+    """Ask, unless it was answered already.
+
+    Raises:
+        UserError: nobody is there to answer.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UserError("--yes", "nobody is there to be asked", "Add --yes to go on unasked.")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def how_to_come_back(id: str) -> str:
+    """The commands for a run that goes on."""
+    return (
+        f"It goes on. Follow it:  {PROGRAM} follow {id}\n"
+        f"Stop it (it saves):     {PROGRAM} stop {id}\n"
+        f"All runs, with cost:    {PROGRAM} runs"
+    )

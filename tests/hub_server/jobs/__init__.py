@@ -1,0 +1,1 @@
+"""Jobs: commands that a Hub runs as child processes, with volumes as folders."""
