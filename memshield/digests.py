@@ -11,6 +11,10 @@ LORA = "pytorch_lora_weights.safetensors"
 """The file that `load_lora_weights` reads."""
 
 
+NETWORKS = ("unet", "transformer")
+"""The folders of a pipeline that hold what training changes."""
+
+
 def file_sha256(path: Path) -> str:
     """Hex digest of a file of any size, in little memory."""
     with path.open("rb") as file:
@@ -18,9 +22,11 @@ def file_sha256(path: Path) -> str:
 
 
 def trained_files(folder: Path) -> list[Path]:
-    """The safetensors files of a saved model that training changed: its LoRA, or its UNet."""
+    """The safetensors files of a saved model that training changed: its LoRA, or its network."""
     lora = folder / LORA
-    return [lora] if lora.is_file() else sorted((folder / "unet").glob("*.safetensors"))
+    if lora.is_file():
+        return [lora]
+    return [path for name in NETWORKS for path in sorted((folder / name).glob("*.safetensors"))]
 
 
 def weights_sha256(folder: Path) -> str:

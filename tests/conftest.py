@@ -105,6 +105,46 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Stable Diffusion 3 pipeline."""
+    from tests.tiny_flow import sd3_pipeline
+
+    return sd3_pipeline(tmp_path_factory.mktemp("sd3"))
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small FLUX.1 pipeline."""
+    from tests.tiny_flow import flux_pipeline
+
+    return flux_pipeline(tmp_path_factory.mktemp("flux"))
+
+
+@pytest.fixture(scope="session")
+def tiny_z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Z-Image pipeline."""
+    from tests.tiny_flow import z_image_pipeline
+
+    return z_image_pipeline(tmp_path_factory.mktemp("z_image"))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Qwen-Image pipeline."""
+    from tests.tiny_flow import qwen_image_pipeline
+
+    return qwen_image_pipeline(tmp_path_factory.mktemp("qwen_image"))
+
+
+@pytest.fixture(scope="session")
+def tiny_flux2_klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small FLUX.2 klein pipeline."""
+    from tests.tiny_flow import flux2_klein_pipeline
+
+    return flux2_klein_pipeline(tmp_path_factory.mktemp("flux2_klein"))
+
+
+@pytest.fixture(scope="session")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 24 captioned pictures, 16 px."""
     from tests.tiny import image_folder

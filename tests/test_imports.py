@@ -53,6 +53,7 @@ UI_TAKES_BESIDE = {
     "data.scan": "what training notes of a picture, for the tray as for training",
     "data.source": "opens a person's own folder",
     "families.facts": "names and facts of models, as types",
+    "families.kinds": "the families, as tables",
     "sampling.record": "the record of sampled pictures, as types",
     "sampling.request": "the request for sampled pictures, and the command line that a job runs",
 }

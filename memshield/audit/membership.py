@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from memshield.audit.search.distances import Rows
@@ -71,8 +70,9 @@ def pia_scores(
 ) -> Scores:
     """The proximal initialization attack (Kong et al. 2023, arXiv 2305.18355): nothing is drawn.
 
-    With epsilon_0 = epsilon(x_0, 0) and x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) epsilon_0, a
-    member's epsilon(x_t, t) lies near epsilon_0.
+    With epsilon_0 = epsilon(x_0, 0) and x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) epsilon_0 (under
+    flow matching (1 - sigma) x_0 + sigma epsilon_0), a member's epsilon(x_t, t) lies near
+    epsilon_0.
 
     Args:
         family, pictures, captions, progress: as in `loss_scores`.
@@ -87,7 +87,7 @@ def pia_scores(
         clean = family.clean(encoded)
         noise = family.predict_noise(encoded, clean, _constant(0, clean))
         later = _constant(level, clean)
-        noisy = family.scheduler.add_noise(clean, noise, later)
+        noisy = family.noised(clean, noise, later)
         difference = family.predict_noise(encoded, noisy, later).double() - noise
         return -difference.pow(4).flatten(1).sum(dim=1)
 
@@ -111,18 +111,13 @@ def prompt_scores(
         family: a text model with the weights as they are.
         prompts: [N] captions of members, or of held-out pictures.
         seed: of the noise.
-        steps: of DDIM, at most T.
+        steps: of the family's sampler, at most T.
         guidance: scale of classifier-free guidance.
         progress: called with the number of prompts that are done.
 
     Returns:
         [N] means over the steps.
     """
-    # The network's own prediction has been turned into epsilon when the scheduler gets it.
-    scheduler = DDIMScheduler.from_config(family.sampler().config, prediction_type="epsilon")
-    # The offset moves the first of as many steps as levels out of the schedule.
-    most = family.num_slots - int(scheduler.config.steps_offset)
-    scheduler.set_timesteps(max(1, min(steps, most)))
     side = int(family.config.resolution or 0)
     blank = np.zeros((1, family.facts.channels, side, side), np.uint8)
     one = _encode(family, blank, [""])
@@ -134,13 +129,13 @@ def prompt_scores(
         encoded = without | family.encode_captions(texts)
         noisy = _noise(family.clean(without), torch_seed(seed, Purpose.ATTACK))
         total = torch.zeros(count, dtype=torch.float64, device=noisy.device)
-        for timestep in scheduler.timesteps:
-            level = _constant(int(timestep), noisy)
-            free = family.predict_noise(without, noisy, level)
-            moved = family.predict_noise(encoded, noisy, level) - free
-            total += moved.double().flatten(1).norm(dim=1)
-            noisy = scheduler.step(free + guidance * moved, timestep, noisy).prev_sample
-        return total / len(scheduler.timesteps)
+        sampling = family.sampling_steps(steps)
+        for timestep in sampling.timesteps:
+            free = sampling.predict(without, noisy, timestep)
+            moved = sampling.predict(encoded, noisy, timestep) - free
+            total += sampling.as_noise(moved, timestep).double().flatten(1).norm(dim=1)
+            noisy = sampling.advance(noisy, free + guidance * moved, timestep)
+        return total / len(sampling.timesteps)
 
     found = [
         score(prompts[rows]).cpu().numpy() for rows in _batches(family, len(prompts), progress)

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
+from memshield.config.flow import FlowSettings
 from memshield.config.memory import MemorySettings
 from memshield.config.rules import words_of_rule
 from memshield.config.schema import (
@@ -49,6 +50,7 @@ class Config(
     OutputSettings,
     MemorySettings,
     TrainingSettings,
+    FlowSettings,
     MethodSettings,
     DataSettings,
     ModelSettings,
@@ -91,6 +93,7 @@ GROUPS: tuple[type[Settings], ...] = (
     DataSettings,
     MethodSettings,
     TrainingSettings,
+    FlowSettings,
     MemorySettings,
     OutputSettings,
     AuditSettings,

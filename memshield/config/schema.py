@@ -48,7 +48,7 @@ class ModelSettings(Settings):
         setting("linear", "Noise schedule of a model trained from scratch.")
     )
     training: Literal["full", "lora"] | None = setting(
-        None, "Train all of the UNet's weights or a LoRA; by default LoRA for text models."
+        None, "Train all of the network's weights or a LoRA; by default LoRA for text models."
     )
     rank: int = setting(4, "Rank of the LoRA matrices.", ge=1, le=1024)
     lora_alpha: float | None = setting(

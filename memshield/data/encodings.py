@@ -233,6 +233,8 @@ def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
         "dtype": str(family.frozen_dtype),
         "contents": list(contents),
     }
+    if config.max_sequence_length is not None:
+        what["max_sequence_length"] = config.max_sequence_length
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 

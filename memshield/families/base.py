@@ -1,8 +1,8 @@
 """What the training loop asks of a model family. A family is the only model-aware code.
 
 The loop never sees latents, tokens or timesteps: it moves what `encode_*` returned to `draw`,
-what `draw` returned to `loss`, and minimises. A family whose noise levels are not integer
-timesteps (flow matching) gives its own `draw`, `loss` and slots, and nothing else changes.
+what `draw` returned to `loss`, and minimises. Noise levels are known by their slots: a family
+says which timestep (DDPM) or sigma (flow matching) a slot stands for, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import diffusers
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from memshield.config.file import Config
@@ -50,7 +49,7 @@ class Draw(NamedTuple):
     Attributes:
         clean: [B, ...] what is noised: pixels in [-1, 1], or latents sampled from their moments.
         noise: [B, ...] standard normal (plus the offset, if any).
-        level: [B] noise level: integer timesteps here.
+        level: [B] int64 slot of the noise level, rising with the noise.
         augment: [B, labels] how `clean` was augmented; None where nothing is.
     """
 
@@ -71,7 +70,7 @@ class SampleLoss(NamedTuple):
     Attributes:
         value: [B] mean squared error, unweighted: what the bank and the mask use.
         weight: [B] factor of each in the gradient (min-SNR), 1 without.
-        slot: [B] int64 noise level as a slot of the loss bank, 0 .. num_slots - 1.
+        slot: [B] int64 slot of the noise level in the loss bank, 0 .. num_slots - 1.
     """
 
     value: Tensor
@@ -83,6 +82,25 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each sample, [B] in float32, over all but the first dimension."""
     error = prediction.float() - target.float()
     return error.square().mean(dim=tuple(range(1, error.ndim)))
+
+
+class SamplingSteps(Protocol):
+    """The steps in which a model samples, for who has to look into them.
+
+    Attributes:
+        timesteps: [steps] in the order in which they are taken, in the scheduler's own terms.
+    """
+
+    timesteps: Tensor
+
+    def predict(self, encoded: Encoded, noisy: Tensor, timestep: Tensor) -> Tensor:
+        """What `advance` takes, [B, ...] in float32; guidance combines two of them linearly."""
+
+    def as_noise(self, change: Tensor, timestep: Tensor) -> Tensor:
+        """The difference of two predictions for one noisy sample, as a difference of epsilon."""
+
+    def advance(self, noisy: Tensor, prediction: Tensor, timestep: Tensor) -> Tensor:
+        """The sample after a step, [B, ...]."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +125,12 @@ class Family(ABC):
         facts: what is known of the model.
         network: the one that is trained (or carries the LoRA).
         num_slots: noise levels of the loss bank before it is binned.
-        scheduler: its noise schedule.
+        scheduler: its noise schedule, one of diffusers' schedulers.
     """
 
     network: nn.Module
     num_slots: int
-    scheduler: DDPMScheduler
+    scheduler: Any
 
     def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
         self.config = config
@@ -153,6 +171,10 @@ class Family(ABC):
     def encode_captions(self, captions: Sequence[str]) -> Encoded:
         """What conditions the network; {} for unconditional models."""
 
+    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
+        """How many tokens each caption has, and how many the text encoder takes of one."""
+        return [0] * len(captions), 0
+
     @abstractmethod
     def release_encoders(self) -> None:
         """Move the frozen encoders off the device: everything has been encoded."""
@@ -170,7 +192,7 @@ class Family(ABC):
         Args:
             encoded: of the batch.
             generator: of all that is drawn.
-            level: [B] noise levels that are given instead; then nothing is augmented either.
+            level: [B] slots that are given instead; then nothing is augmented either.
         """
 
     @abstractmethod
@@ -186,23 +208,27 @@ class Family(ABC):
         """What `draw` noises, [B, ...] in float32, with nothing drawn: the mean of the latents."""
 
     @abstractmethod
+    def noised(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """Clean samples [B, ...] with noise at the levels of these slots [B]."""
+
+    @abstractmethod
     def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
         """What the network as it is now takes for the noise in noisy samples.
 
-        In evaluation mode and without gradients; under v_prediction as epsilon all the same.
+        In evaluation mode and without gradients; as epsilon, whatever the network predicts.
 
         Args:
             encoded: of the batch; its conditions are used, its clean pictures are not.
             noisy: [B, ...] shaped as `clean`.
-            level: [B] integer timesteps.
+            level: [B] slots.
 
         Returns:
             [B, ...] in float32.
         """
 
     @abstractmethod
-    def sampler(self) -> DDIMScheduler:
-        """The schedule that samples are made with."""
+    def sampling_steps(self, steps: int) -> SamplingSteps:
+        """The steps that samples are made in, at most as many as there are noise levels."""
 
     @abstractmethod
     def at_once(self) -> int:

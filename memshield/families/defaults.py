@@ -8,9 +8,12 @@ from memshield.config.file import Config
 from memshield.config.memory import contradiction
 from memshield.errors import UserError
 from memshield.families.facts import Facts
+from memshield.families.kinds import FLOW
 
 TEXT_ONLY = ("proportion_empty_prompts", "validation_prompts", "caption_column")
 PIXELS_ONLY = ("augment_probability", "dropout")
+FLOW_ONLY = ("weighting_scheme", "guidance_scale", "max_sequence_length")
+DDPM_ONLY = ("prediction_type", "snr_gamma", "noise_offset")
 VAE_ONLY = ("pretrained_vae_model_name_or_path", "enable_vae_slicing", "enable_vae_tiling")
 
 
@@ -36,6 +39,13 @@ def resolve(config: Config, facts: Facts) -> Config:
         if config.num_validation_images is None
         else config.num_validation_images,
     }
+    if facts.family in FLOW:
+        kind = FLOW[facts.family]
+        update["weighting_scheme"] = config.weighting_scheme or kind.weighting_scheme
+        update["max_sequence_length"] = config.max_sequence_length or kind.max_sequence_length
+        if facts.network.get("guidance_embeds"):
+            given = config.guidance_scale
+            update["guidance_scale"] = 1.0 if given is None else given
     if facts.repository is not None and facts.repository.revision is not None:
         update["revision"] = facts.repository.revision
     resolved = config.model_copy(update=update)
@@ -86,6 +96,7 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
             for name in names:
                 if getattr(config, name):
                     raise UserError(name, problem, "Leave it out.")
+    _refuse_other_objectives(config, facts)
     if (config.loss_bank_bins or 0) > facts.num_train_timesteps:
         raise UserError(
             "loss_bank_bins",
@@ -96,6 +107,37 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
     if found is not None:
         raise found
     _refuse_overflow(config, facts)
+
+
+def _refuse_other_objectives(config: Config, facts: Facts) -> None:
+    flow = FLOW.get(facts.family)
+    names, problem = (
+        (FLOW_ONLY, "this is for models that are trained by flow matching")
+        if flow is None
+        else (DDPM_ONLY, "this model is trained by flow matching, which has no such thing")
+    )
+    for name in names:
+        if getattr(config, name):
+            raise UserError(name, problem, "Leave it out.")
+    if flow is None:
+        return
+    if config.pretrained_vae_model_name_or_path:
+        raise UserError(
+            "pretrained_vae_model_name_or_path",
+            "this model's transformer knows the latents of its own VAE only",
+            "Leave it out.",
+        )
+    if config.guidance_scale is not None and not facts.network.get("guidance_embeds"):
+        raise UserError(
+            "guidance_scale", "this model has no embedding of the guidance", "Leave it out."
+        )
+    if (config.max_sequence_length or 0) > flow.longest:
+        raise UserError(
+            "max_sequence_length",
+            f"{config.max_sequence_length} is more than {flow.longest}, the most that this "
+            "model's pipeline takes",
+            "Lower it.",
+        )
 
 
 def _refuse_overflow(config: Config, facts: Facts) -> None:

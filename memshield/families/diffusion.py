@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from memshield.config.file import Config
-from memshield.families.base import Draw, SampleLoss, squared_error
+from memshield.families.base import Draw, Encoded, Family, SampleLoss, squared_error
 from memshield.families.levels import LevelDraws, TimestepBias
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
@@ -81,10 +81,14 @@ class DiffusionProcess:
         # From v = alpha epsilon - sigma x_0 and x_t = alpha x_0 + sigma epsilon.
         return kept.sqrt() * prediction + (1 - kept).sqrt() * noisy.float()
 
+    def noised(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """sqrt(abar_t) x_0 + sqrt(1 - abar_t) epsilon, [B, ...]."""
+        noisy: Tensor = self.scheduler.add_noise(clean, noise, level)
+        return noisy
+
     def predict(self, predict: Predictor, draw: Draw) -> Tensor:
         """What the network predicts for the noisy samples of a draw, [B, ...]."""
-        noisy = self.scheduler.add_noise(draw.clean, draw.noise, draw.level)
-        return predict(noisy, draw.level)
+        return predict(self.noised(draw.clean, draw.noise, draw.level), draw.level)
 
     def loss(self, prediction: Tensor, draw: Draw) -> SampleLoss:
         """Mean squared error of each sample's prediction, over channels, height and width."""
@@ -104,3 +108,36 @@ class DiffusionProcess:
             # A v target's own weight is snr + 1 (Salimans and Ho 2022, appendix D).
             return clipped / (snr + 1)
         return clipped / snr
+
+
+class DDIMSteps:
+    """DDIM on the predictions of a family, in terms of epsilon; see `base.SamplingSteps`.
+
+    Args:
+        family: whose `predict_noise` takes integer timesteps for slots.
+        sampler: as the family samples.
+        steps: at most T.
+    """
+
+    def __init__(self, family: Family, sampler: DDIMScheduler, steps: int) -> None:
+        self._family = family
+        # The network's own prediction has been turned into epsilon when the scheduler gets it.
+        self._scheduler = DDIMScheduler.from_config(sampler.config, prediction_type="epsilon")
+        # The offset moves the first of as many steps as levels out of the schedule.
+        most = family.num_slots - int(self._scheduler.config.steps_offset)
+        self._scheduler.set_timesteps(max(1, min(steps, most)))
+        self.timesteps: Tensor = self._scheduler.timesteps
+
+    def predict(self, encoded: Encoded, noisy: Tensor, timestep: Tensor) -> Tensor:
+        """Epsilon."""
+        level = torch.full((len(noisy),), int(timestep), dtype=torch.int64, device=noisy.device)
+        return self._family.predict_noise(encoded, noisy, level)
+
+    def as_noise(self, change: Tensor, timestep: Tensor) -> Tensor:
+        """What it is already."""
+        return change
+
+    def advance(self, noisy: Tensor, prediction: Tensor, timestep: Tensor) -> Tensor:
+        """DDIM's step (Song et al. 2020, equation 12 without noise)."""
+        earlier: Tensor = self._scheduler.step(prediction, timestep, noisy).prev_sample
+        return earlier

@@ -5,34 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from memshield.config.file import Config
 from memshield.config.shipped import find_shipped
 from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.families.flow_facts import NetworkParts, read_flow_parts, refuse_distilled
+from memshield.families.kinds import FLOW, PIPELINES, TEXT_ENCODERS, FamilyName, network_of
 from memshield.families.repository import Repository
 from memshield.network import Token
 
-FamilyName = Literal["unconditional", "stable_diffusion", "stable_diffusion_xl"]
-
-PIPELINES: dict[str, FamilyName] = {
-    "DDPMPipeline": "unconditional",
-    "DDIMPipeline": "unconditional",
-    "StableDiffusionPipeline": "stable_diffusion",
-    "StableDiffusionXLPipeline": "stable_diffusion_xl",
-}
-"""Supported `_class_name` of model_index.json, and the family that trains it."""
-
-TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
-    "unconditional": (),
-    "stable_diffusion": ("text_encoder",),
-    "stable_diffusion_xl": ("text_encoder", "text_encoder_2"),
-}
-"""Components of a pipeline that encode captions, in the order of their embeddings."""
-
 # The rest, such as a safety checker, is needed only to write a whole pipeline again.
-_NEEDED = ("unet", "vae", "text_encoder", "tokenizer")
+_NEEDED = ("unet", "transformer", "vae", "text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -45,7 +30,7 @@ class Facts:
         repository: where its weights are; None for a model from scratch.
         vae_repository: where a replacement VAE is, if one was named.
         components: what model_index.json names, in its order; () for pixel models.
-        unet: config of its UNet.
+        network: config of its UNet or transformer, which is trained.
         vae: config of its VAE, or of the replacement; {} for pixel models.
         scheduler: config of its noise scheduler.
         channels: of its pictures, 1 or 3.
@@ -59,13 +44,18 @@ class Facts:
     repository: Repository | None
     vae_repository: Repository | None
     components: tuple[str, ...]
-    unet: dict[str, Any]
+    network: dict[str, Any]
     vae: dict[str, Any]
     scheduler: dict[str, Any]
     channels: int
     resolution: int
     multiple_of: int
     needs_captions: bool
+
+    @property
+    def network_folder(self) -> str:
+        """The component of its pipeline that is trained."""
+        return network_of(self.family)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -141,6 +131,7 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     field, name = "pretrained_model_name_or_path", str(config.pretrained_model_name_or_path)
     if repository is None:
         repository = Repository.open(field, name, config.revision, token=token)
+    _refuse_single_file(repository)
     index = repository.json("model_index.json")
     class_name = index.get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:
@@ -152,6 +143,10 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
             f"Supported pipelines: {', '.join(sorted(PIPELINES))}.",
         )
     _refuse_custom_code(repository, index)
+    family = PIPELINES[class_name]
+    if family in FLOW:
+        refuse_distilled(repository, index, family)
+        return _latent(repository, index, read_flow_parts(repository, family, config), config)
     unet = repository.json("unet/config.json")
     scheduler = repository.json("scheduler/scheduler_config.json")
     if config.prediction_type is not None:
@@ -160,7 +155,23 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     repository.require_safetensors("unet", config.variant)
     if PIPELINES[class_name] == "unconditional":
         return _unconditional(field, name, class_name, repository, unet, scheduler, config)
-    return _latent(repository, index, unet, scheduler, config)
+    _refuse_other_inputs(repository, index, unet)
+    vae_repository, vae = _vae(repository, config)
+    scale = 2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1)
+    size = int(unet.get("sample_size") or 64) * scale
+    parts = NetworkParts(unet, vae, scheduler, size, scale)
+    return _latent(repository, index, parts, config, vae_repository)
+
+
+def _refuse_single_file(repository: Repository) -> None:
+    """Checkpoints for other programs, which hold no pipeline."""
+    single = sorted(f for f in repository.files if "/" not in f and f.endswith(".safetensors"))
+    if single and "model_index.json" not in repository.files:
+        raise UserError(
+            repository.field,
+            f"{repository.name} has no model_index.json, only weights in one file ({single[0]})",
+            "Choose the diffusers version of the model: a repository with a folder for each part.",
+        )
 
 
 def _refuse_custom_code(repository: Repository, index: dict[str, Any]) -> None:
@@ -221,7 +232,7 @@ def _unconditional(
         repository=repository,
         vae_repository=None,
         components=(),
-        unet=unet,
+        network=unet,
         vae={},
         scheduler=scheduler,
         channels=channels,
@@ -231,26 +242,14 @@ def _unconditional(
     )
 
 
-def _latent(
-    repository: Repository,
-    index: dict[str, Any],
-    unet: dict[str, Any],
-    scheduler: dict[str, Any],
-    config: Config,
-) -> Facts:
+def _refuse_other_inputs(
+    repository: Repository, index: dict[str, Any], unet: dict[str, Any]
+) -> None:
     field, name = repository.field, repository.name
-    family = PIPELINES[index["_class_name"]]
-    components = tuple(
-        part
-        for part, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
-    )
-    missing = [part for part in TEXT_ENCODERS[family] if part not in components]
-    if missing or index.get("requires_aesthetics_score"):
-        problem = f"has no {missing[0]}" if missing else "is conditioned on aesthetic scores"
+    if index.get("requires_aesthetics_score"):
         raise UserError(
             field,
-            f"{name} {problem}: it is a refiner or only a part of a model",
+            f"{name} is conditioned on aesthetic scores: it is a refiner or only a part of a model",
             "Choose a text-to-image base model.",
         )
     if unet.get("in_channels", 4) != unet.get("out_channels", 4):
@@ -259,22 +258,42 @@ def _latent(
             f"the UNet of {name} takes {unet['in_channels']} channels (inpainting or depth)",
             "Choose a text-to-image model.",
         )
+
+
+def _latent(
+    repository: Repository,
+    index: dict[str, Any],
+    parts: NetworkParts,
+    config: Config,
+    vae_repository: Repository | None = None,
+) -> Facts:
+    family = PIPELINES[index["_class_name"]]
+    components = tuple(
+        part
+        for part, entry in index.items()
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+    )
+    missing = [part for part in TEXT_ENCODERS[family] if part not in components]
+    if missing:
+        raise UserError(
+            repository.field,
+            f"{repository.name} has no {missing[0]}: it is a refiner or only a part of a model",
+            "Choose a text-to-image base model.",
+        )
     for part in TEXT_ENCODERS[family]:
         repository.require_safetensors(part, config.variant)
-    vae_repository, vae = _vae(repository, config)
-    scale = 2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1)
     return Facts(
         family=family,
         pipeline_class=index["_class_name"],
         repository=repository,
         vae_repository=vae_repository,
         components=components,
-        unet=unet,
-        vae=vae,
-        scheduler=scheduler,
+        network=parts.network,
+        vae=parts.vae,
+        scheduler=parts.scheduler,
         channels=3,
-        resolution=int(unet.get("sample_size") or 64) * scale,
-        multiple_of=scale,
+        resolution=parts.resolution,
+        multiple_of=parts.multiple_of,
         needs_captions=True,
     )
 

@@ -18,7 +18,7 @@ from memshield.families.repository import Repository
 def copy_frozen(
     config: Config, facts: Facts, base: Path, vae: Path, folder: Path, previous: Path | None
 ) -> None:
-    """Write all of a pipeline but its UNet.
+    """Write all of a pipeline but the network that is trained.
 
     Args:
         config: resolved settings.
@@ -30,7 +30,7 @@ def copy_frozen(
     """
     link_or_copy(previous, folder, "model_index.json", base / "model_index.json")
     for part in facts.components:
-        if part == "unet":
+        if part == facts.network_folder:
             continue
         source = vae if part == "vae" else base / part
         replaced = part == "vae" and facts.vae_repository is not None

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from memshield.config.file import Config
-from memshield.errors import UserError
 from memshield.families import lora, memory
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
-from memshield.families.diffusion import DiffusionProcess, Predictor
-from memshield.families.facts import TEXT_ENCODERS, Facts, training_files
+from memshield.families.diffusion import DDIMSteps, DiffusionProcess, Predictor
+from memshield.families.facts import Facts, training_files
 from memshield.families.frozen import copy_frozen
+from memshield.families.kinds import TEXT_ENCODERS
 from memshield.families.pixels import from_network, to_network
 from memshield.families.saved import load_weights
 from memshield.families.turns import DeviceTurns
@@ -79,7 +79,7 @@ class LatentDiffusion(Family):
             **memory.quantized(config, dtype),
         )
         if self.lora:
-            lora.attach(unet, config)
+            lora.attach(unet, config, lora.targets_of(facts))
         self._take(unet)
         text = [part for part in frozen if part is not self.vae]
         self._turns = DeviceTurns(unet, text, self.device)
@@ -132,6 +132,12 @@ class LatentDiffusion(Family):
         ).input_ids
         return tokens.to(self.device)
 
+    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
+        """Those of CLIP, its marks of beginning and end included."""
+        tokenizer = self._parts["tokenizer"]
+        tokens = tokenizer(list(captions), verbose=False).input_ids
+        return [len(one) for one in tokens], int(tokenizer.model_max_length)
+
     def release_encoders(self) -> None:
         """Move the VAE and the text encoders to the host."""
         self._turns.take("network")
@@ -173,6 +179,10 @@ class LatentDiffusion(Family):
         mean, _ = encoded["moments"].float().chunk(2, dim=1)
         return mean * float(self.vae.config.scaling_factor)
 
+    def noised(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """As its schedule noises."""
+        return self.process.noised(clean, noise, level)
+
     def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
         """Epsilon under the captions of the batch."""
         with self.running():
@@ -195,6 +205,10 @@ class LatentDiffusion(Family):
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def sampling_steps(self, steps: int) -> DDIMSteps:
+        """Those of `sampler`."""
+        return DDIMSteps(self, self.sampler(), steps)
 
     def at_once(self) -> int:
         """16 pictures of 512 px."""
@@ -282,25 +296,7 @@ class LatentDiffusion(Family):
         else:
             load_weights(self.network, folder / "unet")
 
-    @torch.no_grad()
     def fuse_lora(self, folder: Path, file: str) -> None:
         """Through the stock pipeline, which knows the formats of other trainers."""
-        pipeline = self._pipeline()
-        try:
-            pipeline.load_lora_weights(folder, weight_name=file, use_safetensors=True)
-            found = pipeline.get_list_adapters()
-            if found:
-                pipeline.fuse_lora(components=list(found))
-                pipeline.unload_lora_weights()
-        except (ValueError, RuntimeError, KeyError, IndexError) as error:
-            raise _unfit(file, " ".join(str(error).split())[:200]) from None
-        if not found:
-            # It would be the base that is looked at.
-            raise _unfit(file, "none of its weights belongs to a part of this pipeline")
+        lora.fuse(self._pipeline(), folder, file)
         self._prompts.clear()  # it may be one of text encoders as well
-
-
-def _unfit(file: str, why: str) -> UserError:
-    return UserError(
-        "base", f"{file} does not fit this base: {why}", "Name the pipeline that it was trained on."
-    )

@@ -42,13 +42,21 @@ class LevelDraws:
     Args:
         noise_levels: [T] noise over signal of every slot, rising.
         bias: of the draws; None draws all slots alike.
+        density: [T + 1] shares of the unbiased draws below every slot, where they are not alike.
+            On each side of its level, a bias draws in these proportions.
 
     Raises:
         UserError: the level of the bias lies outside the schedule, so that one side is empty.
     """
 
-    def __init__(self, noise_levels: Tensor, bias: TimestepBias | None = None) -> None:
+    def __init__(
+        self,
+        noise_levels: Tensor,
+        bias: TimestepBias | None = None,
+        density: Tensor | None = None,
+    ) -> None:
         self._slots = len(noise_levels)
+        self._density = density
         self._bias = bias
         self.bound = 0
         if bias is not None:
@@ -68,6 +76,14 @@ class LevelDraws:
                 0, self._slots, (count,), generator=generator, device=device
             )  # what a plain diffusers loop draws
         side, place = torch.rand((2, count), generator=generator, device=device, dtype=torch.double)
+        if self._density is not None:
+            shares = self._density
+            divide = shares[self.bound]
+            chosen = torch.where(
+                side < self._bias.share, place * divide, divide + place * (1 - divide)
+            )
+            slots = torch.searchsorted(shares, chosen, right=True) - 1
+            return slots.clamp(0, self._slots - 1)
         below = place * self.bound
         above = self.bound + place * (self._slots - self.bound)
         return torch.where(side < self._bias.share, below, above).long()

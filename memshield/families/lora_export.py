@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from memshield.digests import LORA
 from memshield.errors import UserError
-from memshield.families.facts import PIPELINES, FamilyName
+from memshield.families.kinds import PIPELINES, FamilyName
 
 LoraFormat = Literal["kohya", "comfyui"]
 FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)

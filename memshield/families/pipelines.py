@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,11 @@ def open_pipeline(folder: Path, base: str | None, **options: Any) -> Any:
         # DDPM's own sampler wants all of its steps; DDIM is good with a few.
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     return pipeline
+
+
+def guidance_of(pipeline: Any, count: int) -> dict[str, Any]:
+    """What a pipeline has to be told, beside so many prompts, to guide as its authors do."""
+    # Qwen-Image guides only where it is given what to guide away from.
+    if "true_cfg_scale" in inspect.signature(pipeline.__call__).parameters:
+        return {"negative_prompt": [" "] * count}
+    return {}

@@ -26,6 +26,8 @@ from memshield.network import Token, asking, gated, words_of
 
 PIPELINE = "a diffusers pipeline"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_SETTINGS = (".json", ".txt", "chat_template.jinja")
+"""Ends of the names of a component's configuration and vocabulary."""
 LARGEST_JSON = 16 * 2**20
 """Bytes. Configurations take kilobytes; whoever describes a stranger's repository fetches them."""
 
@@ -180,11 +182,11 @@ class Repository:
         folder = f"{component}/" if component else ""
         if not self.files:
             weights = f"*.{variant}*.safetensors" if variant else "*.safetensors"
-            return [f"{folder}*.json", f"{folder}*.txt", f"{folder}{weights}"]
+            return [*(f"{folder}*{end}" for end in _SETTINGS), f"{folder}{weights}"]
         return [
             folder + file
             for file in self._inside(component)
-            if file.endswith((".json", ".txt")) or _is_weight(file, variant)
+            if file.endswith(_SETTINGS) or _is_weight(file, variant)
         ]
 
     def _inside(self, component: str) -> list[str]:

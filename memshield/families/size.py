@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import diffusers
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
 
 from memshield.config.file import Config
 from memshield.families import lora
-from memshield.families.facts import TEXT_ENCODERS, Facts
+from memshield.families.facts import Facts
+from memshield.families.kinds import FLOW, TEXT_ENCODERS
 
 
 def network_parameters(facts: Facts) -> int:
     """Number of weights of the network that is trained or carries the LoRA."""
-    kind = UNet2DModel if facts.family == "unconditional" else UNet2DConditionModel
     with torch.device("meta"):
-        return sum(p.numel() for p in kind.from_config(facts.unet).parameters())
+        network = _network_class(facts).from_config(facts.network)
+    return sum(p.numel() for p in network.parameters())
 
 
 def trainable_parameters(config: Config, facts: Facts) -> int:
     """Number of weights that are trained under a resolved config."""
     with torch.device("meta"):
-        if facts.family == "unconditional":
-            unet = UNet2DModel.from_config(facts.unet)
-        else:
-            unet = UNet2DConditionModel.from_config(facts.unet)
-            if config.training == "lora":
-                lora.attach(unet, config)
-    return sum(p.numel() for p in unet.parameters() if p.requires_grad)
+        network = _network_class(facts).from_config(facts.network)
+        if config.training == "lora":
+            lora.attach(network, config, lora.targets_of(facts))
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def _network_class(facts: Facts) -> Any:
+    if facts.family in FLOW:
+        return getattr(diffusers, FLOW[facts.family].transformer)
+    text = facts.needs_captions
+    return diffusers.UNet2DConditionModel if text else diffusers.UNet2DModel
 
 
 def frozen_bytes(config: Config, facts: Facts) -> int:
@@ -38,7 +45,7 @@ def frozen_bytes(config: Config, facts: Facts) -> int:
         repository, folder, variant = facts.repository, part, config.variant
         if part == "vae" and facts.vae_repository is not None:
             repository, folder, variant = facts.vae_repository, "", None
-        if part != "unet":
+        if part != facts.network_folder:
             files = repository.component_files(folder, variant)
             total += sum(repository.files.get(file, 0) for file in files)
     return total
@@ -51,7 +58,12 @@ def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
     encoders = [
         facts.repository.json(f"{name}/config.json") for name in TEXT_ENCODERS[facts.family]
     ]
-    side = int(config.resolution or facts.resolution) // facts.multiple_of
+    side = int(config.resolution or facts.resolution)
+    if facts.family in FLOW:
+        side //= facts.multiple_of // 2  # its patches are 2 x 2 latents
+        channels = int(facts.vae.get("latent_channels") or facts.vae.get("z_dim") or 16)
+        return 2 * channels * side * side * 4, _flow_caption(config, facts, encoders)
+    side //= facts.multiple_of
     picture = 2 * int(facts.vae.get("latent_channels", 4)) * side * side
     tokens = int(encoders[0]["max_position_embeddings"])
     caption = tokens * sum(int(encoder["hidden_size"]) for encoder in encoders)
@@ -59,3 +71,14 @@ def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
         picture += 6  # size and crop
         caption += int(encoders[-1]["projection_dim"])
     return picture * 4, caption * 4
+
+
+def _flow_caption(config: Config, facts: Facts, encoders: list[dict[str, Any]]) -> int:
+    """Bytes of a caption's encoding."""
+    network, tokens = facts.network, int(config.max_sequence_length or 0)
+    width = int(network.get("joint_attention_dim") or network.get("cap_feat_dim") or 0)
+    pooled = int(network.get("pooled_projection_dim") or 0)
+    if facts.family == "stable_diffusion_3":
+        return ((int(encoders[0]["max_position_embeddings"]) + tokens) * width + pooled) * 4
+    masked = tokens if facts.family in ("z_image", "qwen_image") else 0
+    return (tokens * width + pooled) * 4 + masked

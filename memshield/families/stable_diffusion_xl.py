@@ -11,7 +11,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from memshield.config.file import Config
 from memshield.families.base import Encoded, Pictures, Placement
-from memshield.families.facts import TEXT_ENCODERS, Facts
+from memshield.families.facts import Facts
+from memshield.families.kinds import TEXT_ENCODERS
 from memshield.families.latent import LatentDiffusion
 
 

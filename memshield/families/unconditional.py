@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from memshield.config.file import Config
 from memshield.families.augment import Augmentation
 from memshield.families.base import Draw, Encoded, Family, Pictures, Placement, SampleLoss
-from memshield.families.diffusion import DiffusionProcess, Predictor
+from memshield.families.diffusion import DDIMSteps, DiffusionProcess, Predictor
 from memshield.families.facts import Facts, training_files
 from memshield.families.pixels import to_network
 from memshield.families.saved import load_weights
@@ -37,7 +37,7 @@ class Unconditional(Family):
         super().__init__(config, facts, placement)
         if facts.repository is None:
             torch.manual_seed(config.seed)
-            unet = UNet2DModel.from_config({**facts.unet, "sample_size": config.resolution})
+            unet = UNet2DModel.from_config({**facts.network, "sample_size": config.resolution})
         else:
             folder = facts.repository.fetch(training_files(config, facts))
             unet = UNet2DModel.from_pretrained(
@@ -101,6 +101,10 @@ class Unconditional(Family):
         """The pixels."""
         return encoded["pixels"]
 
+    def noised(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """As its schedule noises."""
+        return self.process.noised(clean, noise, level)
+
     def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
         """Epsilon; the model has no conditions."""
         with self.running():
@@ -109,6 +113,10 @@ class Unconditional(Family):
     def sampler(self) -> DDIMScheduler:
         """DDIM on the model's own schedule."""
         return DDIMScheduler.from_config(self.scheduler.config)
+
+    def sampling_steps(self, steps: int) -> DDIMSteps:
+        """Those of `sampler`."""
+        return DDIMSteps(self, self.sampler(), steps)
 
     def at_once(self) -> int:
         """64 pictures of 64 px."""

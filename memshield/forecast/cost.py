@@ -1,10 +1,11 @@
 """A rough model of the computation and memory of a training. No torch.
 
 Operations and activations were counted once, on the meta device, for the UNets of Stable
-Diffusion 1.5 (860 M weights, 64 x 64 latents), SDXL (2,567 M, 128 x 128) and configs/models
-(torch.utils.flop_counter, and the tensors that autograd saves). They grow with the weights and,
-nearly, with the positions (latents, or pixels of a pixel model). No figure here was measured on
-a GPU: `plan --measure` is what measures.
+Diffusion 1.5 (860 M weights, 64 x 64 latents), SDXL (2,567 M, 128 x 128) and configs/models, and
+for transformers at 128 x 128 latents (torch.utils.flop_counter, and the tensors that autograd
+saves, without the matrices of attention). They grow with the weights and, nearly, with the
+positions (latents, or pixels of a pixel model). No figure here was measured on a GPU:
+`plan --measure` is what measures.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memshield.config.file import Config
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FamilyName
 from memshield.forecast.flavours import Hardware
 from memshield.forecast.memory import Sizes, peak_memory
 from memshield.forecast.totals import Numbers
@@ -23,6 +24,11 @@ FLOPS: Mapping[FamilyName, float] = {
     "unconditional": 0.34,
     "stable_diffusion": 0.23,
     "stable_diffusion_xl": 0.16,
+    "stable_diffusion_3": 0.30,
+    "flux": 0.38,
+    "z_image": 0.62,
+    "qwen_image": 0.23,
+    "flux2_klein": 0.55,
 }
 """Operations of a forward pass by weight and position."""
 
@@ -31,6 +37,11 @@ _LAUNCHES: Mapping[FamilyName, float] = {
     "unconditional": 0.03,
     "stable_diffusion": 0.06,
     "stable_diffusion_xl": 0.15,
+    "stable_diffusion_3": 0.08,
+    "flux": 0.12,
+    "z_image": 0.08,
+    "qwen_image": 0.15,
+    "flux2_klein": 0.06,
 }
 _CPU_LAUNCH = 0.03  # the demo's step at batches of 32 to 128 (tests/bench, step_cpu)
 _CPU_PICTURE = 6e-4  # of a denoising step, by picture
@@ -47,7 +58,7 @@ class ModelSize:
 
     Attributes:
         family: of the model.
-        parameters: weights of its UNet.
+        parameters: weights of its UNet or transformer.
         resolution: side of its pictures in pixels, unless the config has another.
     """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FLOW, FamilyName
 
 _CGROUP = Path("/sys/fs/cgroup")
 _QUERY = ("--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits")
@@ -58,8 +58,8 @@ class Machine:
         """The `mixed_precision` that a text model is trained in here."""
         if not self.gpus:
             return "no"
-        # In fp16 SDXL's own VAE overflows.
-        safe = family != "stable_diffusion_xl"
+        # In fp16 SDXL's own VAE overflows, and so do large transformers.
+        safe = family != "stable_diffusion_xl" and family not in FLOW
         return "bf16" if self.gpus[0].bf16 or not safe else "fp16"
 
     def in_words(self) -> str:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from memshield.config.file import Config
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FamilyName
 
 SAVED: Mapping[FamilyName, float] = {
     "unconditional": 35e3,
     "stable_diffusion": 0.9e6,
     "stable_diffusion_xl": 1.5e6,
+    "stable_diffusion_3": 0.6e6,
+    "flux": 1.8e6,
+    "z_image": 2.2e6,
+    "qwen_image": 2.2e6,
+    "flux2_klein": 0.6e6,
 }
 """Bytes that a forward pass keeps for the backward one, by position, in 16 bits."""
 
@@ -19,6 +24,11 @@ ENCODERS: Mapping[FamilyName, float] = {
     "unconditional": 0.0,
     "stable_diffusion": 0.21e9,
     "stable_diffusion_xl": 0.90e9,
+    "stable_diffusion_3": 5.7e9,
+    "flux": 5.0e9,
+    "z_image": 4.1e9,
+    "qwen_image": 8.4e9,
+    "flux2_klein": 4.1e9,
 }
 """Weights of text encoders and VAE."""
 

@@ -17,8 +17,11 @@ REPOSITORY_FILES = frozenset({".gitattributes"})
 _PART = r"[a-z][a-z0-9_]*"
 _WEIGHTS = r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"
 _INDEX = r"(diffusion_pytorch_)?model\.safetensors\.index\.json"
-_SETTINGS = r"(config|scheduler_config|preprocessor_config)\.json"
-_TOKENIZER = r"(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|merges\.txt"
+_SETTINGS = r"(config|generation_config|scheduler_config|preprocessor_config)\.json"
+_TOKENIZER = (
+    r"(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|merges\.txt"
+    r"|chat_template\.jinja"
+)
 _MODEL = re.compile(
     rf"{re.escape(LORA)}|model_index\.json|{_PART}/({_WEIGHTS}|{_INDEX}|{_SETTINGS}|{_TOKENIZER})"
 )

@@ -93,6 +93,8 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         lora=LORA,
         measures=measures_of(manifest.training.settings),
         plain=Plain,
+        # The first argument of this one is a picture.
+        argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
         **values,
     )
 

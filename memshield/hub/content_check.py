@@ -14,7 +14,7 @@ from memshield.hub.allowed_files import is_allowed
 from memshield.hub.model_index import code_in
 from memshield.redaction import holds_token
 
-_TEXT = (".json", ".md", ".txt", ".html")
+_TEXT = (".json", ".md", ".txt", ".html", ".jinja")
 _LARGEST_HEADER = 100_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from memshield.audit.report import Report
-from memshield.digests import LORA, combined
+from memshield.digests import LORA, NETWORKS, combined
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 from memshield.rundir import write_text
@@ -144,7 +144,8 @@ class Manifest(_Part):
             {
                 path: digest
                 for path, digest in self.files.items()
-                if path == LORA or (path.startswith("unet/") and path.endswith(".safetensors"))
+                if path == LORA
+                or (path.split("/")[0] in NETWORKS and path.endswith(".safetensors"))
             }
         )
 

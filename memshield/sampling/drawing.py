@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from memshield.audit.images import Pixels
+from memshield.families.pipelines import guidance_of
 from memshield.families.pixels import to_bytes
 from memshield.sampling.nearness import CopyWatch
 from memshield.sampling.record import Made, Nearness, Recorder
@@ -99,6 +100,7 @@ def _sample(
     arguments: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
     if text:
         arguments["prompt"] = [prompt or "" for _, prompt in part]
+        arguments |= guidance_of(pipeline, len(part))
         if resolution is not None:
             arguments |= {"height": resolution, "width": resolution}
     else:

@@ -120,6 +120,8 @@ def make_encoder(
         prepared.source, prepared.examples, prepared.facts.channels, int(config.resolution or 0),
         config.center_crop,
     )  # fmt: skip
+    if captions is not None and ranks.is_first:
+        warn_of_cut_captions(family, [captions[i] for i in prepared.examples.members()])
     if not can_cache(config, prepared.facts, prepared.examples):
         encoded = None
         if captions is not None:
@@ -128,6 +130,20 @@ def make_encoder(
     encoder = EncodedExamples(config, family, prepared.examples, reader, captions, ranks)
     family.release_encoders()
     return None, encoder
+
+
+def warn_of_cut_captions(family: Family, captions: Sequence[str]) -> None:
+    """Say how many captions are longer than the text encoder takes: the rest is not learned."""
+    counts, most = family.tokens_of(captions)
+    cut = sum(count > most for count in counts)
+    if cut:
+        log.warning(
+            "%d of %d captions are longer than the %d tokens that the text encoder takes, the "
+            "longest has %d: what lies beyond is cut off.%s",
+            cut, len(captions), most, max(counts),
+            " Raise max_sequence_length, or shorten them." if family.config.max_sequence_length
+            else " Shorten them.",
+        )  # fmt: skip
 
 
 def train(
@@ -273,9 +289,12 @@ def _tracker(
     """Figures only: samples may be near-copies of training pictures and stay here."""
     if not config.report_to:
         return None
+    from memshield.config.flow import FlowSettings
     from memshield.config.schema import MethodSettings, TrainingSettings
 
     shown = {**MethodSettings.model_fields, **TrainingSettings.model_fields}
+    if config.weighting_scheme is not None:
+        shown |= FlowSettings.model_fields
     values = {name: getattr(config, name) for name in shown}
     plain = {name: value for name, value in values.items() if value is not None}
     accelerator.init_trackers("memshield", config=plain)

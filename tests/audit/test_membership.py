@@ -174,7 +174,7 @@ def test_prompt_scores_by_hand(
     side = int(family.config.resolution or 0)
     blank = np.zeros((1, 3, side, side), np.uint8)
     without, encoded = (encode(family, blank, [text]) for text in ("", "a cat"))
-    scheduler: Any = family.sampler()
+    scheduler: Any = family.sampler()  # type: ignore[attr-defined]
     scheduler.set_timesteps(4)
     generator = torch.Generator().manual_seed(torch_seed(3, Purpose.ATTACK))
     noisy = torch.randn(family.clean(without).shape[1:], generator=generator)[None]

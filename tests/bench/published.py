@@ -17,7 +17,7 @@ from torch import nn
 
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.families import lora
-from memshield.families.facts import PIPELINES, FamilyName
+from memshield.families.kinds import ATTENTION, PIPELINES, FamilyName
 from tests.bench.common import ROOT
 
 MODELS: dict[str, dict[str, Any]] = json.loads(
@@ -49,7 +49,7 @@ def with_lora(name: str, rank: int = 4) -> nn.Module:
     model = build(name)
     values = {"pretrained_model_name_or_path": "x", "train_data_dir": "x"}
     config = make_config({**values, "rank": rank, "lora_alpha": rank})
-    lora.attach(model, config)
+    lora.attach(model, config, ATTENTION)
     return model
 
 

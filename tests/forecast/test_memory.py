@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from memshield.config.file import make_config
-from memshield.families.facts import PIPELINES
+from memshield.families.kinds import PIPELINES
 from memshield.forecast.memory import LINEAR, Sizes, moment_bytes, peak_memory
 from tests.bench.published import MODELS, build
 

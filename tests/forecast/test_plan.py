@@ -21,6 +21,7 @@ from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
 from tests.hub_server import HubServer
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
+from tests.tiny_flow import flux_pipeline, sd3_pipeline
 from tests.trained_runs import ROOT, digits, flags, train
 
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
@@ -241,6 +242,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     datasets.Dataset.from_dict(rows, features=features).to_parquet(cifar / "train.parquet")
     return {
         "sd": with_all_levels(sd_pipeline(root / "sd")),
+        "sd35": sd3_pipeline(root / "sd35"),
+        "flux": flux_pipeline(root / "flux"),
         "sdxl": with_all_levels(sdxl_pipeline(root / "sdxl")),
         "cifar": cifar,
         "dogs": image_folder(root / "dogs", 700, 64, captions=False),
@@ -261,7 +264,14 @@ def recipe_words(name: str, stand_ins: dict[str, Any]) -> list[str]:
     if "train_data_dir" in read_yaml(ROOT / "configs" / name):
         local = stand_ins["dogs" if "afhq" in name else "captioned"]
         words += ["--train_data_dir", str(local)]
-    return words + (["--resolution", "16"] if "sd" in name else [])  # the stand-in is small
+    return words + (
+        ["--resolution", "16"] if "sd" in name or "flux" in name else []
+    )  # the stand-in is small
+
+
+def stand_in_of(name: str) -> str:
+    """The key of a recipe's model among the stand-ins."""
+    return next((key for key in ("sdxl", "sd35", "flux") if key in name), "sd")
 
 
 def is_repo(id: str) -> bool:
@@ -287,7 +297,7 @@ def plans(stand_ins: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     for name in RECIPES:
         values = read_yaml(ROOT / "configs" / name)
         model = values.get("pretrained_model_name_or_path", "")
-        models[model] = stand_ins["sdxl" if "sdxl" in name else "sd"]
+        models[model] = stand_ins[stand_in_of(name)]
         dataset = values.get("dataset_name", "")
         sets[dataset] = stand_ins["cifar" if "cifar" in name else "captioned"]
     with HubServer() as hub:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from memshield.families.facts import PIPELINES
+from memshield.families.kinds import PIPELINES
 from tests.hub_server import Fault, HubServer
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
 from tests.ui.repos import PIXELS, TEXT, model, picture, pictures
@@ -35,8 +35,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
         save_file({"some": np.ones(1500, np.float32)}, pixels / "model.safetensors")
         server.add_repo("model", "ada/tiny-ddpm", pixels, downloads=20)
         server.add_repo("model", "lab/gated-sd", text, gated=True, downloads=10)
-        flux = {**PIXELS, "model_index.json": {"_class_name": "FluxPipeline"}}
-        server.add_repo("model", "ada/flux", model(root / "flux", flux))
+        chroma = {**PIXELS, "model_index.json": {"_class_name": "ChromaPipeline"}}
+        server.add_repo("model", "ada/chroma", model(root / "chroma", chroma))
         server.add_repo("dataset", "ada/table", table(root / "table"), downloads=9)
         captioned = pictures(root / "captioned", range(40), captions=True, size=64)
         server.add_repo("dataset", "ada/captioned", captioned, downloads=5)
@@ -196,7 +196,7 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     for bad, words in (
         ("ada/none", "is not on the Hub or not readable"),
         ("lab/gated-sd", "Accept its conditions on"),
-        ("ada/flux", "FluxPipeline, which is not supported"),
+        ("ada/chroma", "ChromaPipeline, which is not supported"),
         ("ada/table", "is a dataset, not a model"),
     ):
         visit.fill("Model", bad)

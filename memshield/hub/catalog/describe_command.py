@@ -9,6 +9,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
+from memshield.families.kinds import network_of
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import DatasetColumn, DatasetDescription
 from memshield.hub.catalog.model import ModelDescription, describe_model
@@ -53,9 +54,12 @@ def main(argv: Sequence[str]) -> int:
 def _model(model: ModelDescription) -> Iterator[tuple[str, str]]:
     yield from _head(model)
     yield "pipeline", f"{model.pipeline_class} ({model.family})"
-    yield "trained as", "a LoRA" if model.training == "lora" else "a whole UNet (full)"
+    yield "trained as", "a LoRA" if model.training == "lora" else "all weights (full)"
     yield "resolution", "?" if model.resolution is None else f"{model.resolution} px"
-    yield "UNet", f"{rounded(model.parameters)} parameters"
+    yield (
+        "UNet" if network_of(model.family) == "unet" else "transformer",
+        f"{rounded(model.parameters)} parameters",
+    )
     yield "download", _size(model.download_bytes)
 
 

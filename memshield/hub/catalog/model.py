@@ -11,7 +11,8 @@ from huggingface_hub.errors import SafetensorsParsingError
 from memshield.config.file import Config, make_config
 from memshield.errors import UserError
 from memshield.families import Facts, read_facts, resolve
-from memshield.families.facts import PIPELINES, FamilyName, training_files
+from memshield.families.facts import training_files
+from memshield.families.kinds import PIPELINES, FamilyName
 from memshield.families.repository import Repository
 from memshield.hub.catalog.access import (
     FIELDS,
@@ -41,9 +42,9 @@ class ModelDescription:
         page: address of its page, where conditions are accepted.
         pipeline_class: the diffusers class it is saved as.
         family: the module of `memshield.families` that trains it.
-        training: what is trained unless a setting says otherwise: a LoRA or all of the UNet.
+        training: what is trained unless a setting says otherwise: a LoRA or all of the network.
         resolution: its own, in pixels; None without access.
-        parameters: number of weights of its UNet; None without access.
+        parameters: number of weights of its UNet or transformer; None without access.
         download_bytes: size of the files that training fetches; None without access.
         license: as its card says; None where it says nothing.
         gated: whether its files are handed out only to who has accepted conditions.
@@ -71,7 +72,7 @@ class ModelDescription:
 
 
 def describe_model(repo_id: str, revision: str | None = None, *, token: Token) -> ModelDescription:
-    """Look a model up; its JSON files and the headers of its UNet's weights are all that is read.
+    """Look a model up; its JSON files and the headers of its weights are all that is read.
 
     Args:
         repo_id: owner/name, or the address of its page.
@@ -102,7 +103,7 @@ def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
         has_access=True,
         training=config.training,
         resolution=facts.resolution,
-        parameters=_parameters(repository, token),
+        parameters=_parameters(repository, facts.network_folder, token),
         download_bytes=sum(repository.files.get(file, 0) for file in files),
     )
 
@@ -174,10 +175,10 @@ def _description(
     )
 
 
-def _parameters(repository: Repository, token: Token) -> int:
-    """Weights of the UNet, from the headers of its files: a range request each."""
+def _parameters(repository: Repository, network: str, token: Token) -> int:
+    """Weights of what is trained, from the headers of its files: a range request each."""
     total = 0
-    for file in repository.component_files("unet", None):
+    for file in repository.component_files(network, None):
         if not file.endswith(".safetensors"):
             continue
         with asking(FIELDS["model"], repository.name, token=token):

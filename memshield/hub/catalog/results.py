@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FamilyName
 from memshield.hub.catalog.license import License
 
 

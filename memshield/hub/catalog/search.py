@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetInfo, HfApi, ModelInfo
 
 from memshield.errors import UserError
-from memshield.families.facts import PIPELINES
+from memshield.families.kinds import PIPELINES
 from memshield.hub.catalog.access import card_of, is_address, require_id, require_token
 from memshield.hub.catalog.card_splits import declared_rows
 from memshield.hub.catalog.license import read_license

@@ -14,10 +14,12 @@ from memshield import __version__
 from memshield.audit.report import PAGE, REPORT, Report
 from memshield.audit.report_page import write_page
 from memshield.config.file import Config
+from memshield.config.flow import FlowSettings
 from memshield.config.schema import MethodSettings
 from memshield.data.examples import Examples
 from memshield.digests import file_sha256, weights_sha256
 from memshield.errors import UserError, UserErrors
+from memshield.families.kinds import takes_prompts
 from memshield.families.lora_export import export_lora, file_name
 from memshield.hub import model_index as index_of
 from memshield.hub.allowed_files import CARD, EVIDENCE, is_model_file
@@ -91,7 +93,7 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
     manifest = Manifest(
         memshield=__version__,
         pipeline_class=pipeline_class,
-        text=pipeline_class.startswith("StableDiffusion"),
+        text=takes_prompts(pipeline_class),
         license=claims.origins.license,
         base=base,
         dataset=data,
@@ -178,6 +180,8 @@ def _training(run: RunDir, config: Config) -> Training:
         raise UserError("run", f"{run.path} has no {run.examples.name}", "Train it anew.")
     spared = [name for name in _SPARING if getattr(config, name)]
     names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ()), *spared]
+    if config.weighting_scheme is not None:
+        names += FlowSettings.model_fields
     values: dict[str, Any] = {name: getattr(config, name) for name in names}
     return Training(
         kind="lora" if lora else "full",

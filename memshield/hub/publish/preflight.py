@@ -13,6 +13,7 @@ from memshield import __version__
 from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError, UserErrors
+from memshield.families.kinds import takes_prompts
 from memshield.hub.account import account_of, api_for
 from memshield.hub.card import require_valid, write_card
 from memshield.hub.catalog.access import require_id
@@ -97,7 +98,7 @@ def _errors(api: HfApi, config: Config) -> list[UserError]:
 
 def _imagined(config: Config, origins: Origins) -> Manifest:
     """The manifest, as far as it is known before the training."""
-    text = (origins.pipeline_class or "").startswith("StableDiffusion")
+    text = takes_prompts(origins.pipeline_class)
     names = ("num_shards", "num_rounds", "skip_threshold")
     return Manifest(
         memshield=__version__,

@@ -12,9 +12,12 @@ from typing import Any, Literal
 from memshield.config.file import read_yaml
 from memshield.config.schema import BUILT_IN
 from memshield.config.shipped import APP_ROOT
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FamilyName
 
-RecipeName = Literal["demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora"]
+RecipeName = Literal[
+    "demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora",
+    "z_image_lora", "qwen_image_lora", "flux2_klein_lora",
+]  # fmt: skip
 
 RECOMMENDED_STRENGTH = 0.5
 """The recommended strength of the mitigation; see `Choices`."""
@@ -130,6 +133,47 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             _taken_from("sdxl-lora.yaml"),
         ),
         Recipe(
+            "sd3_lora",
+            "Stable Diffusion 3, LoRA",
+            "The same for Stable Diffusion 3 and 3.5; needs a GPU with 24 GB.",
+            "stable_diffusion_3",
+            False,
+            _taken_from("sd35-medium-lora.yaml"),
+        ),
+        Recipe(
+            "flux_lora",
+            "FLUX.1-dev, LoRA",
+            "A LoRA for FLUX.1-dev at 1024 pixels; needs a GPU with 40 GB.",
+            "flux",
+            False,
+            _taken_from("flux-dev-lora.yaml"),
+        ),
+        Recipe(
+            "z_image_lora",
+            "Z-Image, LoRA",
+            "A LoRA for Z-Image at 1024 pixels, which Z-Image-Turbo takes as well; needs a GPU "
+            "with 24 GB.",
+            "z_image",
+            False,
+            _taken_from("flux-dev-lora.yaml"),
+        ),
+        Recipe(
+            "qwen_image_lora",
+            "Qwen-Image, LoRA",
+            "A LoRA for Qwen-Image at 1024 pixels; needs a GPU with 80 GB.",
+            "qwen_image",
+            False,
+            _taken_from("flux-dev-lora.yaml"),
+        ),
+        Recipe(
+            "flux2_klein_lora",
+            "FLUX.2 klein, LoRA",
+            "A LoRA for a base model of FLUX.2 klein at 1024 pixels; needs a GPU with 24 GB.",
+            "flux2_klein",
+            False,
+            _taken_from("flux-dev-lora.yaml"),
+        ),
+        Recipe(
             "pixels",
             "Pixel model, fine-tuned",
             "Trains all weights of a DDPM or DDIM pipeline, without captions: few epochs, at a "
@@ -169,5 +213,10 @@ def recipe_for(family: FamilyName) -> Recipe:
         "unconditional": "pixels",
         "stable_diffusion": "sd_lora",
         "stable_diffusion_xl": "sdxl_lora",
+        "stable_diffusion_3": "sd3_lora",
+        "flux": "flux_lora",
+        "z_image": "z_image_lora",
+        "qwen_image": "qwen_image_lora",
+        "flux2_klein": "flux2_klein_lora",
     }
     return recipes()[names[family]]

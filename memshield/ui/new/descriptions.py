@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from memshield.data.columns import first_caption
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.source import Source
+from memshield.families.kinds import network_of
 from memshield.forecast.duplicates import DuplicatePairs
 from memshield.hub.catalog.dataset_description import (
     DatasetColumn,
@@ -26,6 +27,11 @@ FAMILY_NAMES = {
     "unconditional": "without prompts",
     "stable_diffusion": "Stable Diffusion",
     "stable_diffusion_xl": "Stable Diffusion XL",
+    "stable_diffusion_3": "Stable Diffusion 3",
+    "flux": "FLUX.1",
+    "z_image": "Z-Image",
+    "qwen_image": "Qwen-Image",
+    "flux2_klein": "FLUX.2 klein",
 }
 _SIDE = 192
 _MOST_SKIPPED = 10
@@ -40,14 +46,24 @@ _EFFECTS = {
 }
 
 
+def _network(model: ModelDescription) -> str:
+    return "UNet" if network_of(model.family) == "unet" else "transformer"
+
+
 def model_view(model: ModelDescription) -> str:
     """The facts of a model."""
     facts = [
         ("family", FAMILY_NAMES[model.family]),
         ("class", model.pipeline_class),
-        ("trained", "a LoRA" if model.training == "lora" else "all weights of its UNet"),
+        (
+            "trained",
+            "a LoRA" if model.training == "lora" else f"all weights of its {_network(model)}",
+        ),
         ("resolution", f"{model.resolution} px" if model.resolution else ""),
-        ("weights of its UNet", short(model.parameters) if model.parameters is not None else ""),
+        (
+            f"weights of its {_network(model)}",
+            short(model.parameters) if model.parameters is not None else "",
+        ),
         ("to download", size(model.download_bytes) if model.download_bytes is not None else ""),
         ("license", str(model.license or "not stated")),
         ("downloads a month", count(model.downloads)),

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
-from memshield.families.facts import PIPELINES
+from memshield.families.kinds import PIPELINES
 from memshield.hub.catalog.model import ModelDescription, describe_model
 from memshield.hub.catalog.search import search_models
 from memshield.network import Token, gated

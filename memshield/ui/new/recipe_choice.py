@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memshield.families.facts import FamilyName
+from memshield.families.kinds import FamilyName
 from memshield.ui.form.inputs import KINDS, Kind
 from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipe_for, recipes
 
@@ -21,9 +21,9 @@ _RECIPES: dict[Kind, RecipeName] = {
     "scratch": "pixels_from_scratch",
 }
 _ABOUT_HUB = (
-    "Search for a model below: its kind determines the settings. Stable Diffusion and Stable "
-    "Diffusion XL learn captioned pictures with a LoRA; pixel models learn without captions, with "
-    "all of their weights."
+    "Search for a model below: its kind determines the settings. Text-to-image models learn "
+    "captioned pictures with a LoRA; pixel models learn without captions, with all of their "
+    "weights."
 )
 
 

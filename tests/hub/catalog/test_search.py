@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memshield.families.facts import PIPELINES
+from memshield.families.kinds import PIPELINES
 from tests.hub.catalog import ADA, EVE, Visit, ask, words
 from tests.hub_server import HubServer
 
@@ -43,7 +43,7 @@ def test_models_are_of_supported_classes_the_most_downloaded_first(signed_out: V
     assert downloads == sorted(downloads, reverse=True)
     assert ids(found)[:4] == list(WANTED)
     assert {item["pipeline_class"] for item in found["items"]} <= PIPELINES.keys()
-    assert not {"ada/flux", "ada/custom-pipeline", "ada/secret-sd"} & set(ids(found))
+    assert not {"ada/chroma", "ada/custom-pipeline", "ada/secret-sd"} & set(ids(found))
     assert not found["more"]
 
 

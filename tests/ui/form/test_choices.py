@@ -13,13 +13,16 @@ from memshield.config.file import Config, fields, make_config
 from memshield.config.mitigation import is_plain
 from memshield.config.shipped import APP_ROOT
 from memshield.data.source import SourceSettings, open_source
-from memshield.families.facts import TEXT_ENCODERS
+from memshield.families.kinds import TEXT_ENCODERS
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
 from memshield.ui.form.choices import INPUTS, Choices, on_this_machine, to_config, to_yaml
 from memshield.ui.form.recipes import RecipeName, recipe_for, recipes, strength_of
 
-NAMES: tuple[RecipeName, ...] = ("demo", "sd_lora", "sdxl_lora", "pixels", "pixels_from_scratch")
+NAMES: tuple[RecipeName, ...] = (
+    "demo", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora", "z_image_lora", "qwen_image_lora",
+    "flux2_klein_lora", "pixels", "pixels_from_scratch",
+)  # fmt: skip
 
 
 def chosen(name: RecipeName, **changes: Any) -> Choices:

@@ -1,0 +1,113 @@
+"""What a flow-matching pipeline is, read from its JSON files alone. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from memshield.config.file import Config
+from memshield.errors import UserError
+from memshield.families.kinds import FLOW, FamilyName
+from memshield.families.repository import Repository
+
+_FEW_STEPS = ("turbo", "schnell", "lightning")
+"""Words in the names of models that were distilled to a few steps."""
+
+
+class NetworkParts(NamedTuple):
+    """The configs of a latent model's parts, and what follows from them.
+
+    Attributes:
+        network: of the UNet or transformer.
+        vae: of the autoencoder.
+        scheduler: of the noise scheduler.
+        resolution: its own, in pixels.
+        multiple_of: resolutions it can take are multiples of this.
+    """
+
+    network: dict[str, Any]
+    vae: dict[str, Any]
+    scheduler: dict[str, Any]
+    resolution: int
+    multiple_of: int
+
+
+def read_flow_parts(repository: Repository, family: FamilyName, config: Config) -> NetworkParts:
+    """Read the parts of a flow-matching pipeline, and check that its family can train them.
+
+    Raises:
+        UserError: a part is missing, of another class, or a pickle.
+    """
+    kind = FLOW[family]
+    network = repository.json("transformer/config.json")
+    scheduler = repository.json("scheduler/scheduler_config.json")
+    vae = repository.json("vae/config.json")
+    for what, part, expected in (
+        ("transformer", network, kind.transformer),
+        ("scheduler", scheduler, "FlowMatchEulerDiscreteScheduler"),
+        ("VAE", vae, kind.vae),
+    ):
+        found = part.get("_class_name")
+        if found != expected:
+            raise UserError(
+                repository.field,
+                f"the {what} of {repository.name} is a {found}, and not a {expected}",
+                "Choose a model whose parts are those of its pipeline's first release.",
+            )
+    channels = network.get("in_channels")
+    # Some packed transformers count their output before, some after its packing.
+    outputs = (None, channels, channels // 4 if isinstance(channels, int) else None)
+    if network.get("out_channels") not in outputs:
+        raise UserError(
+            repository.field,
+            f"the transformer of {repository.name} takes {channels} channels (editing or control)",
+            "Choose a text-to-image model.",
+        )
+    for part_name in ("transformer", "vae"):
+        repository.require_safetensors(part_name, config.variant)
+    scale = _scale(vae)
+    size = network.get("sample_size")
+    return NetworkParts(
+        network,
+        vae,
+        scheduler,
+        int(size) * scale if isinstance(size, int) else kind.resolution,
+        scale * 2,  # transformers take patches of 2 x 2 latents
+    )
+
+
+def _scale(vae: dict[str, Any]) -> int:
+    """Pixels a latent, each way."""
+    if "temperal_downsample" in vae:  # as diffusers spells it
+        return int(2 ** len(vae["temperal_downsample"]))
+    return int(2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1))
+
+
+def refuse_distilled(repository: Repository, index: dict[str, Any], family: FamilyName) -> None:
+    """Refuse a model that was distilled to a few steps: training by flow matching undoes that.
+
+    Raises:
+        UserError: with what to take instead.
+    """
+    name = PurePath(repository.name).name.lower()
+    distilled = any(word in name for word in _FEW_STEPS) or bool(index.get("is_distilled"))
+    if family == "flux":
+        # Of FLUX.1's models, schnell is the one that knows no guidance.
+        distilled |= not repository.json("transformer/config.json").get("guidance_embeds")
+    if distilled:
+        raise UserError(
+            repository.field,
+            f"{repository.name} was distilled to a few steps, which training would undo: its "
+            "pictures would become blurred, and not only where they copy",
+            INSTEAD[family],
+        )
+
+
+INSTEAD: dict[FamilyName, str] = {
+    "stable_diffusion_3": "Train stabilityai/stable-diffusion-3.5-medium or -large.",
+    "flux": "Train black-forest-labs/FLUX.1-dev; a LoRA of it often works on schnell, too.",
+    "z_image": "Train Tongyi-MAI/Z-Image; a LoRA of it works on Z-Image-Turbo, too.",
+    "qwen_image": "Train Qwen/Qwen-Image.",
+    "flux2_klein": "Train black-forest-labs/FLUX.2-klein-base-4B; its LoRAs fit the distilled one.",
+}
+"""The models to take instead of a distilled one."""

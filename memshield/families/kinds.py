@@ -1,0 +1,112 @@
+"""The supported families, as tables: which pipelines are theirs, and how they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+FamilyName = Literal[
+    "unconditional", "stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3", "flux",
+    "z_image", "qwen_image", "flux2_klein",
+]  # fmt: skip
+
+PIPELINES: dict[str, FamilyName] = {
+    "DDPMPipeline": "unconditional",
+    "DDIMPipeline": "unconditional",
+    "StableDiffusionPipeline": "stable_diffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl",
+    "StableDiffusion3Pipeline": "stable_diffusion_3",
+    "FluxPipeline": "flux",
+    "ZImagePipeline": "z_image",
+    "QwenImagePipeline": "qwen_image",
+    "Flux2KleinPipeline": "flux2_klein",
+}
+"""Supported `_class_name` of model_index.json, and the family that trains it."""
+
+TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
+    "unconditional": (),
+    "stable_diffusion": ("text_encoder",),
+    "stable_diffusion_xl": ("text_encoder", "text_encoder_2"),
+    "stable_diffusion_3": ("text_encoder", "text_encoder_2", "text_encoder_3"),
+    "flux": ("text_encoder", "text_encoder_2"),
+    "z_image": ("text_encoder",),
+    "qwen_image": ("text_encoder",),
+    "flux2_klein": ("text_encoder",),
+}
+"""Components of a pipeline that encode captions, in the order of their embeddings."""
+
+WeightingScheme = Literal["sigma_sqrt", "logit_normal", "mode", "cosmap", "none"]
+
+
+@dataclass(frozen=True)
+class FlowKind:
+    """How a family of flow-matching transformers is trained, after its usual script.
+
+    Attributes:
+        transformer: the diffusers class that is trained.
+        vae: the diffusers class of its autoencoder.
+        weighting_scheme: the default of that setting.
+        max_sequence_length: the default of that setting.
+        longest: the largest that its pipeline takes.
+        resolution: its own, in pixels, where its transformer's config names none.
+    """
+
+    transformer: str
+    vae: str
+    weighting_scheme: WeightingScheme
+    max_sequence_length: int
+    longest: int
+    resolution: int = 1024
+
+
+FLOW: Mapping[FamilyName, FlowKind] = MappingProxyType(
+    {
+        "stable_diffusion_3": FlowKind(
+            "SD3Transformer2DModel", "AutoencoderKL", "logit_normal", 77, 512
+        ),
+        "flux": FlowKind("FluxTransformer2DModel", "AutoencoderKL", "none", 512, 512),
+        "z_image": FlowKind("ZImageTransformer2DModel", "AutoencoderKL", "none", 512, 512),
+        "qwen_image": FlowKind(
+            "QwenImageTransformer2DModel", "AutoencoderKLQwenImage", "none", 512, 1024
+        ),
+        "flux2_klein": FlowKind("Flux2Transformer2DModel", "AutoencoderKLFlux2", "none", 512, 512),
+    }
+)
+"""The families that are trained by flow matching."""
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_JOINT = (
+    "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
+    "attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out",
+)  # fmt: skip
+
+LORA_TARGETS: Mapping[FamilyName, tuple[str, ...]] = MappingProxyType(
+    {
+        "stable_diffusion": ATTENTION,
+        "stable_diffusion_xl": ATTENTION,
+        "stable_diffusion_3": _JOINT,
+        "flux": (
+            *_JOINT,
+            "ff.net.0.proj",
+            "ff.net.2",
+            "ff_context.net.0.proj",
+            "ff_context.net.2",
+        ),
+        "z_image": ATTENTION,
+        "qwen_image": ATTENTION,
+        "flux2_klein": (*ATTENTION, "to_qkv_mlp_proj"),
+    }
+)
+"""Ends of the names of the layers that carry a LoRA, as in diffusers' examples."""
+
+
+def takes_prompts(pipeline_class: str | None) -> bool:
+    """Whether a supported pipeline is one of text to image."""
+    return bool(TEXT_ENCODERS.get(PIPELINES.get(pipeline_class or "", "unconditional")))
+
+
+def network_of(family: FamilyName) -> str:
+    """The component of a pipeline that is trained."""
+    return "transformer" if family in FLOW else "unet"

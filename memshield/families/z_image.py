@@ -1,0 +1,73 @@
+"""Z-Image (Tongyi-MAI/Z-Image), whose captions keep their own lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import ZImagePipeline
+from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+from memshield.families.base import Encoded
+from memshield.families.flow_transformer import FlowTransformer
+
+
+class ZImage(FlowTransformer):
+    """Conditioned on the hidden states of Qwen3, as many for each caption as it has tokens."""
+
+    pipeline_class = ZImagePipeline
+    text_classes = {"tokenizer": AutoTokenizer, "text_encoder": AutoModel}  # noqa: RUF012
+    samples_latents = False
+
+    @torch.no_grad()
+    def encode_captions(self, captions: Sequence[str]) -> Encoded:
+        """Hidden states, filled up with zeros, and which of them are a caption's.
+
+        Returns:
+            "text" [B, max_sequence_length, width] and "mask" [B, max_sequence_length] bool.
+        """
+        length = int(self.config.max_sequence_length or 0)
+        found, _ = self.captioning.encode_prompt(
+            list(captions),
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=length,
+        )
+        text = torch.stack([nn.functional.pad(one, (0, 0, 0, length - len(one))) for one in found])
+        lengths = torch.tensor([len(one) for one in found], device=text.device)
+        return {"text": text, "mask": torch.arange(length, device=text.device) < lengths[:, None]}
+
+    def _wrapped(self, caption: str) -> str:
+        text: str = self._captioning.tokenizer.apply_chat_template(
+            [{"role": "user", "content": caption}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=True,
+        )
+        return text
+
+    def _velocity(
+        self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor
+    ) -> Tensor:
+        found = network(
+            list(noisy.unsqueeze(2).unbind(0)),
+            (1000 - timestep) / 1000,
+            _captions(encoded),
+            return_dict=False,
+        )[0]
+        return -torch.stack(found).squeeze(2)
+
+    def _prompts(self, encoded: Encoded, blank: Encoded) -> dict[str, Any]:
+        return {"prompt_embeds": _captions(encoded), "negative_prompt_embeds": _captions(blank)}
+
+    def _set_timesteps(self, scheduler: Any, steps: int) -> None:
+        sigmas = get_default_z_image_sigmas(steps)
+        scheduler.set_timesteps(sigmas=sigmas, device=self.device, mu=self._shift(steps))
+
+
+def _captions(encoded: Encoded) -> list[Tensor]:
+    """The hidden states of each caption, [tokens, width], without what fills them up."""
+    return [text[mask.bool()] for text, mask in zip(encoded["text"], encoded["mask"], strict=True)]
