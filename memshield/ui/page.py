@@ -42,9 +42,9 @@ def build(server: Server) -> gr.Blocks:
             with gr.Tab("New training", id="train"):
                 started, cards = new_tab(server, page)
             with gr.Tab("Runs", id="runs"):
-                draw = runs_tab(server, page, started)
+                draw, run = runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use") as using:
-                use_tab(server, page, using)
+                choose, model = use_tab(server, page, using)
             with gr.Tab("Audits", id="audits"):
                 audits_tab(server, page)
 
@@ -59,7 +59,9 @@ def build(server: Server) -> gr.Blocks:
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
-        draw(lambda: gr.Tabs(selected="use"), None, tabs, api_visibility="private")
+        draw(choose, run, model, api_visibility="private").then(
+            lambda: gr.Tabs(selected="use"), None, tabs, api_visibility="private"
+        )
         gr.Markdown(f"MemShield {__version__}. It lowers memorization as measured; it is not "
                     "differential privacy.")  # fmt: skip
         add_api(server)

@@ -210,8 +210,9 @@ def test_from_sign_in_to_a_published_model(
     look("space-published")
     assert hub.is_private("model", "ada/mine")
 
-    visit.tab("Use a model")
-    visit.sees("trained on", "#known")  # her newest run, which needs no publishing
+    visit.press("Draw pictures")
+    visit.sees("trained on", "#known")  # the run itself, which needs no publishing
+    assert "pictures" in visit.page.locator("#own-run input").input_value()
     visit.page.get_by_label("A published model").check()
     visit.fill("Published model", "ada/mine")
     visit.press("Verify")

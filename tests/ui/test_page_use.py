@@ -105,15 +105,13 @@ def _ask_in_odd_ways(home: Running) -> None:
     ]  # fmt: skip
     count = len(httpx2.get(f"{home.url}/config").json()["dependencies"])
     mark = len(home.said)
-    for number in range(count):
-        for data in rows:
-            asked = {"fn_index": number, "data": data, "session_hash": "odd"}
-            text = str(asked).replace("inf", "1e400")
-            httpx2.post(
-                f"{home.url}/gradio_api/run/predict",
-                content=text.replace("'", '"').replace("None", "null").replace("True", "true"),
-                headers={"content-type": "application/json"},
-                timeout=60,
-            )
+    headers = {"content-type": "application/json"}
+    with httpx2.Client(base_url=f"{home.url}/gradio_api/", headers=headers, timeout=60) as script:
+        for number in range(count):
+            for data in rows:
+                asked = {"fn_index": number, "data": data, "session_hash": "odd"}
+                text = str(asked).replace("inf", "1e400").replace("'", '"')
+                text = text.replace("None", "null").replace("True", "true")
+                script.post("run/predict", content=text)
     said = home.said[mark:]
     assert "memshield/ui/use" not in said, said[-3000:]

@@ -45,7 +45,7 @@ Seen = tuple[str, tuple[str, ...]]
 _NOTHING: Seen = ("", ())
 
 
-def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> Any:
+def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, gr.Textbox]:
     """Lay out the tab.
 
     Args:
@@ -54,7 +54,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> Any:
         started: id of the job that the visitor started last.
 
     Returns:
-        The event of a visitor who wants to draw pictures with a finished run.
+        The event of a visitor who wants to draw pictures with a finished run, and what holds the
+        run's id.
     """
     listed = RunList(server)
     chosen = listed.chosen
@@ -181,7 +182,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> Any:
     )  # fmt: skip
     # The preview shows the former model.
     audit.promoted.then(lambda: "", None, publishing.preview, api_visibility="private")
-    return draw.click
+    return draw.click, chosen
 
 
 def _action(server: Server, name: str) -> Callable[..., None]:

@@ -52,7 +52,7 @@ def run_choices(jobs: Jobs, owner: str) -> Choices:
         run = jobs.folders.run(job)
         if run.is_run() and (run.model.is_dir() or run.round_numbers()):
             when = time.strftime("%d %b, %H:%M", time.localtime(job.created))
-            found.append((f"{job.name} · {when}", job.id))
+            found.append((f"{job.title} · {when}", job.id))
     return found
 
 
@@ -88,14 +88,14 @@ def find_own_model(jobs: Jobs, owner: str, id: object, what: object) -> OwnModel
     job = jobs.get(owner, str(id or ""))
     run = jobs.folders.run(job)
     if not run.is_run():
-        raise UserError("run", f"{job.name} has no model yet", "Wait for its first round to end.")
+        raise UserError("run", f"{job.title} has no model yet", "Wait for its first round to end.")
     number = _round_of(run, what)
     folder = run.model if number is None else run.rounds / str(number)
     if not folder.is_dir():
         raise UserError("round", "there is no such model yet", "Wait for it, or choose a round.")
     return OwnModel(
         job.id,
-        job.name,
+        job.title,
         number,
         is_prompted(folder),
         make_config(read_yaml(run.config)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -86,6 +87,14 @@ class Handlers:
         value = chosen if chosen in ids else next(iter(ids), None)
         is_first = bool(ids) and not chosen and not name
         return gr.Radio(value=RUN) if is_first else gr.skip(), gr.Dropdown(runs, value=value)
+
+    def choose(self, job: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
+        """Choose one of the visitor's runs."""
+        owner = self._server.find_owner(token)
+        runs = run_choices(self._server.jobs, owner) if owner is not None else []
+        if job not in [id for _, id in runs]:  # telling of the run, where it is, says why
+            return gr.skip(), gr.skip()
+        return gr.Radio(value=RUN), gr.Dropdown(runs, value=job)
 
     def rounds(self, run: object, token: gr.OAuthToken | None) -> Any:
         """List the models of a run."""
@@ -213,7 +222,9 @@ class Handlers:
         ]
 
 
-def use_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> tuple[gr.Radio, gr.Dropdown]:
+def use_tab(
+    server: Server, page: gr.Blocks, tab: gr.Tab
+) -> tuple[Callable[..., tuple[Any, Any]], tuple[gr.Radio, gr.Dropdown]]:
     """Lay out the tab.
 
     Args:
@@ -222,7 +233,7 @@ def use_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> tuple[gr.Radio, gr.
         tab: lists the visitor's runs anew when it is chosen.
 
     Returns:
-        The inputs that choose a run: where the model comes from, and which run.
+        A handler that chooses the visitor's run of an id, and its outputs.
     """
     act = Handlers(server)
     source = gr.Radio(_SOURCES, value=HUB, label=LABELS["source"], elem_id="source")
@@ -298,7 +309,7 @@ def use_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> tuple[gr.Radio, gr.
     draw.click(act.generate, arguments, [problems, *now], **quiet)
     stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)
     clock.tick(act.tick, marks, now, show_progress="hidden", queue=False, **quiet)
-    return source, run
+    return act.choose, (source, run)
 
 
 def _no_problems() -> Any:
