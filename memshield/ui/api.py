@@ -64,7 +64,8 @@ def add_api(server: Server) -> None:
         rounds, shards, strength, budget, hub_model_id.
         """
         made = plan(_choices(choices), server.machine, server.visitor(token).token, None,
-                    server.flavour, server.prices.get)  # fmt: skip
+                    server.flavour, server.prices.get,
+                    at_home=not server.deployment.on_space)  # fmt: skip
         problems = [str(error) for error in made.errors]
         return {"lines": list(made.lines), "problems": problems, "yaml": made.yaml}
 
@@ -72,7 +73,8 @@ def add_api(server: Server) -> None:
     def submit(choices: dict[str, Any], token: gr.OAuthToken | None) -> str:
         """Queue a training of yours, with the choices of plan, and return the job's id."""
         owner = server.owner(token)
-        made = plan(_choices(choices), server.machine, server.visitor(token).token)
+        made = plan(_choices(choices), server.machine, server.visitor(token).token,
+                    at_home=not server.deployment.on_space)  # fmt: skip
         if made.errors:
             raise UserError("choices", "; ".join(str(error) for error in made.errors), "")
         values = on_this_machine(made.values)

@@ -109,6 +109,7 @@ def plan(
     flavour: str | None = None,
     prices: Callable[[], Mapping[str, float]] = no_prices,
     pace: Pace | None = None,
+    at_home: bool | None = None,
 ) -> Plan:
     """Plan the training of a form; asks the Hub about model and dataset.
 
@@ -120,11 +121,12 @@ def plan(
         flavour: the Hub's name of the machine, on a Space.
         prices: dollars an hour by such names; called only if the form needs the Hub anyway.
         pace: see `forecast`.
+        at_home: see `problems_of`.
     """
     odd = type_problems(choices)
     if odd:
         return Plan({}, "", tuple(odd), False)
-    errors = problems_of(choices, token=token, rows=rows, machine=machine)
+    errors = problems_of(choices, token=token, rows=rows, machine=machine, at_home=at_home)
     wrong = {error.field for error in errors}
     model = dataset = None
     if choices.model and not wrong & {"model", "recipe", "sign_in"}:

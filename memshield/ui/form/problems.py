@@ -30,6 +30,7 @@ def problems_of(
     token: Token,
     rows: int | None = None,
     machine: Machine | None = None,
+    at_home: bool | None = None,
 ) -> list[UserError]:
     """List every problem that can be known before anything is downloaded or computed.
 
@@ -42,11 +43,12 @@ def problems_of(
             page at home only.
         rows: number of pictures of the split, if known.
         machine: that will train.
+        at_home: whether nobody signs in to the page; by default where the token is the machine's.
 
     Returns:
         Errors whose `field` names an input of the form; [] if the training can start.
     """
-    problems = _Problems(at_home=token is None)
+    problems = _Problems(token is None if at_home is None else at_home)
     odd = type_problems(choices)
     if odd:
         return odd
@@ -122,7 +124,7 @@ class _Problems:
         named: dict[tuple[str, str], UserError] = {}
         for error in self.errors:
             field = input_of(error.field, choices)
-            # At home there is no sign-in: the token is the machine's.
+            # At home there is no sign-in: the token is the machine's, or was typed.
             asks = field == "sign_in" and not self.at_home
             remedy = "Sign in with Hugging Face." if asks else error.remedy
             named.setdefault((field, error.problem), UserError(field, error.problem, remedy))

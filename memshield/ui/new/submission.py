@@ -65,7 +65,7 @@ def check_form(
     form = fill_form(server, values, recipe, upload, token)
     made = plan(
         form.choices, server.machine, visitor.token, count_pictures(form), server.flavour,
-        server.prices.get, pace_for(server, visitor.owner),
+        server.prices.get, pace_for(server, visitor.owner), not server.deployment.on_space,
     )  # fmt: skip
     errors = form.beside_inputs(made.errors)
     if form.kind == "hub" and made.model is None and form.choices.model:

@@ -206,6 +206,10 @@ def test_a_token_that_no_header_takes() -> None:
     (error,) = problems_of(Choices(), token="hf_a\nb")
     assert error.field == "sign_in"
     assert "hf_a" not in str(error)
+    assert error.remedy == "Sign in with Hugging Face."
+    # At home a token may have been typed, and there is nothing to sign in to.
+    (error,) = problems_of(Choices(), token="hf_a\nb", at_home=True)
+    assert "Sign in" not in str(error)
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
