@@ -9,8 +9,6 @@ from pathlib import Path
 
 LORA = "pytorch_lora_weights.safetensors"
 """The file that `load_lora_weights` reads."""
-
-
 NETWORKS = ("unet", "transformer")
 """The folders of a pipeline that hold what training changes."""
 

@@ -17,11 +17,6 @@ from memshield.ui.server.visitor import Visitor
 
 BY_NAME, UPLOAD = "name", "upload"
 NONE, SHARE, SPLIT, OTHER, HELD_UPLOAD = "none", "share", "split", "other", "upload"
-PROMPT_WORDS = {
-    "train": "training captions: the worst case",
-    "held_out": "captions of held-out pictures",
-    "perturbed": "training captions, slightly changed",
-}
 TEXTS = ("model", "base", "weight_name", "dataset_config", "split", "image_column",
          "caption_column", "prompts")  # fmt: skip
 

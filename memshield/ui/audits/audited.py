@@ -13,8 +13,6 @@ from memshield.audit.statements import statements_of
 from memshield.jobs.model_audit_request import ModelAuditArguments, is_folder
 from memshield.jobs.model_audits import ModelAudit
 from memshield.runs.reports import readable_in
-from memshield.ui.audits.asked import PROMPT_WORDS
-from memshield.ui.audits.uploads import FOLDER
 from memshield.ui.runs.progress import phase_view
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import empty_view
@@ -27,6 +25,13 @@ NOTHING = empty_view(
 SIGNED_OUT = empty_view(
     "Sign in to audit a model", "Only you can see your audits and the pictures in them."
 )
+PROMPT_WORDS = {
+    "train": "training captions: the worst case",
+    "held_out": "captions of held-out pictures",
+    "perturbed": "training captions, slightly changed",
+}
+FOLDER = "for-audits"
+"""Folder of the pictures that are uploaded for audits, among the owner's others."""
 _BAD = ("failed", "died", "needs_sign_in")
 _ERROR = re.compile(r"^[\w ,-]+: .+")
 

@@ -14,11 +14,11 @@ from memshield.ui.audits.asked import (
     HELD_UPLOAD,
     NONE,
     OTHER,
-    PROMPT_WORDS,
     SHARE,
     SPLIT,
     UPLOAD,
 )
+from memshield.ui.audits.audited import PROMPT_WORDS
 from memshield.ui.audits.uploads import keep_upload, uploaded
 from memshield.ui.errors import on_error
 from memshield.ui.new.descriptions import own_view

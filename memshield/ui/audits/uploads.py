@@ -8,12 +8,11 @@ from pathlib import Path
 
 from memshield.errors import UserError
 from memshield.rundir import bytes_in
+from memshield.ui.audits.audited import FOLDER
 from memshield.ui.new.uploads.adding import Added, UploadLimits, add_files
 from memshield.ui.new.uploads.browser_files import uploaded_files
 from memshield.ui.new.uploads.tray import Tray
 
-FOLDER = "for-audits"
-"""Folder of such uploads, among the owner's others."""
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 

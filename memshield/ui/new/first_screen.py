@@ -59,8 +59,8 @@ def ways(machine: Machine) -> tuple[Way, Way, Way]:
         ),
         Way(
             "hub", "Improve a model from the Hub",
-            "Fine-tune Stable Diffusion or a pixel model on a dataset of the Hub, so that it gives "
-            "less of it back.",
+            "Fine-tune Stable Diffusion, FLUX and others on a dataset of the Hub, so that they "
+            "give less of it back.",
             "Choose a model", "hub", "hub",
         ),
     )  # fmt: skip
