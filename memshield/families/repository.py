@@ -113,8 +113,9 @@ class Repository:
         Raises:
             UserError: it is missing, not a JSON object, or too large to be a configuration.
         """
+        path = self._small(file)
         try:
-            return dict(json.loads(self._small(file).read_text(encoding="utf-8")))
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError):
             raise UserError(self.field, f"{self.name}/{file} is not valid JSON", "") from None
 

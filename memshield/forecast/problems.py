@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memshield.config.file import Config
+from memshield.config.memory import require_package
 from memshield.errors import UserError, UserErrors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
@@ -43,6 +44,7 @@ def find_problems(
             raise UserError(
                 "mixed_precision", "fp16 needs a GPU, and there is none", "Use no or bf16."
             )
+        require_package(preparation.config)
 
     def check_room(preparation: Preparation) -> None:
         _raise_all(room_errors(preparation.config, token))

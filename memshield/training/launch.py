@@ -48,7 +48,6 @@ def resolve_launch(config: Config) -> Config:
         raise UserError(
             "use_8bit_adam", "bitsandbytes is not installed", "pip install bitsandbytes"
         )
-    require_package(config)
     return config.model_copy(update={"mixed_precision": precision})
 
 
@@ -74,7 +73,7 @@ def require_hardware(config: Config) -> None:
     """Refuse what needs a GPU where there is none.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or no package for what it is to do.
     """
     import torch
 
@@ -83,6 +82,7 @@ def require_hardware(config: Config) -> None:
     if config.mixed_precision == "fp16" and not torch.cuda.is_available():
         raise UserError("mixed_precision", "fp16 needs a GPU, and there is none", "Use no or bf16.")
     require_device(config)
+    require_package(config)
 
 
 def require_agreement(ranks: Ranks, config: Config) -> None:

@@ -138,9 +138,11 @@ def test_sensitive_layers_keep_their_precision() -> None:
     assert not torch.equal(network["proj"].weight, plain)
 
 
-def test_samples_are_drawn_from_a_spared_base(tiny_sd: Path, captioned: Path) -> None:
-    for settings in SPARED:
-        pictures = loaded(tiny_sd, captioned, **settings).sample([1, 2], ["a", "b"], 2)
-        assert pictures.shape == (2, 16, 16, 3)
-        again = loaded(tiny_sd, captioned, **settings).sample([1, 2], ["a", "b"], 2)
-        assert (pictures == again).all()
+@pytest.mark.parametrize("settings", SPARED, ids=names)
+def test_samples_are_drawn_from_a_spared_base(
+    tiny_sd: Path, captioned: Path, settings: dict[str, Any]
+) -> None:
+    pictures = loaded(tiny_sd, captioned, **settings).sample([1, 2], ["a", "b"], 2)
+    assert pictures.shape == (2, 16, 16, 3)
+    again = loaded(tiny_sd, captioned, **settings).sample([1, 2], ["a", "b"], 2)
+    assert (pictures == again).all()
