@@ -58,17 +58,21 @@ def fitted(values: Mapping[str, Any], rows: int, resolution: int | None = None) 
     ).members  # fmt: skip
     accumulated = _whole(values, "gradient_accumulation_steps") or 1
     room = most_at_once(resolution)
-    in_shard = members // (_whole(values, "num_shards") or 1) // accumulated
+    shard = members // (_whole(values, "num_shards") or 1)
     batch = _whole(values, "train_batch_size") or 1
-    while batch > max(1, min(room, in_shard)):
+    while batch > max(1, min(room, shard // accumulated)):
         batch //= 2
+    lowered = accumulated
+    while lowered > 1 and batch * lowered > shard:
+        lowered //= 2
     steps = steps_of_run(
         members,
         _whole(values, "num_train_epochs") or 1,
-        batch * accumulated,
+        batch * lowered,
         _whole(values, "max_train_steps"),
     )
-    return {"train_batch_size": batch, "lr_warmup_steps": round(WARM_UP * steps)}
+    changed = {"gradient_accumulation_steps": lowered} if lowered < accumulated else {}
+    return {"train_batch_size": batch, **changed, "lr_warmup_steps": round(WARM_UP * steps)}
 
 
 def most_at_once(resolution: int | None) -> int:

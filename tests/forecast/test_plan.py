@@ -21,7 +21,13 @@ from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
 from tests.hub_server import HubServer
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
-from tests.tiny_flow import flux_pipeline, sd3_pipeline
+from tests.tiny_flow import (
+    flux2_klein_pipeline,
+    flux_pipeline,
+    qwen_image_pipeline,
+    sd3_pipeline,
+    z_image_pipeline,
+)
 from tests.trained_runs import ROOT, digits, flags, train
 
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
@@ -243,7 +249,10 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "sd": with_all_levels(sd_pipeline(root / "sd")),
         "sd35": sd3_pipeline(root / "sd35"),
-        "flux": flux_pipeline(root / "flux"),
+        "flux-dev": flux_pipeline(root / "flux"),
+        "flux2": flux2_klein_pipeline(root / "flux2"),
+        "z-image": z_image_pipeline(root / "z-image"),
+        "qwen": qwen_image_pipeline(root / "qwen"),
         "sdxl": with_all_levels(sdxl_pipeline(root / "sdxl")),
         "cifar": cifar,
         "dogs": image_folder(root / "dogs", 700, 64, captions=False),
@@ -264,14 +273,14 @@ def recipe_words(name: str, stand_ins: dict[str, Any]) -> list[str]:
     if "train_data_dir" in read_yaml(ROOT / "configs" / name):
         local = stand_ins["dogs" if "afhq" in name else "captioned"]
         words += ["--train_data_dir", str(local)]
-    return words + (
-        ["--resolution", "16"] if "sd" in name or "flux" in name else []
-    )  # the stand-in is small
+    small = [] if stand_in_of(name) == "sd" and "sd" not in name else ["--resolution", "16"]
+    return words + small  # as the stand-in is
 
 
 def stand_in_of(name: str) -> str:
     """The key of a recipe's model among the stand-ins."""
-    return next((key for key in ("sdxl", "sd35", "flux") if key in name), "sd")
+    keys = ("sdxl", "sd35", "flux-dev", "flux2", "z-image", "qwen")
+    return next((key for key in keys if key in name), "sd")
 
 
 def is_repo(id: str) -> bool:

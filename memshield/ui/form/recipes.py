@@ -155,7 +155,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             "with 24 GB.",
             "z_image",
             False,
-            _taken_from("flux-dev-lora.yaml"),
+            _taken_from("z-image-lora.yaml"),
         ),
         Recipe(
             "qwen_image_lora",
@@ -163,7 +163,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             "A LoRA for Qwen-Image at 1024 pixels; needs a GPU with 80 GB.",
             "qwen_image",
             False,
-            _taken_from("flux-dev-lora.yaml"),
+            _taken_from("qwen-image-lora.yaml"),
         ),
         Recipe(
             "flux2_klein_lora",
@@ -171,7 +171,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             "A LoRA for a base model of FLUX.2 klein at 1024 pixels; needs a GPU with 24 GB.",
             "flux2_klein",
             False,
-            _taken_from("flux-dev-lora.yaml"),
+            _taken_from("flux2-klein-base-lora.yaml"),
         ),
         Recipe(
             "pixels",
