@@ -18,10 +18,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from memshield.config.file import Config, make_config, read_yaml, to_yaml
-from memshield.config.flags import config_parser, given, merged
+from memshield.config.flags import config_parser, given
 from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.forecast.hardware import available_cores
+from memshield.forecast.presets import add_preset, with_preset
 from memshield.quantities import duration_range
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
@@ -59,10 +60,13 @@ def main(argv: Sequence[str]) -> int:
         use_all_cores(find_accelerate(), available_cores())
         own = given(_parser(), argv)
         dry = own.pop("dry_run", False)
-        config = resolve_launch(make_config(merged(own)))
+        config, preset = with_preset(own)
+        config = resolve_launch(config)
         run = RunDir(config.output_dir)
         stop = StopRequest()
         ranks = Ranks(stop)
+        if preset is not None and ranks.is_first:
+            log.info("Preset %s", preset)
         if dry:
             return _dry_run(config, ranks)
         if ranks.is_first:
@@ -97,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "accelerate launch -m memshield.train",
         "Fine-tune a diffusion model with ensemble sharding and anti-gradient control.",
     )
+    add_preset(parser)
     parser.add_argument(
         "--dry_run",
         action="store_true",

@@ -18,6 +18,7 @@ from tests.bench.true_sizes import (
     lora_size,
     measure,
     parameters_of,
+    preset_rows,
     rows,
     sizes_of,
 )
@@ -31,9 +32,12 @@ def test_the_weights_are_those_that_the_model_has(name: str) -> None:
 
 
 def test_loras_of_the_usual_targets() -> None:
-    """Four projections of two attentions in 16 transformer blocks, and in 70."""
+    """Four projections of two attentions in 16 blocks and in 70, of one in 34 and in 60."""
     assert lora_size("Stable Diffusion 1.5", 4) == (128, 797_184)
     assert lora_size("Stable Diffusion XL", 4).modules == 560
+    assert lora_size("Z-Image", 4).modules == 34 * 4
+    assert lora_size("Qwen-Image", 4).modules == 60 * 4
+    assert lora_size("FLUX.2 klein base 4B", 4).modules == 5 * 4 + 20 * 2
     assert (
         lora_size("Stable Diffusion XL", 16).weights
         == 4 * lora_size("Stable Diffusion XL", 4).weights
@@ -43,6 +47,7 @@ def test_loras_of_the_usual_targets() -> None:
 def test_the_tables_are_those_of_the_estimate() -> None:
     text = (ROOT / "configs/README.md").read_text(encoding="utf-8")
     assert "\n".join(rows(PEAKS)) in text
+    assert "\n".join(preset_rows()) in text
 
 
 @pytest.mark.parametrize("name", list(MEASURED))

@@ -29,8 +29,9 @@ from memshield.errors import UserError, UserErrors
 
 Part = Literal["model", "dataset"]
 
-# Flags of diffusers' examples that are no settings here, and what takes their place.
+# What looks like a setting and is none, most of it flags of diffusers' examples, and what to do.
 NOT_SETTINGS = {
+    "preset": "give it on the command line, as --preset 24gb",
     "hub_token": "set HF_TOKEN or run `hf auth login`: a token is never a setting",
     "enable_xformers_memory_efficient_attention": "not needed: attention runs through torch's own "
     "scaled_dot_product_attention",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from memshield.config.file import Config
 from memshield.digests import LORA
 from memshield.errors import UserError
 from memshield.families.facts import Facts
-from memshield.families.kinds import LORA_TARGETS
+from memshield.families.kinds import LORA_TARGETS, FamilyName
 from memshield.families.saved import wrong_weights
 
 _METADATA = "lora_adapter_metadata"
@@ -28,10 +28,15 @@ _METADATA = "lora_adapter_metadata"
 
 def targets_of(facts: Facts) -> list[str]:
     """Ends of the names of the layers that carry a LoRA."""
-    found = list(LORA_TARGETS[facts.family])
-    if facts.family == "flux2_klein":
+    return targets_in(facts.family, facts.network)
+
+
+def targets_in(family: FamilyName, network: Mapping[str, Any]) -> list[str]:
+    """The same, from a family and the config of its network."""
+    found = list(LORA_TARGETS[family])
+    if family == "flux2_klein":
         # As `to_out` alone they would be those of the other blocks too.
-        singles = range(int(facts.network.get("num_single_layers", 0)))
+        singles = range(int(network.get("num_single_layers", 0)))
         found += [f"single_transformer_blocks.{i}.attn.to_out" for i in singles]
     return found
 

@@ -36,9 +36,13 @@ LINEAR: Mapping[FamilyName, float] = {
     "unconditional": 0.0,
     "stable_diffusion": 0.31,
     "stable_diffusion_xl": 0.87,
+    "stable_diffusion_3": 1.0,
+    "flux": 1.0,
+    "z_image": 1.0,
+    "qwen_image": 1.0,
+    "flux2_klein": 1.0,
 }
 """Share of a network's weights in linear layers, which are those that are quantized."""
-_TRANSFORMER = 0.98
 
 QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8": 1.0}
 """Bytes a quantized weight: nf4 has a float32 for every 64."""
@@ -107,7 +111,7 @@ def _lora(config: Config, sizes: Sizes, width: int) -> float:
     """The frozen base; a LoRA and its moments add a few per cent of it as it was loaded."""
     base = float(width)
     if config.base_quantization is not None:
-        share = LINEAR.get(sizes.family, _TRANSFORMER)
+        share = LINEAR[sizes.family]
         base = share * QUANTIZED[config.base_quantization] + (1 - share) * width
     if config.enable_layerwise_casting:
         base = _CAST

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memshield.audit.sample_size import audits_of_run, count_of_round
 from memshield.config.file import Config
-from memshield.config.flags import parse_config
+from memshield.config.flags import config_parser, given
 from memshield.config.memory import MemorySettings
 from memshield.config.recommendations import Situation, advice_for
 from memshield.data.examples import Examples
@@ -18,7 +18,9 @@ from memshield.data.requirements import can_cache
 from memshield.data.scan import Scan
 from memshield.errors import UserError
 from memshield.families import Facts
+from memshield.families.kinds import FLOW
 from memshield.forecast.memory import Sizes, moment_bytes, peak_memory
+from memshield.forecast.presets import add_preset, with_preset
 from memshield.forecast.prices import dollars_an_hour
 from memshield.quantities import size
 from memshield.rundir import write_text
@@ -89,7 +91,9 @@ def memory_of(config: Config, facts: Facts, examples: Examples) -> float:
 
     from memshield.families.size import network_parameters
 
-    side = int(config.resolution or 0) / (facts.multiple_of if facts.needs_captions else 1)
+    # Transformers take patches of 2 x 2 latents, UNets single ones.
+    latent = facts.multiple_of / (2 if facts.family in FLOW else 1) if facts.needs_captions else 1
+    side = int(config.resolution or 0) / latent
     sizes = Sizes(
         family=facts.family,
         parameters=network_parameters(facts),
@@ -109,14 +113,15 @@ def main(argv: Sequence[str]) -> int:
     own.add_argument("--hardware")
     own.add_argument("--output", type=Path)
     mine, rest = own.parse_known_args(argv)
-    config = parse_config(
+    parser = config_parser(
         "python -m memshield plan",
-        rest,
         "Say what a training would do, without training. Takes the settings of memshield.train, "
         "and: --measure to run a few steps and tell time and memory, --hardware NAME (of a Hub "
         "Space or Job, such as a10g-small) to tell the cost as well, --json, --output FILE to "
         "write that JSON to.",
     )
+    add_preset(parser)
+    config, preset = with_preset(given(parser, rest))
     if mine.hardware and not mine.measure:
         raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
@@ -144,6 +149,8 @@ def main(argv: Sequence[str]) -> int:
     plan = _as_json(preparation.scan, budget, disk)
     plan["memory_bytes"] = round(memory)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
+    if preset is not None:
+        plan["preset"] = preset
     if measured is not None:
         plan["measured"] = asdict(measured)
         if price is not None:
@@ -159,6 +166,7 @@ def main(argv: Sequence[str]) -> int:
     epochs = budget.total * config.train_batch_size * config.gradient_accumulation_steps
     lines = [
         f"model         {facts.pipeline_class}, {config.training}, {config.resolution} px",
+        *([f"preset        {preset}"] if preset is not None else []),
         *preparation.scan.lines(),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")

@@ -17,7 +17,7 @@ from torch import nn
 
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.families import lora
-from memshield.families.kinds import ATTENTION, PIPELINES, FamilyName
+from memshield.families.kinds import PIPELINES, FamilyName
 from tests.bench.common import ROOT
 
 MODELS: dict[str, dict[str, Any]] = json.loads(
@@ -37,7 +37,7 @@ def recipe_of(name: str) -> Config:
 
 def build(name: str) -> nn.Module:
     """The denoiser of a model, on the meta device."""
-    config = dict(MODELS[name]["unet"])
+    config = dict(MODELS[name]["network"])
     with torch.device("meta"):
         model: nn.Module = getattr(diffusers, config["_class_name"]).from_config(config)
     return model
@@ -49,7 +49,7 @@ def with_lora(name: str, rank: int = 4) -> nn.Module:
     model = build(name)
     values = {"pretrained_model_name_or_path": "x", "train_data_dir": "x"}
     config = make_config({**values, "rank": rank, "lora_alpha": rank})
-    lora.attach(model, config, ATTENTION)
+    lora.attach(model, config, lora.targets_in(family_of(name), MODELS[name]["network"]))
     return model
 
 
@@ -64,7 +64,7 @@ def write_random(name: str, folder: Path) -> Path:
     parts = tiny.sdxl_components() if xl else tiny.sd_components()
     denoiser = build(name).to(torch.bfloat16).to_empty(device="cpu")
     _fill(denoiser)
-    widths = {"text_encoder": 768 if xl else int(MODELS[name]["unet"]["cross_attention_dim"])}
+    widths = {"text_encoder": 768 if xl else int(MODELS[name]["network"]["cross_attention_dim"])}
     if xl:
         widths["text_encoder_2"] = 1280
     for part, width in widths.items():

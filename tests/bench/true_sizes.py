@@ -1,6 +1,6 @@
 """Weights, LoRAs and memory of published models: computed without weights, and measured once.
 
-`python -m tests.bench.true_sizes --save` measures; `--table` prints the table of
+`python -m tests.bench.true_sizes --save` measures; `--table` prints the tables of
 configs/README.md.
 """
 
@@ -20,6 +20,7 @@ from memshield.config.file import Config
 from memshield.config.memory import contradiction
 from memshield.families.lora import pairs
 from memshield.forecast.memory import Sizes, peak_memory
+from memshield.forecast.presets import PRESETS, settings_of
 from tests.bench import common
 from tests.bench.published import MODELS, build, family_of, recipe_of, with_lora, write_random
 from tests.trained_runs import flags
@@ -90,7 +91,7 @@ def parameters_of(name: str) -> int:
 
 
 def rows(measured: dict[str, float]) -> Iterator[str]:
-    """The lines of the tables in configs/README.md.
+    """The lines of the tables of true sizes in configs/README.md.
 
     Args:
         measured: peaks in bytes by model.
@@ -113,17 +114,51 @@ def rows(measured: dict[str, float]) -> Iterator[str]:
         recipe = recipe_of(name)
         batch = f"batch {recipe.train_batch_size}"
         yield f"| **{model['recipe'].split('/')[-1]}** ({name}, {batch}) |" + " |" * len(SIDES)
-        seen = set()
+        seen: list[Config] = []
         for words, changes in _SPARED.items():
             config = recipe.model_copy(update=changes)
             optimizer = any(setting in changes for setting in _OPTIMIZERS)
             if contradiction(config) or (optimizer and config.training == "lora"):
                 continue
-            found = [peak_memory(config, sizes_of(name, config, side)) / 1e9 for side in SIDES]
-            if tuple(found) in seen:
+            if config in seen:
                 continue  # the recipe has the setting already
-            seen.add(tuple(found))
+            seen.append(config)
+            found = [peak_memory(config, sizes_of(name, config, side)) / 1e9 for side in SIDES]
             yield f"| {words} | " + " | ".join(f"{one:.1f} GB" for one in found) + " |"
+
+
+def preset_rows() -> Iterator[str]:
+    """The lines of the table of presets in configs/README.md."""
+    yield "| recipe | " + " | ".join(f"`{preset}`" for preset in PRESETS) + " |"
+    yield "|---|" + "---|" * len(PRESETS)
+    for name, model in MODELS.items():
+        if recipe_of(name).training == "lora":
+            cells = " | ".join(_cell(preset, name) for preset in PRESETS)
+            yield f"| `{model['recipe'].split('/')[-1]}` | {cells} |"
+
+
+def with_preset(preset: str, name: str) -> Config:
+    """The recipe of a model with a preset.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    recipe = recipe_of(name)
+    return recipe.model_copy(update=settings_of(preset, family_of(name), recipe))
+
+
+def _cell(preset: str, name: str) -> str:
+    if family_of(name) not in PRESETS[preset]:
+        return ""
+    config = with_preset(preset, name)
+    ways = [
+        str(config.base_quantization or ""),
+        "group offload" if config.enable_group_offload else "",
+        "checkpointing" if config.gradient_checkpointing else "",
+        f"batch {config.train_batch_size} x {config.gradient_accumulation_steps}",
+    ]
+    peak = peak_memory(config, sizes_of(name, config, int(config.resolution or 0))) / 1e9
+    return f"{peak:.1f} GB: {', '.join(way for way in ways if way)}"
 
 
 def measure(name: str, folder: Path) -> int:
@@ -152,15 +187,16 @@ def measure(name: str, folder: Path) -> int:
 
 
 def main() -> None:
-    """Print the table, or measure."""
+    """Print the tables, or measure."""
     parser = common.arguments_parser("True sizes of published models.")
-    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
+    parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
     options = parser.parse_args()
     if options.table:
         peaks = common.RESULTS / "true_sizes_cpu.json"
         import json
 
         print("\n".join(rows(json.loads(peaks.read_text())["peak_bytes"])))
+        print("", *preset_rows(), sep="\n")
         return
     options.device = "cpu"
     found = {}

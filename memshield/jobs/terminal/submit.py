@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from memshield.config.file import Config, make_config
-from memshield.config.flags import config_parser, given, merged
+from memshield.config.file import Config
+from memshield.config.flags import config_parser, given
 from memshield.config.schema import BUILT_IN
 from memshield.errors import Problems, UserError
 from memshield.families import read_facts
@@ -14,6 +14,7 @@ from memshield.families.facts import Facts
 from memshield.forecast.cost import ModelSize, own_model
 from memshield.forecast.estimate import Estimate, estimate
 from memshield.forecast.flavours import FLAVOURS, gpus_of, machine_with
+from memshield.forecast.presets import add_preset, with_preset
 from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
 from memshield.hub.catalog.dataset import describe_dataset
@@ -59,10 +60,11 @@ def main(argv: Sequence[str]) -> int:
         usage="--config FILE --hardware NAME [--timeout TIME] [--detach] [--yes] "
         "[--name value ...]",
     )
+    add_preset(parser)
     add_machine(parser)
     values = given(parser, argv)
     own = {name: values.pop(name) for name in _OWN if name in values}
-    config = make_config(merged(values))
+    config, preset = with_preset(values)
     machine = Machine(
         own["hardware"], seconds_of(own.get("timeout", _TIMEOUT)),
         own.get("image") or default_image(),
@@ -70,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
     client = HubClient(namespace=own.get("namespace"))
     price = require_hardware_name(machine.hardware, client.prices())
     submission, lines = check(client, config, machine, price)
+    if preset is not None:
+        lines.insert(0, f"preset        {preset}")
     print("\n".join(lines))
     if not confirm("Start it?", own.get("yes", False)):
         print("Nothing was started.")
