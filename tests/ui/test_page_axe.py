@@ -31,7 +31,7 @@ def audited(visit: Visit, home: Running) -> None:
         return
     tiny(visit)
     visit.press("Start training")
-    visit.sees("The model is ready", "#state")
+    visit.sees("The model is ready", "#state", 240)
     visit.tab("Audit")
     visit.press("Audit")
     until((home.runs()[0] / "audit" / "model" / "report.json").is_file, 240)

@@ -82,7 +82,7 @@ def _names(found: Sequence[tuple[Job, Report]]) -> list[str]:
 
 
 def _name(job: Job, report: Report) -> str:
-    told = "plain" in job.name or not _is_plain(report)
+    told = "plain" in job.title or not _is_plain(report)
     return job.title if told else f"{job.title}, plain"
 
 
