@@ -212,8 +212,14 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     ):
         visit.fill("Dataset", bad)
         visit.sees(words, "#problem-dataset")
-    visit.fill("Epochs", "0")
-    visit.sees("must be at least 1", "#problem-epochs")  # as soon as the field is left
+
+    def is_told() -> bool:
+        """As soon as the field is left, which a busy browser may do before gradio has its text."""
+        visit.fill("Epochs", "0")
+        page.wait_for_timeout(2000)
+        return page.locator("#problem-epochs").get_by_text("must be at least 1").is_visible()
+
+    until(is_told)
     visit.fill("Rounds", "")
     visit.press("Start training")
     visit.sees("4 things to fix", "#problems")
