@@ -253,6 +253,10 @@ def test_an_own_run_draws_without_being_published(
     source, runs, *_ = act.load(bob)
     assert source.value == "hub" and runs.choices == []
     assert act.rounds(id, bob).choices == [] and act.refresh(id, "", bob)[1].choices == []
+    # "Draw pictures" below a finished run; of somebody else's nothing is chosen.
+    source, runs = act.choose(id, ada)
+    assert source.value == "run" and runs.value == id and id in [one for _, one in runs.choices]
+    assert act.choose(id, bob) == act.choose("none", ada) == act.choose(id, None) == (SKIPPED,) * 2
     for one in (id, None, ["a"], "../x"):
         wrong, *others = act.generate("run", one, "model", None, None, 1, 1, 0, bob)
         assert "there is no job" in said(wrong) and others == [SKIPPED] * 5
