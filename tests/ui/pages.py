@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.hub_server import HubServer
 
 _FOLDED = ("Epochs", "Rounds", "Shards", "Memorization budget", "Resolution", "Publish as")
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a busy machine may take for anything; nothing here is a timing."""
 
 
