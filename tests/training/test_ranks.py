@@ -89,9 +89,13 @@ def test_two_ranks_equal_one(tmp_path: Path, unet: Path) -> None:
 
 
 @pytest.mark.process
-def test_two_ranks_equal_one_on_a_lora(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
-    one = train(**lora(tmp_path / "one", tiny_sd, captioned))
-    two, _ = finish_ranks(lora(tmp_path / "two", tiny_sd, captioned))
+@pytest.mark.parametrize("kind", ["tiny_sd", pytest.param("tiny_sd3", marks=pytest.mark.slow)])
+def test_two_ranks_equal_one_on_a_lora(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
+) -> None:
+    base = request.getfixturevalue(kind)
+    one = train(**lora(tmp_path / "one", base, captioned))
+    two, _ = finish_ranks(lora(tmp_path / "two", base, captioned))
     assert_same_run(one, two)
     assert sorted(p.name for p in two.samples.iterdir()) == [f"round-000{n}.png" for n in (1, 2, 3)]
 

@@ -48,11 +48,14 @@ def assert_same_outcome(first: RunDir, second: RunDir) -> None:
     assert steps == {e["step"] for e in first.read_events() if e["type"] == "round"}
 
 
-def settings_of(kind: str, folder: Path, tiny_sd: Path, captioned: Path) -> dict[str, Any]:
+def settings_of(
+    kind: str, folder: Path, request: pytest.FixtureRequest, captioned: Path
+) -> dict[str, Any]:
+    """Of a run on pixels, or of a LoRA on the model that a fixture has saved."""
     if kind == "pixels":
         return digits(folder / "run", unet_config(folder), checkpointing_steps=4, **CLEAR)
     return {
-        "pretrained_model_name_or_path": tiny_sd,
+        "pretrained_model_name_or_path": request.getfixturevalue(kind),
         "train_data_dir": captioned,
         "random_flip": True,
         "num_shards": 3,
@@ -115,22 +118,25 @@ def test_a_round_that_is_saved_has_its_event(tmp_path: Path) -> None:
     assert [e["step"] for e in run.read_events() if e["type"] == "round"] == [8, 16, 24]
 
 
-@pytest.mark.parametrize("kind", ["pixels", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind",
+    ["pixels", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tiny_sd", "tiny_sd3"))],
+)
 def test_killed_runs_end_with_the_same_bits(
-    kind: str, tmp_path: Path, tiny_sd: Path, captioned: Path
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
 ) -> None:
-    settings = settings_of(kind, tmp_path, tiny_sd, captioned)
+    settings = settings_of(kind, tmp_path, request, captioned)
     reference = train(**{**settings, "output_dir": tmp_path / "reference"})
     kill_at_random(settings, 2, 0, reference)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", ["pixels", "lora"])
+@pytest.mark.parametrize("kind", ["pixels", "tiny_sd"])
 def test_runs_killed_many_times_end_with_the_same_bits(
-    kind: str, seed: int, tmp_path: Path, tiny_sd: Path, captioned: Path
+    kind: str, seed: int, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
 ) -> None:
-    settings = settings_of(kind, tmp_path, tiny_sd, captioned)
+    settings = settings_of(kind, tmp_path, request, captioned)
     settings |= {"num_rounds": 5, "max_train_steps": 150, "checkpointing_steps": 9}
     reference = train(**{**settings, "output_dir": tmp_path / "reference"})
     kill_at_random(settings, 5, seed, reference)
