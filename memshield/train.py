@@ -203,6 +203,7 @@ def _lead_training(
     before: dict[str, Any],
 ) -> str | None:
     """Train to the end; why another round than the last is the model, if so."""
+    from memshield.hub.catalog.license import license_words
     from memshield.hub.publish.preflight import require_publishable
     from memshield.runs.promote import promote
     from memshield.training import start
@@ -213,6 +214,8 @@ def _lead_training(
         return before.get("reason")
     prepared = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
     ranks.share(to_yaml(prepared.config))
+    if words := license_words(prepared.facts.repository):
+        log.info("License of the base: %s", words)
     if ranks.count == 1:
         _say_how_long(prepared.config, len(prepared.examples))
     reason = start.train(prepared, run, ranks, stop, events, status, promote)

@@ -44,6 +44,7 @@ class Repository:
         files: size in bytes of every file by its path inside; sizes are 0 where unknown.
         kind: what it should be, for messages.
         token: the Hub is asked with; see `memshield.network.Token`.
+        info: as the Hub describes it; None for a folder (or an offline cache).
     """
 
     field: str
@@ -53,6 +54,7 @@ class Repository:
     files: dict[str, int]
     kind: str = PIPELINE
     token: Token = attribute(default=None, repr=False, compare=False)
+    info: ModelInfo | None = attribute(default=None, repr=False, compare=False)
 
     @classmethod
     def open(
@@ -95,7 +97,7 @@ class Repository:
     def from_info(cls, field: str, info: ModelInfo, token: Token = None) -> Repository:
         """A repository that the Hub has described, with the sizes of its files."""
         files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        return cls(field, info.id, info.sha, None, files, token=token)
+        return cls(field, info.id, info.sha, None, files, token=token, info=info)
 
     def identity(self) -> list[str]:
         """What changes when the weights do: name and commit, or the files' sizes and times."""

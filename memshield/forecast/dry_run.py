@@ -14,6 +14,7 @@ from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of
 from memshield.errors import UserErrors
 from memshield.forecast.plan import disk_of
+from memshield.hub.catalog.license import license_words
 from memshield.hub.publish.preflight import no_room, publishing_errors, room_errors
 from memshield.quantities import size
 from memshield.rundir import RunDir, bytes_in, write_text
@@ -49,6 +50,8 @@ def dry_run(config: Config) -> Iterator[str]:
     prepared = preparation.prepared_run()
     assert preparation.scan is not None
     yield f"model         {prepared.facts.pipeline_class}, {prepared.config.training}"
+    if words := license_words(prepared.facts.repository):
+        yield f"license       {words}"
     yield from preparation.scan.lines()
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"

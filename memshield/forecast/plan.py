@@ -22,6 +22,7 @@ from memshield.families.kinds import FLOW
 from memshield.forecast.memory import Sizes, moment_bytes, peak_memory
 from memshield.forecast.presets import add_preset, with_preset
 from memshield.forecast.prices import dollars_an_hour
+from memshield.hub.catalog.license import license_words
 from memshield.quantities import size
 from memshield.rundir import write_text
 from memshield.step_budget import StepBudget
@@ -148,6 +149,7 @@ def main(argv: Sequence[str]) -> int:
     memory = memory_of(config, facts, examples)
     plan = _as_json(preparation.scan, budget, disk)
     plan["memory_bytes"] = round(memory)
+    plan["license"] = license_words(facts.repository)
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if preset is not None:
         plan["preset"] = preset
@@ -166,6 +168,7 @@ def main(argv: Sequence[str]) -> int:
     epochs = budget.total * config.train_batch_size * config.gradient_accumulation_steps
     lines = [
         f"model         {facts.pipeline_class}, {config.training}, {config.resolution} px",
+        *([f"license       {words}"] if (words := license_words(facts.repository)) else []),
         *([f"preset        {preset}"] if preset is not None else []),
         *preparation.scan.lines(),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "

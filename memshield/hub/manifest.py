@@ -47,11 +47,17 @@ class Base(_Part):
         name: Hub id; None for a local folder, whose name is nobody else's business.
         revision: commit.
         variant: of its weight files, such as fp16.
+        gated: whether its files are handed out only to who has accepted conditions.
     """
 
     name: str | None
     revision: str | None
     variant: str | None = None
+    gated: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty(handler(self), "gated")
 
 
 class Dataset(_Part):

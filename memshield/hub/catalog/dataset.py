@@ -123,7 +123,7 @@ def _from_outside(info: DatasetInfo, config: str | None) -> DatasetDescription:
         columns=(),
         used=None,
         unused="its conditions have to be accepted first",
-        license=read_license(card_of(info), info.tags),
+        license=read_license(card_of(info), info.tags, page_of("dataset", info.id)),
         gated=bool(info.gated),
         has_access=False,
         private=bool(info.private),

@@ -53,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _model(model: ModelDescription) -> Iterator[tuple[str, str]]:
     yield from _head(model)
+    if model.license is not None and model.license.terms:
+        yield "terms", model.license.terms
     yield "pipeline", f"{model.pipeline_class} ({model.family})"
     yield "trained as", "a LoRA" if model.training == "lora" else "all weights (full)"
     yield "resolution", "?" if model.resolution is None else f"{model.resolution} px"

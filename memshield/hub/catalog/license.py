@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from memshield.families.repository import Repository
+from memshield.hub.catalog.access import card_of
+from memshield.hub.front_matter import read_front_matter, split_card
+from memshield.network import page_of
+
+_NONCOMMERCIAL = re.compile(r"non[\s_-]?commercial|(^|[\W_])nc([\W_]|$)", re.IGNORECASE)
+_STABILITY = "stabilityai-ai-community"
+_FILE = re.compile(r"(\./)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,33 @@ class License:
         words = [self.name or self.id, f"({self.link})" if self.link else ""]
         return " ".join(word for word in words if word)
 
+    @property
+    def terms(self) -> str | None:
+        """What a model's licence asks of who trains on it, in a sentence; None for the usual ones.
 
-def read_license(card: Mapping[str, Any], tags: Sequence[str] | None) -> License | None:
+        It goes by the licence's name: only its text binds.
+        """
+        if _NONCOMMERCIAL.search(f"{self.id} {self.name or ''}"):
+            return "It allows no commercial use, and that covers models trained from this one."
+        if self.name == _STABILITY:
+            return (
+                "Commercial use is free only below a yearly revenue of 1 million US dollars, and "
+                "that covers models trained from this one."
+            )
+        if self.id == "other" and self.name:
+            return "It is not one of the usual licenses: read it before you publish or sell."
+        return None
+
+
+def read_license(
+    card: Mapping[str, Any], tags: Sequence[str] | None, page: str | None = None
+) -> License | None:
     """The licence that a card or, without one, the repository's tags name; None if none does.
 
     Args:
         card: the front matter of its README.
         tags: of the repository, on the Hub.
+        page: of the repository; None where it has none. Its files are what a link may name.
     """
     entry = card.get("license")
     if not entry:
@@ -45,5 +76,37 @@ def read_license(card: Mapping[str, Any], tags: Sequence[str] | None) -> License
     return License(
         ", ".join(str(one) for one in ids),
         None if name is None else str(name),
-        None if link is None else str(link),
+        None if link is None else _address(str(link), page),
     )
+
+
+def _address(link: str, page: str | None) -> str | None:
+    """A link that is good elsewhere, too: cards of the Hub name the licence's file beside them."""
+    if not _FILE.fullmatch(link):
+        return link
+    return None if page is None else f"{page}/blob/main/{link.removeprefix('./')}"
+
+
+def license_of(repository: Repository) -> License | None:
+    """The licence of a model repository that was looked up, here or on the Hub."""
+    if repository.info is not None:
+        info = repository.info
+        return read_license(card_of(info), info.tags, page_of("model", info.id))
+    return None if repository.folder is None else license_in(repository.folder)
+
+
+def license_words(repository: Repository | None) -> str | None:
+    """A base's licence and what it asks, for who is about to train; None where nothing is known."""
+    license = None if repository is None else license_of(repository)
+    if license is None:
+        return None
+    return f"{license}. {license.terms}" if license.terms else str(license)
+
+
+def license_in(folder: Path) -> License | None:
+    """The licence that the card in a local folder names; None where there is none to be read."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        return read_license(read_front_matter(split_card(text)[0]), None)
+    except (OSError, ValueError):
+        return None

@@ -166,7 +166,7 @@ def _description(
         resolution=resolution,
         parameters=parameters,
         download_bytes=download_bytes,
-        license=read_license(card_of(info), info.tags),
+        license=read_license(card_of(info), info.tags, page_of("model", info.id)),
         gated=bool(info.gated),
         has_access=has_access,
         private=bool(info.private),

@@ -15,7 +15,7 @@ from memshield.hub.catalog.access import card_of, is_address, require_id, requir
 from memshield.hub.catalog.card_splits import declared_rows
 from memshield.hub.catalog.license import read_license
 from memshield.hub.catalog.results import DatasetFound, FoundT, ModelFound, Page
-from memshield.network import RepoType, Token, asking
+from memshield.network import RepoType, Token, asking, page_of
 
 LARGEST_LIMIT = 100
 LARGEST_OFFSET = 10_000
@@ -109,8 +109,9 @@ def _dataset(info: DatasetInfo) -> DatasetFound:
 
 
 def _common(info: ModelInfo | DatasetInfo) -> dict[str, Any]:
+    page = page_of("model" if isinstance(info, ModelInfo) else "dataset", info.id)
     return {
-        "license": read_license(card_of(info), info.tags),
+        "license": read_license(card_of(info), info.tags, page),
         "gated": bool(info.gated),
         "private": bool(info.private),
         "downloads": info.downloads or 0,

@@ -16,9 +16,9 @@ from huggingface_hub.errors import (
 from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.hub.catalog.access import card_of
-from memshield.hub.catalog.license import License, read_license
-from memshield.hub.front_matter import read_front_matter, split_card
+from memshield.hub.catalog.license import License, license_in, read_license
 from memshield.hub.manifest import Base, Dataset
+from memshield.network import page_of
 
 _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
 
@@ -89,8 +89,13 @@ def _base(api: HfApi, config: Config) -> Origins:
         unseen = Base(name=name, revision=config.revision, variant=variant)
         return Origins(unseen, None, _WITHHELD, ("the base",))
     return Origins(
-        Base(name=name, revision=config.revision or info.sha, variant=variant),
-        read_license(card_of(info), info.tags),
+        Base(
+            name=name,
+            revision=config.revision or info.sha,
+            variant=variant,
+            gated=bool(info.gated),
+        ),
+        read_license(card_of(info), info.tags, page_of("model", info.id)),
         _WITHHELD,
         ("the base",) if info.private else (),
         ((info.config or {}).get("diffusers") or {}).get("_class_name"),
@@ -98,19 +103,15 @@ def _base(api: HfApi, config: Config) -> Origins:
 
 
 def _local(folder: Path, base: Base) -> Origins:
-    """The card of a local folder, as far as it can be read."""
-    card, index = folder / "README.md", folder / "model_index.json"
-    values: dict[str, object] = {}
+    """What a local folder says, as far as it can be read."""
     named = None
     try:
-        if card.is_file():
-            front, _ = split_card(card.read_text(encoding="utf-8"))
-            values = read_front_matter(front)
-        named = dict(json.loads(index.read_text(encoding="utf-8"))).get("_class_name")
+        index = (folder / "model_index.json").read_text(encoding="utf-8")
+        named = dict(json.loads(index)).get("_class_name")
     except (OSError, ValueError, TypeError):
-        pass  # then its license is not known, which is said
+        pass  # the training says what is wrong with it
     known = named if isinstance(named, str) else None
-    return Origins(base, read_license(values, None), _WITHHELD, (), known)
+    return Origins(base, license_in(folder), _WITHHELD, (), known)
 
 
 def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
@@ -122,7 +123,8 @@ def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
         return _WITHHELD, False
     try:
         info = api.dataset_info(name, revision=config.dataset_revision)
-        private, license = bool(info.private), read_license(card_of(info), info.tags)
+        private = bool(info.private)
+        license = read_license(card_of(info), info.tags, page_of("dataset", info.id))
     except HFValidationError:
         return _WITHHELD, False  # a folder that is gone
     except (RepositoryNotFoundError, RevisionNotFoundError):

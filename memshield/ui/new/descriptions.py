@@ -66,6 +66,7 @@ def model_view(model: ModelDescription) -> str:
         ),
         ("to download", size(model.download_bytes) if model.download_bytes is not None else ""),
         ("license", str(model.license or "not stated")),
+        ("its terms", (model.license and model.license.terms) or ""),
         ("downloads a month", count(model.downloads)),
         ("commit", model.sha[:12]),
     ]

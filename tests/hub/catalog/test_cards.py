@@ -23,14 +23,41 @@ TEST = {"name": "test", "num_bytes": 9, "num_examples": 4}
         (
             {"license": "other", "license_name": "mine", "license_link": "LICENSE.md"},
             [],
-            License("other", "mine", "LICENSE.md"),
+            License("other", "mine", "https://hub/lab/it/blob/main/LICENSE.md"),
+        ),
+        (
+            {"license": "other", "license_name": "mine", "license_link": "https://lab.org/l"},
+            [],
+            License("other", "mine", "https://lab.org/l"),
         ),
         ({}, ["toy"], None),
         ({}, None, None),
     ],
 )
 def test_licences(card: dict[str, Any], tags: list[str] | None, expected: License | None) -> None:
-    assert read_license(card, tags) == expected
+    assert read_license(card, tags, "https://hub/lab/it") == expected
+
+
+def test_a_file_of_a_folder_is_no_link() -> None:
+    card = {"license": "other", "license_name": "mine", "license_link": "LICENSE.md"}
+    assert read_license(card, None) == License("other", "mine")
+
+
+@pytest.mark.parametrize(
+    ("license", "expected"),
+    [
+        (License("other", "flux-1-dev-non-commercial-license"), "no commercial use"),
+        (License("cc-by-nc-sa-4.0"), "no commercial use"),
+        (License("other", "stabilityai-ai-community"), "below a yearly revenue"),
+        (License("other", "mine"), "not one of the usual"),
+        (License("apache-2.0"), None),
+        (License("creativeml-openrail-m"), None),
+        (License("other"), None),
+    ],
+)
+def test_terms_go_by_the_name(license: License, expected: str | None) -> None:
+    assert (expected or "") in (license.terms or "")
+    assert (license.terms is None) == (expected is None)
 
 
 def test_a_licence_in_words() -> None:

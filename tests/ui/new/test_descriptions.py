@@ -68,6 +68,8 @@ def test_a_model_described() -> None:
     outside = model(has_access=False, gated=True, resolution=None, parameters=None,
                     download_bytes=None)  # fmt: skip
     assert "Accept them on" in text_of(model_view(outside))
+    assert "its terms" not in text
+    assert "no commercial use" in text_of(model_view(model(license=License("cc-by-nc-4.0"))))
 
 
 def test_a_dataset_described() -> None:
