@@ -1,7 +1,8 @@
-"""A LoRA in the names that other tools load: kohya's sd-scripts and ComfyUI. No torch.
+"""A LoRA as a file that other tools load: kohya's trainers and ComfyUI. No torch.
 
-diffusers writes the LoRA of a UNet under names that neither tool has a rule for, and without the
-alpha that both divide by the rank. The tensors stay as they are.
+diffusers writes a LoRA under names that the tools have no rule for, and without the alpha that they
+divide by the rank. Where they have one module for several of diffusers', its matrices are put
+together; what a LoRA adds to the weights stays as it is.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +21,10 @@ from safetensors import SafetensorError, safe_open
 from memshield.digests import LORA
 from memshield.errors import UserError
 from memshield.families.kinds import PIPELINES, FamilyName
+from memshield.families.lora_names import BLOCK, NAMINGS, TRAINERS, LoraFormat
 
-LoraFormat = Literal["kohya", "comfyui"]
-FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
-Naming = Callable[[str, int], str]
-"""(path of a module in diffusers, attentions of a down block) -> its name in another tool."""
-
-_KEY = re.compile(r"unet\.(?P<path>.+)\.lora(\.|_)(?P<side>down|up|A|B)\.weight")
+_KEY = re.compile(r"(unet|transformer)\.(?P<path>.+)\.lora(\.|_)(?P<side>down|up|A|B)\.weight")
 _DOWN = ("down", "A")
-_BLOCK = re.compile(r"(?P<side>down|up)_blocks\.(?P<block>\d+)\.attentions\.(?P<place>\d+)\.")
 _PRECISIONS = ("F32", "F16")
 
 
@@ -40,35 +36,12 @@ def file_name(format: LoraFormat) -> str:
     return f"lora-{format}.safetensors"
 
 
-def _as_diffusers(path: str, _: int) -> str:
-    """sd-scripts trains Stable Diffusion 1 and 2 on a UNet with diffusers' names of modules."""
-    return "lora_unet_" + path.replace(".", "_")
-
-
-def _as_original(path: str, attentions: int) -> str:
-    """sd-scripts trains SDXL on a UNet with the names of the original code, in which blocks count
-    through and the first convolution is input block 0. ComfyUI knows these names as well."""
-
-    def block(found: re.Match[str]) -> str:
-        number, place = int(found["block"]), int(found["place"])
-        if found["side"] == "up":  # each has one layer more than a down block
-            return f"output_blocks.{number * (attentions + 1) + place}.1."
-        # A down block ends with a downsampler, which counts as a layer.
-        return f"input_blocks.{1 + number * (attentions + 1) + place}.1."
-
-    original = _BLOCK.sub(block, path).replace("mid_block.attentions.0.", "middle_block.1.")
-    return _as_diffusers(original, attentions)
-
-
-NAMINGS: Mapping[tuple[FamilyName, LoraFormat], Naming] = {
-    ("stable_diffusion", "kohya"): _as_diffusers,
-    ("stable_diffusion", "comfyui"): _as_diffusers,
-    ("stable_diffusion_xl", "kohya"): _as_original,
-    ("stable_diffusion_xl", "comfyui"): _as_original,
+_BASES: Mapping[FamilyName, str] = {
+    "stable_diffusion": "sd_v1",
+    "stable_diffusion_xl": "sdxl_base_v1-0",
+    "flux": "flux1",
 }
-"""How the modules of each family are named in each format."""
-
-_BASES = {"stable_diffusion": "sd_v1", "stable_diffusion_xl": "sdxl_base_v1-0"}
+"""What sd-scripts notes as the base; it is left out where that is not known."""
 _WIDTH_OF_2 = 1024  # of the captions' embeddings in Stable Diffusion 2; 768 in 1.x
 
 
@@ -150,16 +123,64 @@ def exported(
             f"They are for {', '.join(known)}.",
         )
     modules, alpha = _read(lora)
-    blocks = [found for path in modules if (found := _BLOCK.match(path))]
+    blocks = [found for path in modules if (found := BLOCK.match(path))]
     # A LoRA is on every attention, so that its names say how many a down block has.
     attentions = 1 + max((int(f["place"]) for f in blocks if f["side"] == "down"), default=0)
-    tensors: dict[str, npt.NDArray[Any]] = {}
+    parts: dict[str, dict[int, Factors]] = {}
+    heights: dict[str, tuple[int, ...]] = {}
     for path, factors in modules.items():
-        name = naming(path, attentions)
-        tensors[f"{name}.lora_down.weight"] = factors.down
-        tensors[f"{name}.lora_up.weight"] = factors.up
-        tensors[f"{name}.alpha"] = np.array(alpha or len(factors.down), factors.up.dtype)
+        place = naming(path, attentions)
+        if place is None:
+            raise UserError("format", f"{format} has no name that is known for {path}", "")
+        parts.setdefault(place.name, {})[place.part] = factors
+        heights[place.name] = place.heights
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for name, found in parts.items():
+        if not _fit(found, heights[name]):
+            raise _no_lora(lora)
+        whole = _together(found, heights[name])
+        tensors[f"{name}.lora_down.weight"] = whole.down
+        tensors[f"{name}.lora_up.weight"] = whole.up
+        own = alpha or len(next(iter(found.values())).down)
+        # Divided by the rank, it is to give the same.
+        tensors[f"{name}.alpha"] = np.array(own * len(heights[name]), whole.up.dtype)
     return tensors, _metadata(modules, family, alpha)
+
+
+def _fit(parts: Mapping[int, Factors], heights: tuple[int, ...]) -> bool:
+    """Whether modules have the shapes of parts of one; others may have written them."""
+    place, some = next(iter(parts.items()))
+    if some.down.ndim != 2 or some.up.ndim != 2:
+        return False
+    unit = len(some.up) // heights[place]
+    return all(
+        one.down.shape == some.down.shape and one.up.shape == (heights[i] * unit, len(one.down))
+        for i, one in parts.items()
+    )
+
+
+def _together(parts: Mapping[int, Factors], heights: tuple[int, ...]) -> Factors:
+    """The matrices of modules that are parts of one: each has ranks of its own.
+
+    Args:
+        parts: by their places; one that carries no LoRA is not among them.
+        heights: of all parts, as multiples of the lowest.
+
+    Returns:
+        down [parts x rank, in] and up [heights of all, parts x rank], which is zero outside of the
+        blocks on its diagonal, as sd-scripts writes them.
+    """
+    if len(heights) == 1:
+        return parts[0]
+    place, some = next(iter(parts.items()))
+    unit, rank = len(some.up) // heights[place], len(some.down)
+    down = np.zeros((len(heights) * rank, some.down.shape[1]), some.down.dtype)
+    up = np.zeros((sum(heights) * unit, len(heights) * rank), some.up.dtype)
+    for part, factors in parts.items():
+        top, ranks = sum(heights[:part]) * unit, slice(part * rank, (part + 1) * rank)
+        down[ranks] = factors.down
+        up[top : top + len(factors.up), ranks] = factors.up
+    return Factors(down, up)
 
 
 def _read(path: Path) -> tuple[dict[str, Factors], float | None]:
@@ -174,7 +195,7 @@ def _read(path: Path) -> tuple[dict[str, Factors], float | None]:
             odd = [n for n in names if file.get_slice(n).get_dtype() not in _PRECISIONS]
             tensors = {} if odd else {name: file.get_tensor(name) for name in names}
         values = dict(json.loads(metadata.get("lora_adapter_metadata") or "{}"))
-        said = values.get("unet.lora_alpha")
+        said = values.get("unet.lora_alpha", values.get("transformer.lora_alpha"))
         alpha = None if said is None else float(said)
     except (SafetensorError, ValueError, TypeError, RecursionError):
         raise _no_lora(path) from None
@@ -191,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Factors], float | None]:
 
 
 def _no_lora(path: Path) -> UserError:
-    return UserError(str(path), "holds no LoRA of a UNet as diffusers writes it", "Train it anew.")
+    return UserError(str(path), "holds no LoRA as diffusers writes it", "Train it anew.")
 
 
 def _metadata(
@@ -201,13 +222,15 @@ def _metadata(
     rank = len(next(iter(modules.values())).down)
     text = next((f.down for name, f in modules.items() if name.endswith("attn2.to_k")), None)
     second = family == "stable_diffusion" and text is not None and text.shape[1] == _WIDTH_OF_2
-    return {
-        "ss_network_module": "networks.lora",
+    noted = {
+        "ss_network_module": TRAINERS[family],
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(alpha or float(rank)),
-        "ss_base_model_version": "sd_v2" if second else _BASES[family],
-        "ss_v2": str(second),
     }
+    if family in _BASES:
+        noted["ss_base_model_version"] = "sd_v2" if second else _BASES[family]
+        noted["ss_v2"] = str(second)
+    return noted
 
 
 METADATA = (

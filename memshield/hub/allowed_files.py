@@ -6,7 +6,8 @@ import re
 from pathlib import PurePosixPath
 
 from memshield.digests import LORA
-from memshield.families.lora_export import FORMATS, file_name
+from memshield.families.lora_export import file_name
+from memshield.families.lora_names import FORMATS
 from memshield.hub.manifest import NAME
 
 CARD = "README.md"

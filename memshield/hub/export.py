@@ -10,7 +10,8 @@ from memshield.config.file import make_config, read_yaml
 from memshield.config.flags import given, plain_parser
 from memshield.errors import UserError
 from memshield.families.facts import read_facts
-from memshield.families.lora_export import FORMATS, export_lora
+from memshield.families.lora_export import export_lora
+from memshield.families.lora_names import FORMATS
 from memshield.hub.catalog.access import require_id
 from memshield.hub.pull import fetch
 from memshield.rundir import RunDir

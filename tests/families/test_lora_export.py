@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -15,9 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.families.kinds import FLOW
 from memshield.families.lora import exported_state
-from memshield.families.lora_export import FORMATS, METADATA, differences, export_lora
-from tests.bench.published import MODELS, with_lora
+from memshield.families.lora_export import METADATA, differences, export_lora
+from memshield.families.lora_names import FORMATS
+from tests.bench.published import MODELS, family_of, with_lora
 from tests.families import loaded
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out_0")
@@ -104,21 +107,48 @@ def test_the_file_says_which_base_it_fits(
     assert (noted["ss_network_dim"], float(noted["ss_network_alpha"])) == ("4", 4)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("family", ["tiny_sd", "tiny_sdxl"])
-def test_diffusers_reads_the_same_lora_back(
-    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, family: str, format: Any
-) -> None:
-    base: Path = request.getfixturevalue(family)
+def written(base: Path, captioned: Path, folder: Path, format: Any) -> Path:
+    """A LoRA with weights of its own, saved into a folder, and exported beside it."""
     model = loaded(base, captioned, rank=2, lora_alpha=6.0)
     with torch.no_grad():
         for index, parameter in enumerate(model.trainable().values()):
             parameter.copy_(
                 torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
             )
-    model.save(tmp_path)
-    target = tmp_path / "out.safetensors"
-    export_lora(tmp_path, model.facts.pipeline_class, format, target)
+    model.save(folder)
+    target = folder / "out.safetensors"
+    export_lora(folder, model.facts.pipeline_class, format, target)
+    return target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "format"),
+    [("tiny_qwen_image", "kohya"), ("tiny_flux2_klein", "comfyui"), ("tiny_z_image", "kohya")],
+)
+def test_a_pipeline_loads_a_transformers_lora(
+    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, family: str, format: Any
+) -> None:
+    base: Path = request.getfixturevalue(family)
+    target = written(base, captioned, tmp_path, format)
+    pipeline = DiffusionPipeline.from_pretrained(base)
+    for path in (tmp_path / LORA, target):
+        pipeline.load_lora_weights(tmp_path, weight_name=path.name, adapter_name=path.stem)
+    ours, theirs = (
+        get_peft_model_state_dict(pipeline.transformer, adapter_name=path.stem)
+        for path in (tmp_path / LORA, target)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", ["tiny_sd", "tiny_sdxl"])
+def test_diffusers_reads_the_same_lora_back(
+    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, family: str, format: Any
+) -> None:
+    base: Path = request.getfixturevalue(family)
+    target = written(base, captioned, tmp_path, format)
     found, pictures = [], []
     for path in (tmp_path / LORA, target):
         pipeline = DiffusionPipeline.from_pretrained(base)
@@ -132,6 +162,111 @@ def test_diffusers_reads_the_same_lora_back(
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
     np.testing.assert_array_equal(*pictures)
+
+
+def saved_flow(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The LoRA of the first and the last block of every list, in its true size, and its file."""
+    state = get_peft_model_state_dict(with_lora(name))
+    numbers: dict[str, set[int]] = {}
+    for path in state:
+        blocks, number, _ = path.split(".", 2)
+        numbers.setdefault(blocks, set()).add(int(number))
+    ends = {f"{blocks}.{end(found)}." for blocks, found in numbers.items() for end in (min, max)}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        f"transformer.{path}": torch.randn(tensor.shape, generator=generator)
+        for path, tensor in state.items()
+        if path.startswith(tuple(ends))
+    }
+    folder.mkdir()
+    save_file(tensors, folder / LORA)
+    return tensors
+
+
+def added(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """What a module's matrices add to its output, for the same three inputs at every call."""
+    inputs = torch.randn(down.shape[1], 3, generator=torch.Generator().manual_seed(1))
+    return up @ (down @ inputs) / down.shape[1]
+
+
+def all_added(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same for every module of a LoRA."""
+    return {
+        name.removesuffix(".lora_A.weight"): added(tensor, tensors[name.replace("_A.", "_B.")])
+        for name, tensor in tensors.items()
+        if ".lora_A." in name
+    }
+
+
+LOADED_BY_DIFFUSERS = [name for name in MODELS if family_of(name) in FLOW and "3.5" not in name]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", LOADED_BY_DIFFUSERS)
+def test_diffusers_converts_a_transformers_lora_back(
+    tmp_path: Path, name: str, format: Any
+) -> None:
+    """Its rules for files of these tools give what the LoRA was, in the model's true sizes."""
+    kind, target = MODELS[name]["pipeline"], tmp_path / "out.safetensors"
+    expected = saved_flow(tmp_path / "model", name)
+    export_lora(tmp_path / "model", kind, format, target)
+    assert not list(differences(tmp_path / "model" / LORA, kind, format, target))
+    found: Any = getattr(diffusers, kind).lora_state_dict(target)
+    if isinstance(found, tuple):
+        found = found[0]
+    if name == "FLUX.1-dev":
+        unchanged = [n for n in found if ".proj_mlp." in n]
+        assert len(unchanged) == 4 and not any(found.pop(n).any() for n in unchanged)
+    if (name, format) == ("Z-Image", "comfyui"):
+        # It leaves the matrices of the one module together, each with the rank of all three.
+        found, expected = all_added(found), all_added(expected)
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(t, found[n], atol=1e-5) for n, t in expected.items())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_stable_diffusion_3_has_the_names_of_its_original_code(tmp_path: Path, format: Any) -> None:
+    """Those that diffusers' rules for whole checkpoints know; it has none for LoRAs."""
+    name, target = "Stable Diffusion 3.5 medium", tmp_path / "out.safetensors"
+    expected = all_added(saved_flow(tmp_path / "model", name))
+    export_lora(tmp_path / "model", MODELS[name]["pipeline"], format, target)
+    tensors = load_file(target)
+    last = MODELS[name]["network"]["num_layers"] - 1
+    found: dict[str, torch.Tensor] = {}
+    for block in (0, last):
+        for theirs, ours, out in (
+            ("x_block", ("to_q", "to_k", "to_v"), "to_out.0"),
+            ("context_block", ("add_q_proj", "add_k_proj", "add_v_proj"), "to_add_out"),
+        ):
+            module = f"lora_unet_joint_blocks_{block}_{theirs}_attn"
+            for place, parts in ((f"{module}_qkv", ours), (f"{module}_proj", (out,))):
+                if place.endswith(f"{last}_context_block_attn_proj"):
+                    continue  # nothing follows it
+                down, up, alpha = (
+                    tensors.pop(f"{place}.{one}")
+                    for one in ("lora_down.weight", "lora_up.weight", "alpha")
+                )
+                rows_of = (added(down, up) * alpha / len(down)).chunk(len(parts))
+                for part, rows in zip(parts, rows_of, strict=True):
+                    found[f"transformer.transformer_blocks.{block}.attn.{part}"] = rows
+    assert not tensors
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(t, found[n], atol=1e-5) for n, t in expected.items())
+
+
+def test_parts_that_do_not_fit_are_no_lora(tmp_path: Path) -> None:
+    tensors = {
+        f"transformer.transformer_blocks.0.attn.{part}.lora_{side}.weight": torch.zeros(shape)
+        for part in ("to_q", "to_k")
+        for side, shape in (("A", (2, 8)), ("B", (8 if part == "to_q" else 6, 2)))
+    }
+    save_file(tensors, tmp_path / LORA)
+    with pytest.raises(UserError, match="holds no LoRA"):
+        export_lora(tmp_path, "FluxPipeline", "kohya", tmp_path / "out.safetensors")
+    odd = {name.replace("attn.to_", "ff.to_"): t for name, t in tensors.items()}
+    save_file(odd, tmp_path / LORA)
+    with pytest.raises(UserError, match=r"no name that is known for transformer_blocks\.0\.ff"):
+        export_lora(tmp_path, "FluxPipeline", "kohya", tmp_path / "out.safetensors")
 
 
 def test_an_alpha_that_the_file_says_is_kept(tmp_path: Path) -> None:
@@ -149,10 +284,10 @@ def test_what_is_no_lora_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"holds no {LORA}"):
         export_lora(tmp_path, kind, "kohya", target)
     save_file({"unet.conv_in.weight": torch.zeros(2, 2)}, tmp_path / LORA)
-    with pytest.raises(UserError, match="holds no LoRA of a UNet"):
+    with pytest.raises(UserError, match="holds no LoRA as"):
         export_lora(tmp_path, kind, "kohya", target)
     (tmp_path / LORA).write_bytes(b"no tensors")
-    with pytest.raises(UserError, match="holds no LoRA of a UNet"):
+    with pytest.raises(UserError, match="holds no LoRA as"):
         export_lora(tmp_path, kind, "kohya", target)
     with pytest.raises(UserError, match="comfyui has for DDPMPipeline are not known"):
         export_lora(tmp_path, "DDPMPipeline", "comfyui", target)
