@@ -35,10 +35,20 @@ from memshield.rundir import (
     remove_leftovers,
     this_process,
 )
-from memshield.training.accelerate_process import find_accelerate, note_on_traceback, use_all_cores
+from memshield.training.accelerate_process import (
+    find_accelerate,
+    join_machines,
+    note_on_traceback,
+    use_all_cores,
+)
 from memshield.training.failures import Failure, explain
 from memshield.training.interruption import Stopped, StopRequest
-from memshield.training.launch import require_agreement, require_usable, resolve_launch
+from memshield.training.launch import (
+    require_agreement,
+    require_shared,
+    require_usable,
+    resolve_launch,
+)
 from memshield.training.ranks import RankLostError, Ranks
 from memshield.training.time_limit import heed_time_limit
 
@@ -57,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
     log.setLevel(logging.INFO)
     guard_logging()
     try:
-        use_all_cores(find_accelerate(), available_cores())
+        launcher = find_accelerate()
+        use_all_cores(launcher, available_cores())
+        join_machines(launcher)
         own = given(_parser(), argv)
         dry = own.pop("dry_run", False)
         config, preset = with_preset(own)
@@ -159,6 +171,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         processes = ranks.gather(this_process(ranks.rank))
         status.set("preparing", processes=processes)
         ranks.share(attempt)
+        require_shared(ranks, run, processes)
         require_agreement(ranks, config)
         ranks.share_stops(run.stop_file)
         status.set("done", _lead_training(config, run, ranks, stop, events, status, before))
@@ -247,8 +260,9 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
     attempt = 0
     try:
         ranks.connect()
-        ranks.gather(this_process(ranks.rank))
+        processes = ranks.gather(this_process(ranks.rank))
         attempt = int(ranks.share())
+        require_shared(ranks, run, processes)
         require_agreement(ranks, config)
         ranks.share_stops(run.stop_file)
         settings = ranks.share()

@@ -93,9 +93,7 @@ def start_ranks(
         last_code: where the package of the last rank lies.
         of_one: settings of one rank only, as `rank_1={...}`.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     return [
         start(
             {**settings, **of_one.get(f"rank_{rank}", {})},
@@ -137,6 +135,37 @@ def launch(settings: dict[str, Any], file: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def launch_on_machines(*folders: Path, **settings: Any) -> list[subprocess.Popen[str]]:
+    """`accelerate launch` as it is typed on each of several machines, one process each.
+
+    Args:
+        folders: the output_dir, as each machine sees it.
+        settings: of all of them.
+    """
+    count = str(len(folders))
+    machines = ["--num_machines", count, "--num_processes", count]
+    machines += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", *machines]
+    return [
+        subprocess.Popen(
+            [
+                *command, "--machine_rank", str(rank),
+                "-m", "memshield.train", *flags(**settings, output_dir=folder),
+            ],
+            cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )
+        for rank, folder in enumerate(folders)
+    ]  # fmt: skip
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for_step(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
+
+from memshield.errors import UserError
 
 _THREADS = "OMP_NUM_THREADS"
 _SPINS = "5000"
@@ -35,6 +42,20 @@ class AccelerateProcess:
         """Whether it leaves its traceback out when the training fails."""
         return not {"-q", "--quiet"}.isdisjoint(self.words)
 
+    def number(self, name: str) -> int | None:
+        """A number among its flags or, where it is not there, in the file that they name."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config_file", "--config-file")
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest="number", type=int)
+        flags, _ = parser.parse_known_args(list(self.words[1:]))
+        if flags.number is not None or flags.config_file is None:
+            return None if flags.number is None else int(flags.number)
+        try:
+            values: Any = yaml.safe_load(Path(flags.config_file).read_text(encoding="utf-8"))
+            return int(values[name])
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+            return None
+
 
 def find_accelerate() -> AccelerateProcess | None:
     """The launcher; None where there is none, it cannot be read, or there are several processes."""
@@ -54,7 +75,7 @@ def use_all_cores(launcher: AccelerateProcess | None, cores: int) -> None:
     accelerate sets one thread unless it is told otherwise: that is meant for several processes.
 
     Args:
-        launcher: from `find_launcher`; with None, threads stay as they are.
+        launcher: from `find_accelerate`; with None, threads stay as they are.
         cores: that this process may use.
     """
     if launcher is not None and not launcher.names_threads:
@@ -64,11 +85,44 @@ def use_all_cores(launcher: AccelerateProcess | None, cores: int) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
+def join_machines(
+    launcher: AccelerateProcess | None, environment: MutableMapping[str, str] = os.environ
+) -> None:
+    """Give a process on the CPU its place among those of several machines.
+
+    With `--cpu`, accelerate starts one process a machine and tells it where the first one is, but
+    not which one it is itself: each would train the whole run.
+
+    Args:
+        launcher: from `find_accelerate`.
+        environment: of this process.
+
+    Raises:
+        UserError: it is to start more processes than it does.
+    """
+    if launcher is None or "RANK" in environment or "MASTER_ADDR" not in environment:
+        return
+    machines = launcher.number("num_machines") or 1
+    if machines == 1:
+        return
+    processes = launcher.number("num_processes") or machines
+    if processes != machines:
+        raise UserError(
+            "accelerate launch",
+            f"with --cpu it starts one process a machine, not {processes} on {machines}",
+            f"Give --num_processes {machines}, or use configs/accelerate/multi_node.yaml with "
+            "use_cpu: true and leave --cpu out.",
+        )
+    rank = launcher.number("machine_rank") or 0
+    environment.update(RANK=str(rank), WORLD_SIZE=str(machines), LOCAL_RANK="0")
+    environment["LOCAL_WORLD_SIZE"] = "1"
+
+
 def note_on_traceback(launcher: AccelerateProcess | None, code: int) -> str | None:
     """What a person should know of the traceback that accelerate prints under our own message.
 
     Args:
-        launcher: from `find_launcher`.
+        launcher: from `find_accelerate`.
         code: this process's exit code.
     """
     if launcher is None or launcher.is_quiet or not 0 < code < 128:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,27 @@ def require_agreement(ranks: Ranks, config: Config) -> None:
                     f"rank {rank} differs from rank 0 in {what}{_difference(value, theirs[what])}",
                     "Every node needs the same code, packages and config.",
                 )
+
+
+def require_shared(ranks: Ranks, run: RunDir, processes: Sequence[dict[str, Any]]) -> None:
+    """Refuse an output_dir that another rank does not see, though it may have one like it.
+
+    Args:
+        ranks: the processes of the run.
+        run: the run directory as this rank sees it.
+        processes: of the run, which rank 0 has written into it.
+
+    Raises:
+        UserError: on rank 0, and on the rank that does not see it.
+    """
+    sees = ranks.gather(run.read_status().get("processes") == list(processes))
+    blind = [rank for rank, does in enumerate(sees) if not does]
+    if blind and (ranks.is_first or ranks.rank in blind):
+        raise UserError(
+            "output_dir",
+            f"{run.path} of rank 0 cannot be seen on rank {', '.join(map(str, blind))}",
+            "Put it on a file system that all nodes share.",
+        )
 
 
 def _identity(config: Config) -> dict[str, Any]:

@@ -91,17 +91,8 @@ def follow(settings: str, run: RunDir) -> PreparedRun:
     Args:
         settings: rank 0's resolved config as YAML.
         run: the run directory.
-
-    Raises:
-        UserError: this rank does not see the run directory of rank 0.
     """
     config = make_config(yaml.safe_load(settings))
-    if not run.examples.exists():
-        raise UserError(
-            "output_dir",
-            f"{run.path} of rank 0 cannot be seen here",
-            "Put it on a file system that all nodes share.",
-        )
     facts = read_facts(config)
     require_hardware(config)
     source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from memshield.errors import UserError
 from memshield.training.accelerate_process import (
     AccelerateProcess,
     find_accelerate,
+    join_machines,
     note_on_traceback,
     use_all_cores,
 )
@@ -64,6 +66,42 @@ def test_all_cores_are_used_unless_a_person_says_otherwise(
     assert os.environ["OMP_NUM_THREADS"] == expected
     # Threads that a person did not ask for must not spin away the cores of others.
     assert ("GOMP_SPINCOUNT" in os.environ) == (expected == "7")
+
+
+SEVERAL = ("--num_machines", "2", "--machine-rank=1", "--num_processes")
+THERE = {"MASTER_ADDR": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "place"),
+    [
+        ((*SEVERAL, "2"), THERE, ("1", "2", "0", "1")),
+        (("--config_file", "{file}", "--machine_rank", "2"), THERE, ("2", "3", "0", "1")),
+        (("--num_processes", "2"), THERE, None),
+        ((*SEVERAL, "2"), {}, None),
+        ((*SEVERAL, "4"), {**THERE, "RANK": "3"}, None),
+    ],
+)
+def test_processes_of_several_machines_find_their_places(
+    tmp_path: Path,
+    words: tuple[str, ...],
+    environment: dict[str, str],
+    place: tuple[str, ...] | None,
+) -> None:
+    file = tmp_path / "nodes.yaml"
+    file.write_text("num_machines: 3\nnum_processes: 3\nmachine_rank: 1\n")
+    launcher = AccelerateProcess((*LAUNCH, *(word.format(file=file) for word in words)), {})
+    found = dict(environment)
+    join_machines(launcher, found)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    added = {} if place is None else dict(zip(names, place, strict=True))
+    assert found == environment | added
+
+
+def test_more_processes_than_accelerate_starts_are_refused() -> None:
+    launcher = AccelerateProcess((*LAUNCH, *SEVERAL, "4"), {})
+    with pytest.raises(UserError, match="one process a machine, not 4 on 2"):
+        join_machines(launcher, dict(THERE))
 
 
 def test_threads_stay_as_they_are_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

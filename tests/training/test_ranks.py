@@ -24,6 +24,7 @@ from tests.trained_runs import (
     digits,
     finish_ranks,
     launch,
+    launch_on_machines,
     start_ranks,
     train,
     wait_for_step,
@@ -241,6 +242,27 @@ def test_what_goes_wrong_on_another_rank_is_told_by_rank_0(tmp_path: Path, unet:
     status = RunDir(settings["output_dir"]).read_status()
     assert status["state"] == "failed"
     assert json.dumps(status).count("rank 1") == 1
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_two_machines_equal_one_and_must_share_a_folder(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet, num_rounds=2, max_train_steps=8)
+    two, _ = finish_ranks({**settings, "output_dir": tmp_path / "two"})
+    folder = settings.pop("output_dir")
+    machines = launch_on_machines(folder, folder, **settings)
+    said = [machine.communicate(timeout=120)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    run = RunDir(folder)
+    assert [p["rank"] for p in run.read_status()["processes"]] == [0, 1]
+    assert all(tensor.equal(weights(run)[name]) for name, tensor in weights(two).items())
+    # A folder of the same name and content on the other machine's own disk.
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    machines = launch_on_machines(folder, own, **settings)
+    said = [machine.communicate(timeout=120)[0] for machine in machines]
+    assert all(machine.returncode for machine in machines)
+    assert "Put it on a file system that all nodes share" in said[1]
 
 
 # Files for accelerate
