@@ -17,6 +17,7 @@ from memshield.config.memory import FROZEN_ONLY
 from memshield.errors import UserError
 from memshield.families.facts import read_facts
 from memshield.families.kinds import FamilyName
+from memshield.forecast.flavours import Hardware
 
 _BATCH = ("train_batch_size", "gradient_accumulation_steps")
 
@@ -118,6 +119,34 @@ def with_preset(given: Mapping[str, Any]) -> tuple[Config, str | None]:
         if value or value != getattr(config, name)
     ]
     return make_config({**values, **settings}), f"{preset} sets {', '.join(shown)}"
+
+
+def require_fit(preset: str, hardware: Hardware) -> None:
+    """Refuse a preset for more memory than a hardware's GPU has.
+
+    Args:
+        preset: as a person gives it; one that there is not is refused elsewhere.
+        hardware: that is to train.
+
+    Raises:
+        UserError: naming the preset that fits.
+    """
+    if preset not in PRESETS or (hardware.has_gpu and _bytes_of(preset) <= hardware.memory_bytes):
+        return
+    fitting = [name for name in PRESETS if _bytes_of(name) <= hardware.memory_bytes]
+    if not hardware.has_gpu or not fitting:
+        raise UserError(
+            "--preset", f"it is for a GPU, and {hardware.name} has {hardware.device}",
+            "Leave it out, or choose hardware with a GPU.",
+        )  # fmt: skip
+    raise UserError(
+        "--preset", f"{preset} is more than {hardware.name} has: {hardware.device}",
+        f"Choose {fitting[-1]}, or hardware with more memory.",
+    )  # fmt: skip
+
+
+def _bytes_of(preset: str) -> int:
+    return int(preset.removesuffix("gb")) * 10**9
 
 
 def settings_of(

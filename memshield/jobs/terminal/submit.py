@@ -14,7 +14,7 @@ from memshield.families.facts import Facts
 from memshield.forecast.cost import ModelSize, own_model
 from memshield.forecast.estimate import Estimate, estimate
 from memshield.forecast.flavours import FLAVOURS, gpus_of, machine_with
-from memshield.forecast.presets import add_preset, with_preset
+from memshield.forecast.presets import add_preset, require_fit, with_preset
 from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
 from memshield.hub.catalog.dataset import describe_dataset
@@ -64,6 +64,8 @@ def main(argv: Sequence[str]) -> int:
     add_machine(parser)
     values = given(parser, argv)
     own = {name: values.pop(name) for name in _OWN if name in values}
+    if "preset" in values and own["hardware"] in FLAVOURS:
+        require_fit(values["preset"], FLAVOURS[own["hardware"]])
     config, preset = with_preset(values)
     machine = Machine(
         own["hardware"], seconds_of(own.get("timeout", _TIMEOUT)),
