@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from huggingface_hub import HfApi, get_token
 
@@ -19,14 +21,22 @@ class Account:
     Attributes:
         name: of the user.
         organizations: in which the user may write.
+        without_payment: those of both for which the Hub knows no way to pay.
+        rights: of a fine-grained token, by whose they are; None for a token that has them all.
     """
 
     name: str
     organizations: tuple[str, ...]
+    without_payment: frozenset[str] = frozenset()
+    rights: Mapping[str, frozenset[str]] | None = field(default=None, compare=False)
 
     def owns(self, namespace: str) -> bool:
         """Whether repositories of this namespace may be the user's to write."""
         return namespace == self.name or namespace in self.organizations
+
+    def may(self, right: str, namespace: str) -> bool:
+        """Whether the token has a right, such as job.write, in a namespace."""
+        return self.rights is None or right in self.rights.get(namespace, frozenset())
 
 
 def own_token(token: Token = None) -> str | None:
@@ -57,13 +67,27 @@ def account_of(api: HfApi) -> Account:
     """
     if not api.token:
         raise UserError(
-            "HF_TOKEN", "no token is set, and the Hub must know who publishes",
+            "HF_TOKEN", "no token is set, and the Hub must know whose account it is",
             "Set HF_TOKEN, or run `hf auth login`; the token needs write access.",
         )  # fmt: skip
     found = api.whoami()
     if (found.get("auth") or {}).get("accessToken", {}).get("role") == "read":
-        raise UserError(
-            "HF_TOKEN", "the token may only read", "Make one with write access to publish."
-        )
+        raise UserError("HF_TOKEN", "the token may only read", "Make one with write access.")
     writable = [one for one in found.get("orgs") or () if one.get("roleInOrg") != "read"]
-    return Account(found["name"], tuple(one["name"] for one in writable))
+    return Account(
+        found["name"],
+        tuple(one["name"] for one in writable),
+        frozenset(one["name"] for one in (found, *writable) if one.get("canPay") is False),
+        _rights(found.get("auth") or {}),
+    )
+
+
+def _rights(auth: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
+    fine = (auth.get("accessToken") or {}).get("fineGrained")
+    if not isinstance(fine, Mapping) or not isinstance(fine.get("scoped"), list):
+        return None
+    rights: dict[str, frozenset[str]] = {}
+    for one in fine["scoped"]:
+        name = (one.get("entity") or {}).get("name", "")
+        rights[name] = rights.get(name, frozenset()) | frozenset(one.get("permissions") or ())
+    return rights

@@ -16,9 +16,15 @@ def whoami(call: Call) -> Response:
         {
             "type": "user",
             **_account(identity.user.name),
+            "canPay": identity.user.name not in call.hub.jobs.without_credit,
             "isPro": False,
             "orgs": [
-                {"type": "org", **_account(name), "roleInOrg": "write"}
+                {
+                    "type": "org",
+                    **_account(name),
+                    "roleInOrg": "write",
+                    "canPay": name not in call.hub.jobs.without_credit,
+                }
                 for name in identity.user.orgs
             ],
             "auth": _auth(identity.token),
@@ -41,4 +47,10 @@ def _auth(token: Token) -> dict[str, object]:
         return {"type": "app_token_as_user"}
     created_at = "2024-01-01T00:00:00.000Z"
     access_token = {"displayName": "test", "role": token.role, "createdAt": created_at}
+    if token.permissions is not None:
+        access_token["role"] = "fineGrained"
+        entity = {"_id": account_id(token.user_name), "type": "user", "name": token.user_name}
+        scoped = [{"entity": entity, "permissions": sorted(token.permissions)}]
+        rights = {"canReadGatedRepos": False, "global": [], "scoped": scoped}
+        return {"type": "access_token", "accessToken": {**access_token, "fineGrained": rights}}
     return {"type": "access_token", "accessToken": access_token}

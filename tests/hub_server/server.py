@@ -130,11 +130,18 @@ class HubServer:
         self._store.add_user(User(name, set(gated_access), tuple(orgs)))
         self.add_token(name, token)
 
-    def add_token(self, name: str, token: str, role: Role = "write") -> None:
-        """One more token of a user."""
+    def add_token(
+        self,
+        name: str,
+        token: str,
+        role: Role = "write",
+        permissions: Iterable[str] | None = None,
+    ) -> None:
+        """One more token of a user; with permissions, a fine-grained one."""
         if role not in get_args(Role):
             raise ValueError(f"role must be one of {get_args(Role)}, got {role!r}")
-        self._store.add_token(Token(token, name, role))
+        few = None if permissions is None else frozenset(permissions)
+        self._store.add_token(Token(token, name, role, permissions=few))
 
     def add_oauth_token(
         self, name: str, token: str, scopes: Iterable[str], *, client_id: str = "app"

@@ -23,13 +23,14 @@ class User:
 @dataclass(frozen=True)
 class Token:
     """`scopes` and `client_id` are those of a sign-in through an OAuth app; a token that the
-    user made by hand has neither."""
+    user made by hand has neither. `permissions` are those of a fine-grained one."""
 
     value: str = field(repr=False)
     user_name: str
     role: Role = "write"
     scopes: frozenset[str] | None = None
     client_id: str | None = None
+    permissions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,7 @@ class Identity:
     def has_scope(self, *scopes: str) -> bool:
         """Whether the token has one of the scopes; one made by hand has them all."""
         return self.token.scopes is None or not self.token.scopes.isdisjoint(scopes)
+
+    def may(self, permission: str) -> bool:
+        """Whether the token has a permission, which only a fine-grained one may lack."""
+        return self.token.permissions is None or permission in self.token.permissions

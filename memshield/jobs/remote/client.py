@@ -106,7 +106,7 @@ class HubClient:
     def __init__(self, token: Token = None, namespace: str | None = None) -> None:
         self.api: HfApi = api_for(token)
         with self._asking("HF_TOKEN", "this token"):
-            account = account_of(self.api)
+            account = self.account = account_of(self.api)
         self.namespace = namespace or account.name
         if not account.owns(self.namespace):
             raise UserError(

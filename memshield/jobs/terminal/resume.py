@@ -10,11 +10,13 @@ from memshield.config.flags import plain_parser
 from memshield.errors import UserError
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import SETTINGS
+from memshield.jobs.remote.rights import require_right_to_start
 from memshield.jobs.remote.submission import processes_for, seconds_of, start
 from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
+    about_cost,
     add_machine,
     backend_of,
     confirm,
@@ -23,7 +25,6 @@ from memshield.jobs.terminal.shared import (
     open_run,
     require_hardware_name,
 )
-from memshield.quantities import duration
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,8 +38,9 @@ def main(argv: Sequence[str]) -> int:
     add_machine(parser, hardware=False)
     flags = parser.parse_args(argv)
     with open_run(flags.run, flags.namespace) as run:
-        require_ended(run)
         client, record = run.client, run.record
+        require_right_to_start(client.account, client.namespace)
+        require_ended(run)
         settings = client.read(f"{record.id}/{SETTINGS}")
         if settings is None or settings.data is None:
             raise UserError("run", "its settings are gone from the bucket", "Submit it anew.")
@@ -50,11 +52,7 @@ def main(argv: Sequence[str]) -> int:
             "hardware": hardware, "seconds": seconds, "image": flags.image or record.image,
             "processes": processes_for(hardware, shards),
         }  # fmt: skip
-        most = seconds / 60 * price
-        print(
-            f"{hardware}, ${price:.4f} a minute, for {duration(seconds, True)} and ${most:.2f} at "
-            "most"
-        )
+        print("\n".join(about_cost(client, hardware, seconds, price)))
         if not confirm(f"Go on with {record.id}?", flags.yes):
             print("Nothing was started.")
             return 1

@@ -16,7 +16,9 @@ from memshield.jobs.backends.seam import Order
 from memshield.jobs.records import LOCAL, Work
 from memshield.jobs.remote.client import HubClient, RemoteJob
 from memshield.jobs.remote.record import RunRecord, require_run_id
+from memshield.jobs.remote.rights import about_payment
 from memshield.jobs.remote.submission import default_image
+from memshield.quantities import duration
 from memshield.rundir import RunDir
 
 PROGRAM = "python -m memshield"
@@ -123,6 +125,21 @@ def require_hardware_name(name: str, prices: dict[str, float]) -> float:
     if name not in prices:
         raise UserError("--hardware", f"the Hub has no {name!r}", f"One of: {', '.join(prices)}.")
     return prices[name]
+
+
+def about_cost(client: HubClient, hardware: str, seconds: int, price: float) -> list[str]:
+    """What one more job costs, a line each.
+
+    Args:
+        client: of the account that pays.
+        hardware, seconds: of the job.
+        price: in dollars a minute.
+    """
+    most = f"for {duration(seconds, True)} and ${seconds / 60 * price:.2f} at most"
+    return [
+        f"{hardware}, ${price:.4f} a minute, {most}",
+        *about_payment(client.account, client.namespace),
+    ]
 
 
 def confirm(question: str, yes: bool) -> bool:

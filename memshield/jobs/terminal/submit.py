@@ -22,6 +22,7 @@ from memshield.hub.catalog.model import describe_model
 from memshield.jobs.folders import name_from
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
+from memshield.jobs.remote.rights import about_payment, require_right_to_start
 from memshield.jobs.remote.submission import (
     Machine,
     Submission,
@@ -133,6 +134,8 @@ def check(
     submission: Submission | None = None
     name = name_from(Path(config.output_dir).name)
     with problems.keep():
+        require_right_to_start(client.account, client.namespace)
+    with problems.keep():
         _require_trackers(config)
         submission = prepare_submission(client, config, new_id(name), name, machine)
     problems.refuse()
@@ -146,6 +149,7 @@ def check(
         f"limit         {duration(machine.seconds, True)}, at most ${most:.2f}; shortly before, it "
         "saves and stops"
     )
+    lines += about_payment(client.account, client.namespace)
     lines += [f"data          {line}" for line in submission.places.lines]
     lines.append(f"kept in       {client.bucket}/{submission.record.id} (a private bucket)")
     if submission.record.publishes:

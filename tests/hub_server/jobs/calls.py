@@ -61,6 +61,8 @@ def _namespace(call: Call, write: bool = False) -> str:
         raise HubError(403, f"You may not see or run Jobs of {namespace!r} with this token.")
     if write and identity.token.role == "read":
         raise HubError(403, "This token may only read: a token with write access is needed.")
+    if write and not identity.may("job.write"):
+        raise HubError(403, "Missing permissions: this token has no right job.write.")
     return namespace
 
 

@@ -158,6 +158,26 @@ def test_what_is_refused_starts_nothing(
     assert not any(name.startswith("demo-") for name in kept)
 
 
+def test_what_the_account_may_and_can_is_said_before_anything_is_sent(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = ["submit", "--config", "configs/demo.yaml", "--output_dir", str(tmp_path / "demo")]
+    demo += ["--hardware", "cpu-basic"]
+    hub.jobs.without_credit.add("ada")
+    monkeypatch.setattr("memshield.jobs.terminal.submit.confirm", lambda *words: False)
+    assert main(demo) == 1
+    assert "the Hub knows no way for ada to pay" in capsys.readouterr().out
+    hub.jobs.without_credit.clear()
+    assert main(demo) == 1
+    assert "to pay" not in capsys.readouterr().out
+    hub.add_token("ada", "hf_few", permissions=["repo.write"])
+    hub.add_token("ada", "hf_enough", permissions=["repo.write", "job.write"])
+    monkeypatch.setenv("HF_TOKEN", "hf_enough")
+    assert main(demo) == 1
+    monkeypatch.setenv("HF_TOKEN", "hf_few")
+    assert "may not start Jobs of ada: it lacks the right job.write" in fails(capsys, *demo)
+
+
 def test_an_image_that_does_not_start_and_hardware_that_is_full(
     hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
