@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from memshield.config.file import Config, cache_root
 from memshield.data.batches import MicroBatch, PictureReader
 from memshield.data.examples import Examples
 from memshield.families.base import Encoded, Family, Pictures
+from memshield.families.caption_lengths import LENGTHS, end_to_end, filled_up
+from memshield.families.kinds import OWN_LENGTHS
 from memshield.rundir import new_folder
 
 _PART = 256
@@ -38,6 +41,35 @@ class Processes(Protocol):
         """Go on when every process is here."""
 
 
+class _Part:
+    """A file of rows.
+
+    Args:
+        path: of it.
+
+    Attributes:
+        own_lengths: whether its captions lie end to end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, framework="pt")
+        self._names = list(self._file.keys())
+        self._ends: Tensor | None = None
+        self.own_lengths = LENGTHS in self._names
+        if self.own_lengths:
+            self._names.remove(LENGTHS)
+            self._ends = self._file.get_tensor(LENGTHS).cumsum(0)
+
+    def row(self, place: int) -> Encoded:
+        """What is kept of the row at a place of this file, a caption at its own length."""
+        return {name: self._file.get_slice(name)[self._where(name, place)] for name in self._names}
+
+    def _where(self, name: str, place: int) -> int | slice:
+        if name != "text" or self._ends is None:
+            return place
+        return slice(int(self._ends[place - 1]) if place else 0, int(self._ends[place]))
+
+
 class EncodingStore:
     """Rows of encodings in files of `_PART` rows, written whole or not at all.
 
@@ -49,7 +81,7 @@ class EncodingStore:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
-        self._open: dict[int, safe_open] = {}
+        self._open: dict[int, _Part] = {}
 
     def fill(
         self, encode: Callable[[range], Encoded], describe: str, ranks: Processes | None = None
@@ -57,7 +89,7 @@ class EncodingStore:
         """Encode what is missing; parts that are there already are kept.
 
         Args:
-            encode: rows -> tensors with as many leading entries.
+            encode: rows -> tensors with as many leading entries, captions end to end.
             describe: what the progress bar says.
             ranks: share the work, each a part of it; all of them call this.
         """
@@ -83,20 +115,21 @@ class EncodingStore:
                 bar.update(len(rows))
 
     def read(self, rows: Sequence[int]) -> Encoded:
-        """Encodings of these rows, stacked, in host memory."""
-        found = [self._row(row) for row in rows]
-        return {name: torch.stack([row[name] for row in found]) for name in found[0]}
+        """Encodings of these rows, stacked, in host memory; captions filled up to the longest."""
+        found = [self._opened(row).row(row % _PART) for row in rows]
+        texts: Encoded = {}
+        if self._opened(rows[0]).own_lengths:
+            texts = filled_up([row.pop("text") for row in found])
+        return {name: torch.stack([row[name] for row in found]) for name in found[0]} | texts
 
     def _part(self, start: int) -> Path:
         return self._folder / f"{start // _PART:06d}"
 
-    def _row(self, row: int) -> Encoded:
+    def _opened(self, row: int) -> _Part:
         part = row - row % _PART
         if part not in self._open:
-            path = self._part(part) / "rows.safetensors"
-            self._open[part] = safe_open(path, framework="pt")
-        file = self._open[part]
-        return {name: file.get_slice(name)[row - part] for name in file.keys()}  # noqa: SIM118
+            self._open[part] = _Part(self._part(part) / "rows.safetensors")
+        return self._open[part]
 
 
 class EncodedCaptions:
@@ -128,7 +161,7 @@ class EncodedCaptions:
 
         def encode(rows: range) -> Encoded:
             chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
-            return _concatenate([family.encode_captions(chunk) for chunk in chunks])
+            return _concatenate([end_to_end(family.encode_captions(chunk)) for chunk in chunks])
 
         self._store.fill(encode, "Encoding captions", ranks)
 
@@ -235,6 +268,8 @@ def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
     }
     if config.max_sequence_length is not None:
         what["max_sequence_length"] = config.max_sequence_length
+    if family.facts.family in OWN_LENGTHS:
+        what["captions"] = "end to end"
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 

@@ -26,7 +26,11 @@ from memshield.families import memory
 from memshield.families.facts import Facts
 
 Encoded = dict[str, Tensor]
-"""Tensors with a leading batch dimension; what may be cached."""
+"""Tensors with a leading batch dimension; what may be cached.
+
+Where captions keep their own lengths, "mask" [B, T] says which of "text" [B, T, ...] are a
+caption's: its first ones, and what follows fills it up to the longest of the batch.
+"""
 
 
 class Pictures(NamedTuple):

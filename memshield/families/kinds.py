@@ -51,6 +51,7 @@ class FlowKind:
         max_sequence_length: the default of that setting.
         longest: the largest that its pipeline takes.
         resolution: its own, in pixels, where its transformer's config names none.
+        own_lengths: whether a caption has as many hidden states as tokens, and no more.
     """
 
     transformer: str
@@ -59,6 +60,7 @@ class FlowKind:
     max_sequence_length: int
     longest: int
     resolution: int = 1024
+    own_lengths: bool = False
 
 
 FLOW: Mapping[FamilyName, FlowKind] = MappingProxyType(
@@ -67,14 +69,24 @@ FLOW: Mapping[FamilyName, FlowKind] = MappingProxyType(
             "SD3Transformer2DModel", "AutoencoderKL", "logit_normal", 77, 512
         ),
         "flux": FlowKind("FluxTransformer2DModel", "AutoencoderKL", "none", 512, 512),
-        "z_image": FlowKind("ZImageTransformer2DModel", "AutoencoderKL", "none", 512, 512),
+        "z_image": FlowKind(
+            "ZImageTransformer2DModel", "AutoencoderKL", "none", 512, 512, own_lengths=True
+        ),
         "qwen_image": FlowKind(
-            "QwenImageTransformer2DModel", "AutoencoderKLQwenImage", "none", 512, 1024
+            "QwenImageTransformer2DModel",
+            "AutoencoderKLQwenImage",
+            "none",
+            512,
+            1024,
+            own_lengths=True,
         ),
         "flux2_klein": FlowKind("Flux2Transformer2DModel", "AutoencoderKLFlux2", "none", 512, 512),
     }
 )
 """The families that are trained by flow matching."""
+
+OWN_LENGTHS = frozenset(name for name, kind in FLOW.items() if kind.own_lengths)
+"""Families whose captions keep their own lengths."""
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _JOINT = (

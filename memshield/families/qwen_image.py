@@ -26,22 +26,19 @@ class QwenImage(FlowTransformer):
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Encoded:
-        """Hidden states, filled up with zeros, and which of them are a caption's.
+        """Hidden states, and which of them are a caption's.
 
         Returns:
-            "text" [B, max_sequence_length, width] and "mask" [B, max_sequence_length] bool.
+            "text" [B, longest, width] and "mask" [B, longest] bool.
         """
-        length = int(self.config.max_sequence_length or 0)
         text, mask = self.captioning.encode_prompt(
-            list(captions), device=self.device, max_sequence_length=length
+            list(captions),
+            device=self.device,
+            max_sequence_length=self.config.max_sequence_length,
         )
         if mask is None:
             mask = torch.ones(text.shape[:2], device=text.device)
-        missing = length - text.shape[1]
-        return {
-            "text": nn.functional.pad(text, (0, 0, 0, missing)),
-            "mask": nn.functional.pad(mask.bool(), (0, missing)),
-        }
+        return {"text": text, "mask": mask.bool()}
 
     def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
         """Those that are left of caption and template; the template's beginning is cut off."""
@@ -63,10 +60,10 @@ class QwenImage(FlowTransformer):
         self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor
     ) -> Tensor:
         count, channels, height, width = noisy.shape
-        text, mask = _cut(encoded)
+        mask = encoded["mask"]
         packed = network(
             hidden_states=QwenImagePipeline._pack_latents(noisy, count, channels, height, width),
-            encoder_hidden_states=text,
+            encoder_hidden_states=encoded["text"],
             encoder_hidden_states_mask=None if bool(mask.all()) else mask.long(),
             timestep=timestep / 1000,
             img_shapes=[(1, height // 2, width // 2)] * count,
@@ -76,13 +73,11 @@ class QwenImage(FlowTransformer):
         return velocity.squeeze(2)
 
     def _prompts(self, encoded: Encoded, blank: Encoded) -> dict[str, Any]:
-        text, mask = _cut(encoded)
-        negative, negative_mask = _cut(blank)
         return {
-            "prompt_embeds": text,
-            "prompt_embeds_mask": mask.long(),
-            "negative_prompt_embeds": negative,
-            "negative_prompt_embeds_mask": negative_mask.long(),
+            "prompt_embeds": encoded["text"],
+            "prompt_embeds_mask": encoded["mask"].long(),
+            "negative_prompt_embeds": blank["text"],
+            "negative_prompt_embeds_mask": blank["mask"].long(),
         }
 
     def _moments(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,10 +105,3 @@ class QwenImage(FlowTransformer):
     def _decoded(self, latents: Tensor) -> Tensor:
         pixels: Tensor = self.vae.decode(latents.unsqueeze(2)).sample[:, :, 0]
         return pixels
-
-
-def _cut(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Text and mask as long as the longest caption of the batch."""
-    mask = encoded["mask"].bool()
-    longest = int(mask.sum(dim=1).max())
-    return encoded["text"][:, :longest], mask[:, :longest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import diffusers
@@ -10,7 +11,11 @@ import torch
 from memshield.config.file import Config
 from memshield.families import lora
 from memshield.families.facts import Facts
-from memshield.families.kinds import FLOW, TEXT_ENCODERS
+from memshield.families.kinds import FLOW, OWN_LENGTHS, TEXT_ENCODERS
+
+_TEMPLATE = 24
+"""Tokens around a caption, at most; the caption itself has no more than it has bytes."""
+_LENGTH = 8
 
 
 def network_parameters(facts: Facts) -> int:
@@ -51,8 +56,8 @@ def frozen_bytes(config: Config, facts: Facts) -> int:
     return total
 
 
-def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
-    """Bytes of one picture's and one caption's encoding, in float32."""
+def encoded_bytes(config: Config, facts: Facts, captions: Collection[str] = ()) -> tuple[int, int]:
+    """Bytes of one picture's encoding, and of all captions' at most, in float32."""
     if facts.repository is None or not facts.needs_captions:
         return 0, 0
     encoders = [
@@ -62,7 +67,7 @@ def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
     if facts.family in FLOW:
         side //= facts.multiple_of // 2  # its patches are 2 x 2 latents
         channels = int(facts.vae.get("latent_channels") or facts.vae.get("z_dim") or 16)
-        return 2 * channels * side * side * 4, _flow_caption(config, facts, encoders)
+        return 2 * channels * side * side * 4, _flow_captions(config, facts, encoders, captions)
     side //= facts.multiple_of
     picture = 2 * int(facts.vae.get("latent_channels", 4)) * side * side
     tokens = int(encoders[0]["max_position_embeddings"])
@@ -70,15 +75,19 @@ def encoded_bytes(config: Config, facts: Facts) -> tuple[int, int]:
     if facts.family == "stable_diffusion_xl":
         picture += 6  # size and crop
         caption += int(encoders[-1]["projection_dim"])
-    return picture * 4, caption * 4
+    return picture * 4, caption * 4 * len(captions)
 
 
-def _flow_caption(config: Config, facts: Facts, encoders: list[dict[str, Any]]) -> int:
-    """Bytes of a caption's encoding."""
+def _flow_captions(
+    config: Config, facts: Facts, encoders: list[dict[str, Any]], captions: Collection[str]
+) -> int:
+    """Bytes of captions' encodings."""
     network, tokens = facts.network, int(config.max_sequence_length or 0)
     width = int(network.get("joint_attention_dim") or network.get("cap_feat_dim") or 0)
     pooled = int(network.get("pooled_projection_dim") or 0)
     if facts.family == "stable_diffusion_3":
-        return ((int(encoders[0]["max_position_embeddings"]) + tokens) * width + pooled) * 4
-    masked = tokens if facts.family in ("z_image", "qwen_image") else 0
-    return (tokens * width + pooled) * 4 + masked
+        tokens += int(encoders[0]["max_position_embeddings"])
+    if facts.family not in OWN_LENGTHS:
+        return (tokens * width + pooled) * 4 * len(captions)
+    lengths = (min(tokens, len(caption.encode()) + _TEMPLATE) for caption in captions)
+    return sum(length * width * 4 + _LENGTH for length in lengths)

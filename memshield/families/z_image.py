@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from memshield.families.base import Encoded
+from memshield.families.caption_lengths import filled_up
 from memshield.families.flow_transformer import FlowTransformer
 
 
@@ -24,21 +25,18 @@ class ZImage(FlowTransformer):
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Encoded:
-        """Hidden states, filled up with zeros, and which of them are a caption's.
+        """Hidden states, and which of them are a caption's.
 
         Returns:
-            "text" [B, max_sequence_length, width] and "mask" [B, max_sequence_length] bool.
+            "text" [B, longest, width] and "mask" [B, longest] bool.
         """
-        length = int(self.config.max_sequence_length or 0)
         found, _ = self.captioning.encode_prompt(
             list(captions),
             device=self.device,
             do_classifier_free_guidance=False,
-            max_sequence_length=length,
+            max_sequence_length=self.config.max_sequence_length,
         )
-        text = torch.stack([nn.functional.pad(one, (0, 0, 0, length - len(one))) for one in found])
-        lengths = torch.tensor([len(one) for one in found], device=text.device)
-        return {"text": text, "mask": torch.arange(length, device=text.device) < lengths[:, None]}
+        return filled_up(found)
 
     def _wrapped(self, caption: str) -> str:
         text: str = self._captioning.tokenizer.apply_chat_template(

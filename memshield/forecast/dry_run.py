@@ -77,10 +77,12 @@ def _scan_if_there_is_room(preparation: Preparation) -> None:
 
 
 def _check_disk(preparation: Preparation) -> None:
-    if preparation.facts is None or preparation.examples is None or preparation.budget is None:
+    config, facts, source = preparation.config, preparation.facts, preparation.source
+    examples, budget = preparation.examples, preparation.budget
+    if facts is None or source is None or examples is None or budget is None:
         return
-    disk = disk_of(preparation.config, preparation.facts, preparation.examples, preparation.budget)
-    problem = no_room("output_dir", "the run", disk.total, Path(preparation.config.output_dir))
+    disk = disk_of(PreparedRun(config, facts, source, examples, budget))
+    problem = no_room("output_dir", "the run", disk.total, Path(config.output_dir))
     if problem is not None:
         raise problem
 

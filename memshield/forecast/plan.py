@@ -26,7 +26,7 @@ from memshield.hub.catalog.license import license_words
 from memshield.quantities import size
 from memshield.rundir import write_text
 from memshield.step_budget import StepBudget
-from memshield.training.prepare import check_hardware, check_noise_level, prepare
+from memshield.training.prepare import PreparedRun, check_hardware, check_noise_level, prepare
 
 FLOAT = 4
 SPARING = (*MemorySettings.model_fields, "use_8bit_adam", "gradient_checkpointing")
@@ -55,10 +55,11 @@ class Disk:
         return self.rounds + self.checkpoints + self.encodings + self.audits
 
 
-def disk_of(config: Config, facts: Facts, examples: Examples, budget: StepBudget) -> Disk:
+def disk_of(run: PreparedRun) -> Disk:
     """Disk space needed."""
     from memshield.families.size import encoded_bytes, frozen_bytes, trainable_parameters
 
+    config, facts, examples, budget = run.config, run.facts, run.examples, run.budget
     weights = FLOAT * trainable_parameters(config, facts)
     frozen = frozen_bytes(config, facts)
     moments = int(weights * moment_bytes(config) / FLOAT)
@@ -71,14 +72,16 @@ def disk_of(config: Config, facts: Facts, examples: Examples, budget: StepBudget
     teacher = weights if config.stop_levels else 0
     each = trained * (3 if ensemble else 1) + moments + teacher
     kept_moments = moments * config.num_shards if config.shard_optimizer == "keep" else 0
-    captions = len(examples.members()) + 1
-    pictures = len(examples.members()) * (2 if config.random_flip else 1)
-    per_picture, per_caption = encoded_bytes(config, facts)
-    cached = can_cache(config, facts, examples)
+    encodings = 0
+    if can_cache(config, facts, examples):
+        members, captions = examples.members().tolist(), run.captions()
+        texts = {"", *(captions[index] for index in members)} if captions is not None else set()
+        a_picture, of_captions = encoded_bytes(config, facts, texts)
+        encodings = len(members) * (2 if config.random_flip else 1) * a_picture + of_captions
     return Disk(
         rounds=weights * (config.num_rounds + 1) + 2 * frozen,
         checkpoints=each * count + kept_moments,
-        encodings=(pictures * per_picture + captions * per_caption) if cached else 0,
+        encodings=encodings,
         audits=audits_of_run(config)
         * count_of_round(config, len(examples.members()))
         * facts.channels
@@ -136,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
         prepared.examples,
         prepared.budget,
     )
-    disk = disk_of(config, facts, examples, budget)
+    disk = disk_of(prepared)
     measured = None
     if mine.measure:
         from memshield.forecast.measure import measure

@@ -15,8 +15,13 @@ from safetensors.torch import load_file
 
 from memshield.config.file import Config
 from memshield.data import encodings
-from memshield.data.batches import PictureReader, ShardBatches, captions_of
-from memshield.data.encodings import EncodedExamples, EncodingStore, LiveEncoder
+from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
+from memshield.data.encodings import (
+    EncodedCaptions,
+    EncodedExamples,
+    EncodingStore,
+    LiveEncoder,
+)
 from memshield.data.examples import Examples
 from memshield.data.scan import scan
 from memshield.data.source import SourceSettings, open_source
@@ -157,6 +162,32 @@ def test_only_members_are_kept(tmp_path: Path, cache: Path, family: Family) -> N
     data.encoded(family)
     assert rows_of(cache, "moments") == 6
     assert rows_of(cache, "text") == 7
+
+
+@pytest.mark.parametrize("kind", ["tiny_z_image", "tiny_qwen_image"])
+def test_captions_are_kept_at_their_own_lengths(
+    request: pytest.FixtureRequest, tmp_path: Path, cache: Path, kind: str
+) -> None:
+    base = str(request.getfixturevalue(kind))
+    texts = ["a cat", "two dogs in the snow", "", "a red fox"] * 2
+    data = opened(
+        tmp_path / "set", pictures(8), texts, pretrained_model_name_or_path=base, train_batch_size=2
+    )
+    facts = read_facts(data.config)
+    config = resolve(data.config, facts)
+    text_model = load(config, facts, Placement(torch.device("cpu"), torch.float32))
+    encoded = EncodedCaptions(config, text_model, data.examples, texts)
+    never = np.zeros(3, dtype=np.bool_)
+    for rows in ([0, 1, 2], [3, 3, 0], [2, 2, 6]):
+        found = encoded.of(MicroBatch(np.array(rows), never, never))
+        # As wide as the longest of this batch, not of all.
+        expected = text_model.encode_captions([texts[row] for row in rows])
+        assert torch.equal(found["mask"], expected["mask"])
+        assert torch.allclose(found["text"], expected["text"], atol=1e-5)
+    tokens = sum(int(text_model.encode_captions([text])["mask"].sum()) for text in set(texts))
+    (kept,) = [part for store in stores(cache).values() for part in store]
+    assert kept["text"].shape[0] == tokens
+    assert kept.keys() == {"text", "lengths"}
 
 
 # Where, and under which name
