@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
+from memshield.config.buckets import problem_of_text
 from memshield.config.flow import FlowSettings
 from memshield.config.memory import MemorySettings
 from memshield.config.rules import words_of_rule
@@ -151,6 +152,9 @@ def _conflicts(config: Config) -> list[UserError]:
                 "Leave outer_learning_rate and outer_momentum out.",
             )
         )
+    buckets = problem_of_text(config)
+    if buckets is not None:
+        errors.append(buckets)
     most = config.max_train_steps
     if most is not None and config.lr_warmup_steps > most:
         errors.append(

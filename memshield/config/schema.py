@@ -89,6 +89,11 @@ class DataSettings(Settings):
     resolution: int | None = setting(
         None, "Side of the training pictures in pixels; by default the model's own.", ge=4, le=8192
     )
+    aspect_ratio_buckets: str | None = setting(
+        None,
+        "Sizes that pictures are cut to, each to the nearest, so that they keep their shapes: "
+        "auto, or height,width;height,width; by default all are cut to the square of resolution.",
+    )
     center_crop: bool = setting(False, "Crop the centre rather than a random part.")
     random_flip: bool = setting(False, "Mirror pictures left to right at random.")
     proportion_empty_prompts: float = setting(

@@ -7,6 +7,7 @@ from typing import Any
 from memshield.config.file import Config
 from memshield.config.memory import contradiction
 from memshield.errors import UserError
+from memshield.families.buckets import checked_text
 from memshield.families.facts import Facts
 from memshield.families.kinds import FLOW
 
@@ -29,6 +30,7 @@ def resolve(config: Config, facts: Facts) -> Config:
     update: dict[str, Any] = {
         "training": config.training or ("lora" if text else "full"),
         "resolution": config.resolution or facts.resolution,
+        "aspect_ratio_buckets": checked_text(config, facts),
         "lora_alpha": config.lora_alpha or float(config.rank),
         "skip_threshold": (0.8 if text else 0.5)
         if config.skip_threshold is None

@@ -17,6 +17,7 @@ from memshield.data.scan import Scan, require_same_dataset, scan
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import Problems, UserError
 from memshield.families import Facts, read_facts, require_noise_level, resolve
+from memshield.families.buckets import settle_sizes
 from memshield.step_budget import StepBudget
 from memshield.training.launch import require_hardware, resolve_launch
 
@@ -119,7 +120,10 @@ def reopen_pictures(preparation: Preparation, examples: Examples) -> None:
 
 def _open(preparation: Preparation) -> Source:
     source = preparation.source = open_source(SourceSettings.of(preparation.config))
-    preparation.config = preparation.config.model_copy(update={"dataset_revision": source.revision})
+    config = preparation.config.model_copy(update={"dataset_revision": source.revision})
+    if preparation.facts is not None:
+        config = settle_sizes(config, preparation.facts)
+    preparation.config = config
     if (
         preparation.facts is not None
         and preparation.facts.needs_captions

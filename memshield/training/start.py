@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from memshield.config.buckets import is_auto
 from memshield.config.file import Config, differing_fields, make_config, read_yaml, to_yaml
 from memshield.data.duplicate_pairs import write_pairs
 from memshield.data.examples import Examples
@@ -254,8 +255,10 @@ def earlier_config(run: RunDir) -> Config | None:
 
 
 def pin(config: Config, earlier: Config | None) -> Config:
-    """Go on with the commits that were read at first, where the config names none itself."""
+    """Go on with what was settled at first, where the config leaves it open: commits, buckets."""
     names = [n for n in ("revision", "dataset_revision") if getattr(config, n) is None]
+    if is_auto(config) and earlier is not None and earlier.aspect_ratio_buckets:
+        names.append("aspect_ratio_buckets")
     return config.model_copy(update={n: getattr(earlier, n) for n in names} if earlier else {})
 
 
