@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     ATTACK = 10
     WATCH = 11
     ANCHOR = 12
+    BUCKETS = 13
 
 
 def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -19,7 +19,7 @@ from memshield.data.images import (
     centre,
     crop,
     open_image,
-    resize_shorter_side,
+    resize_to_cover,
     to_mode,
 )
 from memshield.errors import UserError
@@ -84,11 +84,11 @@ def of_run(reader: PictureReader, index: Ints) -> ImageSet:
     """Training or held-out pictures as they were trained on, but for random crops and mirroring.
 
     Args:
-        reader: crops the centre.
+        reader: crops the centre, to one size.
         index: [N] of the examples.
     """
     return ImageSet(
-        (len(index), *reader.shape),
+        (len(index), reader.channels, *reader.size(0)),
         lambda places: np.stack([reader.read(int(i))[0] for i in index[places]]),
     )
 
@@ -167,8 +167,9 @@ def _decode(file: Path, mode: Mode, resolution: int | None) -> Pixels:
     except BadImage as error:
         raise _undecodable(file, error) from None
     if resolution is not None:
-        image = resize_shorter_side(image, resolution)
-        return crop(image, resolution, *centre(image, resolution))
+        size = (resolution, resolution)
+        image = resize_to_cover(image, size)
+        return crop(image, size, *centre(image, size))
     pixels: Any = np.atleast_3d(np.asarray(image))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from memshield.config.buckets import Size
 from memshield.config.file import Config
+from memshield.data.buckets import Buckets
 from memshield.data.examples import Examples
-from memshield.data.images import Mode, centre, crop, open_image, resize_shorter_side, to_mode
+from memshield.data.images import Mode, centre, crop, open_image, resize_to_cover, to_mode
+from memshield.data.order import order_of
 from memshield.data.source import Source
 from memshield.randomness import Purpose, numpy_generator
 
@@ -34,20 +37,37 @@ class PictureReader:
         channels: 1 (grey) or 3.
         resolution: side in pixels.
         center_crop: crop the centre; otherwise at the fractions given to `read`.
+        buckets: cut each picture to the size of its bucket instead of to a square.
     """
 
     def __init__(
-        self, source: Source, examples: Examples, channels: int, resolution: int, center_crop: bool
+        self,
+        source: Source,
+        examples: Examples,
+        channels: int,
+        resolution: int,
+        center_crop: bool,
+        buckets: Buckets | None = None,
     ) -> None:
         self._source = source
         self._examples = examples
         self._mode: Mode = "L" if channels == 1 else "RGB"
         self._center_crop = center_crop
-        self.shape = (channels, resolution, resolution)
-        self.fixed_crop = center_crop or examples.all_square()
+        self._square = (resolution, resolution)
+        self.channels = channels
+        self.buckets = buckets
+        self.fixed_crop = center_crop or (
+            examples.all_square() if buckets is None else buckets.need_no_crop(examples)
+        )
         self._kept: dict[int, tuple[npt.NDArray[np.uint8], int, int, int]] = {}
-        fits = len(examples) * channels * resolution**2 <= IN_MEMORY_BYTES
+        sizes = (self._square,) if buckets is None else buckets.sizes
+        largest = max(height * width for height, width in sizes)
+        fits = len(examples) * channels * largest <= IN_MEMORY_BYTES
         self.in_memory = self.fixed_crop and fits
+
+    def size(self, index: int) -> Size:
+        """Height and width that an example is cut to."""
+        return self._square if self.buckets is None else self.buckets.size(index)
 
     def read(
         self, index: int, across: float = 0.5, down: float = 0.5, mirrored: bool = False
@@ -75,13 +95,13 @@ class PictureReader:
         """The crop, and what of the scaled picture lies above, left and right of it."""
         row = int(self._examples.row[index])
         image = to_mode(open_image(self._source.picture(row)), self._mode)
-        resolution = self.shape[1]
-        image = resize_shorter_side(image, resolution)
-        left, top = centre(image, resolution)
+        size = self.size(index)
+        image = resize_to_cover(image, size)
+        left, top = centre(image, size)
         if not self._center_crop:
-            left = int(across * (image.width - resolution + 1))
-            top = int(down * (image.height - resolution + 1))
-        return crop(image, resolution, left, top), top, left, image.width - resolution - left
+            left = int(across * (image.width - size[1] + 1))
+            top = int(down * (image.height - size[0] + 1))
+        return crop(image, size, left, top), top, left, image.width - size[1] - left
 
 
 @dataclass(frozen=True)
@@ -92,7 +112,8 @@ class MicroBatch:
         index: [B] example indices.
         flip: [B] mirrored left to right.
         empty: [B] caption replaced by an empty one.
-        pixels: [B, C, H, W] uint8, mirrored where `flip` says so; None where encodings are cached.
+        pixels: [B, C, H, W] uint8, of one size, mirrored where `flip` says so; None where
+            encodings are cached.
         original_size, crop: [B, 2], see `families.base.Pictures`; None likewise.
     """
 
@@ -107,7 +128,7 @@ class MicroBatch:
 class ShardBatches(Dataset[list[MicroBatch]]):
     """Step s of a shard -> its micro-batches, one for every accumulation step.
 
-    Full batches are taken from an endless sequence of permutations of the shard's pictures.
+    Batches are full, and of one aspect bucket where there are buckets (see `order`).
 
     Args:
         config: resolved settings.
@@ -122,32 +143,18 @@ class ShardBatches(Dataset[list[MicroBatch]]):
         self._config = config
         self._examples = examples
         self._shard = shard
-        self._members = examples.of_shard(shard)
         self._reader = reader
-        self._permutations: dict[int, Ints] = {}
+        members, buckets = examples.of_shard(shard), Buckets.of(config, examples)
+        self._order = order_of(members, buckets, config.train_batch_size, config.seed, shard)
 
     def __len__(self) -> int:
         raise TypeError("a shard's batches are endless")
 
-    def _permutation(self, epoch: int) -> Ints:
-        if epoch not in self._permutations:
-            generator = numpy_generator(self._config.seed, Purpose.ORDER, self._shard, epoch)
-            # A step spans two epochs at the most often: older ones are not needed again.
-            self._permutations = {e: p for e, p in self._permutations.items() if e >= epoch - 1}
-            self._permutations[epoch] = generator.permutation(self._members)
-        return self._permutations[epoch]
-
     def indices(self, step: int) -> Ints:
         """Example indices of a step, all micro-batches together."""
-        count = self._config.train_batch_size * self._config.gradient_accumulation_steps
-        places = np.arange(step * count, (step + 1) * count)
-        epochs, offsets = np.divmod(places, len(self._members))
-        return np.asarray(
-            [
-                self._permutation(e)[o]
-                for e, o in zip(epochs.tolist(), offsets.tolist(), strict=True)
-            ]
-        )
+        each = self._config.gradient_accumulation_steps
+        numbers = range(step * each, (step + 1) * each)
+        return np.concatenate([self._order.batch(number) for number in numbers])
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         index = self.indices(step)
@@ -212,7 +219,8 @@ def _read(
     empty: npt.NDArray[np.bool_],
     crops: npt.NDArray[np.float64],
 ) -> MicroBatch:
-    pixels = np.empty((len(index), *reader.shape), dtype=np.uint8)
+    shape = (len(index), reader.channels, *reader.size(int(index[0])))
+    pixels = np.empty(shape, dtype=np.uint8)
     corners = []
     for i, (example, mirrored) in enumerate(zip(index.tolist(), flip.tolist(), strict=True)):
         pixels[i], corner = reader.read(example, crops[0, i], crops[1, i], mirrored)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from memshield.config.buckets import Size
 from memshield.data.archives import ZipMember
 
 Mode = Literal["L", "RGB"]
@@ -105,21 +106,25 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values / top * 255.0), 0, 255).astype(np.uint8))
 
 
-def resize_shorter_side(image: Image.Image, resolution: int) -> Image.Image:
-    """Scale so that the shorter side has `resolution` pixels (bilinear, with antialiasing)."""
-    width, height = image.size
-    scale = resolution / min(width, height)
-    size = (max(resolution, round(width * scale)), max(resolution, round(height * scale)))
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+def covering(width: int, height: int, size: Size) -> tuple[int, int]:
+    """Width and height of a picture once it is scaled to just cover a size."""
+    scale = max(size[0] / height, size[1] / width)
+    return max(size[1], round(width * scale)), max(size[0], round(height * scale))
 
 
-def crop(image: Image.Image, resolution: int, left: int, top: int) -> npt.NDArray[np.uint8]:
-    """The square of side `resolution` at (left, top) as uint8 [C, H, W]."""
-    pixels = np.asarray(image.crop((left, top, left + resolution, top + resolution)))
+def resize_to_cover(image: Image.Image, size: Size) -> Image.Image:
+    """Scale a picture to just cover a size (bilinear, with antialiasing)."""
+    covered = covering(*image.size, size)
+    return image if covered == image.size else image.resize(covered, Image.Resampling.BILINEAR)
+
+
+def crop(image: Image.Image, size: Size, left: int, top: int) -> npt.NDArray[np.uint8]:
+    """The part of a size at (left, top) as uint8 [C, H, W]."""
+    pixels = np.asarray(image.crop((left, top, left + size[1], top + size[0])))
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 
-def centre(image: Image.Image, resolution: int) -> tuple[int, int]:
-    """(left, top) of the central square of side `resolution`."""
+def centre(image: Image.Image, size: Size) -> tuple[int, int]:
+    """(left, top) of the central part of a size."""
     width, height = image.size
-    return (width - resolution) // 2, (height - resolution) // 2
+    return (width - size[1]) // 2, (height - size[0]) // 2

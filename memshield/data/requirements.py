@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memshield.config.buckets import FIELD
 from memshield.config.file import Config
+from memshield.data.buckets import Buckets
 from memshield.data.examples import Examples
 from memshield.data.split import LEAST_WATCHED
 from memshield.errors import UserError
@@ -90,6 +92,37 @@ def require_full_batches(smallest: int, config: Config) -> None:
         )
 
 
+def require_full_buckets(examples: Examples, config: Config) -> None:
+    """Refuse buckets that do not fill a batch in a shard: their pictures would come twice in it.
+
+    Raises:
+        UserError: naming the buckets and how many pictures they have.
+    """
+    buckets = Buckets.of(config, examples)
+    if buckets is None:
+        return
+    shards = [
+        dict(buckets.counts(examples.of_shard(shard))) for shard in range(examples.num_shards)
+    ]
+    batch = config.train_batch_size
+    short = []
+    for size, pictures in buckets.counts(examples.members()):
+        least = min(shard[size] for shard in shards if size in shard)
+        if least < batch:
+            share = f", {least} of them in one of {len(shards)} shards" if len(shards) > 1 else ""
+            short.append(f"{size} has {pictures} pictures{share}")
+    if short:
+        shown = "".join(f"\n  {words}" for words in short)
+        raise UserError(
+            FIELD,
+            f"a batch takes {batch} pictures of one bucket (height,width), and fewer are in "
+            f"{len(short)} of them:{shown}",
+            "Lower train_batch_size (and raise gradient_accumulation_steps instead), name other "
+            "buckets than these so that their pictures go to the nearest ones"
+            + (", or lower num_shards." if len(shards) > 1 else "."),
+        )
+
+
 def can_cache(config: Config, facts: Facts, examples: Examples) -> bool:
     """Whether encodings are cached.
 
@@ -98,11 +131,15 @@ def can_cache(config: Config, facts: Facts, examples: Examples) -> bool:
     """
     if not facts.needs_captions or config.cache_latents is False:
         return False
-    fixed = config.center_crop or examples.all_square()
+    fixed, shape = config.center_crop, "square"
+    if not fixed:
+        buckets = Buckets.of(config, examples)
+        fixed = examples.all_square() if buckets is None else buckets.need_no_crop(examples)
+        shape = "square" if buckets is None else "of the shapes of their buckets"
     if config.cache_latents and not fixed:
         raise UserError(
             "cache_latents",
-            "pictures are not square and crops are random, so encodings cannot be kept",
+            f"pictures are not {shape} and crops are random, so encodings cannot be kept",
             "Set center_crop, or leave cache_latents out.",
         )
     return fixed

@@ -13,14 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from memshield.config.buckets import sizes_of
 from memshield.config.file import Config
 from memshield.data import duplicates
+from memshield.data.buckets import Buckets, nearest
 from memshield.data.examples import DROPPED, HELD_OUT, MEMBER, WATCHED, Examples
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.requirements import (
     require_a_picture_a_shard,
     require_enough_watched,
     require_full_batches,
+    require_full_buckets,
 )
 from memshield.data.source import Source
 from memshield.data.split import (
@@ -56,6 +59,7 @@ class Scan:
         empty_captions: usable pictures whose caption is missing or empty; None without captions.
         exact_groups, near_groups: duplicate groups of two and more that hold only equal pictures,
             and those that hold unequal ones.
+        buckets: members in each aspect bucket, by its height,width; () without buckets.
     """
 
     examples: Examples
@@ -63,6 +67,7 @@ class Scan:
     empty_captions: int | None
     exact_groups: int
     near_groups: int
+    buckets: tuple[tuple[str, int], ...] = ()
 
     def facts(self) -> list[tuple[str, str]]:
         """The result in words, each fact with its name."""
@@ -97,6 +102,9 @@ class Scan:
             ),
             ("shards", f"{examples.num_shards}: {_sizes(examples.shard_sizes())} pictures"),
         ]
+        if self.buckets:
+            counts = "; ".join(f"{size}: {pictures}" for size, pictures in self.buckets)
+            facts.append(("buckets", f"{counts} pictures to train on (height,width)"))
         if self.empty_captions is not None:
             facts.insert(1, ("captions", f"{self.empty_captions} are empty"))
         return facts
@@ -169,7 +177,7 @@ def scan(config: Config, source: Source) -> Scan:
     shard = np.full(len(good), -1, dtype=np.int64)
     shard[members] = assign_shards(
         np.unique(groups[members], return_inverse=True)[1],
-        None if labels is None else [labels[index] for index in members],
+        _strata(labels, scanned, members, config),
         config.num_shards,
         strategy=config.shard_strategy,
         duplicates=config.duplicates,
@@ -188,8 +196,27 @@ def scan(config: Config, source: Source) -> Scan:
         height=np.asarray([item.height for item in scanned], dtype=np.int64),
     )
     require_full_batches(min(examples.shard_sizes()), config)
+    require_full_buckets(examples, config)
     empty = None if captions is None else sum(not captions[row].strip() for row in good)
-    return Scan(examples, sorted(bad), empty, exact, near)
+    buckets = Buckets.of(config, examples)
+    counts = () if buckets is None else tuple(buckets.counts(members))
+    return Scan(examples, sorted(bad), empty, exact, near, counts)
+
+
+def _strata(
+    labels: Sequence[int] | None,
+    scanned: Sequence[Scanned],
+    members: npt.NDArray[np.int64],
+    config: Config,
+) -> list[int] | None:
+    """What is spread evenly over the shards: labels, and in each of them the aspect buckets."""
+    sizes = sizes_of(config)
+    if not sizes:
+        return None if labels is None else [labels[index] for index in members]
+    shapes = np.asarray([(scanned[index].height, scanned[index].width) for index in members])
+    buckets = nearest(sizes, shapes[:, 0], shapes[:, 1]).tolist()
+    of_label = [0] * len(members) if labels is None else [labels[index] for index in members]
+    return [label * len(sizes) + bucket for label, bucket in zip(of_label, buckets, strict=True)]
 
 
 def _split(groups: npt.NDArray[np.int64], config: Config) -> npt.NDArray[np.str_]:

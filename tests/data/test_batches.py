@@ -16,7 +16,7 @@ import torch
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
 from memshield.data.examples import Examples
-from memshield.data.images import open_image, resize_shorter_side, to_mode
+from memshield.data.images import open_image, resize_to_cover, to_mode
 from memshield.data.scan import scan
 from memshield.data.source import Source, SourceSettings, open_source
 from tests.data import save_set, settings
@@ -45,7 +45,7 @@ class Opened:
     def resized(self, index: int) -> Pixels:
         """A whole picture at the training resolution, [H, W, 3]."""
         image = to_mode(open_image(self.source.picture(int(self.examples.row[index]))), "RGB")
-        return np.asarray(resize_shorter_side(image, RESOLUTION))
+        return np.asarray(resize_to_cover(image, (RESOLUTION, RESOLUTION)))
 
 
 def opened(dataset: Path, **changes: Any) -> Opened:
@@ -316,7 +316,9 @@ def test_one_setting_does_not_change_what_another_one_draws(
 def test_grey_models_get_one_channel(square: Path) -> None:
     data = opened(square)
     pixels, _ = data.reader(channels=1).read(3)
-    image = resize_shorter_side(to_mode(open_image(data.source.picture(3)), "L"), RESOLUTION)
+    image = resize_to_cover(
+        to_mode(open_image(data.source.picture(3)), "L"), (RESOLUTION, RESOLUTION)
+    )
     assert pixels.shape == (1, RESOLUTION, RESOLUTION)
     assert np.array_equal(pixels[0], np.asarray(image))
 

@@ -18,7 +18,7 @@ from memshield.data.images import (
     centre,
     crop,
     open_image,
-    resize_shorter_side,
+    resize_to_cover,
     to_mode,
 )
 from tests.data import encode
@@ -243,22 +243,22 @@ def test_hostile_sizes_are_bad(side: int) -> None:
     ],
 )
 def test_the_shorter_side_is_scaled(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert resize_shorter_side(Image.new("RGB", size), 16).size == expected
+    assert resize_to_cover(Image.new("RGB", size), (16, 16)).size == expected
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_crop_is_a_part_of_the_picture(mode: Mode, colour: Pixels) -> None:
     image = to_mode(Image.fromarray(colour), mode)
     whole = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
-    part = crop(image, 8, left=5, top=3)
+    part = crop(image, (8, 8), left=5, top=3)
     assert part.shape == (len(mode), 8, 8)
     assert part.flags.c_contiguous
     assert np.array_equal(part, whole[:, 3:11, 5:13])
 
 
 def test_the_centre() -> None:
-    assert centre(Image.new("L", (20, 10)), 10) == (5, 0)
-    assert centre(Image.new("L", (10, 21)), 10) == (0, 5)
+    assert centre(Image.new("L", (20, 10)), (10, 10)) == (5, 0)
+    assert centre(Image.new("L", (10, 21)), (10, 10)) == (0, 5)
 
 
 def test_pictures_that_are_programs_are_never_run() -> None:

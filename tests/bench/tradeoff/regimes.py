@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memshield.audit.images import Ints, Pixels
-from memshield.data.images import crop, open_image, resize_shorter_side, to_mode
+from memshield.data.images import crop, open_image, resize_to_cover, to_mode
 
 FASHION, EMOJI = "fashion-mnist-8k.parquet", "emoji-64.parquet"
 RESERVED = {FASHION: 3000, EMOJI: 600}
@@ -172,7 +172,7 @@ class Pool:
         found = []
         for stored in self.table["image"].take(rows).to_pylist():
             image = to_mode(open_image(stored), "L" if channels == 1 else "RGB")
-            found.append(crop(resize_shorter_side(image, side), side, 0, 0))
+            found.append(crop(resize_to_cover(image, (side, side)), (side, side), 0, 0))
         return np.stack(found)
 
 

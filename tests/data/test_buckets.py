@@ -1,0 +1,259 @@
+"""Aspect buckets: which picture is in which, what it is cut to, and in what order they come."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers.training_utils import find_nearest_bucket
+from PIL import Image
+
+from memshield.config.buckets import Size, parse_sizes
+from memshield.config.file import Config
+from memshield.data.batches import PictureReader, ShardBatches
+from memshield.data.buckets import Buckets
+from memshield.data.examples import Examples, Ints
+from memshield.data.images import open_image, to_mode
+from memshield.data.order import BucketOrder
+from memshield.data.scan import Scan, scan
+from memshield.data.source import Source, SourceSettings, open_source
+from memshield.errors import UserError
+from memshield.randomness import Purpose, numpy_generator
+from tests.data import save_set, settings
+from tests.tiny import Pixels
+
+BUCKETS = "16,16;24,12;12,24"
+SHAPES = [(32, 32), (40, 18), (18, 40), (33, 30)]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 pictures: 14 that are nearly square, 8 high ones and 8 wide ones."""
+    count = {0: 7, 1: 8, 2: 8, 3: 7}
+    shape = [SHAPES[kind] for kind, times in count.items() for _ in range(times)]
+    stored = [picture(i, *size) for i, size in enumerate(shape)]
+    return save_set(tmp_path_factory.mktemp("sets") / "shapes", stored)
+
+
+def picture(seed: int, height: int, width: int) -> Pixels:
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def opened(folder: Path, **changes: Any) -> tuple[Config, Source, Scan]:
+    values = {"resolution": 16, "aspect_ratio_buckets": BUCKETS, "train_batch_size": 3, **changes}
+    config = settings(folder, **values)
+    source = open_source(SourceSettings.of(config))
+    return config, source, scan(config, source)
+
+
+def buckets_of(config: Config, examples: Examples) -> Buckets:
+    found = Buckets.of(config, examples)
+    assert found is not None
+    return found
+
+
+# What pictures are cut to
+
+
+@pytest.mark.parametrize("center_crop", [True, False])
+def test_pictures_keep_their_shape(shapes: Path, center_crop: bool) -> None:
+    config, source, found = opened(shapes, center_crop=center_crop)
+    examples, buckets = found.examples, buckets_of(config, found.examples)
+    reader = PictureReader(source, examples, 3, 16, center_crop, buckets)
+    for index in range(len(examples)):
+        height, width = int(examples.height[index]), int(examples.width[index])
+        best = find_nearest_bucket(height, width, list(parse_sizes(BUCKETS)))
+        tall, wide = parse_sizes(BUCKETS)[best]
+        image = to_mode(open_image(source.picture(int(examples.row[index]))), "RGB")
+        scale = max(tall / height, wide / width)
+        image = image.resize(
+            (round(width * scale), round(height * scale)), Image.Resampling.BILINEAR
+        )
+        left, top = (image.width - wide) // 2, (image.height - tall) // 2
+        across, down = (0.5, 0.5) if center_crop else (0.99, 0.0)
+        if not center_crop:
+            left, top = image.width - wide, 0
+        expected = np.asarray(image.crop((left, top, left + wide, top + tall)))
+        pixels, corner = reader.read(index, across, down)
+        assert corner == (top, left)
+        assert np.array_equal(pixels, expected.transpose(2, 0, 1))
+
+
+def test_mirrored_pictures_are_mirrored_in_their_own_size(shapes: Path) -> None:
+    config, source, found = opened(shapes, center_crop=True)
+    buckets = buckets_of(config, found.examples)
+    reader = PictureReader(source, found.examples, 3, 16, True, buckets)
+    index = int(np.flatnonzero(found.examples.width == 40)[0])
+    plain, (top, left) = reader.read(index)
+    mirrored, (top_again, right) = reader.read(index, mirrored=True)
+    assert plain.shape == (3, 12, 24)
+    assert np.array_equal(mirrored, plain[:, :, ::-1])
+    assert top == top_again
+    assert (left + right) == round(40 * max(12 / 18, 24 / 40)) - 24
+
+
+def test_crops_are_fixed_where_every_picture_has_the_shape_of_its_bucket(tmp_path: Path) -> None:
+    stored = [picture(i, *((16, 16) if i % 2 else (48, 24))) for i in range(12)]
+    whole = save_set(tmp_path / "whole", stored)
+    config, _, found = opened(whole)
+    assert buckets_of(config, found.examples).need_no_crop(found.examples)
+    cut = save_set(tmp_path / "cut", [*stored, picture(12, 50, 24)])
+    config, _, found = opened(cut)
+    assert not buckets_of(config, found.examples).need_no_crop(found.examples)
+
+
+# Batches
+
+
+def drawn(config: Config, examples: Examples, shard: int, steps: int) -> list[tuple[int, ...]]:
+    """The micro-batches of a shard's first steps."""
+    batches = ShardBatches(config, examples, shard, None)
+    return [tuple(batch.index.tolist()) for step in range(steps) for batch in batches[step]]
+
+
+def naive(parts: list[Ints], batch: int, seed: int, shard: int) -> Iterator[tuple[int, ...]]:
+    """The same order, by walking through it from its beginning."""
+
+    def endless(bucket: int) -> Iterator[int]:
+        for epoch in itertools.count():
+            generator = numpy_generator(seed, Purpose.ORDER, shard, bucket, epoch)
+            yield from generator.permutation(parts[bucket]).tolist()
+
+    streams = [endless(bucket) for bucket in range(len(parts))]
+    total, taken = sum(map(len, parts)), [0] * len(parts)
+    length = math.ceil(total / batch)
+    for block in itertools.count():
+        exact = [Fraction((block + 1) * length * len(part), total) for part in parts]
+        goal = [math.floor(share) for share in exact]
+        by_rest = sorted(range(len(parts)), key=lambda b: (goal[b] - exact[b], b))
+        for bucket in by_rest[: (block + 1) * length - sum(goal)]:
+            goal[bucket] += 1
+        turns = [b for b in range(len(parts)) for _ in range(goal[b] - taken[b])]
+        taken = goal
+        generator = numpy_generator(seed, Purpose.BUCKETS, shard, block)
+        for bucket in generator.permutation(turns).tolist():
+            yield tuple(next(streams[bucket]) for _ in range(batch))
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_batches_are_those_of_a_walk_through_the_buckets(shapes: Path, accumulation: int) -> None:
+    config, _, found = opened(shapes, gradient_accumulation_steps=accumulation, seed=5)
+    buckets = buckets_of(config, found.examples)
+    for shard in (0, 1):
+        parts = [part for _, part in buckets.parts(found.examples.of_shard(shard))]
+        assert len(parts) == 3
+        walk = naive(parts, 3, 5, shard)
+        expected = list(itertools.islice(walk, 40 * accumulation))
+        assert drawn(config, found.examples, shard, 40) == expected
+
+
+def test_any_step_can_be_had_at_any_time(shapes: Path) -> None:
+    config, _, found = opened(shapes)
+    whole = drawn(config, found.examples, 1, 30)
+    batches = ShardBatches(config, found.examples, 1, None)
+    for step in (29, 3, 17, 0, 16):
+        assert tuple(batches.indices(step).tolist()) == whole[step]
+
+
+def test_a_batch_is_full_of_one_bucket_and_one_shard(shapes: Path) -> None:
+    config, source, found = opened(shapes)
+    examples, buckets = found.examples, buckets_of(config, found.examples)
+    reader = PictureReader(source, examples, 3, 16, False, buckets)
+    sizes = set()
+    for shard in (0, 1):
+        batches = ShardBatches(config, examples, shard, reader)
+        for step in range(12):
+            (batch,) = batches[step]
+            (number,) = {int(buckets.number[index]) for index in batch.index}
+            assert {int(examples.shard[index]) for index in batch.index} == {shard}
+            assert batch.pixels is not None
+            assert batch.pixels.shape == (3, 3, *buckets.sizes[number])
+            sizes.add(buckets.sizes[number])
+    assert sizes == set(buckets.sizes)
+
+
+@pytest.mark.parametrize("counts", [(3, 3, 3), (50, 4, 3), (7, 5, 11), (101,)])
+def test_every_picture_comes_as_often_as_any_other(counts: tuple[int, ...]) -> None:
+    starts = np.cumsum((0, *counts))
+    parts = [np.arange(low, high) for low, high in itertools.pairwise(starts)]
+    order, total, batch = BucketOrder(parts, 3, 0, 0), sum(counts), 3
+    taken, seen = [0] * len(parts), Counter[int]()
+    for number in range(4 * total):
+        index = order.batch(number)
+        seen.update(index.tolist())
+        (bucket,) = {int(np.searchsorted(starts, i, side="right")) - 1 for i in index.tolist()}
+        taken[bucket] += 1
+        if (number + 1) % math.ceil(total / batch) == 0:
+            shares = [(number + 1) * n / total for n in counts]
+            assert all(abs(t - share) < 1 for t, share in zip(taken, shares, strict=True))
+    # 4 N batches of 3 are 12 times every picture, give or take a batch of its bucket.
+    most, least = max(seen.values()), min(seen.values())
+    assert least >= 11
+    assert most <= 13
+    assert len(seen) == total
+
+
+# What is refused, and told
+
+
+def test_a_bucket_too_small_for_a_batch_is_named(shapes: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        opened(shapes, train_batch_size=5)
+    assert caught.value.field == "aspect_ratio_buckets"
+    assert caught.value.problem == (
+        "a batch takes 5 pictures of one bucket (height,width), and fewer are in 2 of them:\n"
+        "  24,12 has 8 pictures, 4 of them in one of 2 shards\n"
+        "  12,24 has 8 pictures, 4 of them in one of 2 shards"
+    )
+    assert "num_shards" in caught.value.remedy
+    opened(shapes, train_batch_size=4)
+    opened(shapes, train_batch_size=8, num_shards=1)
+    with pytest.raises(UserError, match="24,12 has 8 pictures\n"):
+        opened(shapes, train_batch_size=9, num_shards=1)
+
+
+def test_accumulated_batches_may_be_of_several_buckets(shapes: Path) -> None:
+    config, _, found = opened(shapes, train_batch_size=1, gradient_accumulation_steps=12)
+    buckets = buckets_of(config, found.examples)
+    index = ShardBatches(config, found.examples, 0, None).indices(0)
+    assert len(buckets.parts(index)) == 3
+
+
+def test_an_empty_bucket_is_none(shapes: Path) -> None:
+    _, _, found = opened(shapes, aspect_ratio_buckets=f"{BUCKETS};8,40")
+    assert found.buckets == (("16,16", 14), ("24,12", 8), ("12,24", 8))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_shards_get_an_equal_share_of_every_bucket(tmp_path: Path, labelled: bool) -> None:
+    shape: list[Size] = [(16, 16)] * 9 + [(24, 12)] * 6 + [(12, 24)] * 9
+    columns: dict[str, Any] = {"label": [i % 3 for i in range(24)]} if labelled else {}
+    folder = save_set(tmp_path / "set", [picture(i, *s) for i, s in enumerate(shape)], **columns)
+    changes: dict[str, Any] = {"label_column": "label"} if labelled else {}
+    config, _, found = opened(folder, num_shards=3, train_batch_size=2, **changes)
+    buckets = buckets_of(config, found.examples)
+    for shard in range(3):
+        counts = dict(buckets.counts(found.examples.of_shard(shard)))
+        assert counts == {"16,16": 3, "24,12": 2, "12,24": 3}
+
+
+def test_the_scan_tells_how_many_pictures_are_in_each_bucket(shapes: Path) -> None:
+    _, _, found = opened(shapes, held_out_fraction=0.2)
+    told = dict(found.facts())["buckets"]
+    assert told.endswith(" pictures to train on (height,width)")
+    counts = [int(part.split(":")[1].split()[0]) for part in told.split(";")]
+    assert sum(counts) == len(found.examples.members()) == 24
+    assert "buckets" not in dict(opened(shapes, aspect_ratio_buckets=None)[2].facts())
+
+
+def test_without_buckets_pictures_are_cut_to_squares(shapes: Path) -> None:
+    config, _, found = opened(shapes, aspect_ratio_buckets=None)
+    assert Buckets.of(config, found.examples) is None
