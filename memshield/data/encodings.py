@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from memshield.config.buckets import Size
 from memshield.config.file import Config, cache_root
 from memshield.data.batches import MicroBatch, PictureReader
-from memshield.data.examples import Examples
+from memshield.data.examples import Examples, Ints
 from memshield.families.base import Encoded, Family, Pictures
 from memshield.families.caption_lengths import LENGTHS, end_to_end, filled_up
 from memshield.families.kinds import OWN_LENGTHS
@@ -189,7 +190,8 @@ class EncodedExamples:
         config: resolved settings.
         family: with its encoders still on the device.
         examples: the table.
-        reader: of the pictures, with a fixed crop.
+        reader: of the pictures, with a fixed crop; the pictures of each aspect bucket are kept
+            by themselves.
         captions: by example index, or None.
         ranks: share the encoding.
     """
@@ -203,12 +205,32 @@ class EncodedExamples:
         captions: Sequence[str] | None,
         ranks: Processes | None = None,
     ) -> None:
-        members = _encoded(examples)
         self._orientations = 2 if config.random_flip else 1
-        self._place = {index: place for place, index in enumerate(members)}
-        folder = cache_root() / "encodings"
-        picture_key = _key(config, family, [examples.sha256[i] for i in members])
-        self._pictures = EncodingStore(folder / picture_key, len(members) * self._orientations)
+        self._place: dict[int, tuple[EncodingStore, int]] = {}
+        members = np.asarray(_encoded(examples), dtype=np.int64)
+        if reader.buckets is None:
+            self._fill(config, family, examples, reader, members, None, ranks)
+        else:
+            for size, part in reader.buckets.parts(members):
+                self._fill(config, family, examples, reader, part, size, ranks)
+        self._captions = None
+        if captions is not None:
+            self._captions = EncodedCaptions(config, family, examples, captions, ranks)
+
+    def _fill(
+        self,
+        config: Config,
+        family: Family,
+        examples: Examples,
+        reader: PictureReader,
+        members: Ints,
+        size: Size | None,
+        ranks: Processes | None,
+    ) -> None:
+        """A store of pictures of one size: of those of an aspect bucket, or of all."""
+        key = _key(config, family, examples.sha256[members].tolist(), size)
+        folder = cache_root() / "encodings" / key
+        store = EncodingStore(folder, len(members) * self._orientations)
         batch = config.train_batch_size
 
         def encode_pictures(rows: range) -> Encoded:
@@ -218,26 +240,25 @@ class EncodedExamples:
                 done.append(family.encode_pictures(self._read(chosen, members, examples, reader)))
             return _concatenate(done)
 
-        self._pictures.fill(encode_pictures, "Encoding pictures", ranks)
-        self._captions = None
-        if captions is not None:
-            self._captions = EncodedCaptions(config, family, examples, captions, ranks)
+        store.fill(encode_pictures, "Encoding pictures", ranks)
+        self._place |= {index: (store, place) for place, index in enumerate(members.tolist())}
 
     def encode(self, batch: MicroBatch) -> Encoded:
-        """The cached encodings of a batch, on the host."""
+        """The cached encodings of a batch, all of one size, on the host."""
+        places = [self._place[index] for index in batch.index.tolist()]
         rows = [
-            self._place[index] * self._orientations + int(flip)
-            for index, flip in zip(batch.index.tolist(), batch.flip.tolist(), strict=True)
+            place * self._orientations + int(flip)
+            for (_, place), flip in zip(places, batch.flip.tolist(), strict=True)
         ]
-        encoded = self._pictures.read(rows)
+        encoded = places[0][0].read(rows)
         return encoded if self._captions is None else encoded | self._captions.of(batch)
 
     def _read(
-        self, rows: range, members: list[int], examples: Examples, reader: PictureReader
+        self, rows: range, members: Ints, examples: Examples, reader: PictureReader
     ) -> Pictures:
         pixels, sizes, corners = [], [], []
         for row in rows:
-            index, flip = members[row // self._orientations], row % self._orientations
+            index, flip = int(members[row // self._orientations]), row % self._orientations
             picture, corner = reader.read(index, mirrored=bool(flip))
             pixels.append(picture)
             sizes.append((int(examples.height[index]), int(examples.width[index])))
@@ -251,7 +272,7 @@ def _concatenate(parts: list[Encoded]) -> Encoded:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
+def _key(config: Config, family: Family, contents: Sequence[str], size: Size | None = None) -> str:
     """Folder name: a digest of everything that the encodings depend on."""
     repository = family.facts.repository
     vae = family.facts.vae_repository
@@ -259,7 +280,7 @@ def _key(config: Config, family: Family, contents: Sequence[str]) -> str:
         "family": family.facts.family,
         "model": [r.identity() for r in (repository, vae) if r is not None],
         "variant": config.variant,
-        "resolution": config.resolution,
+        "resolution": config.resolution if size is None else size,
         "center_crop": config.center_crop,
         "orientations": 2 if config.random_flip else 1,
         "tiling": config.enable_vae_tiling,

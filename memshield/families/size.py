@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import torch
 
+from memshield.config.buckets import most_pixels
 from memshield.config.file import Config
 from memshield.families import lora
 from memshield.families.facts import Facts
@@ -57,19 +58,19 @@ def frozen_bytes(config: Config, facts: Facts) -> int:
 
 
 def encoded_bytes(config: Config, facts: Facts, captions: Collection[str] = ()) -> tuple[int, int]:
-    """Bytes of one picture's encoding, and of all captions' at most, in float32."""
+    """Bytes of a picture's encoding, of the largest size, and of all captions' at most: float32."""
     if facts.repository is None or not facts.needs_captions:
         return 0, 0
     encoders = [
         facts.repository.json(f"{name}/config.json") for name in TEXT_ENCODERS[facts.family]
     ]
-    side = int(config.resolution or facts.resolution)
+    pixels = most_pixels(config, int(config.resolution or facts.resolution))
     if facts.family in FLOW:
-        side //= facts.multiple_of // 2  # its patches are 2 x 2 latents
+        latents = pixels // (facts.multiple_of // 2) ** 2  # its patches are 2 x 2 latents
         channels = int(facts.vae.get("latent_channels") or facts.vae.get("z_dim") or 16)
-        return 2 * channels * side * side * 4, _flow_captions(config, facts, encoders, captions)
-    side //= facts.multiple_of
-    picture = 2 * int(facts.vae.get("latent_channels", 4)) * side * side
+        return 2 * channels * latents * 4, _flow_captions(config, facts, encoders, captions)
+    latents = pixels // facts.multiple_of**2
+    picture = 2 * int(facts.vae.get("latent_channels", 4)) * latents
     tokens = int(encoders[0]["max_position_embeddings"])
     caption = tokens * sum(int(encoder["hidden_size"]) for encoder in encoders)
     if facts.family == "stable_diffusion_xl":

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from memshield.config.buckets import most_pixels
 from memshield.config.file import Config
 from memshield.families.kinds import FamilyName
 from memshield.forecast.flavours import Hardware
@@ -117,10 +118,12 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
     """
     text = model.family != "unconditional"
     lora = (config.training or ("lora" if text else "full")) == "lora"
-    pixels = (config.resolution or model.resolution) ** 2
+    resolution = config.resolution or model.resolution
+    pixels = most_pixels(config, resolution)
     positions = pixels / _LATENT**2 if text else pixels
     rate = _rate(config, hardware)
     forward = FLOPS[model.family] * model.parameters * positions / rate
+    sampled = resolution**2 / pixels  # samples are square, whatever is trained on
     encode = _ENCODE * pixels / rate if text else 0.0
     # Backward costs twice the forward pass: for the activations and, in full, for the weights.
     passes = (2 if lora else 3) + (1 if config.gradient_checkpointing else 0)
@@ -137,6 +140,7 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
     # A picture: every denoising step once, twice with guidance, and the decoder.
     picture = config.num_inference_steps * forward * (2 if text else 1)
     picture += _DECODE * pixels / rate if text else 0.0
+    picture *= sampled
     picture += 0.0 if hardware.has_gpu else config.num_inference_steps * _CPU_PICTURE
     return Cost(
         training_s=(numbers.steps or 0) * step + checks_of(config) * forward,

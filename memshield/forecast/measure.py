@@ -7,15 +7,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from memshield.audit.watch_record import WatchRecord
+from memshield.config.buckets import as_text
 from memshield.config.file import Config
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches
+from memshield.data.buckets import Buckets
 from memshield.data.encodings import EncodedCaptions, LiveEncoder
 from memshield.data.requirements import can_cache
 from memshield.families import load
@@ -143,6 +145,7 @@ def measure(prepared: PreparedRun) -> Measured:
             "checkpointing_steps": 10**9,
             "report_to": None,
             "watch_checks": 1,
+            "aspect_ratio_buckets": _largest_bucket(prepared),
         }
     )
     if torch.cuda.is_available():
@@ -157,10 +160,11 @@ def measure(prepared: PreparedRun) -> Measured:
         reader: PictureReader | None = PictureReader(
             prepared.source, prepared.examples, prepared.facts.channels,
             int(config.resolution or 0), config.center_crop,
+            Buckets.of(config, prepared.examples),
         )  # fmt: skip
         encode_s, encoder = 0.0, None
         if can_cache(config, prepared.facts, prepared.examples) and reader is not None:
-            encoder = _Once(prepared, family, reader)
+            encoder = _Once(replace(prepared, config=config), family, reader)
             pictures = len(prepared.examples.members()) * (2 if config.random_flip else 1)
             encode_s = encoder.seconds_a_picture * pictures
             family.release_encoders()
@@ -186,6 +190,15 @@ def measure(prepared: PreparedRun) -> Measured:
         _device(), load_s, encode_s, costs.first_step, costs.step, costs.check, costs.save,
         costs.samples, total, _peak_bytes(),
     )  # fmt: skip
+
+
+def _largest_bucket(prepared: PreparedRun) -> str | None:
+    """The largest of the aspect buckets that have pictures, for all pictures to be cut to."""
+    buckets = Buckets.of(prepared.config, prepared.examples)
+    if buckets is None:
+        return None
+    sizes = [size for size, _ in buckets.parts(prepared.examples.members())]
+    return as_text([max(sizes, key=lambda size: size[0] * size[1])])
 
 
 def _train_a_little(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from memshield.audit.sample_size import audits_of_run, count_of_round
+from memshield.config.buckets import most_pixels
 from memshield.config.file import Config
 from memshield.config.flags import config_parser, given
 from memshield.config.memory import MemorySettings
@@ -97,11 +98,10 @@ def memory_of(config: Config, facts: Facts, examples: Examples) -> float:
 
     # Transformers take patches of 2 x 2 latents, UNets single ones.
     latent = facts.multiple_of / (2 if facts.family in FLOW else 1) if facts.needs_captions else 1
-    side = int(config.resolution or 0) / latent
     sizes = Sizes(
         family=facts.family,
         parameters=network_parameters(facts),
-        positions=side**2,
+        positions=most_pixels(config, int(config.resolution or 0)) / latent**2,
         lora=config.training == "lora",
         cached=can_cache(config, facts, examples),
         has_gpu=torch.cuda.is_available(),
@@ -184,6 +184,7 @@ def main(argv: Sequence[str]) -> int:
     if measured is None:
         spared = [name for name in SPARING if getattr(config, name)]
         using = f", with {', '.join(spared)}" if spared else ""
+        using += ", in the largest bucket" if preparation.scan.buckets else ""
         lines.append(f"memory        about {size(memory)} at the peak of a step (estimated{using})")
     if audits := audits_of_run(config):
         lines.insert(
@@ -213,6 +214,7 @@ def _as_json(scan: Scan, budget: StepBudget, disk: Disk) -> dict[str, object]:
         "watched": len(examples.watched()),
         "duplicate_groups": {"exact": scan.exact_groups, "near": scan.near_groups},
         "shard_sizes": examples.shard_sizes(),
+        **({"aspect_ratio_buckets": dict(scan.buckets)} if scan.buckets else {}),
         "steps": budget.total,
         "steps_by_round_and_shard": budget.steps,
         "disk_bytes": {**asdict(disk), "total": disk.total},

@@ -119,7 +119,8 @@ def _savings(config: Config) -> list[str]:
     if not config.enable_vae_slicing and text:
         changes.append(("enable_vae_slicing: true", "less while pictures are encoded"))
     if config.resolution and config.resolution >= 32:
-        changes.append(
-            (f"resolution: {config.resolution // 16 * 8}", "a quarter of the activations")
-        )
+        smaller = f"resolution: {config.resolution // 16 * 8}"
+        if config.aspect_ratio_buckets:
+            smaller += ", aspect_ratio_buckets: auto"
+        changes.append((smaller, "a quarter of the activations"))
     return [f"{change}  # {effect}" for change, effect in changes]

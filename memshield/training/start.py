@@ -105,12 +105,13 @@ def make_encoder(
 ) -> tuple[PictureReader | None, Encoder]:
     """The encoder of batches, and the reader where pictures are encoded as they come."""
     from memshield.data.batches import PictureReader
+    from memshield.data.buckets import Buckets
     from memshield.data.encodings import EncodedCaptions, EncodedExamples, LiveEncoder
 
     config, captions = prepared.config, prepared.captions()
     reader = PictureReader(
         prepared.source, prepared.examples, prepared.facts.channels, int(config.resolution or 0),
-        config.center_crop,
+        config.center_crop, Buckets.of(config, prepared.examples),
     )  # fmt: skip
     if captions is not None and ranks.is_first:
         warn_of_cut_captions(family, [captions[i] for i in prepared.examples.members()])

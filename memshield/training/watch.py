@@ -18,6 +18,7 @@ from torch import Tensor
 
 from memshield.audit.watch_record import WatchCheck, WatchRecord
 from memshield.data.batches import micro_batch
+from memshield.data.buckets import Buckets
 from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
@@ -89,6 +90,8 @@ class HeldOutWatch:
         self._family = family
         self._replica = replica
         self._examples = setup.examples
+        buckets = Buckets.of(config, setup.examples)
+        self._buckets = None if buckets is None else buckets.number
         self._reader = setup.reader
         self._encoder = setup.encoder
         self._ranks = setup.ranks
@@ -189,13 +192,23 @@ class HeldOutWatch:
         return torch.cat(found).view(self._shape).mean(dim=1)
 
     def _losses(self, chosen: slice, zeros: bool = False) -> Tensor:
+        """Losses of some draws, [B] in float64; pictures of one size are predicted together."""
+        pictures = self._draws.picture[chosen].numpy()
+        found = torch.zeros(len(pictures), dtype=torch.float64)
+        number = np.zeros_like(pictures) if self._buckets is None else self._buckets[pictures]
+        for bucket in np.unique(number):
+            places = torch.from_numpy(np.flatnonzero(number == bucket))
+            found[places] = self._losses_of(chosen.start + places, zeros)
+        return found
+
+    def _losses_of(self, chosen: Tensor, zeros: bool) -> Tensor:
         family = self._family
         batch = micro_batch(self._reader, self._examples, self._draws.picture[chosen].numpy())
         device = family.device
         encoded = {name: t.to(device) for name, t in self._encoder.encode(batch).items()}
         slots = self._draws.slot[chosen].to(device)
         # Seeded by its place, so that a batch draws the same on whichever rank it is.
-        seed = torch_seed(self._config.seed, Purpose.WATCH, chosen.start)
+        seed = torch_seed(self._config.seed, Purpose.WATCH, int(chosen[0]))
         draw = family.draw(encoded, torch.Generator(device).manual_seed(seed), slots)
         with family.running():
             prediction = torch.zeros_like(draw.noise) if zeros else family.predict(encoded, draw)

@@ -5,46 +5,29 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from diffusers.training_utils import find_nearest_bucket
-from PIL import Image
 
-from memshield.config.buckets import Size, parse_sizes
+from memshield.config.buckets import Size
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, ShardBatches
 from memshield.data.buckets import Buckets
-from memshield.data.examples import Examples, Ints
+from memshield.data.examples import Examples
 from memshield.data.images import open_image, to_mode
 from memshield.data.order import BucketOrder
 from memshield.data.scan import Scan, scan
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
-from memshield.randomness import Purpose, numpy_generator
+from tests.bucket_twin import BUCKETS, cut, shaped, walk
 from tests.data import save_set, settings
-from tests.tiny import Pixels
-
-BUCKETS = "16,16;24,12;12,24"
-SHAPES = [(32, 32), (40, 18), (18, 40), (33, 30)]
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 pictures: 14 that are nearly square, 8 high ones and 8 wide ones."""
-    count = {0: 7, 1: 8, 2: 8, 3: 7}
-    shape = [SHAPES[kind] for kind, times in count.items() for _ in range(times)]
-    stored = [picture(i, *size) for i, size in enumerate(shape)]
-    return save_set(tmp_path_factory.mktemp("sets") / "shapes", stored)
-
-
-def picture(seed: int, height: int, width: int) -> Pixels:
-    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+    return save_set(tmp_path_factory.mktemp("sets") / "shapes", shaped())
 
 
 def opened(folder: Path, **changes: Any) -> tuple[Config, Source, Scan]:
@@ -69,22 +52,28 @@ def test_pictures_keep_their_shape(shapes: Path, center_crop: bool) -> None:
     examples, buckets = found.examples, buckets_of(config, found.examples)
     reader = PictureReader(source, examples, 3, 16, center_crop, buckets)
     for index in range(len(examples)):
-        height, width = int(examples.height[index]), int(examples.width[index])
-        best = find_nearest_bucket(height, width, list(parse_sizes(BUCKETS)))
-        tall, wide = parse_sizes(BUCKETS)[best]
         image = to_mode(open_image(source.picture(int(examples.row[index]))), "RGB")
+        expected, corner = cut(np.asarray(image))
+        pixels, found_corner = reader.read(index)
+        if center_crop:
+            assert found_corner == corner
+            assert np.array_equal(pixels, expected.transpose(2, 0, 1))
+        assert pixels.shape[1:] == buckets.size(index) == expected.shape[:2]
+
+
+def test_random_crops_reach_both_ends(shapes: Path) -> None:
+    config, source, found = opened(shapes)
+    buckets = buckets_of(config, found.examples)
+    reader = PictureReader(source, found.examples, 3, 16, False, buckets)
+    assert not reader.fixed_crop
+    for index in range(len(found.examples)):
+        height, width = int(found.examples.height[index]), int(found.examples.width[index])
+        tall, wide = buckets.size(index)
         scale = max(tall / height, wide / width)
-        image = image.resize(
-            (round(width * scale), round(height * scale)), Image.Resampling.BILINEAR
-        )
-        left, top = (image.width - wide) // 2, (image.height - tall) // 2
-        across, down = (0.5, 0.5) if center_crop else (0.99, 0.0)
-        if not center_crop:
-            left, top = image.width - wide, 0
-        expected = np.asarray(image.crop((left, top, left + wide, top + tall)))
-        pixels, corner = reader.read(index, across, down)
-        assert corner == (top, left)
-        assert np.array_equal(pixels, expected.transpose(2, 0, 1))
+        room = (round(height * scale) - tall, round(width * scale) - wide)
+        assert min(room) == 0, "one side is kept whole"
+        assert reader.read(index, 0.0, 0.0)[1] == (0, 0)
+        assert reader.read(index, 0.999, 0.999)[1] == room
 
 
 def test_mirrored_pictures_are_mirrored_in_their_own_size(shapes: Path) -> None:
@@ -101,11 +90,11 @@ def test_mirrored_pictures_are_mirrored_in_their_own_size(shapes: Path) -> None:
 
 
 def test_crops_are_fixed_where_every_picture_has_the_shape_of_its_bucket(tmp_path: Path) -> None:
-    stored = [picture(i, *((16, 16) if i % 2 else (48, 24))) for i in range(12)]
+    stored = shaped([(16, 16) if i % 2 else (48, 24) for i in range(12)])
     whole = save_set(tmp_path / "whole", stored)
     config, _, found = opened(whole)
     assert buckets_of(config, found.examples).need_no_crop(found.examples)
-    cut = save_set(tmp_path / "cut", [*stored, picture(12, 50, 24)])
+    cut = save_set(tmp_path / "cut", [*stored, *shaped([(50, 24)])])
     config, _, found = opened(cut)
     assert not buckets_of(config, found.examples).need_no_crop(found.examples)
 
@@ -119,30 +108,6 @@ def drawn(config: Config, examples: Examples, shard: int, steps: int) -> list[tu
     return [tuple(batch.index.tolist()) for step in range(steps) for batch in batches[step]]
 
 
-def naive(parts: list[Ints], batch: int, seed: int, shard: int) -> Iterator[tuple[int, ...]]:
-    """The same order, by walking through it from its beginning."""
-
-    def endless(bucket: int) -> Iterator[int]:
-        for epoch in itertools.count():
-            generator = numpy_generator(seed, Purpose.ORDER, shard, bucket, epoch)
-            yield from generator.permutation(parts[bucket]).tolist()
-
-    streams = [endless(bucket) for bucket in range(len(parts))]
-    total, taken = sum(map(len, parts)), [0] * len(parts)
-    length = math.ceil(total / batch)
-    for block in itertools.count():
-        exact = [Fraction((block + 1) * length * len(part), total) for part in parts]
-        goal = [math.floor(share) for share in exact]
-        by_rest = sorted(range(len(parts)), key=lambda b: (goal[b] - exact[b], b))
-        for bucket in by_rest[: (block + 1) * length - sum(goal)]:
-            goal[bucket] += 1
-        turns = [b for b in range(len(parts)) for _ in range(goal[b] - taken[b])]
-        taken = goal
-        generator = numpy_generator(seed, Purpose.BUCKETS, shard, block)
-        for bucket in generator.permutation(turns).tolist():
-            yield tuple(next(streams[bucket]) for _ in range(batch))
-
-
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_batches_are_those_of_a_walk_through_the_buckets(shapes: Path, accumulation: int) -> None:
     config, _, found = opened(shapes, gradient_accumulation_steps=accumulation, seed=5)
@@ -150,8 +115,7 @@ def test_batches_are_those_of_a_walk_through_the_buckets(shapes: Path, accumulat
     for shard in (0, 1):
         parts = [part for _, part in buckets.parts(found.examples.of_shard(shard))]
         assert len(parts) == 3
-        walk = naive(parts, 3, 5, shard)
-        expected = list(itertools.islice(walk, 40 * accumulation))
+        expected = list(itertools.islice(walk(parts, 3, 5, shard), 40 * accumulation))
         assert drawn(config, found.examples, shard, 40) == expected
 
 
@@ -236,7 +200,7 @@ def test_an_empty_bucket_is_none(shapes: Path) -> None:
 def test_shards_get_an_equal_share_of_every_bucket(tmp_path: Path, labelled: bool) -> None:
     shape: list[Size] = [(16, 16)] * 9 + [(24, 12)] * 6 + [(12, 24)] * 9
     columns: dict[str, Any] = {"label": [i % 3 for i in range(24)]} if labelled else {}
-    folder = save_set(tmp_path / "set", [picture(i, *s) for i, s in enumerate(shape)], **columns)
+    folder = save_set(tmp_path / "set", shaped(shape), **columns)
     changes: dict[str, Any] = {"label_column": "label"} if labelled else {}
     config, _, found = opened(folder, num_shards=3, train_batch_size=2, **changes)
     buckets = buckets_of(config, found.examples)

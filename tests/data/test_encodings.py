@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from memshield.config.file import Config
 from memshield.data import encodings
 from memshield.data.batches import MicroBatch, PictureReader, ShardBatches, captions_of
+from memshield.data.buckets import Buckets
 from memshield.data.encodings import (
     EncodedCaptions,
     EncodedExamples,
@@ -27,6 +28,7 @@ from memshield.data.scan import scan
 from memshield.data.source import SourceSettings, open_source
 from memshield.families import load, read_facts, resolve
 from memshield.families.base import Encoded, Family, Placement
+from tests.bucket_twin import BUCKETS, shaped_folder
 from tests.data import save_set, settings
 from tests.tiny import Pixels, pictures
 
@@ -131,6 +133,41 @@ def test_cached_encodings_equal_live_ones(
                 empty |= set(full.empty.tolist())
     assert empty == {True, False}
     assert len(orientations) == 16
+
+
+def test_pictures_of_each_bucket_are_kept_by_themselves(
+    tmp_path: Path, cache: Path, family: Family
+) -> None:
+    folder = shaped_folder(tmp_path / "set")
+    values: dict[str, Any] = {"aspect_ratio_buckets": BUCKETS, "center_crop": True}
+    config = settings("-", **values, resolution=16, random_flip=True)
+    config = config.model_copy(update={"dataset_name": None, "train_data_dir": str(folder)})
+    source = open_source(SourceSettings.of(config))
+    examples = scan(config, source).examples
+    buckets = Buckets.of(config, examples)
+    assert buckets is not None
+    reader = PictureReader(source, examples, 3, 16, True, buckets)
+    cached = EncodedExamples(config, family, examples, reader, None)
+    live = LiveEncoder(family, None)
+    kept = {part["moments"].shape[2:]: len(part["moments"]) for (part,) in stores(cache).values()}
+    assert kept == {(8, 8): 28, (12, 6): 16, (6, 12): 16}, "both ways round, by size"
+    seen = set()
+    for shard in (0, 1):
+        of_cache = ShardBatches(config, examples, shard, None)
+        of_pixels = ShardBatches(config, examples, shard, reader)
+        for step in range(16):
+            (short,), (full,) = of_cache[step], of_pixels[step]
+            found, expected = cached.encode(short)["moments"], live.encode(full)["moments"]
+            assert torch.allclose(found, expected, atol=1e-5)
+            seen |= set(zip(full.index.tolist(), full.flip.tolist(), strict=True))
+    assert len(seen) > 30
+    # Another choice of sizes finds what it needs of these again.
+    other = config.model_copy(update={"aspect_ratio_buckets": "16,16;24,12"})
+    found_again = Buckets.of(other, examples)
+    assert found_again is not None
+    reader = PictureReader(source, examples, 3, 16, True, found_again)
+    EncodedExamples(other, family, examples, reader, None)
+    assert len(stores(cache)) == 4
 
 
 def test_both_orientations_are_kept_where_flips_are_random(
