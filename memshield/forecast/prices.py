@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -22,12 +23,24 @@ def all_prices() -> dict[str, float]:
     Raises:
         UserError: the Hub cannot be asked.
     """
-    prices: dict[str, float] = {}
+    return {**job_prices(), **_listed(HfApi().list_spaces_hardware)}
+
+
+def job_prices() -> dict[str, float]:
+    """US dollars an hour of every hardware that Jobs run on.
+
+    Raises:
+        UserError: the Hub cannot be asked.
+    """
+    return _listed(HfApi().list_jobs_hardware)
+
+
+def _listed(hardware: Callable[..., Iterable[Any]]) -> dict[str, float]:
     try:
         # Public lists: no token is sent.
-        for listed in (HfApi().list_spaces_hardware, HfApi().list_jobs_hardware):
-            for one in listed(token=False):
-                prices.setdefault(one.name, one.unit_cost_usd / _HOURS[one.unit_label])
+        return {
+            one.name: one.unit_cost_usd / _HOURS[one.unit_label] for one in hardware(token=False)
+        }
     except OfflineModeIsEnabled:
         raise UserError(
             "--hardware", "prices are the Hub's, and this is offline", "Leave it out."
@@ -38,7 +51,6 @@ def all_prices() -> dict[str, float]:
             f"the Hub cannot be asked for prices ({type(error).__name__})",
             "Leave it out, or check the network.",
         ) from None
-    return prices
 
 
 def dollars_an_hour(name: str) -> float:

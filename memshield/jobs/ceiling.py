@@ -1,0 +1,62 @@
+"""From a ceiling of cost to the time limit of a job."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from memshield.errors import UserError
+from memshield.jobs.remote.container import time_to_save
+from memshield.quantities import duration
+
+FREE_SECONDS = 6 * 3600
+"""The time limit on hardware that costs nothing."""
+_LONGEST = 7 * 86_400
+_SHORTEST = 60
+
+
+class Ceiling(NamedTuple):
+    """What a job may cost at most.
+
+    Attributes:
+        seconds: its time limit, after which the Hub ends it.
+        dollars: that so much time costs.
+    """
+
+    seconds: int
+    dollars: float
+
+    @property
+    def saves_after(self) -> float:
+        """Seconds after which the training stops itself and saves."""
+        return self.seconds - time_to_save(self.seconds)
+
+    def in_words(self) -> str:
+        """What happens when it is reached."""
+        return (
+            f"After {duration(self.saves_after, True)} the training saves a checkpoint and stops; "
+            f"after {duration(self.seconds, True)} the Hub ends the job, which has then cost "
+            f"${self.dollars:.2f}. Resume goes on from the checkpoint, under the same ceiling again"
+        )
+
+
+def ceiling_of(hardware: str, an_hour: float, dollars: float) -> Ceiling:
+    """The time that a sum pays for.
+
+    Args:
+        hardware: the Hub's name.
+        an_hour: its price in dollars.
+        dollars: the sum.
+
+    Raises:
+        UserError: it pays for less than a minute.
+    """
+    if not an_hour:
+        return Ceiling(FREE_SECONDS, 0.0)
+    seconds = int(min(dollars / an_hour * 3600, _LONGEST))
+    if seconds < _SHORTEST:
+        least = an_hour * _SHORTEST / 3600
+        raise UserError(
+            "ceiling", f"${dollars:.2f} pays for less than a minute of {hardware}",
+            f"A minute costs ${least:.3f}: raise the ceiling, or choose cheaper hardware.",
+        )  # fmt: skip
+    return Ceiling(seconds, seconds / 3600 * an_hour)
