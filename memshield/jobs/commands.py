@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.config.shipped import APP_ROOT
+from memshield.jobs.records import Place
 from memshield.sampling.request import SampleArguments
 
 ROOT = APP_ROOT
@@ -36,6 +37,16 @@ class Commands:
             *("--config_file", f"configs/accelerate/{self._launcher}.yaml"),
             *("-m", "memshield.train", "--config", str(settings)),
         ]
+
+    def submit(self, settings: Path, place: Place) -> list[str]:
+        """Train in another place.
+
+        Args:
+            settings: the config file.
+            place: where.
+        """
+        words = [sys.executable, "-m", "memshield", "submit", "--config", str(settings)]
+        return [*words, "--hardware", place.hardware, "--timeout", f"{place.seconds}s"]
 
     def measure(self, settings: Path, output: Path) -> list[str]:
         """Measure the time and memory of a training by a few of its steps.

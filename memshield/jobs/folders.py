@@ -64,6 +64,10 @@ class Folders:
         """Output file of a task."""
         return self.job(id) / f"task-{number}.log"
 
+    def told(self, id: str, number: int) -> Path:
+        """What another place tells of a task; see `memshield.jobs.told`."""
+        return self.job(id) / f"task-{number}.json"
+
     def request(self, id: str) -> Path:
         """What a request asks for, as data; see `memshield.jobs.requests`."""
         return self.job(id) / "request.json"

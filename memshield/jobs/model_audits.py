@@ -24,8 +24,9 @@ from memshield.jobs.model_audit_request import (
 from memshield.jobs.records import LOCAL, Job, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.task_progress import TaskProgress
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import TaskProgress, request_progress
+from memshield.jobs.view import request_progress
 from memshield.rundir import RunDir
 
 Action = Literal["stop", "delete"]

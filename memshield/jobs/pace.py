@@ -69,6 +69,8 @@ class RunPace:
 def seconds_taken(job: Job, run: RunDir) -> float | None:
     """How long a run took that was trained at one go; None for any other."""
     status, begun = run.read_status(), job.tasks[0].started
+    if job.tasks[0].work.place is not None:  # its hardware is another
+        return None
     if status.get("state") != "done" or status.get("attempt") != 1 or begun is None:
         return None
     try:

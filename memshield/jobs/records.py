@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 Kind = Literal["train", "audit", "publish", "measure", "sample", "audit_model"]
 REQUEST_KINDS: tuple[Kind, ...] = ("measure", "sample")
@@ -11,6 +13,51 @@ REQUEST_KINDS: tuple[Kind, ...] = ("measure", "sample")
 State = Literal["queued", "running", "ended"]
 LOCAL = ""
 """Owner of everything where nobody signs in."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place other than this machine, and what was agreed on it.
+
+    Attributes:
+        hardware: its name there.
+        seconds: after which it ends a task, which saves before.
+        run: its id there.
+        mark: of a task that another store began.
+        found: whether another store began the run: nothing of it is read from this machine.
+    """
+
+    hardware: str
+    seconds: int
+    run: str = ""
+    mark: str = ""
+    found: bool = False
+
+    def to_json(self) -> str:
+        """For the store."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Place | None:
+        """From the store; None for "", which is this machine."""
+        return cls(**json.loads(text)) if text else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that a place has, whoever began it.
+
+    Attributes:
+        place: where; with its id and the mark of its newest task.
+        name: of its run folder.
+        settings: values by name.
+        created: when its newest task was started.
+    """
+
+    place: Place
+    name: str
+    settings: Mapping[str, Any]
+    created: float
 
 
 @dataclass(frozen=True)
@@ -22,12 +69,14 @@ class Work:
         command: its argument list.
         needs_device: whether it takes a device of its own.
         needs_token: whether it must not start without its owner's token.
+        place: where it runs; None for this machine.
     """
 
     kind: Kind
     command: tuple[str, ...]
     needs_device: bool = True
     needs_token: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +113,8 @@ class Task:
     @property
     def mark(self) -> str:
         """The value of `MARK` in the environment of its processes, which identifies them."""
-        return f"{self.job}:{self.number}"
+        found = self.work.place.mark if self.work.place is not None else ""
+        return found or f"{self.job}:{self.number}"
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Kind, Work
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.task_progress import TaskProgress
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import TaskProgress, request_progress
+from memshield.jobs.view import request_progress
 from memshield.rundir import RunDir, write_text
 from memshield.runs.promote import require_round
 from memshield.sampling.request import ImageRequest, SampleArguments, parse_arguments

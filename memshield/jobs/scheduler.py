@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs.admission import require_allowed
-from memshield.jobs.backends.seam import Backend, Begun, Order
+from memshield.jobs.backends.seam import Backend, Begun, Elsewhere, Order
 from memshield.jobs.folders import Folders
 from memshield.jobs.model_audit_request import read_arguments
 from memshield.jobs.processes import ServerProcess
@@ -22,6 +22,10 @@ log = logging.getLogger("memshield")
 SECONDS = 1.0
 """Between two looks at everything; a change by this server is acted on at once."""
 _GLANCE_SECONDS = 0.1
+_STARTING_SECONDS = 10.0
+"""A start in another place that takes longer is left: the next server looks whether it happened."""
+GRACE_ELSEWHERE = 600.0
+"""Seconds from asking to stop to ending it there: a step, a checkpoint, and its copy."""
 
 
 class Scheduler:
@@ -38,6 +42,8 @@ class Scheduler:
         without_device: how many tasks may run at once that need no device.
         grace: seconds from asking a task to stop to ending it.
         now: the time, in seconds since the epoch.
+        elsewhere: runs the tasks that have a place.
+        token_elsewhere: an owner's token for that; None where there is none.
     """
 
     def __init__(
@@ -50,7 +56,12 @@ class Scheduler:
         without_device: int = 4,
         grace: float = 120.0,
         now: Callable[[], float] = time.time,
+        elsewhere: Elsewhere | None = None,
+        token_elsewhere: Callable[[str], str | None] = lambda owner: None,
     ) -> None:
+        self._elsewhere = elsewhere
+        self._token_elsewhere = token_elsewhere
+        self._starting: dict[int, threading.Thread] = {}
         self._store = store
         self._folders = folders
         self._tokens = tokens
@@ -81,10 +92,14 @@ class Scheduler:
         self._changed.set()
         if self._thread is not None:
             self._thread.join()
+        for starting in list(self._starting.values()):
+            starting.join(_STARTING_SECONDS)
         self._store.release(self._me)
 
     def may_start(self, owner: str, work: Work) -> bool:
         """Whether an owner's work has the token that it needs, if it needs one."""
+        if work.place is not None:
+            return self._token_elsewhere(owner) is not None
         return not work.needs_token or self._tokens.of(owner) is not None
 
     def step(self) -> None:
@@ -122,7 +137,7 @@ class Scheduler:
         for _ in range(round(SECONDS / _GLANCE_SECONDS)):
             if self._changed.wait(_GLANCE_SECONDS):
                 return
-            if self._backend.has_news():
+            if self._backend.has_news() or (self._elsewhere and self._elsewhere.has_news()):
                 return
 
     # Watching
@@ -136,17 +151,22 @@ class Scheduler:
         return self._store.adopt(task, self._me)
 
     def _look_at(self, task: Task) -> None:
-        order = self._order(task)
-        if order.begun is None:
-            self._recover(task, order)
+        order, backend = self._order(task), self._backend_of(task)
+        if task.number in self._starting or backend is None:
             return
+        if task.work.place is not None and not self.may_start(order.owner, task.work):
+            return  # it goes on, and nobody here may look
+        grace = self._grace if task.work.place is None else GRACE_ELSEWHERE
         try:
-            found = self._backend.look(order)
+            if order.begun is None:
+                self._recover(task, order, backend)
+                return
+            found = backend.look(order)
             if found.runs and task.stop_asked is not None:
-                if self._now() - task.stop_asked > self._grace:
-                    self._backend.kill(order)
+                if self._now() - task.stop_asked > grace:
+                    backend.kill(order)
                 else:
-                    self._backend.stop(order)
+                    backend.stop(order)
         except UserError as error:
             # It may be a place that cannot be asked now; others can.
             log.warning("job %s: %s", task.job, error)
@@ -154,12 +174,15 @@ class Scheduler:
         if not found.runs:
             self._store.end(task, found.exit_code, found.problem)
 
-    def _recover(self, task: Task, order: Order) -> None:
+    def _backend_of(self, task: Task) -> Backend | None:
+        return self._backend if task.work.place is None else self._elsewhere
+
+    def _recover(self, task: Task, order: Order, backend: Backend) -> None:
         """A task whose server was lost between taking it and noting its start."""
-        found = self._backend.find(order)
+        found = backend.find(order)
         if found is not None:
             self._store.started(task, found.pid, found.time)
-        elif self._backend.may_have_run(order):
+        elif backend.may_have_run(order):
             # Twice would be worse than once too few, for it can be resumed.
             self._store.end(task)
         else:
@@ -178,6 +201,7 @@ class Scheduler:
             self._folders.log(job.id, task.number),
             task.device,
             begun,
+            None if task.work.place is None else self._folders.told(job.id, task.number),
         )
 
     def _delete(self, id: str) -> None:
@@ -196,7 +220,26 @@ class Scheduler:
         )
 
     def _start(self, task: Task) -> None:
-        order = self._order(task)
+        if task.work.place is None:
+            self._start_now(task, self._backend)
+        elif self._elsewhere is None:
+            self._store.end(task, problem="This server starts nothing in other places.")
+        else:
+            # Pictures may have to be sent first, and the queue of this machine does not wait.
+            words = (task, self._elsewhere)
+            thread = threading.Thread(target=self._start_there, args=words, daemon=True)
+            self._starting[task.number] = thread
+            thread.start()
+
+    def _start_there(self, task: Task, backend: Backend) -> None:
+        try:
+            self._start_now(task, backend)
+        finally:
+            del self._starting[task.number]
+            self.wake()
+
+    def _start_now(self, task: Task, backend: Backend) -> None:
+        order, place = self._order(task), task.work.place
         try:
             if task.work.kind == "audit_model":
                 read_arguments(self._folders, task.job).require_allowed(order.owner, self._folders)
@@ -204,12 +247,14 @@ class Scheduler:
                 # Folders may have appeared, or links in them, since the settings were accepted.
                 config = make_config(read_yaml(order.settings))
                 published = task.work.kind == "publish"
-                require_allowed(config, order.owner, self._folders, may_be_gone=published)
-            token = self._tokens.of(order.owner)
-            if task.work.needs_token and token is None:
+                if place is None or not place.found:
+                    require_allowed(config, order.owner, self._folders, may_be_gone=published)
+            of = self._tokens.of if place is None else self._token_elsewhere
+            token = of(order.owner)
+            if token is None and (task.work.needs_token or place is not None):
                 self._store.put_back(task)  # it ran out since the task was taken
                 return
-            begun = self._backend.start(order, token)
+            begun = backend.start(order, token)
         except UserError as error:
             self._store.end(task, problem=str(error))
         except OSError as error:

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     started REAL,
     stop_asked REAL,
     exit_code INTEGER,
-    problem TEXT
+    problem TEXT,
+    place TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_of_owner ON jobs (owner);
 CREATE INDEX IF NOT EXISTS tasks_of_job ON tasks (job);
@@ -41,8 +42,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_task_a_device ON tasks (device)
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-# Older files have no titles. Releases that know none can still use a file that has them.
-_TITLES = "ALTER TABLE jobs ADD COLUMN title TEXT NOT NULL DEFAULT ''"
+# Older files lack these. Releases that do not know them can still use a file that has them.
+_ADDED = {"jobs": "title", "tasks": "place"}
 
 
 def prepare(db: sqlite3.Connection) -> int:
@@ -57,8 +58,8 @@ def prepare(db: sqlite3.Connection) -> int:
         return VERSION
     if version == VERSION:
         db.execute("BEGIN IMMEDIATE")  # of two servers that start at once, one adds
-        columns = [row[1] for row in db.execute("PRAGMA table_info(jobs)")]
-        if "title" not in columns:
-            db.execute(_TITLES)
+        for table, column in _ADDED.items():
+            if column not in [row[1] for row in db.execute(f"PRAGMA table_info({table})")]:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
         db.execute("COMMIT")
     return version

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memshield.config.file import Config, make_config, read_yaml
-from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
@@ -27,7 +26,8 @@ from memshield.jobs.folders import Folders, is_id, name_from, require_owner
 from memshield.jobs.limits import JobLimits
 from memshield.jobs.liveness import runs_elsewhere
 from memshield.jobs.model_audits import ModelAudits
-from memshield.jobs.records import LOCAL, Job, Work
+from memshield.jobs.places import MakeElsewhere, Places
+from memshield.jobs.records import LOCAL, Job, Place, Work
 from memshield.jobs.requests import Requests
 from memshield.jobs.scheduler import Scheduler
 from memshield.jobs.settings import (
@@ -36,6 +36,7 @@ from memshield.jobs.settings import (
     changed_values,
     plain_name,
     plain_values,
+    publishing_settings,
     reads_anew,
     require_new,
     write_settings,
@@ -61,6 +62,7 @@ class Jobs:
         now: the time, in seconds since the epoch.
         store: file of the store, where SQLite cannot work below the root; a copy is kept there.
         backend: runs tasks; by default in processes of this machine.
+        elsewhere: see `Places`.
 
     Attributes:
         folders: where everything lies.
@@ -70,6 +72,7 @@ class Jobs:
         model_audits: audits of models that are no run's.
         owner_storage: what is kept of owners beside their runs.
         titles: changes what people call their runs.
+        places: what runs have in another place.
 
     Raises:
         UserError: the store cannot be opened.
@@ -85,6 +88,7 @@ class Jobs:
         now: Callable[[], float] = time.time,
         store: Path | None = None,
         backend: Backend | None = None,
+        elsewhere: MakeElsewhere | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
         limits = limits or JobLimits()
@@ -101,9 +105,12 @@ class Jobs:
         self._turn = threading.Lock()
         self._promoting: set[str] = set()
         backend = backend or LocalProcesses(self.folders, environment)
+        self.places = Places(
+            self._store, self.folders, self._commands, self.tokens, Tokens(now), elsewhere
+        )
         self.scheduler = Scheduler(
-            self._store, self.folders, self.tokens, backend, devices,
-            limits.without_device, limits.grace, now,
+            self._store, self.folders, self.tokens, backend, devices, limits.without_device,
+            limits.grace, now, self.places.backend, self.places.token_of,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
         self.titles = Titles(self._store, self.get)
@@ -114,6 +121,7 @@ class Jobs:
     def close(self) -> None:
         """Close the store; running tasks go on."""
         self.scheduler.close()
+        self.places.backend.close()
         self._store.close()
 
     # Requests
@@ -125,6 +133,7 @@ class Jobs:
         name: str | None = None,
         needs_token: bool = False,
         title: str | None = None,
+        place: Place | None = None,
     ) -> Job:
         """Queue a training.
 
@@ -134,6 +143,7 @@ class Jobs:
             name: of its run folder; by default that of the dataset.
             needs_token: whether the model or dataset can only be read with the owner's token.
             title: for people; by default the name, or that of model and dataset.
+            place: where it runs; None for this machine.
 
         Raises:
             UserError: a setting is wrong or not open to this owner, or too many wait.
@@ -145,7 +155,7 @@ class Jobs:
         title = title or name or default_title(config, owner, self.folders)
         job = Job(id, owner, name_from(shown), self._now(), (), title)
         write_settings(self.folders, job, config, new=True)
-        work = self._training(job, needs_token or config.push_to_hub)
+        work = self._training(job, needs_token or config.push_to_hub, place)
         try:
             self._store.add(job, work, self._limits.queued)
         except UserError:
@@ -186,7 +196,8 @@ class Jobs:
             write_settings(self.folders, job, changed_config(self.folders, job, changes))
         config = self.config(owner, id)
         first = job.tasks[0].work
-        return self._queue(job, self._training(job, first.needs_token or config.push_to_hub))
+        needs_token = first.needs_token or config.push_to_hub
+        return self._queue(job, self._training(job, needs_token, self.places.again(job)))
 
     def submit_changed(self, owner: str, id: str, changes: Mapping[str, Any]) -> Job:
         """Queue a training with the settings of a job, some of them changed, as another job.
@@ -197,7 +208,7 @@ class Jobs:
         job = self.get(owner, id)
         private = job.tasks[0].work.needs_token or reads_anew(changes)
         values = changed_values(self.folders, job, changes)
-        return self.submit(owner, values, job.name, private, job.title)
+        return self.submit(owner, values, job.name, private, job.title, self.places.anew(job))
 
     def audit(
         self,
@@ -249,7 +260,8 @@ class Jobs:
         others = [(one.name, self.config(owner, one.id)) for one in self.list(owner)]
         require_new(accepted(owner, values, self.folders), others)
         title, private = plain_title(job.title), job.tasks[0].work.needs_token
-        return self.submit(owner, values, plain_name(job.name), private, title)
+        name, place = plain_name(job.name), self.places.anew(job)
+        return self.submit(owner, values, name, private, title, place)
 
     def publish(
         self,
@@ -272,15 +284,7 @@ class Jobs:
         run = self.folders.run(job)
         if not run.model.is_dir():
             raise UserError("job", "it has no model yet", "Train it to its end first.")
-        given = dict(changes or {})
-        for name in given:
-            if name not in HubSettings.model_fields or name == "push_to_hub":
-                raise UserError(name, "is no setting of publishing", "Leave it out.")
-        config = make_config({**read_yaml(run.config), **given})
-        if config.hub_model_id is None:
-            raise UserError("hub_model_id", "is needed to publish", "Name it: owner/name.")
-        settings = {"hub_model_id": config.hub_model_id}
-        settings |= {name: getattr(config, name) for name in given}
+        settings = publishing_settings(run, changes or {})
         others = {
             name_from(name): self._run(owner, other).path for name, other in (beside or {}).items()
         }
@@ -291,9 +295,10 @@ class Jobs:
         """Delete a job with all its files.
 
         Raises:
-            UserError: there is no such job, or it is running.
+            UserError: there is no such job, it is running, or another place keeps files of it.
         """
         job = self.get(owner, id)
+        self.places.forget(job)
         if runs_elsewhere(self.folders.run(job).read_status(), self._now()) and not job.current:
             raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
         with self._turn:
@@ -381,7 +386,9 @@ class Jobs:
         if id in self._promoting:
             raise UserError("job", "a round is just being made its model", "Try again in a moment.")
 
-    def _training(self, job: Job, needs_token: bool) -> Work:
+    def _training(self, job: Job, needs_token: bool, place: Place | None = None) -> Work:
+        if place is not None:
+            return self.places.training(job, place)
         command = self._commands.train(self.folders.settings(job.id))
         return Work("train", tuple(command), True, needs_token and job.owner != LOCAL)
 

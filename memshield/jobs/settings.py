@@ -165,3 +165,19 @@ def require_new(wanted: Config, others: Iterable[tuple[str, Config]]) -> None:
                 "job", f"its plain one is there already: {name}",
                 "Choose it in the list of runs; delete it to train it anew.",
             )  # fmt: skip
+
+
+def publishing_settings(run: RunDir, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a publication: where to, and those that differ from the run's.
+
+    Raises:
+        UserError: a change is wrong or no setting of publishing, or there is no name.
+    """
+    for name in changes:
+        if name not in HubSettings.model_fields or name == "push_to_hub":
+            raise UserError(name, "is no setting of publishing", "Leave it out.")
+    config = make_config({**read_yaml(run.config), **changes})
+    if config.hub_model_id is None:
+        raise UserError("hub_model_id", "is needed to publish", "Name it: owner/name.")
+    settings = {"hub_model_id": config.hub_model_id}
+    return settings | {name: getattr(config, name) for name in changes}

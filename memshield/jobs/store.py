@@ -15,7 +15,7 @@ from typing import Any
 
 from memshield.errors import UserError
 from memshield.jobs.backup import Copy
-from memshield.jobs.records import Job, Kind, Task, Work
+from memshield.jobs.records import Job, Kind, Place, Task, Work
 from memshield.jobs.schema import VERSION, prepare
 
 BUSY_SECONDS = 10.0
@@ -94,11 +94,18 @@ class Store:
         """
         with self._transaction() as db:
             _require_few(db, job.owner, most_queued)
-            db.execute(
-                "INSERT INTO jobs (id, owner, name, created, title) VALUES (?, ?, ?, ?, ?)",
-                (job.id, job.owner, job.name, job.created, job.given),
-            )
+            _insert_job(db, job)
             _insert(db, job.id, work)
+
+    def add_running(self, job: Job, work: Work, begun: float) -> None:
+        """A new job whose first task runs already, and belongs to no server yet."""
+        with self._transaction() as db:
+            _insert_job(db, job)
+            _insert(db, job.id, work)
+            db.execute(
+                "UPDATE tasks SET state = 'running', started = ?, start_time = ? WHERE job = ?",
+                (begun, begun, job.id),
+            )
 
     def queue(self, job: Job, work: Work, most_queued: int) -> None:
         """One more task of a job, at the end of the queue.
@@ -115,8 +122,8 @@ class Store:
         """Position of a task among those that wait for the same thing, from 1; None if none."""
         (row,) = self._rows(
             "SELECT count(*) AS place, max(number = ?) AS waits FROM tasks"
-            " WHERE state = 'queued' AND needs_device = ? AND number <= ?",
-            (task.number, task.work.needs_device, task.number),
+            " WHERE state = 'queued' AND needs_device = ? AND (place = '') = ? AND number <= ?",
+            (task.number, task.work.needs_device, task.work.place is None, task.number),
         )
         return int(row["place"]) if row["waits"] else None
 
@@ -165,7 +172,9 @@ class Store:
             now: the time.
         """
         with self._transaction() as db:
-            running = db.execute("SELECT device FROM tasks WHERE state = 'running'").fetchall()
+            running = db.execute(
+                "SELECT device FROM tasks WHERE state = 'running' AND place = ''"
+            ).fetchall()
             taken = [row["device"] for row in running]
             free = [device for device in devices if device not in taken]
             room = taken.count(None) < without_device
@@ -176,6 +185,7 @@ class Store:
             for row in rows:
                 task = _task(row)
                 fits = bool(free) if task.work.needs_device else room
+                fits = fits or task.work.place is not None  # nothing of this machine
                 if not fits or not may_start(row["owner"], task.work):
                     continue
                 db.execute(
@@ -313,11 +323,22 @@ class Store:
             raise
 
 
+def _insert_job(db: sqlite3.Connection, job: Job) -> None:
+    db.execute(
+        "INSERT INTO jobs (id, owner, name, created, title) VALUES (?, ?, ?, ?, ?)",
+        (job.id, job.owner, job.name, job.created, job.given),
+    )
+
+
 def _insert(db: sqlite3.Connection, job: str, work: Work) -> None:
     db.execute(
-        "INSERT INTO tasks (job, kind, command, needs_device, needs_token) VALUES (?, ?, ?, ?, ?)",
-        (job, work.kind, json.dumps(work.command), work.needs_device, work.needs_token),
-    )
+        "INSERT INTO tasks (job, kind, command, needs_device, needs_token, place)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            job, work.kind, json.dumps(work.command), work.needs_device, work.needs_token,
+            "" if work.place is None else work.place.to_json(),
+        ),
+    )  # fmt: skip
 
 
 def _require_idle(db: sqlite3.Connection, job: str) -> None:
@@ -359,7 +380,11 @@ def _one(db: sqlite3.Connection, number: int) -> sqlite3.Row:
 def _task(row: sqlite3.Row) -> Task:
     kind: Kind = row["kind"]
     work = Work(
-        kind, tuple(json.loads(row["command"])), bool(row["needs_device"]), bool(row["needs_token"])
+        kind,
+        tuple(json.loads(row["command"])),
+        bool(row["needs_device"]),
+        bool(row["needs_token"]),
+        Place.from_json(row["place"]),
     )
     return Task(
         row["number"], row["job"], work, row["state"], row["device"], row["server"], row["pid"],

@@ -5,16 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import Folders
 from memshield.jobs.liveness import is_of, runs_elsewhere, silence_of
-from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.records import Job, Task
+from memshield.jobs.task_progress import JobRecord, TaskProgress, of_task
+from memshield.jobs.told import Told, told_of
 from memshield.jobs.words import (
     PUBLICATION_TITLES,
-    TITLES,
     TRAINING_TITLES,
     TRAINING_WORDS,
     State,
@@ -27,39 +27,6 @@ from memshield.runs.publication import read_publication
 from memshield.runs.state import Figures
 
 Action = Literal["stop", "resume", "audit", "publish", "delete"]
-LAST_LINES = 30
-
-
-@dataclass(frozen=True)
-class TaskProgress:
-    """The state of one side of a job: its training, its audit or its publication.
-
-    Attributes:
-        state: for programs.
-        words: the state for people.
-        reason: why it is so and what to do, in words.
-        last_lines: of its output, where something went wrong.
-        refused: whether the last start failed: the state is that before it, and what
-            else is here says why.
-    """
-
-    state: State
-    words: str
-    reason: str | None = None
-    last_lines: tuple[str, ...] = ()
-    refused: bool = False
-
-    @classmethod
-    def titled(
-        cls, state: State, reason: str | None = None, last_lines: tuple[str, ...] = ()
-    ) -> Self:
-        """A state under its title, with its reason."""
-        return cls(state, TITLES[state], reason, last_lines)
-
-    def without_tokens(self, hide: Callable[[str], str]) -> Self:
-        """The same, with everything that a process printed put through `hide`."""
-        reason = self.reason and hide(self.reason)
-        return replace(self, reason=reason, last_lines=tuple(map(hide, self.last_lines)))
 
 
 @dataclass(frozen=True)
@@ -89,6 +56,7 @@ class JobView:
         actions: those that the job allows now.
         files: names inside the run directory.
         command: of its newest task, to copy.
+        elsewhere: what another place tells of it; None for a run of this machine.
     """
 
     id: str
@@ -104,6 +72,7 @@ class JobView:
     files: tuple[str, ...] = ()
     command: str = ""
     title: str = ""
+    elsewhere: Told | None = None
 
     def without_tokens(self, hide: Callable[[str], str]) -> JobView:
         """The same, with everything that a process printed put through `hide`."""
@@ -129,7 +98,7 @@ def view_of(
     """
     run = folders.run(job)
     status = run.read_status()
-    place = _Place(job, folders, position, may_start)
+    place = JobRecord(job, folders, position, may_start, _told(job, folders, may_start))
     figures = read_figures(run, status)
     training = _training(place, run, status, figures, now)
     command = job.tasks[-1].work.command
@@ -147,7 +116,18 @@ def view_of(
         folders.files(job),
         as_typed(command),
         job.title,
+        place.told,
     )
+
+
+def _told(job: Job, folders: Folders, may_start: bool) -> Told | None:
+    tasks = [task for task in job.tasks if task.work.place is not None]
+    told = told_of(folders.told(job.id, task.number) for task in tasks)
+    if told is not None and tasks[-1].state == "running" and not may_start:
+        told = replace(
+            told, words="It goes on there", remedy="Sign in for Jobs to see how far it is."
+        )
+    return told
 
 
 def request_progress(
@@ -159,57 +139,11 @@ def request_progress(
         job, folders, position, may_start: as of `view_of`.
         what: to call it, at the beginning of a sentence.
     """
-    return _of_task(_Place(job, folders, position, may_start), job.tasks[-1], what)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A job's record in the store, and the states that follow from it."""
-
-    job: Job
-    folders: Folders
-    position: int | None
-    may_start: bool
-
-    def waiting(self) -> TaskProgress:
-        if not self.may_start:
-            return TaskProgress.titled(
-                "needs_sign_in",
-                "It needs your Hugging Face account, and the server does not keep tokens. "
-                "Sign in again and it goes on by itself.",
-            )
-        if self.position is None:  # it left the queue a moment ago
-            return TaskProgress("preparing", "Starting")
-        return TaskProgress("waiting", f"Waiting, number {self.position} in the queue")
-
-    def lines(self, task: Task) -> tuple[str, ...]:
-        found = tail(self.folders.log(self.job.id, task.number), 4 * LAST_LINES)
-        return tuple(without_launcher(found)[-LAST_LINES:])
-
-    def ended(self, task: Task, what: str) -> TaskProgress:
-        """The state of a task that left no reason behind."""
-        if task.problem:
-            return TaskProgress.titled("failed", task.problem)
-        if task.started is None:
-            return TaskProgress("stopped", "Taken out of the queue")
-        if task.stop_asked is not None:
-            return TaskProgress.titled("stopped")
-        if task.exit_code == 0:
-            return TaskProgress.titled("done")
-        if task.exit_code is None or task.exit_code < 0:
-            return TaskProgress.titled(
-                "died",
-                f"{what} was ended from outside. Start it again.",
-                self.lines(task),
-            )
-        return TaskProgress.titled(
-            "failed", f"{what} ended with an error; its last lines say which.",
-            self.lines(task),
-        )  # fmt: skip
+    return of_task(JobRecord(job, folders, position, may_start), job.tasks[-1], what)
 
 
 def _training(
-    place: _Place, run: RunDir, status: dict[str, Any], figures: Figures, now: float
+    place: JobRecord, run: RunDir, status: dict[str, Any], figures: Figures, now: float
 ) -> TaskProgress:
     task = place.job.last("train")
     assert task is not None  # a job begins with its training
@@ -229,7 +163,7 @@ def _training(
         return _not_begun(place, task, run, status, figures)
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
-    progress = _written(run, status, figures)
+    progress = _written(place, run, status, figures)
     if task.state == "running" and progress.state in ("preparing", "running"):
         return _with_silence(progress, silence_of(status, now))
     if (
@@ -262,19 +196,21 @@ def _with_silence(progress: TaskProgress, silence: float | None) -> TaskProgress
     )
 
 
-def _written(run: RunDir, status: dict[str, Any], figures: Figures) -> TaskProgress:
+def _written(
+    place: JobRecord, run: RunDir, status: dict[str, Any], figures: Figures
+) -> TaskProgress:
     """The state that the training wrote."""
     state: State = status["state"]
     reason = status["reason"]
     if state == "failed":
-        next_step = advice(status["error"], _checkpoint(run))
+        next_step = advice(status["error"], place.checkpoint(run))
         reason = f"{reason}\n{next_step}" if reason else next_step
     step = _step(figures) if state in ("running", "stopped") else ""
     return TaskProgress(state, TRAINING_TITLES[state] + step, reason)
 
 
 def _not_begun(
-    place: _Place, task: Task, run: RunDir, status: dict[str, Any], figures: Figures
+    place: JobRecord, task: Task, run: RunDir, status: dict[str, Any], figures: Figures
 ) -> TaskProgress:
     """A task that left no trace in the run directory, which may tell of an earlier one."""
     if not status:
@@ -282,16 +218,16 @@ def _not_begun(
     if status["state"] in ("preparing", "running"):
         earlier = _cut_off(place, task, run)
     else:
-        earlier = _written(run, status, figures)
+        earlier = _written(place, run, status, figures)
     if task.started is None or task.stop_asked is not None:
         return earlier
     why = place.ended(task, "The last start")
     return TaskProgress(earlier.state, earlier.words, why.reason, why.last_lines, refused=True)
 
 
-def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
+def _cut_off(place: JobRecord, task: Task, run: RunDir) -> TaskProgress:
     """A training whose processes ended without writing a final state."""
-    next_step = advice(None, _checkpoint(run))
+    next_step = advice(None, place.checkpoint(run))
     if task.stop_asked is not None:
         return TaskProgress.titled("stopped", f"{what_is_kept('running', 0, None)} {next_step}")
     return TaskProgress(
@@ -302,45 +238,31 @@ def _cut_off(place: _Place, task: Task, run: RunDir) -> TaskProgress:
     )
 
 
-def _checkpoint(run: RunDir) -> int | None:
-    return max(run.checkpoints(), default=None)
-
-
 def _step(figures: Figures) -> str:
     if figures.step is None or figures.total_steps is None:
         return ""
     return f", step {figures.step:,} of {figures.total_steps:,}"
 
 
-def _auditing(place: _Place) -> TaskProgress:
+def _auditing(place: JobRecord) -> TaskProgress:
     task = place.job.last("audit")
     if task is None:
         return TaskProgress.titled("none")
-    return _of_task(place, task, "The audit")
+    return of_task(place, task, "The audit")
 
 
-def _of_task(place: _Place, task: Task, what: str) -> TaskProgress:
-    if task.state == "queued":
-        return place.waiting()
-    if task.state == "ended":
-        return place.ended(task, what)
-    if task.stop_asked is not None:
-        return TaskProgress.titled("stopping")
-    return TaskProgress.titled("running")
-
-
-def _publishing(place: _Place, run: RunDir) -> Publishing:
+def _publishing(place: JobRecord, run: RunDir) -> Publishing:
     record = read_publication(run)
     state = _publishing_state(place, record)
     where = {name: record.get(name) for name in ("step", "repo_id", "url")}
     return Publishing(**(vars(state) | where))
 
 
-def _publishing_state(place: _Place, record: dict[str, Any]) -> TaskProgress:
+def _publishing_state(place: JobRecord, record: dict[str, Any]) -> TaskProgress:
     task = place.job.last("publish")
     current = place.job.current
     if task is not None and not (record and is_of(task, [record["process"]])):
-        return _of_task(place, task, "Publishing")
+        return of_task(place, task, "Publishing")
     if not record:
         return TaskProgress("none", PUBLICATION_TITLES["none"])
     if record["state"] == "failed":

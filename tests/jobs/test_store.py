@@ -108,7 +108,7 @@ def test_the_rules_are_the_databases(store: Store) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         store._change("INSERT INTO tasks SELECT 9, job, kind, command, needs_device, needs_token,"
                       " state, device, server, pid, start_time, started, stop_asked, exit_code,"
-                      " problem FROM tasks WHERE number = 1")  # fmt: skip
+                      " problem, place FROM tasks WHERE number = 1")  # fmt: skip
     with pytest.raises(sqlite3.IntegrityError):
         store._change("UPDATE tasks SET state = 'running', device = 'cpu'")
     with pytest.raises(sqlite3.IntegrityError):

@@ -59,17 +59,19 @@ def test_a_title_tells_model_and_pictures(
     assert default_title(make_config({**given, "output_dir": "x"}), "ada", folders) == title
 
 
-def test_a_store_without_titles_opens(tmp_path: Path) -> None:
+def test_a_store_without_titles_and_places_opens(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"
     store = Store(path)
     store.add(Job("a" * 22, "ada", "digits", 1.0, ()), Work("train", ("true",)), 9)
     store.close()
     with sqlite3.connect(path) as db:
         db.execute("ALTER TABLE jobs DROP COLUMN title")
+        db.execute("ALTER TABLE tasks DROP COLUMN place")
     for _ in range(2):
         store = Store(path)
         (job,) = store.jobs_of("ada")
         assert job.title == "digits"
+        assert job.tasks[0].work.place is None
         store.close()
     store = Store(path)
     store.rename(job, "Mine")

@@ -10,7 +10,7 @@ import gradio as gr
 from memshield.forecast.hardware import Machine
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.jobs.view import TaskProgress
+from memshield.jobs.task_progress import TaskProgress
 from memshield.network import TryAgainError, asking
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.planning import plan

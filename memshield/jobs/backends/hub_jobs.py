@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from memshield.config.file import make_config, read_yaml
+from memshield.config.file import make_config, read_yaml, to_yaml
 from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError, plain
 from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.live import Live, LiveCopy
-from memshield.jobs.remote.record import REQUEST, RunRecord, id_of
+from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord, id_of
 from memshield.jobs.remote.states import RemoteState, state_of
 from memshield.jobs.remote.submission import (
     Machine,
+    inside,
     prepare_submission,
     processes_for,
     send,
@@ -23,6 +25,7 @@ from memshield.jobs.remote.submission import (
 )
 
 LIVE_SECONDS, JOBS_SECONDS = 4.0, 12.0
+CHECKPOINT = re.compile(r"checkpoint-(\d+)/")
 _SECONDS_A_RUN = 0.6
 """Many runs are looked at more seldom, so that all together ask less than twice a second."""
 
@@ -68,10 +71,11 @@ class HubJobs:
         """
         if order.work.kind != "train":
             raise UserError("job", "only trainings run on Jobs", "Fetch the run, and do it here.")
-        id = id_of(order.mark, order.run.path.name)
+        id = run_of(order)
         record = self.record(id)
+        place = order.work.place
         if record is None:
-            if self.machine is None:
+            if self.machine is None or (place is not None and place.found):
                 raise UserError("run", f"there is no run {id} in the bucket", "Submit it anew.")
             config = make_config(read_yaml(order.settings))
             submission = prepare_submission(
@@ -80,10 +84,12 @@ class HubJobs:
             send(self.client, submission)
             record = submission.record
         elif self.machine is not None:
-            shards = make_config(read_yaml(order.settings)).num_shards
-            processes = processes_for(self.machine.hardware, shards)
+            config = make_config(read_yaml(order.settings))
+            processes = processes_for(self.machine.hardware, config.num_shards)
             changes = {**self.machine._asdict(), "processes": processes}
             record = record.model_copy(update=changes)
+            # They may have been changed to go on with.
+            self.client.change({f"{id}/{SETTINGS}": to_yaml(inside(config)).encode()})
         _, job = start(self.client, record, token, order.mark)
         self._jobs[plain(order.mark)] = job
         return Begun(job.created)
@@ -121,7 +127,7 @@ class HubJobs:
         if followed.job is not None and followed.job.is_active:
             return Look(runs=True)
         state = self.state(order)
-        done = state.name in ("done", "stopped")
+        done = state.name in ("done", "stopped") or _never_ran(followed)
         words = f"{state.words}. {state.remedy}".strip()
         return Look(False, 0 if done else None, None if done else words)
 
@@ -133,6 +139,13 @@ class HubJobs:
     def job(self, order: Order) -> RemoteJob | None:
         """The job of a task as it was looked at last."""
         return self._of(order).job
+
+    def checkpoint(self, order: Order) -> int | None:
+        """Step of the last checkpoint in the bucket, as it was looked at last."""
+        live = self._of(order).live
+        names = () if live is None else live.files
+        found = {CHECKPOINT.match(name) for name in names}
+        return max((int(one[1]) for one in found if one is not None), default=None)
 
     def unreachable_for(self, order: Order) -> float:
         """Seconds for which the Hub has not answered."""
@@ -148,7 +161,7 @@ class HubJobs:
         if job is not None and job.stage == "SCHEDULING":
             self.client.cancel(job.id)
         else:
-            id = id_of(order.mark, order.run.path.name)
+            id = run_of(order)
             self.client.change({f"{id}/{STOP}": b"1"})
         followed.asked_to_stop = True
 
@@ -164,7 +177,7 @@ class HubJobs:
 
     def _of(self, order: Order) -> _Followed:
         if order.mark not in self._followed:
-            id = id_of(order.mark, order.run.path.name)
+            id = run_of(order)
             record = self.record(id)
             copy = LiveCopy(
                 self.client, id, order.run, {} if record is None else record.meant, order.output
@@ -192,7 +205,7 @@ class HubJobs:
         if self.now() - self._listed >= self.jobs_seconds:
             self._list()
         if mark not in self._jobs:
-            id = id_of(order.mark, order.run.path.name)
+            id = run_of(order)
             found = [job for job in self.client.jobs(run=id) if job.mark == mark]
             if not found:
                 return None
@@ -209,3 +222,16 @@ class HubJobs:
                 active[mark] = self.client.inspect(job.id)
         self._jobs.update(active)
         self._listed = self.now()
+
+
+def run_of(order: Order) -> str:
+    """The id of the run that a task belongs to."""
+    place = order.work.place
+    known = place.run if place is not None else ""
+    return known or id_of(order.mark, order.run.path.name)
+
+
+def _never_ran(followed: _Followed) -> bool:
+    """Whether a task was stopped while it still waited for hardware."""
+    job = followed.job
+    return followed.asked_to_stop and job is not None and job.started is None

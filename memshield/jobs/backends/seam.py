@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from memshield.jobs.records import Work
+from memshield.jobs.records import Found, Work
 from memshield.rundir import RunDir
 
 
@@ -49,6 +50,7 @@ class Order:
         output: file here for what the command prints.
         device: that it may use; None for none.
         begun: what `start` or `find` gave; None before.
+        told: file here for what else a backend knows of it; see `memshield.jobs.told`.
     """
 
     mark: str
@@ -59,6 +61,7 @@ class Order:
     output: Path
     device: str | None = None
     begun: Begun | None = None
+    told: Path | None = None
 
 
 class Backend(Protocol):
@@ -101,3 +104,27 @@ class Backend(Protocol):
 
     def has_news(self) -> bool:
         """Whether a look at once is worth it: something has ended."""
+
+
+class Elsewhere(Backend, Protocol):
+    """A place of many owners that is not this machine: starting may take minutes."""
+
+    def new_run(self, name: str) -> str:
+        """An id there for a run of this name, which no other has."""
+
+    def forget(self, order: Order) -> None:
+        """Delete what the place keeps of a task's run.
+
+        Raises:
+            UserError: it cannot be deleted now.
+        """
+
+    def runs_of(self, owner: str) -> Iterable[Found]:
+        """The runs of an owner that the place has.
+
+        Raises:
+            UserError: it cannot be asked now.
+        """
+
+    def close(self) -> None:
+        """End all threads; what runs goes on."""

@@ -16,7 +16,7 @@ from memshield.jobs.remote.places import with_meant
 from memshield.rundir import RunDir, write_text
 
 _FOLLOWED = ("config.yaml", "watch.json", "audit-progress.json", "publish.json")
-_EVENTS = "events.jsonl"
+_EVENTS, _SAMPLES = "events.jsonl", "samples/"
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ class LiveCopy:
             stamp = live.files.get(name)
             if stamp is not None and self._here.get(name) != stamp:
                 self._fetch(name, stamp)
+        for name, stamp in live.files.items():
+            if name.startswith(_SAMPLES) and self._here.get(name) != stamp:
+                target = self._run.path / name
+                self._client.download(f"{self._id}/{RUN}/{name}", target, go_on=False)
+                self._here[name] = stamp
         if self._output is not None and live.ended is not None:
             printed = self._client.read(f"{self._id}/{OUTPUT}")
             if printed is not None and printed.data is not None:
@@ -144,7 +149,9 @@ class LiveCopy:
         self._here[name] = stamp
 
 
-def fetch(client: HubClient, id: str, run: RunDir, meant: dict[str, Any]) -> Iterator[str]:
+def fetch(
+    client: HubClient, id: str, run: RunDir, meant: dict[str, Any], without: str | None = None
+) -> Iterator[str]:
     """Bring a whole run directory here; what is here already is not fetched again.
 
     Args:
@@ -152,6 +159,7 @@ def fetch(client: HubClient, id: str, run: RunDir, meant: dict[str, Any]) -> Ite
         id: of the run.
         run: to write.
         meant: see `RunRecord`.
+        without: files whose paths begin so stay there.
 
     Yields:
         Names of files that were fetched.
@@ -163,6 +171,8 @@ def fetch(client: HubClient, id: str, run: RunDir, meant: dict[str, Any]) -> Ite
     for name in sorted(live.files):
         if name == run.status.name:
             continue  # below: it is last, so that the run is what it says
+        if without is not None and name.startswith(without):
+            continue
         size, modified = live.files[name]
         target = run.path / name
         if target.exists():

@@ -115,10 +115,14 @@ def prepare_submission(
         publishes=config.hub_model_id if config.push_to_hub else None,
         processes=processes_for(machine.hardware, config.num_shards),
     )
-    inside = config.model_copy(
+    return Submission(record, inside(config), places)
+
+
+def inside(config: Config) -> Config:
+    """The settings of a container."""
+    return config.model_copy(
         update={"push_to_hub": False, "output_dir": "run", "resume_from_checkpoint": "latest"}
     )
-    return Submission(record, inside, places)
 
 
 def send(client: HubClient, submission: Submission) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
-from memshield.jobs.view import TaskProgress
+from memshield.jobs.task_progress import TaskProgress
 from memshield.sampling.record import Made, Samples
 from memshield.sampling.request import SampleArguments
 from memshield.ui.widgets.log import log_text_view

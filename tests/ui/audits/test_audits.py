@@ -17,7 +17,7 @@ from memshield.jobs.model_audit_check import NOTHING_HELD_OUT
 from memshield.jobs.model_audits import ModelAudit
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
-from memshield.jobs.view import TaskProgress
+from memshield.jobs.task_progress import TaskProgress
 from memshield.ui.audits.asked import CheckedAudit, check_audit
 from memshield.ui.audits.audited import audited_view, line_of
 from memshield.ui.audits.tab import Handlers

@@ -1,0 +1,320 @@
+"""Hugging Face Jobs of many people, each followed with the person's own token."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from memshield.errors import UserError
+from memshield.jobs.backends.hub_jobs import HubJobs, run_of
+from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.records import Found, Place
+from memshield.jobs.remote.client import HubClient, UnreachableError
+from memshield.jobs.remote.live import fetch
+from memshield.jobs.remote.places import INPUTS
+from memshield.jobs.remote.record import new_id
+from memshield.jobs.remote.runs import find_runs
+from memshield.jobs.remote.submission import Machine, default_image, forget
+from memshield.jobs.told import Told, read_told
+
+log = logging.getLogger("memshield")
+SECONDS = 0.5
+"""Between two rounds of looks; `HubJobs` asks less often."""
+_UNASKED_SECONDS = 30.0
+"""A task that nobody has asked about for so long is not looked at any more."""
+_CHECKPOINTS = "checkpoint-"
+_SIGNED_OUT = "Nobody looks: it goes on, and is seen again once you sign in for Jobs"
+
+
+class Accounts:
+    """Starts and follows trainings on Jobs. What it says of one is at most a few seconds old.
+
+    Looks are taken in a thread for each owner: a Hub that is slow keeps nobody else waiting.
+
+    Args:
+        token_of: the token of an owner that may run Jobs; None where there is none.
+        prices: dollars an hour by hardware.
+        image: of containers; by default the Space's own, or a plain Python.
+        make: a backend from a client and the machine of new runs.
+    """
+
+    def __init__(
+        self,
+        token_of: Callable[[str], str | None],
+        prices: Callable[[], Mapping[str, float]],
+        image: str | None = None,
+        make: Callable[[HubClient, Machine | None], HubJobs] = HubJobs,
+    ) -> None:
+        self._token_of = token_of
+        self._prices = prices
+        self._image = image or default_image()
+        self._make = make
+        self._lock = threading.Lock()
+        self._followers: dict[str, _Follower] = {}
+
+    def new_run(self, name: str) -> str:
+        """An id for a run of this name, which no other has."""
+        return new_id(name)
+
+    def start(self, order: Order, token: str | None) -> Begun:
+        """Start a run's first job, or one more that goes on with it.
+
+        Raises:
+            UserError: it was refused.
+        """
+        place = _place_of(order)
+        told = Told(place.hardware, words="Sending the settings and the pictures")
+        _write(order, told)
+        machine = Machine(place.hardware, place.seconds, self._image)
+        return self._make(self._client(order.owner), machine).start(order, token)
+
+    def find(self, order: Order) -> Begun | None:
+        """The job that carries the mark of a task."""
+        return self._make(self._client(order.owner), None).find(order)
+
+    def may_have_run(self, order: Order) -> bool:
+        """Whether the Hub knows a job of the task."""
+        return self.find(order) is not None
+
+    def look(self, order: Order) -> Look:
+        """The state of a task as it was seen last."""
+        return self._follower(order.owner).look(order)
+
+    def stop(self, order: Order) -> None:
+        """Ask the container to end its command, which saves."""
+        self._follower(order.owner).ask(order, "stop")
+
+    def kill(self, order: Order) -> None:
+        """Cancel the job."""
+        self._follower(order.owner).ask(order, "kill")
+
+    def has_news(self) -> bool:
+        """Whether a task has ended."""
+        return any(one.has_news for one in list(self._followers.values()))
+
+    def forget(self, order: Order) -> None:
+        """Delete the run from the owner's bucket.
+
+        Raises:
+            UserError: it cannot be deleted now.
+        """
+        client = self._client(order.owner)
+        forget(client, run_of(order))
+
+    def runs_of(self, owner: str) -> Iterator[Found]:
+        """The runs of an owner that the Hub knows by their label.
+
+        Raises:
+            UserError: they cannot be asked for now.
+        """
+        return find_runs(self._client(owner))
+
+    def close(self) -> None:
+        """Look no more; jobs go on."""
+        for one in list(self._followers.values()):
+            one.close()
+
+    def _client(self, owner: str) -> HubClient:
+        token = self._token_of(owner)
+        if token is None:
+            raise UserError(
+                "place", "no token that may run Jobs is known", "Sign in for Jobs, or give one."
+            )
+        return HubClient(token)
+
+    def _follower(self, owner: str) -> _Follower:
+        with self._lock:
+            if owner not in self._followers:
+                self._followers[owner] = _Follower(
+                    lambda: self._token_of(owner), self._prices, self._make
+                )
+            return self._followers[owner]
+
+
+@dataclass
+class _Asked:
+    """A task that is looked at.
+
+    Attributes:
+        order: of the task.
+        at: when it was asked about last.
+        wish: what is to be done to it.
+        look: the last one.
+        bringing: the thread that brings its files here.
+        problem: with bringing them.
+    """
+
+    order: Order
+    at: float
+    wish: Literal["stop", "kill"] | None = None
+    look: Look = field(default_factory=lambda: Look(runs=True))
+    bringing: threading.Thread | None = None
+    problem: str | None = None
+
+
+class _Follower:
+    """Looks at the tasks of one owner, in a thread that ends when none is left."""
+
+    def __init__(
+        self,
+        token: Callable[[], str | None],
+        prices: Callable[[], Mapping[str, float]],
+        make: Callable[[HubClient, Machine | None], HubJobs],
+    ) -> None:
+        self._token, self._prices, self._make = token, prices, make
+        self._lock = threading.Lock()
+        self._tasks: dict[str, _Asked] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._backend: HubJobs | None = None
+        self._backend_token: str | None = None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a task has ended, and nobody knows yet."""
+        return any(not one.look.runs for one in list(self._tasks.values()))
+
+    def look(self, order: Order) -> Look:
+        """The last look at a task; one that has ended is told once."""
+        with self._lock:
+            asked = self._asked(order)
+            if not asked.look.runs:
+                del self._tasks[order.mark]
+            return asked.look
+
+    def ask(self, order: Order, wish: Literal["stop", "kill"]) -> None:
+        """Have something done to a task."""
+        with self._lock:
+            self._asked(order).wish = wish
+
+    def close(self) -> None:
+        """End the thread, as soon as it has its answer."""
+        self._closed.set()
+
+    def _asked(self, order: Order) -> _Asked:
+        asked = self._tasks.setdefault(order.mark, _Asked(order, time.monotonic()))
+        asked.at = time.monotonic()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._follow, name="memshield-follow", daemon=True
+            )
+            self._thread.start()
+        return asked
+
+    def _follow(self) -> None:
+        while not self._closed.wait(SECONDS):
+            with self._lock:
+                now = time.monotonic()
+                for mark in [
+                    mark for mark, one in self._tasks.items() if now - one.at > _UNASKED_SECONDS
+                ]:
+                    del self._tasks[mark]
+                if not self._tasks:
+                    self._thread = None
+                    return
+                tasks = list(self._tasks.values())
+            for one in tasks:
+                if one.look.runs and not self._closed.is_set():
+                    one.look = self._look_at(one)
+
+    def _look_at(self, asked: _Asked) -> Look:
+        order = asked.order
+        try:
+            backend = self._current()
+            if backend is None:
+                self._note(order, words=_SIGNED_OUT)
+                return Look(runs=True)
+            if asked.wish is not None:
+                (backend.stop if asked.wish == "stop" else backend.kill)(order)
+                asked.wish = None
+            found = backend.look(order)
+            silence = backend.unreachable_for(order)
+            if silence > 0:
+                self._note(order, words="The Hub does not answer; the job goes on")
+                return Look(runs=True)
+            if backend.job(order) is None and found.runs:
+                return found  # the Hub did not answer at the first look
+            self._tell(backend, order)
+            if not found.runs and backend.state(order).name == "done":
+                return self._brought(backend, asked, found)
+            return found
+        except UnreachableError:
+            self._note(order, words="The Hub does not answer; the job goes on")
+        except UserError as error:
+            self._note(order, words=error.problem, remedy=error.remedy)
+        except OSError as error:  # a full disk: the next look tries again
+            log.warning("%s cannot be brought here: %s", order.run.path.name, error.strerror)
+        return Look(runs=True)
+
+    def _current(self) -> HubJobs | None:
+        token = self._token()
+        if token is None:
+            return None
+        if self._backend is None or token != self._backend_token:
+            self._backend, self._backend_token = self._make(HubClient(token), None), token
+        return self._backend
+
+    def _note(self, order: Order, words: str, remedy: str = "") -> None:
+        before = read_told(order.told) if order.told is not None else None
+        told = before or Told(_place_of(order).hardware)
+        _write(order, replace(told, words=words, remedy=remedy))
+
+    def _tell(self, backend: HubJobs, order: Order) -> None:
+        state, job, place = backend.state(order), backend.job(order), _place_of(order)
+        before = (read_told(order.told) if order.told is not None else None) or Told(place.hardware)
+        an_hour = self._prices().get(place.hardware, 0.0)
+        _write(order, replace(
+            before,
+            url=before.url if job is None else job.url,
+            words=state.words,
+            remedy=state.remedy,
+            orphan=state.orphan,
+            dollars=before.dollars if job is None else job.seconds / 3600 * an_hour,
+            most=place.seconds / 3600 * an_hour,
+            checkpoint=backend.checkpoint(order),
+        ))  # fmt: skip
+
+    def _brought(self, backend: HubJobs, asked: _Asked, found: Look) -> Look:
+        """The look at a task that is done: it runs until all that is shown of it is here."""
+        if asked.bringing is None:
+            asked.bringing = threading.Thread(
+                target=self._bring, args=(backend.client, asked), daemon=True
+            )
+            asked.bringing.start()
+        if asked.bringing.is_alive():
+            return Look(runs=True)
+        if asked.problem is None:
+            return found
+        return Look(runs=False, exit_code=found.exit_code, problem=asked.problem)
+
+    def _bring(self, client: HubClient, asked: _Asked) -> None:
+        order = asked.order
+        id = run_of(order)
+        try:
+            record = self._make(client, None).record(id)
+            meant = {} if record is None else dict(record.meant)
+            meant["output_dir"] = str(order.run.path)
+            for _ in fetch(client, id, order.run, meant, without=_CHECKPOINTS):
+                if self._closed.is_set():
+                    return
+            copies = client.names(f"{id}/{INPUTS}")
+            if copies:
+                client.change(delete=copies)
+        except UserError as error:
+            asked.problem = f"It is done, and cannot be brought here: {error}"
+        except OSError as error:
+            asked.problem = f"It is done, and cannot be brought here: {error.strerror}"
+
+
+def _place_of(order: Order) -> Place:
+    assert order.work.place is not None
+    return order.work.place
+
+
+def _write(order: Order, told: Told) -> None:
+    if order.told is not None:
+        told.write(order.told)

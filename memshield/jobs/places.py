@@ -1,0 +1,127 @@
+"""Runs in another place than this machine: their start, what is found of them, and their end."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+from memshield.config.file import make_config, to_yaml
+from memshield.errors import UserError
+from memshield.forecast.prices import HubPrices, job_prices
+from memshield.hub.account import own_token
+from memshield.jobs.backends.accounts import Accounts
+from memshield.jobs.backends.seam import Elsewhere, Order
+from memshield.jobs.commands import Commands
+from memshield.jobs.folders import Folders, name_from
+from memshield.jobs.records import LOCAL, Found, Job, Place, Work
+from memshield.jobs.store import Store
+from memshield.jobs.tokens import Tokens
+from memshield.rundir import write_text
+
+MakeElsewhere = Callable[[Callable[[str], str | None]], Elsewhere]
+
+
+class Places:
+    """What the jobs of all owners have in another place.
+
+    Args:
+        store: of jobs.
+        folders: where they lie.
+        commands: makes argument lists.
+        tokens: of owners, for everything.
+        own: of owners who have let this app run tasks there.
+        make: the place, from what gives the token of an owner; by default Hugging Face Jobs.
+
+    Attributes:
+        tokens: of owners who have let this app run tasks there.
+        prices: of hardware there, in dollars an hour.
+        backend: the place.
+    """
+
+    def __init__(
+        self, store: Store, folders: Folders, commands: Commands, tokens: Tokens, own: Tokens,
+        make: MakeElsewhere | None = None,
+    ) -> None:  # fmt: skip
+        self._store, self._folders, self._commands = store, folders, commands
+        self._tokens, self.tokens = tokens, own
+        self.prices = HubPrices(job_prices)
+        self.backend: Elsewhere = (
+            Accounts(self.token_of, self.prices.get) if make is None else make(self.token_of)
+        )
+
+    def token_of(self, owner: str) -> str | None:
+        """The token that may run tasks there; at home that of the machine's user."""
+        found = self.tokens.of(owner)
+        if found is None and owner == LOCAL:
+            found = self._tokens.of(LOCAL) or own_token()
+        return found
+
+    def training(self, job: Job, place: Place) -> Work:
+        """The work of a training there."""
+        if not place.run:
+            place = replace(place, run=self.backend.new_run(job.name))
+        command = self._commands.submit(self._folders.settings(job.id), place)
+        return Work("train", tuple(command), needs_device=False, needs_token=True, place=place)
+
+    def again(self, job: Job) -> Place | None:
+        """Where a job goes on; None for this machine."""
+        last = job.last("train")
+        place = None if last is None else last.work.place
+        return None if place is None else replace(place, mark="")
+
+    def anew(self, job: Job) -> Place | None:
+        """Where another run like a job is started; None for this machine."""
+        place = self.again(job)
+        return None if place is None else Place(place.hardware, place.seconds)
+
+    def forget(self, job: Job) -> None:
+        """Delete what the place has of a job that is not busy.
+
+        Raises:
+            UserError: it cannot be deleted now.
+        """
+        task = job.last("train")
+        if job.current or task is None or task.work.place is None or task.started is None:
+            return
+        if self.token_of(job.owner) is None:
+            raise UserError(
+                "job", "its files in your bucket cannot be deleted without your sign-in for Jobs",
+                "Sign in for Jobs under New training, then delete it.",
+            )  # fmt: skip
+        log = self._folders.log(job.id, task.number)
+        settings, run = self._folders.settings(job.id), self._folders.run(job)
+        self.backend.forget(Order(task.mark, job.owner, task.work, run, settings, log))
+
+    def adopt(self, owner: str) -> int:
+        """Take over the runs of an owner that the place has and the store does not.
+
+        Returns:
+            How many.
+
+        Raises:
+            UserError: the place cannot be asked now.
+        """
+        known = {
+            task.work.place.run for job in self._store.jobs_of(owner) for task in job.tasks
+            if task.work.place is not None
+        }  # fmt: skip
+        count = 0
+        for found in self.backend.runs_of(owner):
+            if found.place.run not in known:
+                self._adopt(owner, found)
+                count += 1
+        return count
+
+    def _adopt(self, owner: str, found: Found) -> None:
+        job = Job(secrets.token_urlsafe(16), owner, name_from(found.name), found.created, ())
+        folder = self._folders.make(job.id)
+        path = str(self._folders.run(job).path)
+        try:
+            config = make_config({**found.settings, "output_dir": path})
+            write_text(self._folders.settings(job.id), to_yaml(config))
+            self._store.add_running(job, self.training(job, found.place), found.created)
+        except UserError:
+            shutil.rmtree(folder)
+            raise
