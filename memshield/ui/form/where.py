@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from memshield.config.file import make_config
 from memshield.errors import UserError
 from memshield.forecast.estimate import Estimate, estimate
 from memshield.forecast.flavours import FLAVOURS, Hardware, gpus_of, machine_with
 from memshield.forecast.hardware import Machine
 from memshield.jobs.ceiling import Ceiling, ceiling_of
-from memshield.ui.errors import attempt
-from memshield.ui.form.choices import Choices, to_config
 from memshield.ui.form.planning import Plan
 from memshield.ui.widgets.words import about
 
@@ -139,47 +136,61 @@ def planned_on(made: Plan, offer: Offer) -> Plan:
     return replace(made, here=named)
 
 
-def memory_problem(
-    made: Plan, choices: Choices, rows: int | None, offered: Sequence[Offer]
-) -> UserError | None:
-    """The problem with hardware that a training does not fit, naming what it fits.
+def problems_there(made: Plan, offered: Sequence[Offer]) -> list[UserError]:
+    """What stands against a training on Jobs, though its settings are right.
 
     Args:
         made: the plan on the chosen hardware.
-        choices, rows: of the form.
         offered: all hardware.
     """
-    found = made.here
-    if found is None or found.fits != "no":
-        return None
-    low, high = (one / 1e9 for one in (found.memory_bytes.low, found.memory_bytes.high))
+    found = []
+    trackers = (made.config and made.config.report_to) or ()
+    others = [name for name in trackers if name != "tensorboard"]
+    if others:
+        found.append(UserError(
+            "report_to", f"{others[0]} needs a key, and none enters the job",
+            "Leave it out, or use tensorboard.",
+        ))  # fmt: skip
+    if made.here is not None and made.here.fits == "no":
+        found.append(_memory_problem(made, made.here, offered))
+    return found
+
+
+def _memory_problem(made: Plan, here: Estimate, offered: Sequence[Offer]) -> UserError:
+    low, high = (one / 1e9 for one in (here.memory_bytes.low, here.memory_bytes.high))
     needs = f"{low:.0f} to {high:.0f} GB"
-    on = [(one, _estimate_on(made, choices, rows, one)) for one in offered]
-    fitting = [
-        one.name for one, it in on if it is not None and it.fits != "no" and one.hardware.has_gpu
-    ]
+    on = [(one.name, _estimate_on(made, one)) for one in offered if one.hardware.has_gpu]
+    fitting = [name for name, it in on if it is not None and it.fits != "no"]
     if not fitting:
         return UserError(
             "hardware", f"no hardware of Jobs has the memory that this training needs, {needs}",
             f"{_LOWER.capitalize()}.",
         )  # fmt: skip
-    there = (found.memory_there or 0) / 1e9
+    there = (here.memory_there or 0) / 1e9
     return UserError(
-        "hardware", f"{found.hardware} has {there:.0f} GB, and this training needs {needs}",
+        "hardware", f"{here.hardware} has {there:.0f} GB, and this training needs {needs}",
         f"Choose {' or '.join(fitting[:2])}, or {_LOWER}.",
     )  # fmt: skip
 
 
-def _estimate_on(made: Plan, choices: Choices, rows: int | None, offer: Offer) -> Estimate | None:
-    if made.counted is None or made.size is None:
+def _estimate_on(made: Plan, offer: Offer) -> Estimate | None:
+    config, size = made.config, made.size
+    if made.counted is None or size is None or config is None:
         return None
-    resolution = made.model.resolution if made.model else None
-    # Of the settings, only the precision follows from the machine: the totals are the same.
-    values = to_config(choices, rows, offer.machine, resolution)
-    config = attempt(lambda: make_config(dict(values)))
-    if config is None:
-        return None
-    return estimate(config, made.counted, made.size, offer.hardware, offer.an_hour)
+    if config.mixed_precision is not None:
+        # Of the settings, only the precision follows from the machine: the totals are the same.
+        precision = offer.machine.precision(size.family)
+        config = config.model_copy(update={"mixed_precision": precision})
+    return estimate(config, made.counted, size, offer.hardware, offer.an_hour)
+
+
+def cost_sentences(made: Plan | None, there: Destination) -> list[str]:
+    """Time, cost and ceiling of a training on Jobs."""
+    found = None if made is None else made.here
+    lines = cost_words(found, there)
+    if made is not None and made.config is not None and made.config.push_to_hub:
+        lines.append("It is published from here once it is done: under Runs, Publish.")
+    return lines
 
 
 def cost_words(found: Estimate | None, there: Destination) -> list[str]:

@@ -6,6 +6,7 @@ from memshield.config.recommendations import Advice
 from memshield.forecast.estimate import Estimate, Range
 from memshield.forecast.hardware import is_busy
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
+from memshield.ui.form.where import Destination, cost_sentences
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import about
@@ -23,6 +24,11 @@ def estimate_view(made: Plan | None, words: str = UNREADABLE) -> str:
     """
     here = None if made is None else made.here
     return render("estimate", here=here, words=words, busy=is_busy())
+
+
+def cost_view(made: Plan | None, there: Destination | None) -> str:
+    """Show what a training on Jobs costs, and what its ceiling means."""
+    return "" if there is None else render("cost", lines=cost_sentences(made, there))
 
 
 def forecast_view(made: Plan) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from memshield.errors import UserError
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
 from memshield.ui.errors import attempt
@@ -17,7 +18,8 @@ from memshield.ui.form.inputs import FilledForm
 from memshield.ui.form.planning import Plan, forecast, rows_of
 from memshield.ui.form.problems import type_problems
 from memshield.ui.form.recipes import RecipeName
-from memshield.ui.new.forecast_view import UNREADABLE, estimate_view
+from memshield.ui.form.where import Destination, offers, planned_on, read_destination
+from memshield.ui.new.forecast_view import UNREADABLE, cost_view, estimate_view
 from memshield.ui.new.search_box import is_id
 from memshield.ui.new.submission import count_pictures, fill_form, pace_for
 from memshield.ui.server.server import Server
@@ -50,8 +52,8 @@ class LiveEstimate:
         upload: str,
         planned: Plan | None,
         token: gr.OAuthToken | None,
-    ) -> str:
-        """Show the time of a form.
+    ) -> tuple[str, str]:
+        """Show the time of a form, and what it costs where it is paid for.
 
         Args:
             values: by field, of any type.
@@ -62,17 +64,23 @@ class LiveEstimate:
         """
         visitor = attempt(lambda: self._server.visitor(token))
         if visitor is None:
-            return estimate_view(None)
+            return estimate_view(None), ""
+        there, wrong_there = self._destination(values)
         form = fill_form(self._server, values, recipe, upload, token)
         wrong = {error.field for error in form.errors} - {"upload", "folder"}
-        if wrong or type_problems(form.choices):
-            return estimate_view(None)
-        made = self._forecast(form, visitor)
+        if wrong or wrong_there or type_problems(form.choices):
+            return estimate_view(None), "" if there is None else cost_view(None, there)
+        made = self._forecast(form, visitor, there)
+        if there is not None:
+            made = planned_on(made, there.offer)
+            return estimate_view(made, _MISSING[form.kind]), cost_view(made, there)
         if planned is not None and made.values == planned.values and planned.here is not None:
             made = planned
-        return estimate_view(made, _MISSING[form.kind])
+        return estimate_view(made, _MISSING[form.kind]), ""
 
-    def _forecast(self, form: FilledForm, visitor: Visitor) -> Plan:
+    def _forecast(
+        self, form: FilledForm, visitor: Visitor, there: Destination | None = None
+    ) -> Plan:
         choices, owner, token = form.choices, visitor.owner, visitor.token
         model = dataset = None
         if choices.model and is_id(choices.model):
@@ -85,8 +93,16 @@ class LiveEstimate:
             )
         rows = count_pictures(form)
         rows = rows if rows is not None else rows_of(choices, dataset)
+        if there is not None:
+            offer = there.offer
+            return forecast(choices, offer.machine, rows, model, offer.an_hour)
         pace = pace_for(self._server, owner)
         return forecast(choices, self._server.machine, rows, model, pace=pace)
+
+    def _destination(self, values: Mapping[str, Any]) -> tuple[Destination | None, list[UserError]]:
+        on_jobs = values.get("place") == "jobs"
+        offered = offers(self._server.jobs.places.prices.get()) if on_jobs else ()
+        return read_destination(values, offered)
 
     def _look_up(self, key: tuple[object, ...], ask: Callable[[], Any]) -> Any:
         """What the Hub says; None where it cannot be asked, or refuses."""

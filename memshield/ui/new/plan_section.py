@@ -9,7 +9,7 @@ import gradio as gr
 from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.ui.errors import on_error
 from memshield.ui.form.planning import Plan
-from memshield.ui.new.forecast_view import estimate_view, forecast_view
+from memshield.ui.new.forecast_view import cost_view, estimate_view, forecast_view
 from memshield.ui.new.live_estimate import LiveEstimate
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
 from memshield.ui.new.submission import CheckedForm, check_form, submit_form
@@ -42,6 +42,7 @@ class PlanSection:
         upload: name of the visitor's upload.
         folds: names of the settings that each of them holds.
         started: takes the id of the job that was started last.
+        cost: shows what it costs where it is paid for.
         changed: events of what the estimate follows from, beside the fields' own.
     """
 
@@ -54,6 +55,7 @@ class PlanSection:
         upload: gr.State,
         folds: dict[gr.Accordion, set[str]],
         started: gr.State,
+        cost: gr.HTML,
         changed: list[Any],
     ) -> None:
         self._server = server
@@ -78,7 +80,7 @@ class PlanSection:
             self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
             start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
         timer = gr.Timer(_TICK, active=False)
-        shown = [summary, numbers, yaml, self._plan, recipe, self._beside, *folds,
+        shown = [summary, numbers, yaml, self._plan, recipe, self._beside, cost, *folds,
                  fields.inputs["confirm"], *fields.slots.values()]  # fmt: skip
         inputs = {*self._states, *fields.inputs.values()}
         buttons = [measure, stop]
@@ -96,7 +98,7 @@ class PlanSection:
         )  # fmt: skip
         gr.on(
             [*changed, *map(_left, fields.inputs.values())], self._estimate,
-            {*inputs, self._plan}, self._beside, trigger_mode="always_last", **QUIET,
+            {*inputs, self._plan}, [self._beside, cost], trigger_mode="always_last", **QUIET,
         )  # fmt: skip
         stop.click(self._stop, None, state, **asks)
         page.load(
@@ -115,7 +117,7 @@ class PlanSection:
     def _look(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> list[Any]:
         return self._outputs(self._check(given, token))
 
-    def _estimate(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> str:
+    def _estimate(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> tuple[str, str]:
         recipe, upload = (given[one] for one in self._states)
         values = self._fields.values(given)
         return self._live.view(values, recipe, upload, given[self._plan], token)
@@ -128,7 +130,7 @@ class PlanSection:
             more: problems found after it.
         """
         if isinstance(checked, UserError):
-            nothing = ["", NO_FILE, None, *[gr.skip()] * (3 + len(self._folds))]
+            nothing = ["", NO_FILE, None, *[gr.skip()] * (4 + len(self._folds))]
             return [self._fields.summary([checked]), *nothing, *self._fields.shown([])]
         errors = [*checked.errors, *UserErrors(list(more)).errors]
         plan = checked.plan
@@ -140,6 +142,7 @@ class PlanSection:
             plan,
             checked.recipe,
             estimate_view(plan),
+            cost_view(plan, checked.there),
             *(
                 gr.Accordion(open=True) if wrong & names else gr.skip()
                 for names in self._folds.values()

@@ -12,17 +12,29 @@ from memshield.errors import UserError, collect_errors
 from memshield.forecast.duplicates import open_folder
 from memshield.hub.catalog.model import describe_model
 from memshield.jobs.pace import RunPace
+from memshield.jobs.records import Place
 from memshield.network import Token
 from memshield.ui.errors import attempt
 from memshield.ui.form.choices import Choices, on_this_machine
 from memshield.ui.form.inputs import FilledForm, read_form
 from memshield.ui.form.planning import Plan, forecast, plan
 from memshield.ui.form.recipes import RecipeName
+from memshield.ui.form.where import (
+    Destination,
+    offers,
+    planned_on,
+    problems_there,
+    read_destination,
+)
 from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.new.local_folder import find_folder
 from memshield.ui.new.own_pictures import for_job, uploaded
 from memshield.ui.new.recipe_choice import recipe_of
 from memshield.ui.server.server import Server
+
+NO_RIGHT = UserError(
+    "place", "Jobs need a token of yours that may run them", "Sign in for Jobs, or give one, below."
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +46,14 @@ class CheckedForm:
         plan: of its training; None if there is none.
         errors: with the fields that can mend them; empty if the training can start.
         recipe: for its model.
+        there: hardware of Jobs to run on; None for this machine.
     """
 
     form: FilledForm
     plan: Plan | None
     errors: tuple[UserError, ...]
     recipe: RecipeName
+    there: Destination | None = None
 
 
 def check_form(
@@ -63,14 +77,29 @@ def check_form(
     """
     visitor = server.visitor(token)
     form = fill_form(server, values, recipe, upload, token)
-    made = plan(
-        form.choices, server.machine, visitor.token, count_pictures(form), server.flavour,
-        server.prices.get, pace_for(server, visitor.owner), not server.deployment.on_space,
-    )  # fmt: skip
-    errors = form.beside_inputs(made.errors)
+    offered = offers(server.jobs.places.prices.get()) if values.get("place") == "jobs" else ()
+    there, wrong = read_destination(values, offered)
+    rows, at_home = count_pictures(form), not server.deployment.on_space
+    if there is None:
+        made = plan(
+            form.choices, server.machine, visitor.token, rows, server.flavour,
+            server.prices.get, pace_for(server, visitor.owner), at_home,
+        )  # fmt: skip
+    else:
+        offer = there.offer
+        known = {offer.name: offer.an_hour}
+        made = plan(
+            form.choices, offer.machine, visitor.token, rows, offer.name, lambda: known,
+            at_home=at_home,
+        )  # fmt: skip
+        made = planned_on(made, offer)
+        wrong += problems_there(made, offered)
+        if visitor.owner is not None and server.jobs.places.token_of(visitor.owner) is None:
+            wrong.append(NO_RIGHT)
+    errors = [*form.beside_inputs(made.errors), *wrong]
     if form.kind == "hub" and made.model is None and form.choices.model:
         recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
-    return CheckedForm(form, made, tuple(errors), recipe)
+    return CheckedForm(form, made, tuple(errors), recipe, there)
 
 
 def fill_form(
@@ -147,4 +176,8 @@ def submit_form(server: Server, checked: CheckedForm, token: gr.OAuthToken | Non
     assert checked.plan is not None and not checked.errors
     owner = server.owner(token)
     values = for_job(server, on_this_machine(checked.plan.values), token)
-    return server.jobs.submit(owner, values, needs_token=checked.plan.needs_token).id
+    there, place = checked.there, None
+    if there is not None:
+        place = Place(there.offer.name, there.limit.seconds)
+    needs_token = checked.plan.needs_token
+    return server.jobs.submit(owner, values, needs_token=needs_token, place=place).id

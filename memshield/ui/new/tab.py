@@ -16,6 +16,7 @@ from memshield.ui.new.plan_section import PlanSection
 from memshield.ui.new.recipe_choice import BASIC, TITLES, about, change_defaults
 from memshield.ui.new.search_box import SEARCH
 from memshield.ui.new.settings import advanced_settings, basic_settings
+from memshield.ui.new.where_section import WhereSection
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, Fields
 
@@ -76,6 +77,7 @@ def _lay_out_form(
     if not server.deployment.on_space:
         with folder:
             name_folder(server, fields, fields.inputs["duplicates"])
+    where_to_run = WhereSection(server, page, fields)
     columns |= {"upload": own, "folder": folder}
 
     kind.change(
@@ -103,7 +105,9 @@ def _lay_out_form(
     )  # fmt: skip
     folds = {more: {*BASIC, "resolution", "hub_model_id", "confirm"}, rest: set(advanced)}
     changed = [opened, settled.change, model.seen.change, dataset.seen.change, upload.change]
-    PlanSection(server, page, fields, recipe, upload, folds, started, changed)
+    changed += where_to_run.changed
+    cost = where_to_run.cost
+    PlanSection(server, page, fields, recipe, upload, folds, started, cost, changed)
     return kind, where
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from memshield.errors import UserError, collect_errors
@@ -25,22 +27,36 @@ def account_row(server: Server) -> None:
             "keeps it in memory for a day at most, and in no file. Without one, it uses the token "
             "of `hf auth login`."
         )
-        with gr.Row():
-            token = gr.Textbox(
-                label="Access token", type="password", max_length=500, scale=3,
-                placeholder="hf_…", elem_id="token",
-            )  # fmt: skip
-            use = gr.Button("Use this token", scale=1)
-        answer = gr.HTML()
+        token_input(server, "token")
 
-        def on_use(text: object) -> tuple[str, str]:
-            errors: list[UserError] = []
-            with collect_errors(errors):
-                name = server.use_token(text)
-                return "", status_view(f"Signed in as {name}, until this server is stopped.")
-            return "", problems_view(errors)
 
-        gr.on(
-            [use.click, token.submit], on_use, token, [token, answer], queue=False,
-            api_visibility="private",
+def token_input(server: Server, id: str) -> Any:
+    """Lay out the input of a token, at home.
+
+    Args:
+        server: the page's server.
+        id: of the input on the page.
+
+    Returns:
+        The event after which the token may be known.
+    """
+    with gr.Row(equal_height=True):
+        token = gr.Textbox(
+            label="Access token", type="password", max_length=500, scale=3,
+            placeholder="hf_…", elem_id=id,
         )  # fmt: skip
+        use = gr.Button("Use this token", scale=1)
+    answer = gr.HTML(elem_classes=["ms-slot"])
+
+    def on_use(text: object) -> tuple[str, str]:
+        errors: list[UserError] = []
+        with collect_errors(errors):
+            name = server.use_token(text)
+            return "", status_view(f"Signed in as {name}, until this server is stopped.")
+        return "", problems_view(errors)
+
+    used = gr.on(
+        [use.click, token.submit], on_use, token, [token, answer], queue=False,
+        api_visibility="private",
+    )  # fmt: skip
+    return used.then

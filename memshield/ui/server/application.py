@@ -16,6 +16,7 @@ from memshield.ui.server.middleware import NoDownloads, SignedInUploads, Signing
 from memshield.ui.server.origins import OwnOrigin
 from memshield.ui.server.own_calls import OwnCalls
 from memshield.ui.server.routes import PageRoutes
+from memshield.ui.server.scopes import AskedScopes
 from memshield.ui.server.server import Server
 
 
@@ -58,6 +59,7 @@ def application(server: Server) -> Application:
         # foreign name has none of a visitor's cookies, and the Hub asks by address whether it runs.
         return Application([Middleware(OwnHost, hosts=deployment.hosts), *outside], [])
     inside = [
+        Middleware(AskedScopes),
         Middleware(SignedInUploads),
         Middleware(NoDownloads),
         Middleware(SigningOut, forget=server.sign_out),

@@ -19,6 +19,7 @@ from memshield.hub.session import steady_session
 from memshield.jobs.service import Jobs
 from memshield.network import asking
 from memshield.ui.server.deployment import Deployment
+from memshield.ui.server.scopes import JOBS_SCOPE
 from memshield.ui.server.visitor import LOCAL, LONGEST_SECONDS, Visitor, Visitors
 
 _SILENCE = 5.0
@@ -55,6 +56,11 @@ class Server:
         flavour = flavour_of(machine, stated) if deployment.on_space else None
         return cls(deployment, jobs, Visitors(deployment.on_space), machine, flavour)
 
+    @property
+    def offers_jobs_first(self) -> bool:
+        """Whether this is a Space without a GPU."""
+        return self.deployment.on_space and not self.machine.gpus
+
     def visitor(self, token: gr.OAuthToken | None) -> Visitor:
         """Identify the visitor, and keep an owner's token for the owner's jobs.
 
@@ -70,6 +76,9 @@ class Server:
             now, good_until = time.time(), token.expires_at if token is not None else 0
             until = min(good_until or now + KEPT_SECONDS, now + LONGEST_SECONDS)
             self.jobs.tokens.keep(visitor.owner, visitor.token, until)
+            if token is not None and JOBS_SCOPE in str(token.scope or "").split():
+                # Apart: another browser of the same person may have signed in without it.
+                self.jobs.places.tokens.keep(visitor.owner, visitor.token, until)
             if not was_known:
                 self.jobs.scheduler.wake()  # jobs that wait for the token may start now
         return visitor
@@ -100,6 +109,7 @@ class Server:
         """
         self.visitors.sign_out(token)
         self.jobs.tokens.forget(token)
+        self.jobs.places.tokens.forget(token)
 
     def owner(self, token: gr.OAuthToken | None) -> str:
         """The visitor's name as an owner.

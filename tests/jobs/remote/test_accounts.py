@@ -57,7 +57,7 @@ def there(jobs: Jobs, owner: str = "ada") -> Job:
 
 def says(jobs: Jobs, job: Job, words: str) -> JobView:
     """The view, once it says so."""
-    until(lambda: words in repr(view(jobs, job)), 60, jobs)
+    until(lambda: words in repr(view(jobs, job)), 120, jobs)
     return view(jobs, job)
 
 
@@ -80,7 +80,7 @@ def test_several_at_once_of_two_owners_beside_the_queue(
     jobs.stop("ada", here.id)
     # Stopped, it has cost something, and goes on from the checkpoint that it saved there.
     jobs.stop("ada", runs[0].id)
-    until(lambda: ended(jobs, runs[0]), 60, jobs)
+    until(lambda: ended(jobs, runs[0]), 120, jobs)
     shown = view(jobs, runs[0])
     assert shown.training.state == "stopped"
     assert shown.elsewhere is not None
@@ -89,7 +89,7 @@ def test_several_at_once_of_two_owners_beside_the_queue(
     assert not ended(jobs, runs[1])
     pretend(monkeypatch, ENDS)
     jobs.resume("ada", runs[0].id)
-    until(lambda: ended(jobs, runs[0]), 60, jobs)
+    until(lambda: ended(jobs, runs[0]), 120, jobs)
     shown = view(jobs, runs[0])
     assert shown.training.state == "done"
     run = jobs.folders.run(jobs.get("ada", runs[0].id))
@@ -132,7 +132,7 @@ def test_the_next_server_follows_them_once_their_owner_signs_in(
         second.delete("ada", job.id)
     hub.jobs.of("ada")[0].end("ERROR", "Node was evicted")
     sign_in(second)
-    until(lambda: ended(second, job), 60, second)
+    until(lambda: ended(second, job), 120, second)
     shown = view(second, job)
     assert shown.training.state == "died"
     assert "Node was evicted" in str(shown.training.reason)
@@ -156,10 +156,10 @@ def test_a_store_that_is_lost_finds_them_by_their_label(
     (job,) = second.list("eve")
     says(second, job, "Training, step 3 of 10")
     second.stop("eve", job.id)
-    until(lambda: ended(second, job), 60, second)
+    until(lambda: ended(second, job), 120, second)
     pretend(monkeypatch, ENDS)
     second.resume("eve", job.id)
-    until(lambda: ended(second, job), 60, second)
+    until(lambda: ended(second, job), 120, second)
     assert view(second, job).training.state == "done"
     assert len(hub.jobs.of("eve")) == 2
     second.close()
@@ -181,13 +181,13 @@ def test_what_the_hub_refuses_is_said_and_can_be_tried_again(
     assert "resume" in shown.actions
     hub.jobs.without_credit.clear()
     jobs.resume("ada", job.id)
-    until(lambda: ended(jobs, job), 60, jobs)
+    until(lambda: ended(jobs, job), 120, jobs)
     assert view(jobs, job).training.state == "done"
     # Stopped while it waits for hardware, it has failed at nothing.
     hub.jobs.full.add("cpu-upgrade")
     waits = there(jobs)
     says(jobs, waits, "Waiting for cpu-upgrade")
     jobs.stop("ada", waits.id)
-    until(lambda: ended(jobs, waits), 60, jobs)
+    until(lambda: ended(jobs, waits), 120, jobs)
     assert view(jobs, waits).training.state == "stopped"
     jobs.close()

@@ -12,9 +12,9 @@ from memshield.ui.form.planning import Plan, forecast
 from memshield.ui.form.where import (
     Destination,
     cost_words,
-    memory_problem,
     offers,
     planned_on,
+    problems_there,
     read_destination,
     usual_of,
 )
@@ -93,15 +93,13 @@ def test_time_cost_and_ceiling_in_words() -> None:
 
 def test_memory_that_is_not_there() -> None:
     small = there(hardware="t4-small")
-    assert memory_problem(on(Choices(), small), Choices(), 100, OFFERED) is None
+    assert problems_there(on(Choices(), small), OFFERED) == []
     large = Choices(**{**vars(SDXL), "advanced": {"training": "full", "train_batch_size": 1}})
     full = there()
-    found = memory_problem(on(large, full), large, 100, OFFERED)
-    assert found is not None
+    (found,) = problems_there(on(large, full), OFFERED)
     assert found.field == "hardware"
     assert "no hardware of Jobs has the memory" in found.problem
     with_more = offers({**PRICES, "h200": 5.0})
-    found = memory_problem(on(large, full), large, 100, with_more)
-    assert found is not None
+    (found,) = problems_there(on(large, full), with_more)
     assert "a10g-small has 24 GB" in found.problem
     assert "Choose h200" in found.remedy
