@@ -179,13 +179,13 @@ def open_pipeline(
     whole = {"training": "full", **settings, "pretrained_model_name_or_path": name}
     if lora is None:
         config = make_config(whole)
-        facts = read_facts(config, repository)
+        facts = read_facts(config, repository, to_train=False)
     else:
         # The revision is the LoRA's.
         config = make_config(
             {**whole, "pretrained_model_name_or_path": lora.base, "revision": None}
         )
-        facts = read_facts(config)
+        facts = read_facts(config, to_train=False)
         require_prompted(lora, facts)
     config = resolve(config, facts)
     target = AuditedModel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from memshield.config.file import Config
 from memshield.config.shipped import find_shipped
 from memshield.digests import LORA
 from memshield.errors import UserError
-from memshield.families.flow_facts import NetworkParts, read_flow_parts, refuse_distilled
+from memshield.families.flow_facts import (
+    NetworkParts,
+    is_distilled,
+    read_flow_parts,
+    refuse_distilled,
+)
 from memshield.families.kinds import FLOW, PIPELINES, TEXT_ENCODERS, FamilyName, network_of
 from memshield.families.repository import Repository
 from memshield.network import Token
@@ -37,6 +42,7 @@ class Facts:
         resolution: its own, in pixels.
         multiple_of: resolutions it can take are multiples of this.
         needs_captions: whether it is conditioned on text.
+        distilled: whether it was distilled to a few steps, and samples without guidance.
     """
 
     family: FamilyName
@@ -51,6 +57,7 @@ class Facts:
     resolution: int
     multiple_of: int
     needs_captions: bool
+    distilled: bool = False
 
     @property
     def network_folder(self) -> str:
@@ -71,13 +78,20 @@ def is_prompted(folder: Path) -> bool:
     return PIPELINES.get(index.get("_class_name")) != "unconditional"
 
 
-def read_facts(config: Config, repository: Repository | None = None, token: Token = None) -> Facts:
+def read_facts(
+    config: Config,
+    repository: Repository | None = None,
+    token: Token = None,
+    *,
+    to_train: bool = True,
+) -> Facts:
     """Find out which family trains the model of a config, and check that it can.
 
     Args:
         config: names the model.
         repository: of the pipeline that it names, where that has been looked up already.
         token: the Hub is asked with, where it has not; see `memshield.network.Token`.
+        to_train: False for an audit, which also takes models that training would spoil.
 
     Raises:
         UserError: unsupported class, missing files, pickled weights, a resolution that the
@@ -87,6 +101,8 @@ def read_facts(config: Config, repository: Repository | None = None, token: Toke
         facts = _from_scratch(config, token)
     else:
         facts = _from_pipeline(config, repository, token)
+    if facts.distilled and to_train and facts.repository is not None:
+        refuse_distilled(facts.repository, facts.family)
     resolution = config.resolution or facts.resolution
     if resolution % facts.multiple_of:
         raise UserError(
@@ -145,8 +161,9 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     _refuse_custom_code(repository, index)
     family = PIPELINES[class_name]
     if family in FLOW:
-        refuse_distilled(repository, index, family)
-        return _latent(repository, index, read_flow_parts(repository, family, config), config)
+        parts = read_flow_parts(repository, family, config)
+        distilled = is_distilled(repository, index, family, parts.network)
+        return replace(_latent(repository, index, parts, config), distilled=distilled)
     unet = repository.json("unet/config.json")
     scheduler = repository.json("scheduler/scheduler_config.json")
     if config.prediction_type is not None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-from typing import Any, NamedTuple
+import re
+from typing import Any, NamedTuple, NoReturn
 
 from memshield.config.file import Config
 from memshield.errors import UserError
 from memshield.families.kinds import FLOW, FamilyName
 from memshield.families.repository import Repository
 
-_FEW_STEPS = ("turbo", "schnell", "lightning")
-"""Words in the names of models that were distilled to a few steps."""
+_FEW_STEPS = {"turbo", "schnell", "lightning"}
+"""Words in the names that models have on the Hub which were distilled to a few steps."""
 
 
 class NetworkParts(NamedTuple):
@@ -83,24 +83,39 @@ def _scale(vae: dict[str, Any]) -> int:
     return int(2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1))
 
 
-def refuse_distilled(repository: Repository, index: dict[str, Any], family: FamilyName) -> None:
-    """Refuse a model that was distilled to a few steps: training by flow matching undoes that.
+def is_distilled(
+    repository: Repository, index: dict[str, Any], family: FamilyName, network: dict[str, Any]
+) -> bool:
+    """Whether a model was distilled to a few steps, which training by flow matching undoes.
+
+    Some say so in their files, others only by the name that their authors gave them on the Hub. A
+    folder may have any name.
+
+    Args:
+        repository: of the model.
+        index: its model_index.json.
+        family: that would train it.
+        network: the config of its transformer.
+    """
+    # Of FLUX.1's models, schnell is the one that knows no guidance.
+    if index.get("is_distilled") or (family == "flux" and not network.get("guidance_embeds")):
+        return True
+    words = re.split(r"[\W_]+", repository.name.split("/")[-1].lower())
+    return repository.folder is None and not _FEW_STEPS.isdisjoint(words)
+
+
+def refuse_distilled(repository: Repository, family: FamilyName) -> NoReturn:
+    """Refuse to train a distilled model.
 
     Raises:
         UserError: with what to take instead.
     """
-    name = PurePath(repository.name).name.lower()
-    distilled = any(word in name for word in _FEW_STEPS) or bool(index.get("is_distilled"))
-    if family == "flux":
-        # Of FLUX.1's models, schnell is the one that knows no guidance.
-        distilled |= not repository.json("transformer/config.json").get("guidance_embeds")
-    if distilled:
-        raise UserError(
-            repository.field,
-            f"{repository.name} was distilled to a few steps, which training would undo: its "
-            "pictures would become blurred, and not only where they copy",
-            INSTEAD[family],
-        )
+    raise UserError(
+        repository.field,
+        f"{repository.name} was distilled to a few steps, which training would undo: its "
+        "pictures would become blurred, and not only where they copy",
+        INSTEAD[family],
+    )
 
 
 INSTEAD: dict[FamilyName, str] = {

@@ -41,6 +41,7 @@ class FlowTransformer(Family):
             takes their mode.
         preconditioned: whether its usual script takes the loss on x_0.
         negative: the prompt that samples are guided away from.
+        guidance: the argument of the stock pipeline that guides; a distilled model is not guided.
         base: local folder of the base pipeline.
         vae: the frozen autoencoder, in float32: latents are encoded once.
     """
@@ -50,6 +51,7 @@ class FlowTransformer(Family):
     samples_latents: ClassVar[bool] = True
     preconditioned: ClassVar[bool] = False
     negative: ClassVar[str] = ""
+    guidance: ClassVar[str] = "guidance_scale"
 
     def __init__(self, config: Config, facts: Facts, placement: Placement) -> None:
         super().__init__(config, facts, placement)
@@ -309,6 +311,7 @@ class FlowTransformer(Family):
                 with self.running():
                     latents = pipeline(
                         **self._prompts(captions, without),
+                        **({self.guidance: 0.0} if self.facts.distilled else {}),
                         height=size,
                         width=size,
                         generator=[torch.Generator().manual_seed(seed) for seed in chosen],

@@ -36,7 +36,7 @@ class Flux2Klein(FlowTransformer):
         return {"text": text}
 
     def _pipeline_settings(self) -> dict[str, Any]:
-        return {"is_distilled": False}
+        return {"is_distilled": self.facts.distilled}
 
     def _wrapped(self, caption: str) -> str:
         text: str = self._captioning.tokenizer.apply_chat_template(

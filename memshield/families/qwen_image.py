@@ -23,6 +23,7 @@ class QwenImage(FlowTransformer):
         "text_encoder": Qwen2_5_VLForConditionalGeneration,
     }
     negative = " "  # as its authors sample it
+    guidance = "true_cfg_scale"
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Encoded:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import (
     compute_density_for_timestep_sampling,
     compute_loss_weighting_for_sd3,
@@ -17,7 +19,11 @@ from diffusers.training_utils import (
 
 from memshield.config.file import make_config
 from memshield.errors import UserError
+from memshield.families import load, read_facts, resolve
+from memshield.families.base import Placement
+from memshield.families.flow_facts import is_distilled
 from memshield.families.flow_matching import FlowProcess, density_of_slots
+from memshield.families.repository import Repository
 from tests.families import loaded, looked_up
 from tests.tiny_flow import flux2_klein_pipeline, flux_pipeline
 
@@ -158,13 +164,36 @@ def test_other_models_under_its_name(
     assert words in str(error)
 
 
-def test_a_distilled_model_names_what_to_take_instead(
-    tmp_path: Path, tiny_sd3: Path, captioned: Path
-) -> None:
-    turbo = shutil.copytree(tiny_sd3, tmp_path / "stable-diffusion-3.5-large-turbo")
-    error = refusal(turbo, captioned)
-    assert "distilled to a few steps" in str(error)
-    assert "stable-diffusion-3.5-medium" in str(error)
+@pytest.mark.parametrize(
+    ("name", "distilled"),
+    [
+        ("stabilityai/stable-diffusion-3.5-large-turbo", True),
+        ("Tongyi-MAI/Z-Image-Turbo", True),
+        ("lab/SD3_Lightning_v2", True),
+        ("turbo/stable-diffusion-3.5-medium", False),
+        ("lab/turbocharged", False),
+    ],
+)
+def test_only_a_name_on_the_hub_tells(name: str, distilled: bool) -> None:
+    for folder in (None, Path(name)):
+        repository = Repository("model", name, None, folder, {})
+        found = is_distilled(repository, {}, "stable_diffusion_3", {})
+        assert found == (distilled and folder is None)
+
+
+def test_a_distilled_model_is_sampled_without_guidance(tiny_sd3: Path, captioned: Path) -> None:
+    family = loaded(tiny_sd3, captioned)
+    guided = family.sample([1], ["a cat"], 2)
+    family.facts = replace(family.facts, distilled=True)
+    pipeline = DiffusionPipeline.from_pretrained(tiny_sd3)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        "a cat", num_inference_steps=2, height=16, width=16, guidance_scale=0.0,
+        max_sequence_length=77,
+        generator=torch.Generator().manual_seed(1), output_type="np",
+    ).images  # fmt: skip
+    assert np.abs(guided - expected).max() > 1e-3
+    np.testing.assert_allclose(family.sample([1], ["a cat"], 2), expected, atol=1e-5)
 
 
 def test_a_checkpoint_in_one_file(tmp_path: Path, captioned: Path) -> None:
@@ -191,6 +220,13 @@ def test_schnell_and_distilled_klein(tmp_path: Path, captioned: Path) -> None:
     assert "FLUX.1-dev" in str(error)
     error = refusal(flux2_klein_pipeline(tmp_path / "klein", is_distilled=True), captioned)
     assert "FLUX.2-klein-base-4B" in str(error)
+    # An audit takes them.
+    values = {"pretrained_model_name_or_path": str(schnell), "resolution": 16}
+    config = make_config(values, without=["dataset"])
+    facts = read_facts(config, to_train=False)
+    assert facts.distilled
+    family = load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
+    assert np.isfinite(family.sample([1], ["a cat"], 1)).all()
 
 
 def test_the_guidance_that_a_model_is_told(tiny_flux: Path, captioned: Path) -> None:

@@ -47,7 +47,9 @@ def look_at_model(
         without=["dataset"],
     )
     try:
-        facts = read_strangers_facts(config, repository if lora is None else None, token)
+        facts = read_strangers_facts(
+            config, repository if lora is None else None, token, to_train=False
+        )
         require_prompted(lora, facts)
     except UserErrors:
         raise

@@ -109,7 +109,11 @@ def _looked_into(info: ModelInfo, token: Token) -> ModelDescription:
 
 
 def read_strangers_facts(
-    config: Config, repository: Repository | None = None, token: Token = None
+    config: Config,
+    repository: Repository | None = None,
+    token: Token = None,
+    *,
+    to_train: bool = True,
 ) -> Facts:
     """`read_facts` of a repository whose files may hold anything.
 
@@ -117,7 +121,7 @@ def read_strangers_facts(
         UserError: as `read_facts`; or they hold what no pipeline's files hold.
     """
     try:
-        return read_facts(config, repository, token)
+        return read_facts(config, repository, token, to_train=to_train)
     except UserError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
