@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from memshield.errors import UserError
@@ -44,8 +45,16 @@ COMMANDS = {
     "fetch": Command("memshield.jobs.terminal.fetch", "bring a run on Jobs here"),
     "verify": Command("memshield.hub.verify", "hold a published model to its own claims"),
 }
+ON_JOBS = ("audit", "compare", "sample")
+"""Commands that --hardware runs as a job, on a run that lies in a bucket."""
+ON_COPIES = (*ON_JOBS, "export", "publish")
+"""Commands that work here on a copy of such a run, which its id stands for."""
 USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
     f"  {name:<10}{command.help}\n" for name, command in COMMANDS.items()
+)
+USAGE += (
+    f"\n{', '.join(ON_COPIES)} take the id of a run on Jobs, too;\n"
+    f"{', '.join(ON_JOBS)} with --hardware NAME work there.\n"
 )
 
 
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     guard_logging()
     try:
-        code: int = import_module(COMMANDS[argv[0]].module).main(argv[1:])
+        code = _run(argv[0], argv[1:])
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
         return 2
@@ -73,6 +82,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(redact(f"{error.filename or argv[0]}: {error.strerror}"), file=sys.stderr)
         return 2
+    return code
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    if name in ON_JOBS and any(word.partition("=")[0] == "--hardware" for word in words):
+        from memshield.jobs.terminal.on_run import run_there
+
+        return run_there(name, words)
+    if name in ON_COPIES and words and "/" not in words[0] and not Path(words[0]).exists():
+        from memshield.jobs.terminal.on_run import bring_here, is_there
+
+        if is_there(words[0]):
+            words = bring_here(words)
+    code: int = import_module(COMMANDS[name].module).main(words)
     return code
 
 

@@ -22,6 +22,7 @@ from memshield.network import Token, TryAgainError, asking, words_of
 
 BUCKET = "memshield-runs"
 LABEL, RUN_LABEL, MARK_LABEL, NAME_LABEL = "memshield", "memshield-run", "memshield-task", "name"
+KIND_LABEL = "memshield-kind"
 _SILENCE = 20.0
 _CHUNK = 2**20
 
@@ -40,6 +41,7 @@ class RemoteJob:
         hardware: that it asks for.
         created, started: in seconds since the epoch; started is None while it waits.
         seconds: for which it ran so far.
+        kind: of its task: train, audit, compare or sample.
     """
 
     id: str
@@ -53,6 +55,7 @@ class RemoteJob:
     created: float
     started: float | None
     seconds: float
+    kind: str = "train"
 
     @property
     def is_active(self) -> bool:
@@ -76,6 +79,7 @@ class RemoteJob:
             _seconds(info.created_at) or 0.0,
             _seconds(info.started_at),
             float((durations and durations.running_secs) or 0.0),
+            labels.get(KIND_LABEL, "train"),
         )
 
 

@@ -5,7 +5,7 @@ links. What it writes is copied to the mount: small files every few seconds, and
 `live.json`, which says what is there. A folder that is not listed there is not whole yet.
 
     container.py --folder MOUNT --code CODE --mark MARK --every SECONDS [--seconds N]
-        [--link NAME=PATH] -- COMMAND
+        [--link NAME=PATH] [--without PREFIX] -- COMMAND
 
 `{run}` in the command stands for the run directory. Its other paths are relative, to links that
 lie where it is run: a run that goes on elsewhere must find the same paths in its settings.
@@ -63,10 +63,12 @@ class Copy:
         run: the run directory, on the container's disk.
         folder: the mount.
         mark: of the task, for `live.json`.
+        without: files whose paths begin so are not needed here, and stay in the bucket.
     """
 
-    def __init__(self, run: Path, folder: Path, mark: str) -> None:
-        self._run, self._folder, self._mark = run, folder, mark
+    def __init__(self, run: Path, folder: Path, mark: str, without: str | None = None) -> None:
+        self._run, self._folder, self._mark, self._without = run, folder, mark, without
+        self._left_there: dict[str, Stamp] = {}
         self._copied: dict[str, Stamp] = {}
         self._refused: dict[bool, float] = {}
         self._telling = threading.Lock()
@@ -85,6 +87,9 @@ class Copy:
         for name, (size, modified) in listed.items():
             source, target = self._folder / RUN / name, self._run / name
             if ".." in Path(name).parts or not source.is_file():
+                continue
+            if self._without is not None and name.startswith(self._without):
+                self._left_there[name] = (size, modified)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -146,7 +151,7 @@ class Copy:
             "time": round(time.time(), 3),
             "mark": self._mark,
             "status": read_status(self._run),
-            "files": dict(sorted(dict(self._copied).items())),
+            "files": dict(sorted({**self._left_there, **self._copied}.items())),
             **facts,
         }
         with self._telling:
@@ -211,6 +216,7 @@ def run(
     seconds: float | None,
     links: Mapping[str, Path],
     words: Sequence[str],
+    without: str | None = None,
 ) -> int:
     """Run a command to its end, or until a stop.
 
@@ -222,6 +228,7 @@ def run(
         seconds: for which the container is there; None for ever.
         links: further folders and files, by the names under which the command finds them.
         words: of the command.
+        without: see `Copy`.
 
     Returns:
         Its exit code; 0 where it was asked to stop and did; `NO_ROOM` for a full bucket.
@@ -233,8 +240,9 @@ def run(
     local.mkdir()
     for name, path in {"configs": code / "configs", **links}.items():
         (place / name).symlink_to(path)
-    copy = Copy(local, folder, mark)
+    copy = Copy(local, folder, mark, without)
     copy.restore()
+    before = read_status(local)
     environment = {**os.environ, "PYTHONPATH": str(code), "PYTHONUNBUFFERED": "1"}
     if end is not None:
         environment[STOP_AT] = str(end - margin)
@@ -266,7 +274,8 @@ def run(
     while copy.refused_since is not None and time.monotonic() < deadline:
         time.sleep(every)
         copy.bring_up_to_date(True, command.output(), ended=ended)
-    stopped = command.asked or read_status(local).get("state") == "stopped"
+    status = read_status(local)
+    stopped = command.asked or (status != before and status.get("state") == "stopped")
     shutil.rmtree(place, ignore_errors=True)
     if copy.refused_since is not None:
         return NO_ROOM
@@ -332,10 +341,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--every", type=float, required=True)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--link", action="append", default=[])
+    parser.add_argument("--without")
     own = parser.parse_args(words[:at])
     install(own.code / "requirements.txt")
     links = {name: Path(path) for name, _, path in (one.partition("=") for one in own.link)}
-    return run(own.folder, own.code, own.mark, own.every, own.seconds, links, words[at + 1 :])
+    command = words[at + 1 :]
+    return run(
+        own.folder, own.code, own.mark, own.every, own.seconds, links, command, own.without
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

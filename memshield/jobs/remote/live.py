@@ -16,7 +16,7 @@ from memshield.jobs.remote.places import with_meant
 from memshield.rundir import RunDir, write_text
 
 _FOLLOWED = ("config.yaml", "watch.json", "audit-progress.json", "publish.json")
-_EVENTS, _SAMPLES = "events.jsonl", "samples/"
+_EVENTS, _SAMPLES, _AUDITS = "events.jsonl", "samples/", "audit/"
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,8 @@ def fetch(
         target = run.path / name
         if target.exists():
             stat = target.stat()
+            if name.startswith(_AUDITS) and stat.st_mtime_ns > modified:
+                continue  # audited here since
             if stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == size):
                 continue
         client.download(f"{id}/{RUN}/{name}", target, go_on="/" in name)

@@ -89,13 +89,18 @@ def id_of(mark: str, name: str) -> str:
     return f"{name[:50].strip('-')}-{hashlib.sha256(job.encode()).hexdigest()[:6]}"
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return _ID.fullmatch(text) is not None
+
+
 def require_run_id(text: str) -> str:
     """A run's id as a person types it.
 
     Raises:
         UserError: it is none.
     """
-    if not _ID.fullmatch(text):
+    if not is_run_id(text):
         raise UserError(
             "run", f"{text[:60]!r} is no id of a run on Jobs",
             "`python -m memshield runs` lists them.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from memshield.jobs.remote.client import RemoteJob
@@ -33,6 +33,13 @@ ORPHAN_SECONDS = 900.0
 _SILENT_SECONDS = 120.0
 _LONG_WAIT = 300.0
 _RESUME = "Resume goes on from the last checkpoint."
+_AGAIN = "Start it again."
+_TASKS = {
+    "audit": ("Auditing", "Audited"),
+    "compare": ("Auditing every round", "Audited every round"),
+    "sample": ("Drawing", "Drawn"),
+}
+"""Words for tasks on a run, while they run and afterwards."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,20 @@ def _running(job: RemoteJob, mine: Live | None, now: float) -> RemoteState:
             "If it does not go on, stop it: what is in the bucket is whole.",
             orphan,
         )
+    if job.kind != "train":
+        return RemoteState("running", _words_of(job)[0])
     if mine.status.get("state") == "preparing" or not mine.status:
         return RemoteState("preparing", "Preparing: model and pictures are fetched and checked")
     return RemoteState("running", "Training" if mine.ended is None else "Copying its last files")
 
 
+def _words_of(job: RemoteJob) -> tuple[str, str]:
+    return _TASKS.get(job.kind, ("Working", "Done"))
+
+
 def _ended(job: RemoteJob, mine: Live | None) -> RemoteState:
+    if job.kind != "train":
+        return _task_ended(job, mine)
     status = {} if mine is None else mine.status
     written, reason = status.get("state"), str(status.get("reason") or "")
     if written == "done":
@@ -121,6 +136,25 @@ def _ended(job: RemoteJob, mine: Live | None) -> RemoteState:
         return RemoteState("failed", f"Failed: {reason}")
     if job.stage == "COMPLETED" and mine is not None and mine.ended is not None:
         return RemoteState("stopped", "Stopped before there was anything to save", _RESUME)
+    return _ended_from_outside(job, mine)
+
+
+def _task_ended(job: RemoteJob, mine: Live | None) -> RemoteState:
+    code = None if mine is None else mine.ended
+    doing, did = _words_of(job)
+    if code == 0:
+        return RemoteState("done", did)
+    if code is not None and job.stage == "COMPLETED":
+        return RemoteState("stopped", f"{doing} was stopped", _AGAIN)
+    if code is not None and code > 0:
+        return RemoteState("failed", f"{doing} failed", "Its last lines say why.")
+    if code is not None:
+        why = "by its time limit, or for want of memory"
+        return RemoteState("killed", f"{doing} was ended {why}", _AGAIN)
+    return replace(_ended_from_outside(job, mine), remedy=_AGAIN)
+
+
+def _ended_from_outside(job: RemoteJob, mine: Live | None) -> RemoteState:
     if job.stage == "CANCELED":
         return RemoteState("cancelled", "Cancelled on the Hub before it had saved", _RESUME)
     message = " ".join(job.message.split())

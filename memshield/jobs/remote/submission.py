@@ -15,6 +15,7 @@ from memshield.config.file import Config, to_yaml
 from memshield.errors import UserError
 from memshield.forecast.flavours import gpus_of
 from memshield.jobs.remote.client import (
+    KIND_LABEL,
     MARK_LABEL,
     NAME_LABEL,
     RUN_LABEL,
@@ -29,6 +30,8 @@ from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord
 
 FOLDER, CODE = f"{MOUNTS}/run", f"{MOUNTS}/code"
 IMAGE = "python:3.11"
+CHECKPOINTS = "checkpoint-"
+"""Beginning of what only a training needs."""
 COPY_SECONDS = 3.0
 """Between two copies of what a container writes."""
 _SPACE = "hf.co/spaces/"
@@ -48,6 +51,31 @@ class Machine(NamedTuple):
     hardware: str
     seconds: int
     image: str
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A command on a run that lies in the bucket; see `memshield.__main__`.
+
+    Attributes:
+        kind: audit, compare or sample.
+        words: behind the run.
+        machine: that it is run on.
+    """
+
+    kind: str
+    words: tuple[str, ...]
+    machine: Machine
+
+    def command(self) -> list[str]:
+        """The command that a person types; an audit uses all GPUs."""
+        gpus = gpus_of(self.machine.hardware)
+        words = ["python"]
+        if self.kind == "audit" and gpus > 1:
+            words += ["-m", "accelerate.commands.launch"]
+            words += ["--config_file", "configs/accelerate/multi_gpu.yaml"]
+            words += ["--num_processes", str(gpus)]
+        return [*words, "-m", "memshield", self.kind, "{run}", *self.words]
 
 
 @dataclass(frozen=True)
@@ -133,11 +161,7 @@ def send(client: HubClient, submission: Submission) -> None:
     """
     client.make_bucket()
     record = submission.record
-    code = code_files()
-    version = f"code/{record.code}"
-    if client.read(f"{version}/complete") is None:
-        client.change({f"{version}/{name}": content for name, content in code.items()})
-        client.change({f"{version}/complete": b"1"})
+    send_code(client)
     own: dict[str, Path | bytes] = {
         f"{record.id}/{name}": path for name, path in submission.places.uploads.items()
     }
@@ -146,8 +170,23 @@ def send(client: HubClient, submission: Submission) -> None:
     client.change(own)
 
 
+def send_code(client: HubClient) -> str:
+    """Write this version of the code to the bucket, unless it is there; its name."""
+    code = code_files()
+    name = version_of(code)
+    version = f"code/{name}"
+    if client.read(f"{version}/complete") is None:
+        client.change({f"{version}/{path}": content for path, content in code.items()})
+        client.change({f"{version}/complete": b"1"})
+    return name
+
+
 def start(
-    client: HubClient, record: RunRecord, token: str | None = None, mark: str | None = None
+    client: HubClient,
+    record: RunRecord,
+    token: str | None = None,
+    mark: str | None = None,
+    task: RunTask | None = None,
 ) -> tuple[RunRecord, RemoteJob]:
     """Start the next job of a run whose files are in the bucket.
 
@@ -156,6 +195,7 @@ def start(
         record: of the run.
         token: to give to the job as a secret, where the record says that it needs one.
         mark: of the task; by default made from the number of jobs.
+        task: what to do with the run, by this version of the code; None to train.
 
     Returns:
         The record and the job, as they are now.
@@ -167,7 +207,7 @@ def start(
     again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
     _write_record(client, again, delete=[f"{record.id}/{STOP}"])
     try:
-        return again, _start(client, again, token)
+        return again, _start(client, again, token, task)
     except UserError:
         _write_record(client, record)
         raise
@@ -185,13 +225,20 @@ def _write_record(client: HubClient, record: RunRecord, delete: Sequence[str] = 
     client.change({f"{record.id}/{REQUEST}": text.encode()}, delete)
 
 
-def _start(client: HubClient, record: RunRecord, token: str | None) -> RemoteJob:
+def _start(
+    client: HubClient, record: RunRecord, token: str | None, task: RunTask | None
+) -> RemoteJob:
+    labels = {RUN_LABEL: record.id, NAME_LABEL: record.name, MARK_LABEL: plain(record.mark)}
+    if task is not None:
+        labels[KIND_LABEL] = task.kind
+        own = {**task.machine._asdict(), "code": send_code(client)}
+        record = record.model_copy(update=own)
     return client.start(
         record.image,
-        command_of(record),
+        command_of(record, task),
         record.hardware,
         record.seconds,
-        {RUN_LABEL: record.id, NAME_LABEL: record.name, MARK_LABEL: plain(record.mark)},
+        labels,
         [
             Volume(type="bucket", source=client.bucket, mount_path=FOLDER, path=record.id),
             Volume(
@@ -204,14 +251,16 @@ def _start(client: HubClient, record: RunRecord, token: str | None) -> RemoteJob
     )  # fmt: skip
 
 
-def command_of(record: RunRecord) -> list[str]:
+def command_of(record: RunRecord, task: RunTask | None = None) -> list[str]:
     """The command of a job's container."""
     words = ["python", f"{CODE}/memshield/jobs/remote/container.py", "--folder", FOLDER]
     words += ["--code", CODE, "--mark", plain(record.mark)]
     words += ["--seconds", str(record.seconds), "--every", str(COPY_SECONDS)]
     for name, path in {INPUTS: f"{FOLDER}/{INPUTS}", **record.links}.items():
         words += ["--link", f"{name}={path}"]
-    return [*words, "--", *training_words(record)]
+    if task is None:
+        return [*words, "--", *training_words(record)]
+    return [*words, "--without", CHECKPOINTS, "--", *task.command()]
 
 
 def training_words(record: RunRecord) -> list[str]:

@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
-from memshield.jobs.remote.live import fetch, read_live
+from memshield.jobs.remote.live import Live, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
+from memshield.jobs.remote.submission import CHECKPOINTS
 from memshield.jobs.terminal.shared import PROGRAM, RemoteRun, add_account, open_run
 from memshield.rundir import RunDir, lock_path, write_text
 
@@ -37,8 +38,8 @@ def main(argv: Sequence[str]) -> int:
     add_account(parser)
     flags = parser.parse_args(argv)
     with open_run(flags.run, flags.namespace) as run:
-        target = flags.output_dir or run.record.meant.get("output_dir") or run.record.name
-        return fetch_to(run, RunDir(Path(target)), flags.delete)
+        here = RunDir(flags.output_dir) if flags.output_dir else folder_of(run)
+        return fetch_to(run, here, flags.delete)
 
 
 def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
@@ -56,20 +57,7 @@ def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
     active = client.jobs(record.id, active=True)
     if delete and active:
         raise UserError("--delete", f"a job works on it: {active[0].url}", "Stop it first.")
-    live = read_live(client, record.id)
-    if live is None or not live.files:
-        raise UserError("run", f"{record.id} has written nothing yet", "Follow it, or wait.")
-    _require_own(here, record.id)
-    here.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock_path(here), timeout=0):
-            write_text(here.path / ORIGIN, json.dumps({"id": record.id}))
-            meant = {**record.meant, "output_dir": str(here.path)}
-            files = fetch(client, record.id, here, meant)
-            count = sum(1 for _ in tqdm(files, total=len(live.files), unit="file", file=sys.stderr))
-    except Timeout:
-        raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
-    print(f"{count} new files in {here.path}")
+    live = bring(remote, here)
     if active:
         return 0
     done = live.status.get("state") == "done"
@@ -83,6 +71,42 @@ def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
     if not done:
         print(f"It is not done. Go on there:  {PROGRAM} resume {record.id}")
     return 0
+
+
+def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
+    """Write a run, as it is now, to a folder.
+
+    Args:
+        remote: the run.
+        here: the run directory to write.
+        to_go_on: whether the checkpoints of a run that is done are brought as well.
+
+    Raises:
+        UserError: another run is there, it is being trained here, or it has written nothing.
+    """
+    client, record = remote.client, remote.record
+    live = read_live(client, record.id)
+    if live is None or not live.files:
+        raise UserError("run", f"{record.id} has written nothing yet", "Follow it, or wait.")
+    _require_own(here, record.id)
+    here.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock_path(here), timeout=0):
+            write_text(here.path / ORIGIN, json.dumps({"id": record.id}))
+            meant = {**record.meant, "output_dir": str(here.path)}
+            done = live.status.get("state") == "done"
+            without = CHECKPOINTS if done and not to_go_on else None
+            files = fetch(client, record.id, here, meant, without)
+            count = sum(1 for _ in tqdm(files, total=len(live.files), unit="file", file=sys.stderr))
+    except Timeout:
+        raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
+    print(f"{count} new files in {here.path}")
+    return live
+
+
+def folder_of(remote: RemoteRun) -> RunDir:
+    """Where a run belongs here, by its settings."""
+    return RunDir(Path(remote.record.meant.get("output_dir") or remote.record.name))
 
 
 def _require_own(here: RunDir, id: str) -> None:

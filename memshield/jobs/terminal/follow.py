@@ -6,7 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from tqdm.auto import tqdm
+
+from memshield.audit.progress_file import AuditProgress, read_audit_progress
 from memshield.config.flags import plain_parser
 from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.terminal.shared import (
@@ -59,15 +63,37 @@ def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
             if words != said and words != "Training":
                 shown.say(words)
             said = words
-            shown.move(read_progress(order.run))
+            _show(shown, run)
             sleep(_SECONDS)
     except KeyboardInterrupt:
         shown.close()
         print(f"\n{how_to_come_back(run.record.id)}")
         return 0
-    shown.move(read_progress(order.run))
+    _show(shown, run)
     shown.close()
+    job = backend.job(order)
+    if job is not None and job.kind != "train":
+        return _tell_end_of_task(run, look.exit_code == 0)
     return _tell_end(run, look.exit_code == 0)
+
+
+def _show(shown: _Shown, run: RemoteRun) -> None:
+    job = run.backend.job(run.order)
+    if job is not None and job.kind != "train":
+        shown.move_task(read_audit_progress(run.order.run))
+    else:
+        shown.move(read_progress(run.order.run))
+
+
+def _tell_end_of_task(run: RemoteRun, well: bool) -> int:
+    state, id = run.backend.state(run.order), run.record.id
+    print(state.words if not state.remedy else f"{state.words}. {state.remedy}")
+    for line in without_launcher(tail(run.order.output, 4 * _LAST_LINES))[-_LAST_LINES:]:
+        if not line.startswith("/"):  # a path of the container
+            print(line if well else f"  {line}", file=sys.stdout if well else sys.stderr)
+    if state.name == "done":
+        print(f"Bring it here:  {PROGRAM} fetch {id}\nPublish it:     {PROGRAM} publish {id}")
+    return 0 if well else 1
 
 
 def _tell_end(run: RemoteRun, well: bool) -> int:
@@ -85,6 +111,7 @@ def _tell_end(run: RemoteRun, well: bool) -> int:
         print(f"Then audit it:  {PROGRAM} audit {here}")
         if run.record.publishes:
             print(f"And publish:    {PROGRAM} publish {here}")
+        print(f"Or audit there: {PROGRAM} audit {id} --hardware {run.record.hardware}")
     else:
         print(f"Go on with it:  {PROGRAM} resume {id}")
     return 0 if well else 1
@@ -117,6 +144,7 @@ class _Shown:
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
+        self._task: Any = None
         self._begun = time.monotonic()
 
     def say(self, words: str) -> None:
@@ -137,7 +165,18 @@ class _Shown:
             )
         self._bar.move(progress.step)
 
+    def move_task(self, progress: AuditProgress | None) -> None:
+        """Show how far an audit is."""
+        if progress is None:
+            return
+        if self._task is None or self._task.desc != progress.what:
+            if self._task is not None:
+                self._task.close()
+            self._task = tqdm(total=progress.total, desc=progress.what, unit="picture")
+        self._task.update(progress.done - self._task.n)
+
     def close(self) -> None:
         """Leave the bar as it is."""
-        if self._bar is not None:
-            self._bar.close()
+        for bar in (self._bar, self._task):
+            if bar is not None:
+                bar.close()

@@ -22,6 +22,7 @@ from memshield.quantities import duration
 from memshield.rundir import RunDir
 
 PROGRAM = "python -m memshield"
+TIMEOUT = "6h"
 LIVE_SECONDS, JOBS_SECONDS = 2.0, 6.0
 """Somebody waits at the terminal, for one run."""
 
@@ -60,7 +61,7 @@ def add_machine(parser: argparse.ArgumentParser, hardware: bool = True) -> None:
     )
     parser.add_argument(
         "--timeout", metavar="TIME",
-        help="such as 90m, 6h or 2d: shortly before, it saves and stops [6h]",
+        help=f"such as 90m, 6h or 2d: shortly before, it saves and stops [{TIMEOUT}]",
     )  # fmt: skip
     parser.add_argument(
         "--image", metavar="IMAGE",

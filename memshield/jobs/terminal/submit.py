@@ -37,6 +37,7 @@ from memshield.jobs.remote.submission import (
 from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import (
     PROGRAM,
+    TIMEOUT,
     add_machine,
     backend_of,
     confirm,
@@ -47,7 +48,6 @@ from memshield.jobs.terminal.shared import (
 from memshield.quantities import duration
 
 _OWN = ("hardware", "timeout", "image", "detach", "yes", "namespace")
-_TIMEOUT = "6h"
 _DIGITS = 1797
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         require_fit(values["preset"], FLAVOURS[own["hardware"]])
     config, preset = with_preset(values)
     machine = Machine(
-        own["hardware"], seconds_of(own.get("timeout", _TIMEOUT)),
+        own["hardware"], seconds_of(own.get("timeout", TIMEOUT)),
         own.get("image") or default_image(),
     )  # fmt: skip
     client = HubClient(namespace=own.get("namespace"))

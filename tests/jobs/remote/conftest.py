@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from memshield.jobs.remote import submission
+from memshield.jobs.terminal import shared
 from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
 from tests.jobs.remote.runs import TOKEN
@@ -19,6 +20,9 @@ def hub() -> Iterator[HubServer]:
         connect(patch, server.endpoint)
         patch.setenv("HF_TOKEN", TOKEN)
         patch.setattr(submission, "COPY_SECONDS", 0.2)
+        # Looks follow each other closely.
+        patch.setattr(shared, "LIVE_SECONDS", 0.1)
+        patch.setattr(shared, "JOBS_SECONDS", 0.1)
         yield server
 
 

@@ -14,7 +14,6 @@ from memshield.jobs.remote.client import RemoteJob
 from memshield.jobs.remote.container import NO_ROOM
 from memshield.jobs.remote.live import Live
 from memshield.jobs.remote.states import ORPHAN_SECONDS, state_of
-from memshield.jobs.terminal import shared
 from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import open_run
 from tests.hub_server import Fault, HubServer
@@ -33,13 +32,6 @@ from tests.jobs.remote.runs import (
 
 pytestmark = pytest.mark.process
 Said = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks follow each other closely."""
-    monkeypatch.setattr(shared, "LIVE_SECONDS", 0.1)
-    monkeypatch.setattr(shared, "JOBS_SECONDS", 0.1)
 
 
 def fails(capsys: Said, *words: str) -> str:
