@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
 from importlib.metadata import requires
 from pathlib import Path
 
 import memshield
 from memshield.config.shipped import APP_ROOT, FOLDER
+from memshield.jobs.remote.container import ARCHIVE
 
 _PACKAGE = Path(memshield.__file__).parent
 _LEFT_OUT = {"__pycache__", "shipped"}
 REQUIREMENTS = "requirements.txt"
+CONTAINER = "memshield/jobs/remote/container.py"
+"""What a container begins with."""
 
 
 def code_files() -> dict[str, Path | bytes]:
@@ -28,6 +34,19 @@ def code_files() -> dict[str, Path | bytes]:
     else:
         files[REQUIREMENTS] = "\n".join(requires("memshield") or ()).encode() + b"\n"
     return files
+
+
+def to_send(files: Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
+    """These files as few: a bucket takes each with requests of its own."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+        for name, content in files.items():
+            there = tarfile.TarInfo(name)
+            one = content if isinstance(content, bytes) else content.read_bytes()
+            there.size = len(one)
+            archive.addfile(there, io.BytesIO(one))
+    begin = {name: files[name] for name in (CONTAINER, REQUIREMENTS)}
+    return {**begin, ARCHIVE: data.getvalue()}
 
 
 def version_of(files: dict[str, Path | bytes]) -> str:

@@ -23,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -31,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+ARCHIVE = "code.tar.gz"
 LIVE = "live.json"
 STOP = "stop"
 RUN = "run"
@@ -43,6 +45,8 @@ WITHOUT_ROOM_SECONDS = 300.0
 MOST_OUTPUT = 64 * 2**10
 _SHARE_TO_SAVE, _MOST_TO_SAVE = 1 / 6, 600.0
 _LAST_COPY_SECONDS = 60.0
+_LOOK_SECONDS = 0.25
+"""Between two looks at the state: a new one is copied at once, for somebody may wait for it."""
 _GRACE = 0.6
 """Share of the time to save that the command has, before it is ended; the rest is for copying."""
 
@@ -64,10 +68,14 @@ class Copy:
         folder: the mount.
         mark: of the task, for `live.json`.
         without: files whose paths begin so are not needed here, and stay in the bucket.
+
+    Attributes:
+        state: of the run, at the last copy of small files.
     """
 
     def __init__(self, run: Path, folder: Path, mark: str, without: str | None = None) -> None:
         self._run, self._folder, self._mark, self._without = run, folder, mark, without
+        self.state: object = None
         self._left_there: dict[str, Stamp] = {}
         self._copied: dict[str, Stamp] = {}
         self._refused: dict[bool, float] = {}
@@ -105,6 +113,8 @@ class Copy:
             output: the end of what the command printed.
             facts: further values of `live.json`.
         """
+        if not all_files:
+            self.state = read_status(self._run).get("state")
         try:
             gone = self._copy(all_files)
             self._tell(output, facts)
@@ -222,7 +232,7 @@ def run(
 
     Args:
         folder: the mount.
-        code: folder of the package.
+        code: folder of the package, or of its archive.
         mark: of the task.
         every: seconds between two copies.
         seconds: for which the container is there; None for ever.
@@ -238,6 +248,7 @@ def run(
     place = Path(tempfile.mkdtemp(prefix="memshield-"))
     local = place / RUN
     local.mkdir()
+    code = unpacked(code, place / "code")
     for name, path in {"configs": code / "configs", **links}.items():
         (place / name).symlink_to(path)
     copy = Copy(local, folder, mark, without)
@@ -253,7 +264,7 @@ def run(
 
     signal.signal(signal.SIGTERM, pass_on)
     heavy: threading.Thread | None = None
-    while (ended := command.wait(every)) is None:
+    while (ended := _wait(command, every, copy, local)) is None:
         copy.bring_up_to_date(False, command.output())
         if heavy is None or not heavy.is_alive():
             heavy = threading.Thread(
@@ -281,6 +292,25 @@ def run(
         return NO_ROOM
     # A stop and a time limit are no failures: what they left is whole.
     return 0 if stopped else ended
+
+
+def unpacked(code: Path, target: Path) -> Path:
+    """The package on this disk, where the mount has it as an archive."""
+    if not (code / ARCHIVE).exists():
+        return code
+    with tarfile.open(code / ARCHIVE) as archive:
+        archive.extractall(target, filter="data")
+    return target
+
+
+def _wait(command: Command, seconds: float, copy: Copy, run: Path) -> int | None:
+    """The exit code; None after so long, or where the state of the run is a new one."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        code = command.wait(min(_LOOK_SECONDS, left))
+        if code is not None or read_status(run).get("state") != copy.state:
+            return code
+    return None
 
 
 def read_status(run: Path) -> dict[str, Any]:

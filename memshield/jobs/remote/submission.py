@@ -23,7 +23,7 @@ from memshield.jobs.remote.client import (
     RemoteJob,
     plain,
 )
-from memshield.jobs.remote.code import code_files, version_of
+from memshield.jobs.remote.code import CONTAINER, code_files, to_send, version_of
 from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.places import INPUTS, MOUNTS, Places, find_places
 from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord
@@ -176,7 +176,7 @@ def send_code(client: HubClient) -> str:
     name = version_of(code)
     version = f"code/{name}"
     if client.read(f"{version}/complete") is None:
-        client.change({f"{version}/{path}": content for path, content in code.items()})
+        client.change({f"{version}/{path}": content for path, content in to_send(code).items()})
         client.change({f"{version}/complete": b"1"})
     return name
 
@@ -253,7 +253,7 @@ def _start(
 
 def command_of(record: RunRecord, task: RunTask | None = None) -> list[str]:
     """The command of a job's container."""
-    words = ["python", f"{CODE}/memshield/jobs/remote/container.py", "--folder", FOLDER]
+    words = ["python", f"{CODE}/{CONTAINER}", "--folder", FOLDER]
     words += ["--code", CODE, "--mark", plain(record.mark)]
     words += ["--seconds", str(record.seconds), "--every", str(COPY_SECONDS)]
     for name, path in {INPUTS: f"{FOLDER}/{INPUTS}", **record.links}.items():

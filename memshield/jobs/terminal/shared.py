@@ -23,7 +23,7 @@ from memshield.rundir import RunDir
 
 PROGRAM = "python -m memshield"
 TIMEOUT = "6h"
-LIVE_SECONDS, JOBS_SECONDS = 2.0, 6.0
+LIVE_SECONDS, JOBS_SECONDS = 1.0, 6.0
 """Somebody waits at the terminal, for one run."""
 
 

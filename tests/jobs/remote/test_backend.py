@@ -12,6 +12,7 @@ import pytest
 from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.remote import container
 from memshield.jobs.remote.client import HubClient
+from memshield.jobs.remote.code import code_files, to_send, version_of
 from memshield.jobs.remote.record import RunRecord
 from memshield.jobs.remote.submission import Machine, command_of, processes_for, seconds_of, start
 from memshield.jobs.terminal.shared import order_of
@@ -121,6 +122,38 @@ def test_a_folder_is_listed_only_when_it_is_whole(tmp_path: Path) -> None:
     again = tmp_path / "again"
     container.Copy(again, mount, "m").restore()
     assert [path.name for path in again.rglob("*")] == ["status.json"]
+
+
+def test_a_new_state_is_copied_at_once(tmp_path: Path) -> None:
+    mount, code = tmp_path / "mount", tmp_path / "code"
+    (code / "configs").mkdir(parents=True)
+    mount.mkdir()
+    program = """
+import pathlib, sys, time
+run, live = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+(run / "status.json").write_text('{"state": "running"}')
+while not live.exists():
+    time.sleep(0.05)
+"""
+    words = [sys.executable, "-c", program, "{run}", str(mount / "live.json")]
+    begun = time.monotonic()
+    assert container.run(mount, code, "m", 30.0, 60.0, {}, words) == 0
+    assert time.monotonic() - begun < 20
+
+
+def test_the_code_is_sent_as_few_files_and_is_the_same_there(tmp_path: Path) -> None:
+    files = code_files()
+    for name, content in to_send(files).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        (tmp_path / name).write_bytes(data)
+    sent = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert sent == ["code.tar.gz", "container.py", "requirements.txt"]
+    there = container.unpacked(tmp_path, tmp_path / "there")
+    found = {
+        path.relative_to(there).as_posix(): path for path in there.rglob("*") if path.is_file()
+    }
+    assert version_of(dict(found)) == version_of(files)
 
 
 def test_processes_are_as_many_as_gpus_and_shards() -> None:
