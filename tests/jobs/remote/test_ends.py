@@ -261,6 +261,9 @@ def job(stage: str, message: str = "", started: float | None = 0.0, **changes: A
     return RemoteJob(**{**values, **changes})
 
 
+ENDED = {code: Live(1, "r.1", {"state": "done"}, {}, code) for code in (0, 1, -9, -15)}
+
+
 @pytest.mark.parametrize(
     ("found", "live", "now", "name", "orphan"),
     [
@@ -282,6 +285,13 @@ def job(stage: str, message: str = "", started: float | None = 0.0, **changes: A
         (job("COMPLETED"), None, 2, "lost", False),
         (job("COMPLETED"), Live(1, "r.1", {"state": "done"}), 2, "done", False),
         (None, None, 2, "deleted", False),
+        # A task on a run that is done: its own end counts.
+        (job("RUNNING", kind="audit"), Live(1, "r.1", {"state": "done"}), 2, "running", False),
+        (job("COMPLETED", kind="audit"), ENDED[0], 2, "done", False),
+        (job("ERROR", "exit code: 1", kind="audit"), ENDED[1], 2, "failed", False),
+        (job("ERROR", "exit code: 247", kind="audit"), ENDED[-9], 2, "killed", False),
+        (job("COMPLETED", kind="audit"), ENDED[-15], 2, "stopped", False),
+        (job("ERROR", "Job timeout", kind="audit"), None, 2, "timed_out", False),
     ],
 )
 def test_states(
