@@ -12,6 +12,7 @@ from tests.hub_server import HubServer
 from tests.jobs.remote.runs import STARTED
 from tests.tiny import image_folder
 from tests.trained_runs import flags
+from tests.ui.repos import TEXT, model
 
 pytestmark = pytest.mark.process
 
@@ -33,11 +34,12 @@ def test_a_preset_that_does_not_fit_is_refused(
 
 
 def test_what_a_preset_sets_is_shown_and_trained_with(
-    hub: HubServer, tmp_path: Path, tiny_sd: Path, capsys: pytest.CaptureFixture[str]
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.jobs.full.add("a10g-small")  # it waits: nothing is trained
+    sd = model(tmp_path / "sd", TEXT)
     settings = flags(
-        pretrained_model_name_or_path=tiny_sd, train_data_dir=image_folder(tmp_path / "pictures"),
+        pretrained_model_name_or_path=sd, train_data_dir=image_folder(tmp_path / "pictures"),
         training="lora", output_dir=tmp_path / "mine", train_batch_size=8, num_shards=1,
     )  # fmt: skip
     machine = ["--hardware", "a10g-small", "--preset", "24gb", "--yes", "--detach"]
