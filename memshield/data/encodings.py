@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from memshield.config.buckets import Size
@@ -24,7 +23,7 @@ from memshield.config.file import Config, cache_root
 from memshield.data.batches import MicroBatch, PictureReader
 from memshield.data.examples import Examples, Ints
 from memshield.families.base import Encoded, Family, Pictures
-from memshield.families.caption_lengths import LENGTHS, end_to_end, filled_up
+from memshield.families.caption_padding import LENGTHS, end_to_end, filled_up
 from memshield.families.kinds import OWN_LENGTHS
 from memshield.rundir import new_folder
 
@@ -53,22 +52,21 @@ class _Part:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt")
-        self._names = list(self._file.keys())
-        self._ends: Tensor | None = None
-        self.own_lengths = LENGTHS in self._names
-        if self.own_lengths:
-            self._names.remove(LENGTHS)
-            self._ends = self._file.get_tensor(LENGTHS).cumsum(0)
+        with safe_open(path, framework="pt") as file:
+            # Views of the mapped file: only what is used is read.
+            self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        lengths = self._tensors.pop(LENGTHS, None)
+        self.own_lengths = lengths is not None
+        self._ends = lengths.cumsum(0).tolist() if lengths is not None else []
 
     def row(self, place: int) -> Encoded:
         """What is kept of the row at a place of this file, a caption at its own length."""
-        return {name: self._file.get_slice(name)[self._where(name, place)] for name in self._names}
+        return {name: tensor[self._where(name, place)] for name, tensor in self._tensors.items()}
 
     def _where(self, name: str, place: int) -> int | slice:
-        if name != "text" or self._ends is None:
+        if name != "text" or not self.own_lengths:
             return place
-        return slice(int(self._ends[place - 1]) if place else 0, int(self._ends[place]))
+        return slice(self._ends[place - 1] if place else 0, self._ends[place])
 
 
 class EncodingStore:

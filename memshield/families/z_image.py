@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from memshield.families.base import Encoded
-from memshield.families.caption_lengths import filled_up
+from memshield.families.caption_padding import filled_up
 from memshield.families.flow_transformer import FlowTransformer
 
 

@@ -24,6 +24,16 @@ from memshield.training.setup import Encoder
 from memshield.training.teacher import Teacher, distilled, only
 
 
+def _seed_dropout(device: torch.device, seed: int) -> None:
+    """Seed what layers draw from: `torch.manual_seed` for one device.
+
+    That one notes for each kind of device that is not there who asked, which takes a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 class WatchedLevels(Protocol):
     """What is known of the noise levels while a run goes on (see `watch.HeldOutWatch`)."""
 
@@ -196,7 +206,7 @@ class Stepper:
         config, family = self._config, self._family
         seed = torch_seed(config.seed, Purpose.NOISE, shard.number, step)
         generator = torch.Generator(self._device).manual_seed(seed)
-        torch.manual_seed(torch_seed(config.seed, Purpose.DROPOUT, shard.number, step))
+        _seed_dropout(self._device, torch_seed(config.seed, Purpose.DROPOUT, shard.number, step))
         threshold = float(config.skip_threshold or 0.0)
         samples = sum(len(batch.index) for batch in batches)
         bank: LossBank | HeldOutBank = shard.bank

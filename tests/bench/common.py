@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -43,16 +44,38 @@ def interleaved_medians(
     variants: dict[str, Callable[[], object]], repeats: int, device: str = "cpu", warm_up: int = 3
 ) -> dict[str, float]:
     """Median seconds of each variant, taken in turn so that noise meets all of them."""
+    times = interleaved_times(variants, repeats, device, warm_up, time.perf_counter)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def interleaved_times(
+    variants: dict[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    warm_up: int,
+    clock: Callable[[], float],
+) -> dict[str, list[float]]:
+    """Seconds of each variant's calls, taken in turn; `clock` is one of `time`."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for i in range(warm_up + repeats):
         for name, call in variants.items():
             wait_for(device)
-            begun = time.perf_counter()
+            begun = clock()
             call()
             wait_for(device)
             if i >= warm_up:
-                times[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in times.items()}
+                times[name].append(clock() - begun)
+    return times
+
+
+def median_ratio(over: list[float], under: list[float]) -> dict[str, Any]:
+    """Median of the ratios of calls that followed each other, and its interval of 95 %."""
+    ratios = sorted(a / b for a, b in zip(over, under, strict=True))
+    # Of order statistics: how many ratios lie below their median is binomial.
+    half = 0.98 * len(ratios) ** 0.5
+    middle = len(ratios) / 2
+    low, high = max(0, math.floor(middle - half)), min(len(ratios) - 1, math.ceil(middle + half))
+    return {"ratio": statistics.median(ratios), "interval": [ratios[low], ratios[high]]}
 
 
 def wait_for(device: str) -> None:

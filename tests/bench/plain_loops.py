@@ -2,14 +2,15 @@
 
 Written anew after train_unconditional and train_text_to_image_lora: pictures are decoded and
 transformed as they are drawn, a text model encodes pictures and captions in every step, the loss
-is one mean over the batch. Left out is what would only slow them: checkpoints, samples, trackers,
-accelerate's wrappers.
+is one mean over the batch. Those of flow matching are written after train_dreambooth_lora_flux and
+its neighbours, whose pictures are in memory and whose cache holds whole batches. Left out is what
+would only slow them: checkpoints, samples, trackers, accelerate's wrappers.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from diffusers.optimization import get_scheduler
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+
+from tests.families.flow_scripts import Loss
 
 WARM_UP, LONG = 100, 10_000
 """Steps of the learning rate's schedule."""
@@ -164,3 +167,67 @@ def text_to_image_lora(
         states = text_encoder(drawn["tokens"].to(device), return_dict=False)[0]
         predicted = unet(noisy, levels, states, return_dict=False)[0]
         yield updates.take(F.mse_loss(predicted.float(), noise.float(), reduction="mean"))
+
+
+def flow_lora(
+    base: Path, loss: Loss, pixels: Tensor, captions: Sequence[str], batch: int,
+    learning_rate: float, targets: Sequence[str], cached: bool, device: str,
+) -> Iterator[float]:  # fmt: skip
+    """Trains a LoRA of rank 4 on a flow-matching transformer; a loss a step.
+
+    Args:
+        base: folder of the pipeline.
+        loss: of its family's script.
+        pixels: [N, 3, H, W] in [-1, 1].
+        captions: of them.
+        batch: pictures a step.
+        learning_rate: peak.
+        targets: names of the layers that carry the LoRA.
+        cached: whether batches are encoded once, as `--cache_latents` does with the same batches
+            in every epoch.
+        device: cpu or cuda.
+    """
+    from diffusers import DiffusionPipeline
+    from peft import LoraConfig
+
+    pipeline: Any = DiffusionPipeline.from_pretrained(base).to(device)
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.requires_grad_(False)
+    transformer = pipeline.transformer
+    transformer.add_adapter(
+        LoraConfig(r=4, lora_alpha=4, init_lora_weights="gaussian", target_modules=list(targets))
+    )
+    updates = _Updates([p for p in transformer.parameters() if p.requires_grad], learning_rate)
+    rows: Any = list(zip(pixels, captions, strict=True))
+    loader: Any = DataLoader(
+        rows,
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=lambda drawn: (torch.stack([one for one, _ in drawn]), [c for _, c in drawn]),
+    )
+    if cached:
+        pipeline.encode_prompt = _Kept(pipeline.encode_prompt, len(loader))
+        pipeline.vae.encode = _Kept(pipeline.vae.encode, len(loader))
+    generator = torch.Generator(device)
+    transformer.train()
+    while True:
+        for drawn, texts in loader:
+            yield updates.take(loss(pipeline, drawn.to(device), texts, generator).mean())
+
+
+class _Kept:
+    """Calls a function for the first batches, and gives what it gave for them from then on."""
+
+    def __init__(self, call: Callable[..., Any], batches: int) -> None:
+        self._call = call
+        self._batches = batches
+        self._found: list[Any] = []
+        self._calls = itertools.count()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        place = next(self._calls) % self._batches
+        if place == len(self._found):
+            self._found.append(self._call(*args, **kwargs))
+        return self._found[place]

@@ -1,12 +1,14 @@
 """What more shards cost: time at equal samples, and peak memory of the trained state.
 
-python -m tests.bench.shards
+python -m tests.bench.shards [--flow]
 Aims: K = 8 over K = 1: time at most 1.05; peak resident memory at most 1.05 for a LoRA, and
-1.30 for full training with `shard_optimizer: reset` and no moving average.
+1.30 for full training with `shard_optimizer: reset` and no moving average. `--flow` measures
+the memory of a LoRA on a flow-matching transformer alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -20,7 +22,7 @@ import psutil
 
 from memshield.rundir import RunDir
 from memshield.train import main as train
-from tests.bench.common import ROOT, arguments, report
+from tests.bench.common import ROOT, arguments_parser, report
 from tests.trained_runs import flags
 
 COUNTS = (1, 8)
@@ -88,6 +90,14 @@ def measure_peak(kind: str, shards: int) -> None:
                 "max_train_samples": 64,
                 "shard_optimizer": "reset",
             }
+        elif kind == "flow":
+            settings |= {
+                "pretrained_model_name_or_path": _wide_flux(root / "flux"),
+                "train_data_dir": image_folder(root / "pictures", 64),
+                "resolution": 16,
+                "max_sequence_length": 24,
+                "rank": 4,
+            }
         else:
             settings |= {
                 "pretrained_model_name_or_path": _wide_sd(root / "sd", sd_components()),
@@ -102,6 +112,17 @@ def measure_peak(kind: str, shards: int) -> None:
         assert train(flags(**settings)) == 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"peak": peak - before}))
+
+
+def _wide_flux(folder: Path) -> Path:
+    """A tiny FLUX.1 with a transformer of 36 million weights, built by a child."""
+    code = (
+        "import sys; from pathlib import Path; from tests.tiny_flow import flux_pipeline; "
+        "flux_pipeline(Path(sys.argv[1]), num_layers=2, num_single_layers=4, "
+        "attention_head_dim=64, num_attention_heads=8, axes_dims_rope=(16, 24, 24))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True)
+    return folder
 
 
 def _wide_sd(folder: Path, parts: dict[str, Any]) -> Path:
@@ -119,12 +140,33 @@ def _wide_sd(folder: Path, parts: dict[str, Any]) -> Path:
     return folder
 
 
+def report_flow(options: argparse.Namespace) -> None:
+    """Measure and report the memory of a LoRA on a flow-matching transformer."""
+    peaks: dict[int, list[int]] = {count: [] for count in COUNTS}
+    for _ in range(3):
+        for count in COUNTS:
+            peaks[count].append(peak_bytes("flow", count))
+    medians = {count: statistics.median(found) for count, found in peaks.items()}
+    report(
+        f"shards_flow_{options.device}",
+        options,
+        {"model": "FLUX.1 of 36 million weights", "shards": list(COUNTS), "repeats": 3},
+        lora_peak_bytes={f"shards_{count}": peak for count, peak in medians.items()},
+        lora_peak_ratio=medians[8] / medians[1],
+    )
+
+
 def main() -> None:
     """Measure and report."""
     if sys.argv[1:2] == ["--peak"]:
         measure_peak(sys.argv[2], int(sys.argv[3]))
         return
-    options = arguments(__doc__ or "")
+    parser = arguments_parser(__doc__ or "")
+    parser.add_argument("--flow", action="store_true")
+    options = parser.parse_args()
+    if options.flow:
+        report_flow(options)
+        return
     # Peaks first, in processes of their own, while this one is still small.
     peaks = {
         kind: {count: peak_bytes(kind, count) for count in COUNTS} for kind in ("full", "lora")
