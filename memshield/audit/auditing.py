@@ -193,6 +193,7 @@ def _report(
         resolution=reference.training.shape[2],
         fingerprint=reference.fingerprint,
         overlap=reference.overlap,
+        buckets=reference.buckets,
     )
     return Report(
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from memshield.audit.images import ImageSet, Ints, of_run
 from memshield.audit.sample_size import LEAST_TRAINING
+from memshield.config.buckets import Size, sizes_of
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
 from memshield.data.examples import Examples
@@ -26,6 +27,8 @@ from memshield.rundir import RunDir
 class Reference:
     """Training and held-out pictures at the model's resolution, with what is known of them.
 
+    Pictures that were trained on in aspect buckets are squares here, as those that are generated.
+
     Attributes:
         name, revision: of the dataset.
         examples: the table; an audit of a run has the run's own.
@@ -35,6 +38,7 @@ class Reference:
         mirrored: whether training saw mirrored pictures, or may have.
         draws, skips: [N] how often each was drawn and skipped in training, where known.
         overlap: pictures that were named as held out, but are training pictures, and left out.
+        buckets: sizes that they were trained on in; () for the size that they have here.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Reference:
     draws: Ints | None = None
     skips: Ints | None = None
     overlap: int = 0
+    buckets: tuple[Size, ...] = ()
 
     @classmethod
     def of_run(
@@ -81,6 +86,7 @@ class Reference:
             captions=_some(captions, members),
             held_out_captions=_some(captions, held_out),
             mirrored=config.random_flip,
+            buckets=sizes_of(config),
         )
         return found if run is None else found.with_record(run)
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from memshield.audit.watch_record import WatchRecord
+from memshield.config.buckets import MOST_SIZES
 from memshield.errors import UserError
 from memshield.rundir import write_text
 
@@ -65,7 +66,9 @@ class Data(_Part):
     Attributes:
         fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
             of the same training set.
+        resolution: side of the squares that are compared.
         overlap: pictures that were named as held out but are training pictures, and left out.
+        buckets: heights and widths that the pictures were trained on in; () for the square.
     """
 
     name: str
@@ -76,12 +79,14 @@ class Data(_Part):
     resolution: int
     fingerprint: str
     overlap: int = 0
+    buckets: tuple[tuple[int, int], ...] = Field(default=(), max_length=MOST_SIZES)
 
     @model_serializer(mode="wrap")
-    def _without_no_overlap(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        if not self.overlap:  # as before it was counted
-            del values["overlap"]
+        for name in ("overlap", "buckets"):
+            if not values[name]:  # as before there were any
+                del values[name]
         return values
 
 
@@ -329,6 +334,14 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         limits.append(
             f"{data.overlap} of the pictures that were named as held out are training pictures, "
             "equal pixel by pixel, and were left out. There may be others that are nearly equal."
+        )
+    if data.buckets:
+        count = len(data.buckets)
+        sizes = "one size" if count == 1 else f"{count} sizes"
+        limits.append(
+            f"Training pictures were learned in {sizes}, near their own shapes, and are compared "
+            f"at a common one: squares of {data.resolution} px from their middle. A copy of what "
+            "lies outside, or one that is drawn in another shape only, can be missed."
         )
     if made.prompts == "train":
         limits.append("Prompts were the training captions: the worst case, not everyday use.")

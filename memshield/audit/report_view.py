@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from memshield.audit.report import Interval, Report, percent
+from memshield.config.buckets import as_text
 from memshield.config.mitigation import measures_of
 
 
@@ -272,6 +273,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
         ("training pictures", f"{data.training}, {data.duplicate_groups} groups of duplicates"),
         ("held-out pictures", str(data.held_out)),
         ("resolution", f"{data.resolution} px"),
+        ("trained on in sizes", as_text(data.buckets).replace(";", "; ")),
         (
             "generated pictures",
             f"{made.count}"

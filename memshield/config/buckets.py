@@ -13,7 +13,8 @@ AUTO = "auto"
 Size = tuple[int, int]
 """Height and width in pixels, in diffusers' order."""
 
-_LEAST, _MOST, _MOST_SIZES = 4, 8192, 256
+MOST_SIZES = 256
+_LEAST, _MOST = 4, 8192
 _PAIR = re.compile(r"(\d{1,6}),(\d{1,6})")
 
 
@@ -40,8 +41,8 @@ def parse_sizes(text: str) -> tuple[Size, ...]:
                 example,
             )
         found.append((height, width))
-    if len(found) > _MOST_SIZES:
-        raise UserError(FIELD, f"{len(found)} sizes are more than {_MOST_SIZES}", "Name fewer.")
+    if len(found) > MOST_SIZES:
+        raise UserError(FIELD, f"{len(found)} sizes are more than {MOST_SIZES}", "Name fewer.")
     return tuple(dict.fromkeys(found))
 
 
@@ -79,3 +80,13 @@ def most_pixels(settings: DataSettings, resolution: int) -> int:
     """
     sizes = sizes_of(settings) or ((resolution, resolution),)
     return max(height * width for height, width in sizes)
+
+
+def size_in_words(resolution: int | None, text: object) -> str:
+    """The size of training pictures in words.
+
+    Args:
+        resolution: in pixels.
+        text: of the setting, if it was used.
+    """
+    return f"{resolution} px" + (", in aspect buckets" if text else "")

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from memshield.audit.report import Report
+from memshield.config.buckets import FIELD, size_in_words
 from memshield.digests import LORA, NETWORKS, combined
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
@@ -95,6 +96,11 @@ class Training(_Part):
     pictures: int
     steps: int | None
     settings: dict[str, Any]
+
+    @property
+    def size(self) -> str:
+        """The size of the pictures in words."""
+        return size_in_words(self.resolution, self.settings.get(FIELD))
 
     @field_validator("settings")
     @classmethod

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memshield.audit.report import Attack, AuditedModel, Missing, Report
+from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits_of
 from memshield.audit.report_page import write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
 from memshield.audit.watch_findings import sentences
@@ -178,6 +178,29 @@ def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> Non
     assert report.watch is None
     write_page(report, tmp_path / "report.html")
     assert "Held-out loss" not in (tmp_path / "report.html").read_text()
+
+
+def test_pictures_in_buckets_are_compared_at_a_common_size_and_the_report_says_so(
+    tmp_path: Path,
+) -> None:
+    plain = report_of(excess=0.03, kid=0.2)
+    plain.write(tmp_path / "plain.json")
+    assert "buckets" not in json.loads((tmp_path / "plain.json").read_text())["data"]
+    assert not any("common" in limit for limit in limits_of(plain.generated, plain.data))
+    data = plain.data.model_copy(update={"buckets": ((1024, 1024), (832, 1248))})
+    limits = limits_of(plain.generated, data)
+    report = plain.model_copy(update={"data": data, "limits": limits})
+    report.write(tmp_path / "report.json")
+    assert Report.read(tmp_path / "report.json") == report
+    write_page(report, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "learned in 2 sizes, near their own shapes, and are compared at a common one" in page
+    assert "1024,1024; 832,1248" in page
+    text = json.loads((tmp_path / "report.json").read_text())
+    text["data"]["buckets"] = [[8, 8]] * 300
+    (tmp_path / "report.json").write_text(json.dumps(text))
+    with pytest.raises(UserError):
+        Report.read(tmp_path / "report.json")
 
 
 @pytest.mark.parametrize("stops", [True, False])

@@ -17,6 +17,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import generate_aspect_ratio_buckets
 
 from memshield.__main__ import main
+from memshield.audit.report import Report
 from memshield.config.buckets import parse_sizes
 from memshield.config.file import make_config, read_yaml
 from memshield.data.examples import Examples
@@ -31,7 +32,7 @@ from tests.bucket_twin import BUCKETS, SHAPES, cut, shaped, shaped_folder, walk
 from tests.families import loaded, looked_up
 from tests.families.flow_scripts import SCRIPTS
 from tests.tiny import unet_config
-from tests.trained_runs import flags, refused, train, weights
+from tests.trained_runs import finish_ranks, flags, refused, train, weights
 
 NEEDED: dict[str, Any] = {"resolution": 16, "aspect_ratio_buckets": BUCKETS}
 METHOD: dict[str, Any] = {
@@ -184,6 +185,22 @@ def test_going_back_to_a_checkpoint_ends_with_the_same_bits(
     assert f"checkpoint-{middle + 1}" in folders
 
 
+@pytest.mark.process
+@pytest.mark.slow
+def test_two_processes_train_the_same(
+    run: RunDir, folder: Path, tiny_sdxl: Path, tmp_path: Path
+) -> None:
+    together, _ = finish_ranks(
+        {
+            **METHOD, "pretrained_model_name_or_path": tiny_sdxl, "train_data_dir": folder,
+            "center_crop": True, "output_dir": tmp_path / "run",
+        }
+    )  # fmt: skip
+    one, other = weights(run), weights(together)
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, other[name], rtol=1e-3, atol=1e-4), name
+
+
 def test_the_held_out_loss_is_that_of_pictures_in_their_own_sizes(
     run: RunDir, folder: Path, tiny_sdxl: Path
 ) -> None:
@@ -262,6 +279,17 @@ def test_steps_are_measured_in_the_largest_bucket(
     finally:
         hook.remove()
     assert seen == {(12, 6)}  # latents of 24,12, which has more pixels than 16,16
+
+
+def test_an_audit_compares_at_a_common_size_and_says_so(run: RunDir) -> None:
+    words = ["audit", str(run.path), "--num_images", "20", "--num_inference_steps", "1"]
+    words.append("--no_attacks")
+    assert main(words) == 0
+    report = Report.read(run.audit_of(None) / "report.json")
+    assert report.data.resolution == 16
+    assert report.data.buckets == parse_sizes(BUCKETS)
+    assert any("compared at a common one: squares of 16 px" in limit for limit in report.limits)
+    assert np.load(run.audit_of(None) / "images.npy", mmap_mode="r").shape == (20, 3, 16, 16)
 
 
 # auto, and what is refused

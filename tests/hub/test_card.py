@@ -57,6 +57,16 @@ def test_a_card_with_an_audit() -> None:
     assert found["kid"] == 0.5
 
 
+def test_a_card_says_that_pictures_kept_their_shapes() -> None:
+    training = manifest_of().training
+    settings = {**training.settings, "aspect_ratio_buckets": "512,512;640,384"}
+    training = training.model_copy(update={"settings": settings})
+    card = write_card(manifest_of(training=training), "ada/lora")
+    assert "10 steps at 512 px, in aspect buckets. Against memorization:" in card
+    assert "| `aspect_ratio_buckets` | 512,512;640,384 |" in card
+    assert "aspect buckets" not in write_card(manifest_of(), "ada/lora")
+
+
 def test_a_full_model_from_scratch_and_without_an_audit() -> None:
     training = Training(
         kind="full", resolution=8, pictures=10, steps=2,

@@ -13,6 +13,7 @@ from typing import Any
 from memshield import __version__
 from memshield.audit.report import PAGE, REPORT, Report
 from memshield.audit.report_page import write_page
+from memshield.config.buckets import FIELD
 from memshield.config.file import Config
 from memshield.config.flow import FlowSettings
 from memshield.config.schema import MethodSettings
@@ -179,7 +180,7 @@ def _training(run: RunDir, config: Config) -> Training:
     if not run.examples.is_file():
         raise UserError("run", f"{run.path} has no {run.examples.name}", "Train it anew.")
     spared = [name for name in _SPARING if getattr(config, name)]
-    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ()), *spared]
+    names = [*MethodSettings.model_fields, *_TRAINING, *(_LORA if lora else ()), *spared, FIELD]
     if config.weighting_scheme is not None:
         names += FlowSettings.model_fields
     values: dict[str, Any] = {name: getattr(config, name) for name in names}

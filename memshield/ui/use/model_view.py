@@ -46,7 +46,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("model", kind),
         ("base", "none: trained from scratch" if base is None else base.name or "withheld"),
         ("license", str(manifest.license or "not stated")),
-        ("trained on", f"{pictures}, {training.resolution} px"),
+        ("trained on", f"{pictures}, {training.size}"),
         ("how", how),
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from memshield.audit.report import Report
 from memshield.audit.report_view import ModelTable, View
 from memshield.audit.statements import statements_of
+from memshield.config.buckets import size_in_words
 from memshield.config.file import Config, make_config, read_yaml
 from memshield.config.mitigation import measures_of
 from memshield.errors import UserError
@@ -140,10 +141,11 @@ def _facts(model: OwnModel) -> list[tuple[str, str]]:
             else f"{plural(number, 'picture')} of {dataset}"
         )
     done = "; ".join(one.short for one in measures_of(config.model_dump()))
+    size = size_in_words(config.resolution, config.aspect_ratio_buckets)
     return [
         ("model", kind),
         ("base", "none: trained from scratch" if base is None else _shown(base)),
-        ("trained on", f"{dataset}, {config.resolution} px"),
+        ("trained on", f"{dataset}, {size}"),
         ("how", done or "plain, without mitigation"),
     ]
 

@@ -48,6 +48,8 @@ ASKED: dict[str, tuple[dict[str, Any], str | bool]] = {
         ADA,
     ),
     "bad vae": ({**GOOD, "advanced": {"pretrained_vae_model_name_or_path": "ada/none"}}, False),
+    "buckets": ({**GOOD, "advanced": {"aspect_ratio_buckets": "auto"}}, False),
+    "odd buckets": ({**GOOD, "advanced": {"aspect_ratio_buckets": "512,512;640,381"}}, False),
     "unknown token": (GOOD, "hf_" + "nobodys"),
     "missing model": ({**GOOD, "model": None, "split": "test"}, False),
 }
@@ -134,6 +136,10 @@ def test_problems_stand_beside_their_inputs(found: dict[str, list[list[str]]]) -
     assert "no pipeline's hold" in found["own code"][0][1]
     assert inputs(found["many shards"]) == ["shards"]
     assert inputs(found["bad vae"]) == ["pretrained_vae_model_name_or_path"]
+    assert found["buckets"] == []
+    (odd,) = found["odd buckets"]
+    assert odd[0] == "aspect_ratio_buckets"
+    assert "this model takes multiples of" in odd[1] and "640,381 is none" in odd[1]
     assert inputs(found["missing model"]) == ["model", "split"]
 
 
@@ -187,6 +193,8 @@ def test_the_demo_asks_nobody() -> None:
         (Choices(epochs=0), "epochs"),
         (Choices(rounds=100_000), "rounds"),
         (Choices(advanced={"mixed_precision": "fp32"}), "mixed_precision"),
+        (Choices(advanced={"aspect_ratio_buckets": "auto"}), "aspect_ratio_buckets"),
+        (Choices(advanced={"aspect_ratio_buckets": "wide"}), "aspect_ratio_buckets"),
         (Choices(advanced={"held_out_fraction": 0}), "budget"),
         (Choices(advanced={"enable_vae_tiling": True}), "enable_vae_tiling"),
     ],
