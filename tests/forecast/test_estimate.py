@@ -96,6 +96,10 @@ def test_more_work_costs_more() -> None:
     audited = middle("sd_lora", SD, "a10g-small", audit_every_rounds=5)
     assert base.audits_s == 0 < audited.audits_s
     assert middle("sd_lora", SD, "a10g-small", num_validation_images=0).sampling_s == 0
+    wide = middle("sd_lora", SD, "a10g-small", aspect_ratio_buckets="512,512;512,1024")
+    assert wide.memory_bytes > base.memory_bytes and wide.training_s > base.training_s
+    assert wide.sampling_s == pytest.approx(base.sampling_s), "samples stay square"
+    assert middle("sd_lora", SD, "a10g-small", aspect_ratio_buckets="auto") == base
     stopping = middle("sd_lora", SD, "a10g-small", stop_levels=True)
     assert stopping.training_s > base.training_s
     full = middle("sd_lora", SD, "a10g-small", training="full")

@@ -77,6 +77,8 @@ def test_what_is_used_already_is_not_advised() -> None:
     )
     for words in ("training:", "use_8bit_adam", "bf16", "train_batch_size", "checkpointing"):
         assert words not in rest
+    buckets = savings(resolution=512, aspect_ratio_buckets="512,512;512,1024")
+    assert "resolution: 256, aspect_ratio_buckets: auto" in buckets
     assert "base_quantization" not in first and "base_quantization: int8" in rest
     assert "enable_layerwise_casting: true" in rest
     held = savings(training="lora", base_quantization="fp8", gradient_checkpointing=True)
