@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +23,8 @@ from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
 from memshield.rundir import write_text
 
+log = logging.getLogger("memshield")
+_ADOPT_SECONDS = 300.0
 MakeElsewhere = Callable[[Callable[[str], str | None]], Elsewhere]
 
 
@@ -46,6 +51,8 @@ class Places:
     ) -> None:  # fmt: skip
         self._store, self._folders, self._commands = store, folders, commands
         self._tokens, self.tokens = tokens, own
+        self._lock = threading.Lock()
+        self._looked: dict[str, float] = {}
         self.prices = HubPrices(job_prices)
         self.backend: Elsewhere = (
             Accounts(self.token_of, self.prices.get) if make is None else make(self.token_of)
@@ -113,6 +120,23 @@ class Places:
                 self._adopt(owner, found)
                 count += 1
         return count
+
+    def adopt_soon(self, owner: str) -> None:
+        """Do so in the background, where the owner's token allows it and it was not done lately."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked.get(owner, float("-inf")) < _ADOPT_SECONDS:
+                return
+            if self.token_of(owner) is None:
+                return
+            self._looked[owner] = now
+        threading.Thread(target=self._adopt_quietly, args=(owner,), daemon=True).start()
+
+    def _adopt_quietly(self, owner: str) -> None:
+        try:
+            self.adopt(owner)
+        except UserError as error:  # what is known is shown all the same
+            log.info("runs in another place cannot be looked for: %s", error)
 
     def _adopt(self, owner: str, found: Found) -> None:
         job = Job(secrets.token_urlsafe(16), owner, name_from(found.name), found.created, ())

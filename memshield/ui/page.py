@@ -52,6 +52,8 @@ def build(server: Server) -> gr.Blocks:
             """Show the runs first to who has some, and what the ways to start take here."""
             visitor = attempt(lambda: server.visitor(token))  # the tab of runs reports an error
             owner = None if visitor is None else visitor.owner
+            if owner is not None:
+                server.jobs.places.adopt_soon(owner)
             has_runs = owner is not None and bool(server.jobs.list(owner))
             return [gr.Tabs(selected="runs") if has_runs else gr.skip(), *cards.greet(token)]
 

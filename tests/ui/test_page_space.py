@@ -54,6 +54,7 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     ada.press("Start training")
     ada.sees("Sign in", "#problems")
     ada.sign_in("ada")
+    ada.page.get_by_label("This machine").check()
     tiny(ada, LONG)
     ada.press("Start training")
     ada.sees("Training", "#state")
@@ -173,6 +174,7 @@ def test_from_sign_in_to_a_published_model(
     visit.page.get_by_label("ada/pictures").check()
     visit.sees("a very secret caption")
     small(visit)
+    visit.page.get_by_label("This machine").check()
     look("space-new-training")
     visit.press("Start training")
 

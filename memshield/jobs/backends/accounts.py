@@ -18,6 +18,7 @@ from memshield.jobs.remote.live import fetch
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.record import new_id
 from memshield.jobs.remote.runs import find_runs
+from memshield.jobs.remote.states import GONE
 from memshield.jobs.remote.submission import Machine, default_image, forget
 from memshield.jobs.told import Told, read_told
 
@@ -111,7 +112,7 @@ class Accounts:
         Raises:
             UserError: they cannot be asked for now.
         """
-        return find_runs(self._client(owner))
+        return find_runs(self._client(owner), time.time())
 
     def close(self) -> None:
         """Look no more; jobs go on."""
@@ -144,6 +145,7 @@ class _Asked:
         at: when it was asked about last.
         wish: what is to be done to it.
         look: the last one.
+        orphan: whether nothing comes of it, as far as can be told.
         bringing: the thread that brings its files here.
         problem: with bringing them.
     """
@@ -152,6 +154,7 @@ class _Asked:
     at: float
     wish: Literal["stop", "kill"] | None = None
     look: Look = field(default_factory=lambda: Look(runs=True))
+    orphan: bool = False
     bringing: threading.Thread | None = None
     problem: str | None = None
 
@@ -229,7 +232,9 @@ class _Follower:
                 self._note(order, words=_SIGNED_OUT)
                 return Look(runs=True)
             if asked.wish is not None:
-                (backend.stop if asked.wish == "stop" else backend.kill)(order)
+                # An orphan has nobody who would save.
+                saves = asked.wish == "stop" and not asked.orphan
+                (backend.stop if saves else backend.kill)(order)
                 asked.wish = None
             found = backend.look(order)
             silence = backend.unreachable_for(order)
@@ -238,7 +243,7 @@ class _Follower:
                 return Look(runs=True)
             if backend.job(order) is None and found.runs:
                 return found  # the Hub did not answer at the first look
-            self._tell(backend, order)
+            asked.orphan = self._tell(backend, order)
             if not found.runs and backend.state(order).name == "done":
                 return self._brought(backend, asked, found)
             return found
@@ -263,8 +268,11 @@ class _Follower:
         told = before or Told(_place_of(order).hardware)
         _write(order, replace(told, words=words, remedy=remedy))
 
-    def _tell(self, backend: HubJobs, order: Order) -> None:
+    def _tell(self, backend: HubJobs, order: Order) -> bool:
+        """Write what is known; whether it is an orphan."""
         state, job, place = backend.state(order), backend.job(order), _place_of(order)
+        if not place.seconds and job is not None and job.is_active:
+            state = GONE
         before = (read_told(order.told) if order.told is not None else None) or Told(place.hardware)
         an_hour = self._prices().get(place.hardware, 0.0)
         _write(order, replace(
@@ -277,6 +285,7 @@ class _Follower:
             most=place.seconds / 3600 * an_hour,
             checkpoint=backend.checkpoint(order),
         ))  # fmt: skip
+        return state.orphan
 
     def _brought(self, backend: HubJobs, asked: _Asked, found: Look) -> Look:
         """The look at a task that is done: it runs until all that is shown of it is here."""

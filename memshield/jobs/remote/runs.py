@@ -11,7 +11,7 @@ from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.places import with_meant
 from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord
 
-_MOST = 20
+_MOST, _LATELY = 20, 2 * 86_400.0
 _UNKNOWN = {
     "model_config_name_or_path": "configs/models/digits-unet.json",
     "dataset_name": "sklearn:digits",
@@ -19,17 +19,19 @@ _UNKNOWN = {
 """Stand for the settings of a run of which only its job is left, until that is stopped."""
 
 
-def find_runs(client: HubClient) -> Iterator[Found]:
-    """Runs with a job, those of the newest jobs first; no more than anybody looks at.
+def find_runs(client: HubClient, now: float) -> Iterator[Found]:
+    """Runs with a job that goes on or was started lately, those of the newest jobs first.
 
-    A run whose folder in the bucket is gone is among them only while a job of it is paid for.
+    A run whose folder in the bucket is gone is among them only while a job of it is paid for; the
+    place of such a one has no time limit.
 
     Raises:
         UserError: they cannot be asked for now.
     """
     seen: set[str] = set()
     for job in client.jobs():
-        if not job.run or job.run in seen or (len(seen) >= _MOST and not job.is_active):
+        is_old = now - job.created > _LATELY or len(seen) >= _MOST
+        if not job.run or job.run in seen or (is_old and not job.is_active):
             continue
         seen.add(job.run)
         request, settings = (client.read(f"{job.run}/{name}") for name in (REQUEST, SETTINGS))

@@ -59,6 +59,11 @@ class RemoteState:
     orphan: bool = False
 
 
+GONE = RemoteState(
+    "silent", "It is billed, and its folder in the bucket is gone", "Stop it.", orphan=True
+)
+
+
 def state_of(job: RemoteJob | None, live: Live | None, now: float) -> RemoteState:
     """The state of a run.
 

@@ -15,7 +15,7 @@ from memshield.hub.catalog.table import table
 from memshield.jobs.remote.client import HubClient, RemoteJob
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import REQUEST
-from memshield.jobs.remote.states import RemoteState, state_of
+from memshield.jobs.remote.states import GONE, RemoteState, state_of
 from memshield.jobs.terminal.shared import PROGRAM, add_account, confirm, dollars_so_far
 from memshield.rundir import RunDir, is_alive
 
@@ -99,9 +99,7 @@ def list_runs(client: HubClient, most: int | None = None) -> list[Listed]:
         live = read_live(client, id)
         state = state_of(of_run[0], live, time.time())
         if of_run[0].is_active and client.read(f"{id}/{REQUEST}") is None:
-            state = RemoteState(
-                "silent", "It is billed, and its folder in the bucket is gone", "Stop it.", True
-            )
+            state = GONE
         found.append(Listed(id, tuple(of_run), state, dollars_so_far(of_run, prices)))
     return found
 

@@ -19,6 +19,9 @@ from memshield.ui.widgets.problems import problem_view, status_view
 
 NO_FILE = "# The settings appear here once the form has been checked and can be read."
 _TICK = 1.0
+_MEASURED_HERE = UserError(
+    "place", "measuring takes steps on this machine", "Choose this machine to measure."
+)
 
 
 def _buttons(measuring: bool) -> list[Any]:
@@ -164,6 +167,8 @@ class PlanSection:
     def _measure(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> list[Any]:
         checked = self._check(given, token)
         unchanged = ["", *[gr.skip()] * 4]
+        if isinstance(checked, CheckedForm) and checked.there is not None:
+            return [*self._outputs(checked, _MEASURED_HERE), *unchanged]
         if isinstance(checked, UserError) or checked.errors or checked.plan is None:
             return [*self._outputs(checked), *unchanged]
         errors: list[UserError] = []

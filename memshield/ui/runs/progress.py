@@ -12,13 +12,16 @@ from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import STATE_MARKS, time_left
 
 
-def progress_view(progress: RunProgress, state: State, position: int | None = None) -> str:
+def progress_view(
+    progress: RunProgress, state: State, position: int | None = None, elsewhere: bool = False
+) -> str:
     """Show the progress of a run.
 
     Args:
         progress: from the run directory.
         state: of the job, which also knows whether it waits or died.
         position: in the queue, 1 for the next.
+        elsewhere: whether another place says why it is so.
     """
     step, total = progress.step, progress.total
     if total is not None:
@@ -28,7 +31,7 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
         "progress",
         title=TRAINING_TITLES[state],
         mark=STATE_MARKS.get(state, ""),
-        words=_words(progress, state, position),
+        words="" if elsewhere and state in _TOLD else _words(progress, state, position),
         attempt=progress.attempt,
         share=share,
         # Rounded down: 100 % means complete.
@@ -47,6 +50,7 @@ def progress_view(progress: RunProgress, state: State, position: int | None = No
     )
 
 
+_TOLD: tuple[State, ...] = ("waiting", "preparing", "died")
 _PHASES = {
     "reading the pictures": "downloading and reading the pictures",
     "loading the model": "downloading and loading the model",

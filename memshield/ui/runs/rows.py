@@ -16,6 +16,7 @@ from memshield.jobs.view import JobView
 from memshield.jobs.words import TITLES, TRAINING_TITLES
 from memshield.runs.progress import fingerprint
 from memshield.runs.reports import readable_in
+from memshield.ui.runs.elsewhere import place_of
 from memshield.ui.runs.pictures import newest_sample
 from memshield.ui.widgets.pictures import Picture
 from memshield.ui.widgets.templates import render
@@ -39,6 +40,7 @@ class RunRow:
         state: in words.
         mark: the style class of the state.
         verdict: short forms of the audit's statements, each with its tone.
+        place: its machine and cost so far; "" for this machine.
         picture: the newest grid of samples, never a training picture; None where there is none.
         settled: whether only its files can change it.
     """
@@ -49,6 +51,7 @@ class RunRow:
     state: str
     mark: str
     verdict: tuple[tuple[str, Tone], ...]
+    place: str
     picture: Picture | None = field(repr=False)
     settled: bool
 
@@ -107,8 +110,8 @@ def _row_of(jobs: Jobs, job: Job) -> RunRow:
     )
     state, mark = _state(view)
     settled = job.current is None and view.training.state in _SETTLED
-    picture = newest_sample(run, _SIDE)
-    return RunRow(job.id, job.title, job.created, state, mark, verdict, picture, settled)
+    picture, place = newest_sample(run, _SIDE), place_of(view)
+    return RunRow(job.id, job.title, job.created, state, mark, verdict, place, picture, settled)
 
 
 def _state(view: JobView) -> tuple[str, str]:

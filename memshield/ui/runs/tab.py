@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ from memshield.ui.errors import on_error
 from memshield.ui.runs.audit import AuditPanel
 from memshield.ui.runs.changes import ChangesPanel, changes_shown
 from memshield.ui.runs.charts import charts_view, figures_view
+from memshield.ui.runs.elsewhere import elsewhere_view
 from memshield.ui.runs.output_cache import OutputCache, Outputs
 from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import done_view, phase_view, progress_view
@@ -199,7 +201,8 @@ def _selects(part: str) -> Callable[[], Any]:
 
 
 def _states(view: JobView) -> str:
-    return repr((view.training, view.auditing, view.publishing, view.actions, view.position))
+    return repr((view.training, view.auditing, view.publishing, view.actions, view.position,
+                 view.elsewhere))  # fmt: skip
 
 
 def _shown(server: Server, owner: str, view: JobView, run: RunDir) -> list[Any]:
@@ -243,7 +246,11 @@ def _head(progress: RunProgress, view: JobView) -> str:
         return problems_view(UserError("Sign in", training.words, training.reason or ""))
     if training.state == "none":
         return ""
-    head = progress_view(progress, training.state, view.position)
+    told = view.elsewhere
+    if told is not None:
+        progress = replace(progress, checkpoint=told.checkpoint)
+    head = elsewhere_view(view)
+    head += progress_view(progress, training.state, view.position, told is not None)
     if training.refused:
         problem = UserError("Training", training.reason or training.words)
         head += problems_view(problem, title="The last start failed")

@@ -1,0 +1,122 @@
+"""The page on a Space without a GPU, whose visitors train on Jobs in their own names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hub_server import HubServer
+from tests.ui.axe import violations
+from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
+from tests.ui.test_page import tiny
+from tests.ui.test_space import OPERATORS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+ADAS, BOBS = "hf_" + "adastokenthatisofherownhand", "hf_" + "bobstokenthatisofhisownhand"
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    with HubServer(keep_bodies=True) as server:
+        for name, token in (("ada", ADAS), ("bob", BOBS), ("operator", OPERATORS)):
+            server.add_user(name, token)
+        server.add_oauth_client("app", "of-the-app")
+        yield server
+        for name in ("ada", "bob"):
+            for job in server.jobs.of(name):
+                job.end("CANCELED")
+
+
+@pytest.fixture(scope="module")
+def space(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("space")
+    environment = space_environment(folder, hub, OPERATORS, "contribute-repos jobs")
+    with serving(folder, environment) as running:
+        yield running
+        end_tasks(running.data)
+
+
+def sign_in_for_jobs(visit: Visit, name: str) -> None:
+    with visit.leaving():
+        visit.page.get_by_role("link", name="Sign in for Jobs").click()
+        visit.page.get_by_role("button", name=name, exact=True).click()
+        visit.page.get_by_role("button", name=f"Logout ({name})").wait_for()
+    visit.open_form()
+
+
+def start(visit: Visit, steps: str) -> None:
+    tiny(visit, steps)
+    visit.page.locator("#hardware input").click()
+    visit.page.get_by_role("option", name=re.compile("^cpu-upgrade")).click()
+    visit.fill("Ceiling of the cost", "0.02")
+    visit.sees("saves a checkpoint and stops", "#cost")
+    visit.press("Start training")
+    visit.sees("On Hugging Face Jobs", "#state")
+
+
+def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServer) -> None:
+    ada = Visit(browser, space.url, hub.endpoint)
+    assert ada.page.get_by_label("Hugging Face Jobs").is_checked()
+    ada.sign_in("ada")
+    ada.press("Start training")
+    ada.sees("Jobs need a token of yours that may run them", "#problem-place")
+    sign_in_for_jobs(ada, "ada")
+    ada.fill("Ceiling of the cost", "0.00001")
+    ada.press("Start training")
+    ada.sees("pays for less than a minute", "#problem-ceiling")
+    start(ada, "400")
+    ada.tab("New training")
+    start(ada, "100000")
+    ada.sees("Training", "#state")
+
+    bob = Visit(browser, space.url, hub.endpoint)
+    sign_in_for_jobs(bob, "bob")
+    bob.tab("Runs")
+    bob.sees("No runs yet", "#state")
+    bob.tab("New training")
+    start(bob, "100000")
+    bob.sees("Training", "#state")
+    assert bob.page.locator("[data-run]").count() == 1
+    assert ada.page.locator("[data-run]").count() == 2
+    assert [len(hub.jobs.of(name)) for name in ("ada", "bob")] == [2, 1]
+    assert "cpu-upgrade, $0.00" in ada.text("#runs")
+
+    # It is stopped with a checkpoint, which is in her bucket, and goes on in another job.
+    ada.press("Stop")
+    ada.sees("Stopped", "#state h3")
+    ada.sees("Resume continues from step", "#state")
+    ada.shoot("jobs-stopped")
+    ada.press("Resume")
+    ada.sees("Training", "#state")
+    until(lambda: len(hub.jobs.of("ada")) == 3)
+
+    # Her first one came to its end meanwhile, and its model is here.
+    ada.page.locator("[data-run]").nth(1).click()
+    ada.sees("The model is ready", "#state", 240)
+    ada.shoot("jobs-done")
+    ada.tab("Log")
+    ada.sees("memshield submit --config")
+    assert not violations(ada.page, grave=True)
+    assert ada.problems + bob.problems == []
+    ada.close()
+    bob.close()
+    assert_nowhere(hub, space)
+
+
+def assert_nowhere(hub: HubServer, space: Running) -> None:
+    """Tokens were in Authorization headers alone, and are in nothing that the server wrote."""
+    headers = [request.headers.get("authorization", "") for request in hub.requests]
+    used = {text.removeprefix("Bearer ") for text in headers if text.startswith("Bearer ")}
+    assert len(used) == 3  # ada's two sign-ins, and bob's
+    held = [path.read_bytes() for path in space.data.parent.rglob("*") if path.is_file()]
+    written = b"".join([*hub.bodies, *held, space.said.encode()])
+    for request in hub.requests:
+        others = [value for name, value in request.headers.items() if name != "authorization"]
+        written += " ".join([request.path, *others]).encode()
+    assert not [token for token in (*used, OPERATORS) if token.encode() in written]
