@@ -16,6 +16,7 @@ import yaml
 from gradio_client import Client
 
 from memshield.ui.app import PORT
+from memshield.ui.server.scopes import JOBS_SCOPE
 from memshield.ui.server.visitor import LONGEST_SECONDS
 from tests.hub.conftest import TOKEN
 from tests.hub_server import HubServer
@@ -101,7 +102,7 @@ def test_a_space_can_run_it() -> None:
     assert front["sdk"] == "docker"
     assert front["app_port"] == PORT == int(of("EXPOSE")[0])
     assert front["hf_oauth"] is True
-    assert "contribute-repos" in front["hf_oauth_scopes"]
+    assert front["hf_oauth_scopes"] == ["contribute-repos", JOBS_SCOPE]
     # A training that publishes has the token that it was started with: it must last, but no
     # longer than the server would keep it.
     assert front["hf_oauth_expiration_minutes"] * 60 == LONGEST_SECONDS

@@ -45,7 +45,8 @@ COLUMN = """
   padding: 1rem; gap: 0.6rem; background: var(--background-fill-primary); }
 .gradio-container .ms-way > .block { flex-grow: 1; }
 .gradio-container .ms-way > button { flex: none !important; }
-.gradio-container :is(.ms-way, #start-bar, #runs, #strength-meaning) .html-container { padding: 0; }
+.gradio-container :is(.ms-way, #start-bar, #runs, #strength-meaning, #cost, #right-to-jobs)
+  .html-container { padding: 0; }
 .gradio-container #runs li { max-width: none; }
 .gradio-container #strength-meaning p { font-size: 0.9rem; }
 .gradio-container #start-bar { position: sticky; bottom: 0; z-index: 20; padding: 0.7rem 0;

@@ -28,7 +28,7 @@ from memshield.ui.new.recipe_choice import (
     strength_info,
 )
 from memshield.ui.new.settings import advanced_settings, basic_settings
-from memshield.ui.new.submission import CheckedForm, check_form
+from memshield.ui.new.submission import CheckedForm, check_form, submit_form
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
@@ -251,3 +251,34 @@ def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     assert "were measured on this machine" in text_of(forecast_view(measured))
     with pytest.raises(UserError, match="Measure again"):
         made.with_measurement("", None)
+
+
+def test_jobs_are_refused_beside_the_field_that_mends_it(tmp_path: Path) -> None:
+    server = at(tmp_path, on_space=True)
+    server.jobs.places.prices = HubPrices(lambda: {"t4-small": 0.4, "cpu-basic": 0.0})
+    unable = gr.OAuthToken(token="hf_bob", scope="openid", expires_at=0)
+    able = gr.OAuthToken(token="hf_ada", scope="openid jobs", expires_at=0)
+    sent = {**values(), "place": "jobs", "hardware": "t4-small", "ceiling": "0.005"}
+
+    def fields(token: gr.OAuthToken, **changes: Any) -> list[str]:
+        checked = check_form(server, {**sent, **changes}, "demo", "", token)
+        assert all(error.remedy for error in checked.errors)
+        return [error.field for error in checked.errors]
+
+    assert fields(able) == ["ceiling"]
+    assert fields(able, hardware="h100") == ["hardware"]
+    assert fields(unable, ceiling="5") == ["place"]
+    assert fields(able, ceiling="5") == []
+    checked = check_form(server, {**sent, "ceiling": "5"}, "demo", "", able)
+    assert checked.there is not None
+    assert checked.there.limit.seconds == 5 / 0.4 * 3600
+    assert checked.plan is not None
+    assert checked.plan.here is not None
+    assert checked.plan.here.hardware == "t4-small"
+    job = server.jobs.get("ada", submit_form(server, checked, able))
+    place = job.tasks[0].work.place
+    assert place is not None
+    assert (place.hardware, place.seconds) == ("t4-small", 45_000)
+    server.jobs.places.prices = HubPrices(dict)
+    assert fields(able) == ["hardware"]
+    server.jobs.close()
