@@ -13,7 +13,7 @@ from memshield.forecast.flavours import FLAVOURS, Hardware, gpus_of, machine_wit
 from memshield.forecast.hardware import Machine
 from memshield.jobs.ceiling import Ceiling, ceiling_of
 from memshield.ui.form.planning import Plan
-from memshield.ui.widgets.words import about
+from memshield.ui.widgets.words import about, dollars_in_words
 
 Where = Literal["here", "jobs"]
 DOLLARS = 5.0
@@ -203,7 +203,7 @@ def cost_words(found: Estimate | None, there: Destination) -> list[str]:
     else:
         cost = ""
         if found.dollars is not None and offer.an_hour:
-            cost = f" and ${found.dollars.low:.2f} to ${found.dollars.high:.2f}"
+            cost = f" and {dollars_in_words(found.dollars.low, found.dollars.high)}"
         lines.append(
             f"About {about(found.middle_s)}{cost} on {where}: a rough estimate, without the "
             "minutes to start."

@@ -9,7 +9,7 @@ from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.form.where import Destination, cost_sentences
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import about
+from memshield.ui.widgets.words import about, dollars_in_words
 
 UNREADABLE = "The time is shown here once the settings can be read."
 _FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""}
@@ -23,7 +23,11 @@ def estimate_view(made: Plan | None, words: str = UNREADABLE) -> str:
         words: shown while the time is not known.
     """
     here = None if made is None else made.here
-    return render("estimate", here=here, words=words, busy=is_busy())
+    cost = here.dollars if here is not None and here.dollars and here.dollars.high else None
+    return render(
+        "estimate", here=here, words=words, busy=is_busy(),
+        cost=cost and dollars_in_words(cost.low, cost.high),
+    )  # fmt: skip
 
 
 def cost_view(made: Plan | None, there: Destination | None) -> str:

@@ -45,11 +45,11 @@ class WhereSection:
             with gr.Row():
                 self._hardware = fields.add("hardware", "Hardware", lambda: gr.Dropdown(
                     [], label="Hardware", elem_id="hardware",
-                    info="Its memory, and the Hub's price."), scale=2)  # fmt: skip
+                    info="Its memory, and the Hub's price."), scale=2, min_width=300)  # fmt: skip
                 fields.add("ceiling", "Ceiling of the cost", lambda: gr.Textbox(
                     f"{DOLLARS:g}", label="Ceiling of the cost, in dollars", max_length=40,
                     info="Shortly before it is reached, the training saves a checkpoint and "
-                    "stops."))  # fmt: skip
+                    "stops."), min_width=220)  # fmt: skip
             self.cost = gr.HTML(elem_id="cost", elem_classes=["ms-slot"])
             self._right = gr.HTML(elem_id="right-to-jobs")
             if not server.deployment.on_space:

@@ -57,6 +57,11 @@ def about(seconds: float) -> str:
     return duration(seconds, spelled=True)
 
 
+def dollars_in_words(low: float, high: float) -> str:
+    """A range of costs."""
+    return "less than a cent" if high < 0.01 else f"${low:.2f} to ${high:.2f}"
+
+
 def short(number: int) -> str:
     """A large count with three significant figures: 860 M."""
     value = float(number)

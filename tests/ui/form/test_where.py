@@ -82,7 +82,7 @@ def test_time_cost_and_ceiling_in_words() -> None:
     assert made.here is not None
     first, last = cost_words(made.here, destination)
     assert "on a10g-small (NVIDIA A10G, 24 GB)" in first
-    assert "and $" in first
+    assert "and $0.00 to $0.01 on" in first
     assert "saves a checkpoint and stops" in last
     assert "cost $2.00" in last
     # A ceiling that comes before the end is said to.
