@@ -35,7 +35,7 @@ TRAINING_WORDS: dict[State, str] = {
     "stopping": "The current step is finished, then everything is saved.",
     "died": "Its process was killed: by a restart of the machine, by hand, or because the machine "
     "ran out of memory.",
-    "done": "The model is ready to be audited and published.",
+    "done": "The model is ready.",
 }
 """More on the states of a training; what a stopped one kept is said by `what_is_kept`."""
 PUBLICATION_TITLES = {

@@ -122,7 +122,7 @@ class PublishPanel:
             owner = self._server.owner(token)
             changes = _settings(name, public, license, confirm)
             self._server.jobs.publish(owner, job or "", changes, self._beside(owner, job or ""))
-            return status_view("Publishing has been queued; its progress is shown above.")
+            return status_view("Its state is shown above.")
         return problems_view(self._problems(errors))
 
     def _problems(self, errors: list[UserError]) -> list[UserError]:
