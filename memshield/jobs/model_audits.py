@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from memshield.audit.progress_file import AuditProgress, read_audit_progress
-from memshield.errors import UserError
 from memshield.jobs import logs
-from memshield.jobs.commands import Commands, as_typed
-from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.commands import as_typed
+from memshield.jobs.folders import is_id, name_from, require_owner
 from memshield.jobs.model_audit_request import (
     ModelAuditArguments,
     make_model_audit,
     read_arguments,
     write_arguments,
 )
-from memshield.jobs.records import LOCAL, Job, Work
-from memshield.jobs.scheduler import Scheduler
-from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.records import Job
+from memshield.jobs.runless import RunlessJobs
+from memshield.jobs.store import no_such_job
 from memshield.jobs.task_progress import TaskProgress
-from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import request_progress
 from memshield.rundir import RunDir
 
 Action = Literal["stop", "delete"]
@@ -69,32 +63,8 @@ class ModelAudit:
         return "stop" in self.actions or self.progress.state == "stopping"
 
 
-class ModelAudits:
-    """The audits of all owners.
-
-    Args:
-        store, folders, commands, scheduler, tokens: of the server.
-        most_queued: tasks that one owner may have in the queue.
-        now: the time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        folders: Folders,
-        commands: Commands,
-        scheduler: Scheduler,
-        tokens: Tokens,
-        most_queued: int,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._store = store
-        self._folders = folders
-        self._commands = commands
-        self._scheduler = scheduler
-        self._tokens = tokens
-        self._most_queued = most_queued
-        self._now = now
+class ModelAudits(RunlessJobs):
+    """The audits of all owners; see `RunlessJobs`."""
 
     def submit(self, owner: str, values: Mapping[str, object], needs_token: bool = False) -> str:
         """Queue an audit.
@@ -112,28 +82,16 @@ class ModelAudits:
         """
         require_owner(owner)
         arguments = make_model_audit(owner, values, self._folders)
-        name = name_from(arguments.model.rpartition("/")[2])
-        job = Job(secrets.token_urlsafe(16), owner, name, self._now(), ())
+        job = self._new(owner, name_from(arguments.model.rpartition("/")[2]))
         folder = self._folders.results(job.id)
-        try:
-            self._folders.make(job.id)
+
+        def fill() -> None:
             folder.mkdir(mode=0o700)
             write_arguments(self._folders, job.id, arguments)
-        except OSError as error:
-            shutil.rmtree(self._folders.job(job.id), ignore_errors=True)
-            raise UserError(
-                "job", f"its folder cannot be made: {error.strerror}",
-                "Make room on the server's disk.",
-            ) from None  # fmt: skip
+
+        self._make_folder(job, fill)
         command = self._commands.audit_model(arguments.words(folder))
-        work = Work("audit_model", tuple(command), True, needs_token and owner != LOCAL)
-        try:
-            self._store.add(job, work, self._most_queued)
-        except UserError:
-            shutil.rmtree(self._folders.job(job.id))
-            raise
-        self._scheduler.wake()
-        return job.id
+        return self._add(job, "audit_model", command, needs_token)
 
     def list(self, owner: str) -> list[ModelAudit]:
         """The audits of an owner, newest first."""
@@ -164,12 +122,7 @@ class ModelAudits:
         Raises:
             UserError: there is no such audit, or nothing to stop.
         """
-        task = self._job(owner, id).current
-        if task is None:
-            raise UserError("job", "nothing of it runs or waits", "There is nothing to stop.")
-        if not self._store.withdraw(task):
-            self._store.ask_to_stop(task, self._now())
-        self._scheduler.wake()
+        self._stop(self._job(owner, id))
 
     def delete(self, owner: str, id: object) -> None:
         """Delete an audit with its report and pictures.
@@ -187,17 +140,15 @@ class ModelAudits:
         return job
 
     def _view(self, job: Job) -> ModelAudit:
-        task, folder = job.current, self._folders.results(job.id)
-        position = None if task is None else self._store.position(task)
-        may_start = task is None or self._scheduler.may_start(job.owner, task.work)
-        progress = request_progress(job, self._folders, position, may_start, "The audit")
+        folder = self._folders.results(job.id)
+        progress, position = self._progress(job, "The audit")
         arguments = read_arguments(self._folders, job.id)
         return ModelAudit(
             job.id,
             job.created,
             arguments,
-            progress.without_tokens(self._tokens.hide),
-            read_audit_progress(RunDir(folder)) if task is not None else None,
+            progress,
+            read_audit_progress(RunDir(folder)) if job.current is not None else None,
             position,
             folder,
             as_typed(self._commands.audit_model(arguments.words(Path("report")))),

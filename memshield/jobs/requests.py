@@ -5,11 +5,7 @@ An owner has one request of a kind: a new one takes the place of the one before 
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +16,13 @@ from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
 from memshield.jobs.admission import require_allowed
-from memshield.jobs.commands import Commands, as_typed
-from memshield.jobs.folders import Folders, is_id, require_owner
-from memshield.jobs.records import LOCAL, REQUEST_KINDS, Job, Kind, Work
-from memshield.jobs.scheduler import Scheduler
+from memshield.jobs.commands import as_typed
+from memshield.jobs.folders import is_id
+from memshield.jobs.records import REQUEST_KINDS, Job, Kind
+from memshield.jobs.runless import RunlessJobs
 from memshield.jobs.settings import accepted, write_settings
-from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.store import no_such_job
 from memshield.jobs.task_progress import TaskProgress
-from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import request_progress
 from memshield.rundir import RunDir, write_text
 from memshield.runs.promote import require_round
 from memshield.sampling.request import ImageRequest, SampleArguments, parse_arguments
@@ -65,33 +59,8 @@ class Request:
         )  # fmt: skip
 
 
-class Requests:
-    """The requests of all owners.
-
-    Args:
-        store, folders, commands, scheduler, tokens: of the server.
-        most_queued: tasks that one owner may have in the queue.
-        now: the time, in seconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        folders: Folders,
-        commands: Commands,
-        scheduler: Scheduler,
-        tokens: Tokens,
-        most_queued: int,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._store = store
-        self._folders = folders
-        self._commands = commands
-        self._scheduler = scheduler
-        self._tokens = tokens
-        self._most_queued = most_queued
-        self._now = now
-        self._turn = threading.Lock()
+class Requests(RunlessJobs):
+    """The requests of all owners; see `RunlessJobs`."""
 
     def measure(self, owner: str, values: Mapping[str, Any], needs_token: bool = False) -> str:
         """Queue a few steps of a training, which measure its time and memory.
@@ -109,13 +78,12 @@ class Requests:
         """
         # Of two requests at the same time one would be a request that nobody can see or stop.
         with self._turn:
-            job = self._new(owner, "measure")
+            job = self._next(owner, "measure")
             write_settings(self._folders, job, accepted(owner, values, self._folders), new=True)
             words = self._commands.measure(
                 self._folders.settings(job.id), self._folders.results(job.id) / PLAN
             )
-            work = Work("measure", tuple(words), True, needs_token and owner != LOCAL)
-            return self._add(job, work)
+            return self._replace(job, "measure", words, needs_token)
 
     def sample(
         self,
@@ -174,25 +142,21 @@ class Requests:
 
     def _sample(self, owner: str, arguments: SampleArguments, needs_token: bool) -> str:
         with self._turn:
-            job = self._new(owner, "sample")
-            arguments = replace(arguments, output_dir=self._folders.results(job.id))
-            self._make_folder(job, arguments)
-            words = self._commands.sample(arguments)
-            work = Work("sample", tuple(words), True, needs_token and owner != LOCAL)
-            return self._add(job, work)
+            job = self._next(owner, "sample")
+            drawn = replace(arguments, output_dir=self._folders.results(job.id))
+            text = _REQUEST.dump_json(drawn).decode() + "\n"
+            self._make_folder(job, lambda: write_text(self._folders.request(job.id), text))
+            return self._replace(job, "sample", self._commands.sample(drawn), needs_token)
 
     def view(self, owner: str, kind: Kind) -> Request | None:
         """An owner's request of a kind; None where there is none."""
         job = self._newest(owner, kind)
         if job is None:
             return None
-        task = job.current
-        position = None if task is None else self._store.position(task)
-        may_start = task is None or self._scheduler.may_start(owner, task.work)
-        progress = request_progress(job, self._folders, position, may_start)
+        progress, position = self._progress(job)
         return Request(
             job.id,
-            progress.without_tokens(self._tokens.hide),
+            progress,
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
@@ -205,27 +169,20 @@ class Requests:
         Raises:
             UserError: none is under way.
         """
-        job = self._newest(owner, kind)
-        task = None if job is None else job.current
-        if task is None:
-            raise UserError("job", "nothing of it runs or waits", "There is nothing to stop.")
-        if not self._store.withdraw(task):
-            self._store.ask_to_stop(task, self._now())
-        self._scheduler.wake()
+        self._stop(self._newest(owner, kind))
 
     def _newest(self, owner: str, kind: Kind) -> Job | None:
         assert kind in REQUEST_KINDS
         found = (job for job in self._store.jobs_of(owner) if job.kind == kind)
         return next(found, None)
 
-    def _new(self, owner: str, kind: Kind) -> Job:
-        """A job for a request; its folder is not made yet."""
-        require_owner(owner)
+    def _next(self, owner: str, kind: Kind) -> Job:
+        """A job for a request, if none of its kind is under way."""
         before = self._newest(owner, kind)
         if before is not None and before.current is not None:
             words = "waits" if before.current.state == "queued" else "is running"
             raise UserError("job", f"one of yours {words} already", "Stop it, or wait for it.")
-        return Job(secrets.token_urlsafe(16), owner, kind, self._now(), ())
+        return self._new(owner, kind)
 
     def _run_of(self, owner: str, id: str) -> RunDir:
         """The run directory of an owner's job, whose settings this owner may have."""
@@ -242,24 +199,11 @@ class Requests:
         except FileNotFoundError:  # queued by an older version, which kept the command alone
             return parse_arguments(job.tasks[-1].work.command[4:])
 
-    def _make_folder(self, job: Job, arguments: SampleArguments) -> None:
-        try:
-            self._folders.make(job.id)
-            write_text(self._folders.request(job.id), _REQUEST.dump_json(arguments).decode() + "\n")
-        except OSError as error:
-            raise UserError(
-                "job", f"its folder cannot be made: {error.strerror}",
-                "Make room on the server's disk.",
-            ) from None  # fmt: skip
-
-    def _add(self, job: Job, work: Work) -> str:
-        before = self._newest(job.owner, work.kind)
-        try:
-            self._store.add(job, work, self._most_queued)
-        except UserError:
-            shutil.rmtree(self._folders.job(job.id))
-            raise
+    def _replace(self, job: Job, kind: Kind, command: Sequence[str], needs_token: bool) -> str:
+        """Queue a request in place of the one before it."""
+        before = self._newest(job.owner, kind)
+        self._add(job, kind, command, needs_token)
         if before is not None:
             self._store.hide(before)
-        self._scheduler.wake()
+            self._scheduler.wake()
         return job.id
