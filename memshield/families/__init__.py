@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from memshield.config.file import Config
 from memshield.families.defaults import resolve
 from memshield.families.facts import Facts, read_facts
-from memshield.families.kinds import FLOW
+from memshield.families.kinds import FLOW, FamilyName
 
 if TYPE_CHECKING:
     from memshield.families.base import Family, Placement
 
-__all__ = ["Facts", "load", "read_facts", "require_noise_level", "resolve"]
+__all__ = ["Facts", "class_of", "load", "read_facts", "require_noise_level", "resolve"]
 
 
 def require_noise_level(config: Config, facts: Facts) -> None:
@@ -43,38 +43,43 @@ def require_noise_level(config: Config, facts: Facts) -> None:
 
 def load(config: Config, facts: Facts, placement: Placement) -> Family:
     """Fetch the weights of a resolved config's model and build its family."""
-    if facts.family == "unconditional":
+    return class_of(facts.family)(config, facts, placement)
+
+
+def class_of(family: FamilyName) -> type[Family]:
+    """The class that trains a family; imports torch, and only what this one needs."""
+    if family == "unconditional":
         from memshield.families.unconditional import Unconditional
 
-        return Unconditional(config, facts, placement)
-    if facts.family in FLOW:
-        return _load_flow(config, facts, placement)
-    if facts.family == "stable_diffusion_xl":
+        return Unconditional
+    if family in FLOW:
+        return _class_of_flow(family)
+    if family == "stable_diffusion_xl":
         from memshield.families.stable_diffusion_xl import StableDiffusionXL
 
-        return StableDiffusionXL(config, facts, placement)
+        return StableDiffusionXL
     from memshield.families.stable_diffusion import StableDiffusion
 
-    return StableDiffusion(config, facts, placement)
+    return StableDiffusion
 
 
-def _load_flow(config: Config, facts: Facts, placement: Placement) -> Family:
-    if facts.family == "flux":
+def _class_of_flow(family: FamilyName) -> type[Family]:
+    if family == "flux":
         from memshield.families.flux import Flux
 
-        return Flux(config, facts, placement)
-    if facts.family == "z_image":
+        return Flux
+    if family == "z_image":
         from memshield.families.z_image import ZImage
 
-        return ZImage(config, facts, placement)
-    if facts.family == "qwen_image":
+        return ZImage
+    if family == "qwen_image":
         from memshield.families.qwen_image import QwenImage
 
-        return QwenImage(config, facts, placement)
-    if facts.family == "flux2_klein":
+        return QwenImage
+    if family == "flux2_klein":
         from memshield.families.flux2_klein import Flux2Klein
 
-        return Flux2Klein(config, facts, placement)
+        return Flux2Klein
     from memshield.families.stable_diffusion_3 import StableDiffusion3
 
-    return StableDiffusion3(config, facts, placement)
+    return StableDiffusion3

@@ -175,8 +175,14 @@ class Family(ABC):
     def encode_captions(self, captions: Sequence[str]) -> Encoded:
         """What conditions the network; {} for unconditional models."""
 
-    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
-        """How many tokens each caption has, and how many the text encoder takes of one."""
+    @classmethod
+    def count_tokens(
+        cls, config: Config, facts: Facts, captions: Sequence[str]
+    ) -> tuple[list[int], int]:
+        """How many tokens each caption has, and how many the text encoder takes of one.
+
+        Fetches a tokenizer, and no weights.
+        """
         return [0] * len(captions), 0
 
     @abstractmethod

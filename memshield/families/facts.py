@@ -64,6 +64,11 @@ class Facts:
         """The component of its pipeline that is trained."""
         return network_of(self.family)
 
+    def fetch_part(self, part: str) -> Path:
+        """The local folder of a component without weights, such as a tokenizer."""
+        assert self.repository is not None
+        return self.repository.fetch(self.repository.component_files(part, None)) / part
+
     @property
     def num_train_timesteps(self) -> int:
         """Number of noise levels T."""

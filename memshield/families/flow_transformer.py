@@ -167,9 +167,10 @@ class FlowTransformer(Family):
     def _image_tokens(self) -> int:
         return (int(self.config.resolution or 0) // self.facts.multiple_of) ** 2
 
-    def _wrapped(self, caption: str) -> str:
-        """A caption as the tokenizer of the largest text encoder gets it."""
-        return caption
+    @classmethod
+    def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
+        """Captions as the tokenizer of the largest text encoder gets them."""
+        return list(captions)
 
     # Encoding
 
@@ -182,12 +183,15 @@ class FlowTransformer(Family):
     def _encoded(self, pixels: Tensor) -> Any:
         return self.vae.encode(pixels)
 
-    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
+    @classmethod
+    def count_tokens(
+        cls, config: Config, facts: Facts, captions: Sequence[str]
+    ) -> tuple[list[int], int]:
         """Those of the largest text encoder, which is the last."""
-        name = [name for name in self.text_classes if name.startswith("tokenizer")][-1]
-        texts = [self._wrapped(caption) for caption in captions]
-        tokens = getattr(self._captioning, name)(texts, verbose=False).input_ids
-        return [len(one) for one in tokens], int(self.config.max_sequence_length or 0)
+        name = [name for name in cls.text_classes if name.startswith("tokenizer")][-1]
+        tokenizer = cls.text_classes[name].from_pretrained(facts.fetch_part(name))
+        tokens = tokenizer(cls._wrapped(tokenizer, captions), verbose=False).input_ids
+        return [len(one) for one in tokens], int(config.max_sequence_length or 0)
 
     def release_encoders(self) -> None:
         """Move the VAE and the text encoders to the host."""

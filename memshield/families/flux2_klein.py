@@ -38,14 +38,17 @@ class Flux2Klein(FlowTransformer):
     def _pipeline_settings(self) -> dict[str, Any]:
         return {"is_distilled": self.facts.distilled}
 
-    def _wrapped(self, caption: str) -> str:
-        text: str = self._captioning.tokenizer.apply_chat_template(
-            [{"role": "user", "content": caption}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-        return text
+    @classmethod
+    def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
+        return [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": caption}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+            for caption in captions
+        ]
 
     def _velocity(
         self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor

@@ -132,9 +132,12 @@ class LatentDiffusion(Family):
         ).input_ids
         return tokens.to(self.device)
 
-    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
+    @classmethod
+    def count_tokens(
+        cls, config: Config, facts: Facts, captions: Sequence[str]
+    ) -> tuple[list[int], int]:
         """Those of CLIP, its marks of beginning and end included."""
-        tokenizer = self._parts["tokenizer"]
+        tokenizer = CLIPTokenizer.from_pretrained(facts.fetch_part("tokenizer"))
         tokens = tokenizer(list(captions), verbose=False).input_ids
         return [len(one) for one in tokens], int(tokenizer.model_max_length)
 

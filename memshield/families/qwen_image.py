@@ -10,7 +10,9 @@ from diffusers import QwenImagePipeline
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
+from memshield.config.file import Config
 from memshield.families.base import Encoded
+from memshield.families.facts import Facts
 from memshield.families.flow_transformer import FlowTransformer
 
 
@@ -41,14 +43,19 @@ class QwenImage(FlowTransformer):
             mask = torch.ones(text.shape[:2], device=text.device)
         return {"text": text, "mask": mask.bool()}
 
-    def tokens_of(self, captions: Sequence[str]) -> tuple[list[int], int]:
+    @classmethod
+    def count_tokens(
+        cls, config: Config, facts: Facts, captions: Sequence[str]
+    ) -> tuple[list[int], int]:
         """Those that are left of caption and template; the template's beginning is cut off."""
-        counts, most = super().tokens_of(captions)
-        start = self._captioning.prompt_template_encode_start_idx
+        counts, most = super().count_tokens(config, facts, captions)
+        start = _captioning(None).prompt_template_encode_start_idx
         return [count - start for count in counts], most
 
-    def _wrapped(self, caption: str) -> str:
-        return str(self._captioning.prompt_template_encode.format(caption))
+    @classmethod
+    def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
+        template: str = _captioning(tokenizer).prompt_template_encode
+        return [template.format(caption) for caption in captions]
 
     def _encoded(self, pixels: Tensor) -> Any:
         return self.vae.encode(pixels.unsqueeze(2))
@@ -106,3 +113,9 @@ class QwenImage(FlowTransformer):
     def _decoded(self, latents: Tensor) -> Tensor:
         pixels: Tensor = self.vae.decode(latents.unsqueeze(2)).sample[:, :, 0]
         return pixels
+
+
+def _captioning(tokenizer: Any) -> Any:
+    """The stock pipeline with nothing that has weights: it knows the template of captions."""
+    parts = dict.fromkeys(("scheduler", "vae", "text_encoder", "transformer"))
+    return QwenImagePipeline(tokenizer=tokenizer, **parts)

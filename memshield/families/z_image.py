@@ -38,14 +38,17 @@ class ZImage(FlowTransformer):
         )
         return filled_up(found)
 
-    def _wrapped(self, caption: str) -> str:
-        text: str = self._captioning.tokenizer.apply_chat_template(
-            [{"role": "user", "content": caption}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=True,
-        )
-        return text
+    @classmethod
+    def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
+        return [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": caption}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=True,
+            )
+            for caption in captions
+        ]
 
     def _velocity(
         self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor

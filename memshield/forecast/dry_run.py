@@ -53,6 +53,8 @@ def dry_run(config: Config) -> Iterator[str]:
     if words := license_words(prepared.facts.repository):
         yield f"license       {words}"
     yield from preparation.scan.lines()
+    if (cut := prepared.cut_captions()) is not None:
+        yield f"too long      {cut.words}"
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
     yield from _one_step(prepared)

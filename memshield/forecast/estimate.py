@@ -190,9 +190,22 @@ def measured_estimate(
     )
 
 
+def cut_captions_in(plan: str) -> str | None:
+    """What the same text says of captions that are too long; None where none is."""
+    found = _read(plan).get("cut_captions")
+    return str(found["words"])[:400] if isinstance(found, dict) and "words" in found else None
+
+
+def _read(plan: str) -> Mapping[str, Any]:
+    found = json.loads(plan[max(0, plan.find("{")) :])
+    if not isinstance(found, dict):
+        raise ValueError
+    return found
+
+
 def _measured(plan: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(plan[max(0, plan.find("{")) :])["measured"]
+        found = _read(plan)["measured"]
         numbers = [float(found[name]) for name in ("total_s", "samples_s", "peak_bytes")]
         if not all(0 <= number < float("inf") for number in numbers):
             raise ValueError

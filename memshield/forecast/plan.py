@@ -153,6 +153,8 @@ def main(argv: Sequence[str]) -> int:
     plan = _as_json(preparation.scan, budget, disk)
     plan["memory_bytes"] = round(memory)
     plan["license"] = license_words(facts.repository)
+    cut = prepared.cut_captions()
+    plan["cut_captions"] = None if cut is None else {**asdict(cut), "words": cut.words}
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if preset is not None:
         plan["preset"] = preset
@@ -174,6 +176,7 @@ def main(argv: Sequence[str]) -> int:
         *([f"license       {words}"] if (words := license_words(facts.repository)) else []),
         *([f"preset        {preset}"] if preset is not None else []),
         *preparation.scan.lines(),
+        *([f"too long      {cut.words}"] if cut is not None else []),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")
         + f" a round, {config.num_rounds} rounds",

@@ -18,6 +18,7 @@ from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import Problems, UserError
 from memshield.families import Facts, read_facts, require_noise_level, resolve
 from memshield.families.buckets import settle_sizes
+from memshield.families.caption_lengths import CutCaptions, find_cut_captions
 from memshield.step_budget import StepBudget
 from memshield.training.launch import require_hardware, resolve_launch
 
@@ -45,6 +46,14 @@ class PreparedRun:
         from memshield.data.batches import captions_of
 
         return captions_of(self.source, self.examples) if self.facts.needs_captions else None
+
+    def cut_captions(self) -> CutCaptions | None:
+        """Captions to train on that are longer than the text encoder takes; None without such."""
+        captions = self.captions()
+        if captions is None:
+            return None
+        members = [captions[index] for index in self.examples.members()]
+        return find_cut_captions(self.config, self.facts, members)
 
 
 @dataclass

@@ -114,7 +114,9 @@ def make_encoder(
         config.center_crop, Buckets.of(config, prepared.examples),
     )  # fmt: skip
     if captions is not None and ranks.is_first:
-        warn_of_cut_captions(family, [captions[i] for i in prepared.examples.members()])
+        cut = prepared.cut_captions()
+        if cut is not None:
+            log.warning("%s", cut.words)
     if not can_cache(config, prepared.facts, prepared.examples):
         encoded = None
         if captions is not None:
@@ -123,20 +125,6 @@ def make_encoder(
     encoder = EncodedExamples(config, family, prepared.examples, reader, captions, ranks)
     family.release_encoders()
     return None, encoder
-
-
-def warn_of_cut_captions(family: Family, captions: Sequence[str]) -> None:
-    """Say how many captions are longer than the text encoder takes: the rest is not learned."""
-    counts, most = family.tokens_of(captions)
-    cut = sum(count > most for count in counts)
-    if cut:
-        log.warning(
-            "%d of %d captions are longer than the %d tokens that the text encoder takes, the "
-            "longest has %d: what lies beyond is cut off.%s",
-            cut, len(captions), most, max(counts),
-            " Raise max_sequence_length, or shorten them." if family.config.max_sequence_length
-            else " Shorten them.",
-        )  # fmt: skip
 
 
 def train(

@@ -14,11 +14,11 @@ from peft import LoraConfig, get_peft_model_state_dict
 from memshield.digests import LORA
 from memshield.families.base import Family, Pictures
 from memshield.families.caption_padding import end_to_end
+from memshield.families.caption_lengths import find_cut_captions
 from memshield.families.flow_transformer import FlowTransformer
 from memshield.families.kinds import OWN_LENGTHS
 from memshield.families.lora import targets_of
 from memshield.families.size import encoded_bytes, trainable_parameters
-from memshield.training.start import warn_of_cut_captions
 from tests.families import loaded
 from tests.families.flow_scripts import SCRIPTS
 from tests.tiny import pictures
@@ -196,17 +196,17 @@ def test_sizes_are_known_without_weights(
 
 @pytest.mark.parametrize("kind", [*KINDS, "tiny_sd"])
 def test_captions_that_are_cut_are_counted(
-    request: pytest.FixtureRequest, captioned: Path, kind: str, caplog: pytest.LogCaptureFixture
+    request: pytest.FixtureRequest, captioned: Path, kind: str
 ) -> None:
     family = loaded(request.getfixturevalue(kind), captioned, **SIZE)
-    _, most = family.tokens_of([""])
+    config, facts = family.config, family.facts
+    _, most = family.count_tokens(config, facts, [""])
     long = "a" * most
-    caplog.clear()
-    warn_of_cut_captions(family, ["a fox", ""])
-    assert not caplog.messages
-    warn_of_cut_captions(family, ["a fox", long, ""])
-    assert f"1 of 3 captions are longer than the {most} tokens" in caplog.text
-    assert ("Raise max_sequence_length" in caplog.text) is (kind != "tiny_sd")
+    assert find_cut_captions(config, facts, ["a fox", ""]) is None
+    cut = find_cut_captions(config, facts, ["a fox", long, ""])
+    assert cut is not None and cut.longest >= most
+    assert f"1 of 3 captions are longer than the {most} tokens" in cut.words
+    assert ("Raise max_sequence_length" in cut.words) is (kind != "tiny_sd")
     # What lies beyond changes nothing.
     found = family.encode_captions([long, long + "a"])["text"]
     assert torch.equal(found[0], found[1])

@@ -14,6 +14,7 @@ from memshield.forecast.cost import OWN_MODELS, ModelSize, cost_of
 from memshield.forecast.estimate import (
     Estimate,
     Range,
+    cut_captions_in,
     estimate,
     measured_estimate,
     seconds_on_cpu,
@@ -162,6 +163,12 @@ def test_what_is_no_measurement_is_refused(text: str) -> None:
     config = config_of("demo", 1797)
     with pytest.raises(UserError, match="plan --measure --json"):
         measured_estimate(text, config, numbers(config, 1797), DIGITS)
+
+
+def test_a_measurement_tells_captions_that_are_cut() -> None:
+    plan = {**PLAN, "cut_captions": {"count": 2, "words": "2 of 9 captions are longer"}}
+    assert cut_captions_in("Scanning\n" + json.dumps(plan)) == "2 of 9 captions are longer"
+    assert cut_captions_in(json.dumps(PLAN)) is None
 
 
 def test_unknown_memory_is_left_open() -> None:

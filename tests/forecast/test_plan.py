@@ -56,6 +56,30 @@ def test_the_plan_is_what_the_run_does(tmp_path: Path, capsys: pytest.CaptureFix
     assert expected < used * 3
 
 
+def test_captions_that_are_cut_are_told(
+    tmp_path: Path, tiny_sd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = ["a fox", "a" * 100, *["a cat"] * 38]
+    settings: dict[str, Any] = {
+        "pretrained_model_name_or_path": tiny_sd,
+        "train_data_dir": image_folder(tmp_path / "set", 40, captions=captions),
+        "held_out_fraction": 0.0,
+        "num_shards": 1,
+        "train_batch_size": 2,
+        "max_train_steps": 8,
+        "num_rounds": 1,
+        "output_dir": tmp_path / "run",
+    }
+    written = tmp_path / "plan.json"
+    assert main(["plan", *flags(**settings), "--output", str(written)]) == 0
+    cut = json.loads(written.read_text())["cut_captions"]
+    assert (cut["count"], cut["of"]) == (1, 40)
+    assert cut["longest"] >= 100 > cut["most"]
+    assert f"too long      1 of 40 captions are longer than the {cut['most']} tokens" in (
+        capsys.readouterr().out
+    )
+
+
 def test_the_plan_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unet = unet_config(tmp_path)
     assert main(["plan", *flags(**digits(tmp_path / "run", unet))]) == 0

@@ -10,7 +10,12 @@ from memshield.config.file import Config, make_config
 from memshield.config.recommendations import Advice, Situation, advice_for
 from memshield.errors import UserError
 from memshield.forecast.cost import OWN_MODELS, ModelSize
-from memshield.forecast.estimate import Estimate, estimate, measured_estimate
+from memshield.forecast.estimate import (
+    Estimate,
+    cut_captions_in,
+    estimate,
+    measured_estimate,
+)
 from memshield.forecast.flavours import FLAVOURS, hardware_of, machine_with
 from memshield.forecast.hardware import Machine
 from memshield.forecast.totals import Numbers, numbers
@@ -44,6 +49,7 @@ class Plan:
         elsewhere: the same on the Hub's hardware, for comparison.
         price: of this machine, in dollars an hour; None if it is free or unknown.
         model: as the Hub describes it; None if none was looked up.
+        cut_captions: what a measurement says of captions that are too long; None if none is.
     """
 
     values: Mapping[str, Any]
@@ -57,6 +63,7 @@ class Plan:
     elsewhere: tuple[Estimate, ...] = ()
     price: float | None = None
     model: ModelDescription | None = None
+    cut_captions: str | None = None
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -81,7 +88,7 @@ class Plan:
         found = measured_estimate(
             text, self.config, self.counted, self.size, memory_there, self.price
         )
-        return replace(self, here=found)
+        return replace(self, here=found, cut_captions=cut_captions_in(text))
 
 
 def advice_of(made: Plan) -> list[Advice]:

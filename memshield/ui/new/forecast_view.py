@@ -49,6 +49,8 @@ def forecast_view(made: Plan) -> str:
         ("shards", f"{len(counted.shards)} of {each} pictures" if len(counted.shards) > 1
                    else "one with all pictures: no aggregation"),
     ]  # fmt: skip
+    if made.cut_captions is not None:
+        facts.append(("captions", made.cut_captions))
     if counted.steps is not None:
         facts.append(
             ("steps", f"{counted.steps:,} in {counted.rounds} rounds; every picture is seen "

@@ -245,10 +245,14 @@ def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     how = read_measurement(server, made, made, None)
     assert not how.busy and how.plan is None and "taken out" in text_of(how.html)
     assert server.jobs.list("") == []
-    said = '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}}'
+    said = (
+        '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}, '
+        '"cut_captions": {"words": "2 of 9 captions are longer than 77 tokens"}}'
+    )
     measured = made.with_measurement(said, 10**10)
     assert measured.here is not None and measured.here.measured
     assert "were measured on this machine" in text_of(forecast_view(measured))
+    assert "2 of 9 captions are longer than 77 tokens" in text_of(forecast_view(measured))
     with pytest.raises(UserError, match="Measure again"):
         made.with_measurement("", None)
 
