@@ -135,13 +135,13 @@ def exported(
         parts.setdefault(place.name, {})[place.part] = factors
         heights[place.name] = place.heights
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for name, found in parts.items():
-        if not _fit(found, heights[name]):
+    for name, pieces in parts.items():
+        if not _fit(pieces, heights[name]):
             raise _no_lora(lora)
-        whole = _together(found, heights[name])
+        whole = _together(pieces, heights[name])
         tensors[f"{name}.lora_down.weight"] = whole.down
         tensors[f"{name}.lora_up.weight"] = whole.up
-        own = alpha or len(next(iter(found.values())).down)
+        own = alpha or len(next(iter(pieces.values())).down)
         # Divided by the rank, it is to give the same.
         tensors[f"{name}.alpha"] = np.array(own * len(heights[name]), whole.up.dtype)
     return tensors, _metadata(modules, family, alpha)

@@ -72,9 +72,28 @@ def test_gradients_are_those_of_a_base_with_the_rounded_weights(
     request: pytest.FixtureRequest, captioned: Path, family: str, settings: dict[str, Any],
     dtype: torch.dtype,
 ) -> None:  # fmt: skip
-    base: Path = request.getfixturevalue(family)
-    spared = filled(loaded(base, captioned, dtype, **settings))
-    plain = filled(loaded(base, captioned, dtype))
+    require_gradients(request.getfixturevalue(family), captioned, dtype, settings)
+
+
+@pytest.mark.parametrize("settings", [SPARED[0], SPARED[-1]], ids=names)
+def test_a_transformer_is_spared_as_a_unet_is(
+    tiny_flux: Path, captioned: Path, settings: dict[str, Any]
+) -> None:
+    spared = require_gradients(tiny_flux, captioned, torch.float32, settings, resolution=16)
+    linear = [m for n, m in layers(spared.network).items() if n.endswith(("proj_out", "proj_mlp"))]
+    held = [name for m in linear for name, _ in m.named_parameters() if name == "weight"]
+    if "base_quantization" in settings:
+        assert all(m.weight.qdata.dtype == torch.int8 for m in linear)
+    else:
+        assert linear and not held
+
+
+def require_gradients(
+    base: Path, captioned: Path, dtype: torch.dtype, settings: dict[str, Any], **size: Any
+) -> Family:
+    """Those of a base that is spared are those of a plain one with its weights; the first."""
+    spared = filled(loaded(base, captioned, dtype, **settings, **size))
+    plain = filled(loaded(base, captioned, dtype, **size))
     rounded = layers(spared.network)
     for name, module in layers(plain.network).items():
         if not module.weight.requires_grad:
@@ -85,6 +104,7 @@ def test_gradients_are_those_of_a_base_with_the_rounded_weights(
     tolerance = 1e-5 if dtype == torch.float32 else 0.25
     for name, gradient in expected.items():
         assert (found[name] - gradient).norm() <= tolerance * gradient.norm() > 0, name
+    return spared
 
 
 @pytest.mark.parametrize("settings", SPARED, ids=names)
