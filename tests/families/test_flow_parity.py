@@ -13,8 +13,8 @@ from peft import LoraConfig, get_peft_model_state_dict
 
 from memshield.digests import LORA
 from memshield.families.base import Family, Pictures
-from memshield.families.caption_padding import end_to_end
 from memshield.families.caption_lengths import find_cut_captions
+from memshield.families.caption_padding import end_to_end
 from memshield.families.flow_transformer import FlowTransformer
 from memshield.families.kinds import OWN_LENGTHS
 from memshield.families.lora import targets_of
