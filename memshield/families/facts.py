@@ -65,9 +65,20 @@ class Facts:
         return network_of(self.family)
 
     def fetch_part(self, part: str) -> Path:
-        """The local folder of a component without weights, such as a tokenizer."""
+        """The local folder of a component without weights, such as a tokenizer.
+
+        Raises:
+            UserError: it is not there, or cannot be had.
+        """
         assert self.repository is not None
-        return self.repository.fetch(self.repository.component_files(part, None)) / part
+        files = self.repository.component_files(part, None)
+        if not files:
+            raise UserError(
+                self.repository.field,
+                f"{self.repository.name} has no {part}",
+                "Choose a repository with all parts of its pipeline.",
+            )
+        return self.repository.fetch(files) / part
 
     @property
     def num_train_timesteps(self) -> int:

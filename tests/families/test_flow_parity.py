@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
 from memshield.digests import LORA
+from memshield.errors import UserError
 from memshield.families.base import Family, Pictures
 from memshield.families.caption_lengths import find_cut_captions
 from memshield.families.caption_padding import end_to_end
@@ -19,7 +21,7 @@ from memshield.families.flow_transformer import FlowTransformer
 from memshield.families.kinds import OWN_LENGTHS
 from memshield.families.lora import targets_of
 from memshield.families.size import encoded_bytes, trainable_parameters
-from tests.families import loaded
+from tests.families import loaded, looked_up
 from tests.families.flow_scripts import SCRIPTS
 from tests.tiny import pictures
 
@@ -210,6 +212,14 @@ def test_captions_that_are_cut_are_counted(
     # What lies beyond changes nothing.
     found = family.encode_captions([long, long + "a"])["text"]
     assert torch.equal(found[0], found[1])
+
+
+def test_a_model_without_its_tokenizer(tmp_path: Path, tiny_flux: Path, captioned: Path) -> None:
+    base = shutil.copytree(tiny_flux, tmp_path / "base")
+    shutil.rmtree(base / "tokenizer_2")
+    config, facts = looked_up(base, captioned, resolution=16)
+    with pytest.raises(UserError, match="has no tokenizer_2"):
+        find_cut_captions(config, facts, ["a fox"])
 
 
 @pytest.mark.parametrize("training", ["lora", "full"])
