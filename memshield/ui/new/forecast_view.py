@@ -11,6 +11,7 @@ from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import about, dollars_in_words
 
+_SIGN_IN_FOR_JOBS = "/login/huggingface?_target_url=/&scope=jobs"
 UNREADABLE = "The time is shown here once the settings can be read."
 _FITS = {"yes": "fits", "perhaps": "may not fit", "no": "does not fit", None: ""}
 
@@ -33,6 +34,16 @@ def estimate_view(made: Plan | None, words: str = UNREADABLE) -> str:
 def cost_view(made: Plan | None, there: Destination | None) -> str:
     """Show what a training on Jobs costs, and what its ceiling means."""
     return "" if there is None else render("cost", lines=cost_sentences(made, there))
+
+
+def right_to_jobs_view(may: bool, on_space: bool) -> str:
+    """Show whether a visitor may run Jobs, and the way to it.
+
+    Args:
+        may: whether a token that may is known.
+        on_space: whether visitors sign in; at home they give a token.
+    """
+    return render("right_to_jobs", may=may, on_space=on_space, sign_in=_SIGN_IN_FOR_JOBS)
 
 
 def forecast_view(made: Plan) -> str:

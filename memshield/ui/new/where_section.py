@@ -8,13 +8,10 @@ import gradio as gr
 
 from memshield.ui.errors import attempt
 from memshield.ui.form.where import DOLLARS, offers, usual_of
+from memshield.ui.new.forecast_view import right_to_jobs_view
 from memshield.ui.runs.account import token_input
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, Fields
-from memshield.ui.widgets.templates import render
-
-SIGN_IN = "/login/huggingface?_target_url=/&scope=jobs"
-"""The sign-in that asks for the right to run Jobs as well."""
 
 
 class WhereSection:
@@ -72,5 +69,4 @@ class WhereSection:
         visitor = attempt(lambda: self._server.visitor(token))
         owner = None if visitor is None else visitor.owner
         may = owner is not None and self._server.jobs.places.token_of(owner) is not None
-        on_space = self._server.deployment.on_space
-        return render("right_to_jobs", may=may, on_space=on_space, sign_in=SIGN_IN)
+        return right_to_jobs_view(may, self._server.deployment.on_space)
