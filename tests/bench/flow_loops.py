@@ -33,7 +33,7 @@ from tests.tiny import image_folder, pictures
 
 FAMILIES = ("sd3", "flux", "z_image", "qwen_image", "flux2_klein")
 PICTURES, BATCH, SIDE = 64, 4, 16
-REPEATS = {"cached": 160, "encoding_every_step": 24}
+REPEATS = {"cached": 120, "encoding_every_step": 12}
 WARM_UP = {"cached": 2 + PICTURES // BATCH, "encoding_every_step": 3}
 """Steps that are timed, and those before: an epoch, in which the plain loop fills its cache."""
 RUNS: dict[str, dict[str, Any]] = {
