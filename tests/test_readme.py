@@ -20,6 +20,9 @@ DOCUMENTS = sorted(
 )
 
 
+FLOW = ("sd3", "flux", "z_image", "qwen_image")
+
+
 def result(name: str) -> dict[str, Any]:
     return dict(json.loads((RESULTS / f"{name}.json").read_text()))
 
@@ -41,7 +44,16 @@ def rows() -> list[str]:
     def over_plain(name: str) -> str:
         return ", ".join(f"{step[f'batch_{n}'][name]:.3f}" for n in (32, 64, 128))
 
+    def over_loop(name: str) -> str:
+        found = [result(f"flow_loops_{family}_cpu")[name]["ratio"] for family in FLOW]
+        return ", ".join(f"{ratio:.3f}" for ratio in found)
+
     return [
+        f"| samples a second over the plain loop (SD 3, FLUX.1, Z-Image, Qwen-Image; a step of "
+        f"milliseconds), cached | {over_loop('cached')} |",
+        f"| the same, encoding pictures every step | {over_loop('encoding_every_step')} |",
+        f"| a step with anti-gradient control over a plain one, of these | "
+        f"{over_loop('anti_gradient')} |",
         f"| a step with anti-gradient control over a plain one (batch 32, 64, 128) | "
         f"{over_plain('anti_gradient')} |",
         f"| the same with biased draws; with a held-out bank | {over_plain('biased_draws')}; "

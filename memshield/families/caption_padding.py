@@ -24,9 +24,11 @@ def filled_up(texts: Sequence[Tensor]) -> Encoded:
         "text" [B, longest, ...] with zeros behind each caption, and its "mask" [B, longest] bool.
     """
     text = pad_sequence(list(texts), batch_first=True)
-    lengths = torch.tensor([len(one) for one in texts], device=text.device)
-    places = torch.arange(text.shape[1], device=text.device)
-    return {"text": text, "mask": places < lengths[:, None]}
+    mask = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
+    for row, one in enumerate(texts):
+        if len(one) < text.shape[1]:
+            mask[row, len(one) :] = False
+    return {"text": text, "mask": mask}
 
 
 def end_to_end(encoded: Encoded) -> Encoded:

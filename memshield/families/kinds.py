@@ -23,7 +23,11 @@ PIPELINES: dict[str, FamilyName] = {
     "QwenImagePipeline": "qwen_image",
     "Flux2KleinPipeline": "flux2_klein",
 }
-"""Supported `_class_name` of model_index.json, and the family that trains it."""
+"""Supported `_class_name` of model_index.json, and the family that trains it.
+
+Sana is none of them: its pipeline samples by DPM-Solver and its autoencoder gives latents without
+a distribution, while these cache moments and sample by Euler's steps.
+"""
 
 TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
     "unconditional": (),

@@ -63,12 +63,7 @@ class LossBank:
         return mean
 
     def update(self, losses: Tensor, slots: Tensor) -> None:
-        """Take in a batch, skipped samples too, as if one after the other.
-
-        n hits of one slot with losses l_0 .. l_{n-1}, in batch order, close to
-        gamma^n m + (1 - gamma) sum_j gamma^(n-1-j) l_j. The sums are rows of a [B, B] product,
-        so that every hit of a slot computes, and writes, the same value: no atomic additions,
-        hence the same bits every time.
+        """Take in a batch, skipped samples too, one after the other.
 
         Args:
             losses: [B] unweighted losses.
@@ -76,6 +71,22 @@ class LossBank:
         """
         losses = losses.detach().to(self.mean.dtype)
         bins = self._bin(slots)
+        if self.mean.is_cpu:
+            mean, hits = self.mean.numpy(), self.hits.numpy()
+            for place, loss in zip(bins.tolist(), losses.tolist(), strict=True):
+                mean[place] = self.decay * mean[place] + (1.0 - self.decay) * loss
+                hits[place] += 1
+            return
+        self._update_at_once(losses, bins)
+
+    def _update_at_once(self, losses: Tensor, bins: Tensor) -> None:
+        """The same on any device, without waiting for it.
+
+        n hits of one slot with losses l_0 .. l_{n-1}, in batch order, close to
+        gamma^n m + (1 - gamma) sum_j gamma^(n-1-j) l_j. The sums are rows of a [B, B] product,
+        so that every hit of a slot computes, and writes, the same value: no atomic additions,
+        hence the same bits every time.
+        """
         same = (bins[:, None] == bins[None, :]).to(losses.dtype)
         count = same.sum(dim=1)
         later = same.triu(diagonal=1).sum(dim=1)

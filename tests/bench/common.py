@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -55,13 +56,18 @@ def interleaved_times(
     warm_up: int,
     clock: Callable[[], float],
 ) -> dict[str, list[float]]:
-    """Seconds of each variant's calls, taken in turn; `clock` is one of `time`."""
+    """Seconds of each variant's calls, taken in turn; `clock` is one of `time`.
+
+    Each turn has an order of its own: who comes after a variant finds the caches as it left them.
+    """
     times: dict[str, list[float]] = {name: [] for name in variants}
+    order, names = random.Random(0), list(variants)
     for i in range(warm_up + repeats):
-        for name, call in variants.items():
+        order.shuffle(names)
+        for name in names:
             wait_for(device)
             begun = clock()
-            call()
+            variants[name]()
             wait_for(device)
             if i >= warm_up:
                 times[name].append(clock() - begun)

@@ -29,14 +29,14 @@ def main() -> None:
             naive[slot] = DECAY * naive[slot].item() + (1 - DECAY) * losses[i].item()
 
     medians = interleaved_medians(
-        {"loop": loop, "vectorised": lambda: bank.update(losses, slots)}, 200, options.device
+        {"loop": loop, "update": lambda: bank.update(losses, slots)}, 200, options.device
     )
     report(
         f"loss_bank_{options.device}",
         options,
         {"batch": BATCH, "slots": SLOTS},
         seconds=medians,
-        speed_up=medians["loop"] / medians["vectorised"],
+        speed_up=medians["loop"] / medians["update"],
         largest_difference=float((bank.mean - naive).abs().max()),
     )
 

@@ -142,17 +142,13 @@ def _wide_sd(folder: Path, parts: dict[str, Any]) -> Path:
 
 def report_flow(options: argparse.Namespace) -> None:
     """Measure and report the memory of a LoRA on a flow-matching transformer."""
-    peaks: dict[int, list[int]] = {count: [] for count in COUNTS}
-    for _ in range(3):
-        for count in COUNTS:
-            peaks[count].append(peak_bytes("flow", count))
-    medians = {count: statistics.median(found) for count, found in peaks.items()}
+    peaks = {count: peak_bytes("flow", count) for count in COUNTS}
     report(
         f"shards_flow_{options.device}",
         options,
-        {"model": "FLUX.1 of 36 million weights", "shards": list(COUNTS), "repeats": 3},
-        lora_peak_bytes={f"shards_{count}": peak for count, peak in medians.items()},
-        lora_peak_ratio=medians[8] / medians[1],
+        {"model": "FLUX.1 of 36 million weights", "shards": list(COUNTS)},
+        lora_peak_bytes={f"shards_{count}": peak for count, peak in peaks.items()},
+        lora_peak_ratio=peaks[8] / peaks[1],
     )
 
 

@@ -16,14 +16,18 @@ def naive_update(mean: list[float], losses: Tensor, slots: Tensor, decay: float)
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("slots_in_use", [1, 3, 50])
-def test_update_equals_the_loop_over_samples(decay: float, slots_in_use: int) -> None:
+@pytest.mark.parametrize("at_once", [False, True], ids=["on the host", "as on a GPU"])
+def test_update_equals_the_loop_over_samples(
+    decay: float, slots_in_use: int, at_once: bool
+) -> None:
     generator = torch.Generator().manual_seed(slots_in_use)
     bank = LossBank(50, decay=decay)
+    update = bank._update_at_once if at_once else bank.update
     naive = [0.0] * 50
     for _ in range(20):
         losses = torch.rand(32, generator=generator)
         slots = torch.randint(0, slots_in_use, (32,), generator=generator)
-        bank.update(losses, slots)
+        update(losses, slots)
         naive_update(naive, losses, slots, decay)
     assert torch.allclose(bank.mean, torch.tensor(naive), atol=1e-6)
     assert bank.hits.sum() == 20 * 32
