@@ -252,17 +252,16 @@ class Stepper:
             # m <- gamma m + (1 - gamma) l_i, skipped samples too, 2407.15328, section 3.3
             shard.bank.update(torch.cat(losses), torch.cat(slots))
         values, kept = np.concatenate([copy.numpy() for copy in on_host], axis=1)
-        mean = float(np.add.reduce(values)) / samples
+        mean = float(values.mean())
         if not math.isfinite(mean):
             self.optimizer.zero_grad()
             raise NonFiniteLossError(f"the loss of step {step} of shard {shard.number} is {mean}")
         shard.record(np.concatenate([batch.index for batch in batches]), kept > 0)
-        count = float(np.add.reduce(kept))
-        if count > 0:
-            self._update(shard, lr, samples / count if len(batches) > 1 else 1.0)
+        if kept.any():
+            self._update(shard, lr, samples / float(kept.sum()) if len(batches) > 1 else 1.0)
         # An all-skipped step moves nothing: momentum and weight decay would.
         self.optimizer.zero_grad()
-        return StepResult(mean, count / samples, lr)
+        return StepResult(mean, float(kept.mean()), lr)
 
     def _update(self, shard: Shard, lr: float, correction: float) -> None:
         for group in self.optimizer.param_groups:
