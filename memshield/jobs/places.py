@@ -65,12 +65,18 @@ class Places:
             found = self._tokens.of(LOCAL) or own_token()
         return found
 
-    def training(self, job: Job, place: Place) -> Work:
-        """The work of a training there."""
+    def training(self, job: Job, place: Place, needs_token: bool) -> Work:
+        """The work of a training there.
+
+        Args:
+            job: of it.
+            place: where.
+            needs_token: whether what it reads can only be read with the owner's token.
+        """
         if not place.run:
             place = replace(place, run=self.backend.new_run(job.name))
         command = self._commands.submit(self._folders.settings(job.id), place)
-        return Work("train", tuple(command), needs_device=False, needs_token=True, place=place)
+        return Work("train", tuple(command), False, needs_token and job.owner != LOCAL, place)
 
     def again(self, job: Job) -> Place | None:
         """Where a job goes on; None for this machine."""
@@ -116,9 +122,13 @@ class Places:
         }  # fmt: skip
         count = 0
         for found in self.backend.runs_of(owner):
-            if found.place.run not in known:
+            if found.place.run in known:
+                continue
+            try:
                 self._adopt(owner, found)
                 count += 1
+            except UserError as error:  # such as settings of another version
+                log.warning("the run %s cannot be shown: %s", found.place.run, error)
         return count
 
     def adopt_soon(self, owner: str) -> None:
@@ -145,7 +155,7 @@ class Places:
         try:
             config = make_config({**found.settings, "output_dir": path})
             write_text(self._folders.settings(job.id), to_yaml(config))
-            self._store.add_running(job, self.training(job, found.place), found.created)
+            self._store.add_running(job, self.training(job, found.place, True), found.created)
         except UserError:
             shutil.rmtree(folder)
             raise

@@ -388,7 +388,7 @@ class Jobs:
 
     def _training(self, job: Job, needs_token: bool, place: Place | None = None) -> Work:
         if place is not None:
-            return self.places.training(job, place)
+            return self.places.training(job, place, needs_token)
         command = self._commands.train(self.folders.settings(job.id))
         return Work("train", tuple(command), True, needs_token and job.owner != LOCAL)
 

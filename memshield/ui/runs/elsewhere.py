@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memshield.jobs.told import Told
 from memshield.jobs.view import JobView
+from memshield.jobs.words import TRAINING_TITLES
 from memshield.ui.widgets.templates import render
 
 
@@ -16,6 +17,7 @@ def elsewhere_view(view: JobView) -> str:
     return render(
         "elsewhere", told=told, cost=cost_of(told), going=going,
         ceiling=f"${told.most:.2f}" if told.most else "",
+        title=TRAINING_TITLES[view.training.state],
     )  # fmt: skip
 
 

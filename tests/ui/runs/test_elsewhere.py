@@ -29,10 +29,11 @@ def test_machine_cost_state_and_page(jobs: Jobs) -> None:
     running = replace(view, training=replace(view.training, state="running"))
     said = text_of(elsewhere_view(running))
     assert "$0.25 so far, $5.00 at most for this job" in said
+    assert "Hub Training" not in said  # the bar below says it
     assert 'href="https://hub.example/jobs/ada/1"' in elsewhere_view(running)
     assert place_of(view) == "a10g-small, $0.25"
     rows = RunRows(jobs).of("ada")
-    assert "a10g-small, $0.25 ·" in text_of(rows_view(rows, None))
+    assert "a10g-small, $0.25" in text_of(rows_view(rows, None))
 
 
 def test_an_orphan_is_an_alarm_and_a_file_of_another_version_is_nothing(
