@@ -11,7 +11,6 @@ import pytest
 from tests.hub_server import HubServer
 from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
-from tests.ui.test_page import tiny
 from tests.ui.test_space import OPERATORS
 
 if TYPE_CHECKING:
@@ -50,14 +49,21 @@ def sign_in_for_jobs(visit: Visit, name: str) -> None:
     visit.open_form()
 
 
-def start(visit: Visit, steps: str) -> None:
-    tiny(visit, steps)
-    visit.page.locator("#hardware input").click()
-    visit.page.get_by_role("option", name=re.compile("^cpu-upgrade")).click()
-    visit.fill("Ceiling of the cost", "0.02")
-    visit.sees("saves a checkpoint and stops", "#cost")
+def start(visit: Visit, epochs: str) -> None:
+    """Start the demo on Jobs; a run of one epoch takes seconds."""
+    for label, value in (("Epochs", epochs), ("Rounds", "1"), ("Shards", "1")):
+        visit.fill(label, value)
+    visit.fill("Memorization budget", "")
+    choose_hardware(visit)
     visit.press("Start training")
     visit.sees("On Hugging Face Jobs", "#state")
+
+
+def choose_hardware(visit: Visit) -> None:
+    visit.page.locator("#hardware input").click()
+    visit.page.get_by_role("option", name=re.compile("cpu-upgrade")).click()
+    visit.fill("Ceiling of the cost", "0.02")
+    visit.sees("saves a checkpoint and stops", "#cost")
 
 
 def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServer) -> None:
@@ -70,9 +76,11 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     ada.fill("Ceiling of the cost", "0.00001")
     ada.press("Start training")
     ada.sees("pays for less than a minute", "#problem-ceiling")
-    start(ada, "400")
+    start(ada, "1")
     ada.tab("New training")
-    start(ada, "100000")
+    ada.fill("Epochs", "3000")
+    ada.press("Start training")
+    until(lambda: len(hub.jobs.of("ada")) == 2)
     ada.sees("Training", "#state")
 
     bob = Visit(browser, space.url, hub.endpoint)
@@ -80,7 +88,8 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     bob.tab("Runs")
     bob.sees("No runs yet", "#state")
     bob.tab("New training")
-    start(bob, "100000")
+    choose_hardware(bob)
+    bob.press("Start training")
     bob.sees("Training", "#state")
     assert bob.page.locator("[data-run]").count() == 1
     assert ada.page.locator("[data-run]").count() == 2

@@ -19,7 +19,7 @@ from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.record import new_id
 from memshield.jobs.remote.runs import find_runs
 from memshield.jobs.remote.states import GONE
-from memshield.jobs.remote.submission import Machine, default_image, forget
+from memshield.jobs.remote.submission import CHECKPOINTS, Machine, default_image, forget
 from memshield.jobs.told import Told, read_told
 
 log = logging.getLogger("memshield")
@@ -27,7 +27,6 @@ SECONDS = 0.5
 """Between two rounds of looks; `HubJobs` asks less often."""
 _UNASKED_SECONDS = 30.0
 """A task that nobody has asked about for so long is not looked at any more."""
-_CHECKPOINTS = "checkpoint-"
 _SIGNED_OUT = "Nobody looks: it goes on, and is seen again once you sign in for Jobs"
 
 
@@ -307,7 +306,7 @@ class _Follower:
             record = self._make(client, None).record(id)
             meant = {} if record is None else dict(record.meant)
             meant["output_dir"] = str(order.run.path)
-            for _ in fetch(client, id, order.run, meant, without=_CHECKPOINTS):
+            for _ in fetch(client, id, order.run, meant, without=CHECKPOINTS):
                 if self._closed.is_set():
                     return
             copies = client.names(f"{id}/{INPUTS}")

@@ -162,7 +162,26 @@ def test_a_store_that_is_lost_finds_them_by_their_label(
     until(lambda: ended(second, job), 120, second)
     assert view(second, job).training.state == "done"
     assert len(hub.jobs.of("eve")) == 2
+    # Of one whose folder in the bucket is gone nothing can come: Stop cancels it.
+    pretend(monkeypatch, WAITS)
+    orphan = there(second, "eve")
+    says(second, orphan, "Training, step 3 of 10")
+    bucket, place = hub.buckets.get("eve/memshield-runs"), task_of(second, orphan).work.place
     second.close()
+    assert bucket is not None
+    assert place is not None
+    bucket.path(f"{place.run}/request.json").unlink()
+    third = opened(tmp_path / "third")
+    sign_in(third)
+    assert third.places.adopt("eve") == 2
+    job, _ = third.list("eve")
+    shown = says(third, job, "its folder in the bucket is gone")
+    assert shown.elsewhere is not None
+    assert shown.elsewhere.orphan
+    third.stop("eve", job.id)
+    until(lambda: ended(third, job), 120, third)
+    assert hub.jobs.of("eve")[0].stage == "CANCELED"
+    third.close()
 
 
 def test_what_the_hub_refuses_is_said_and_can_be_tried_again(
