@@ -51,7 +51,8 @@ def rows() -> list[str]:
     return [
         f"| samples a second over the plain loop (SD 3, FLUX.1, Z-Image, Qwen-Image; a step of "
         f"milliseconds), cached | {over_loop('cached')} |",
-        f"| the same, encoding pictures every step | {over_loop('encoding_every_step')} |",
+        f"| the same, encoding pictures every step, and captions too in the plain loop | "
+        f"{over_loop('encoding_every_step')} |",
         f"| a step with anti-gradient control over a plain one, of these | "
         f"{over_loop('anti_gradient')} |",
         f"| a step with anti-gradient control over a plain one (batch 32, 64, 128) | "

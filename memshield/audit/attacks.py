@@ -42,6 +42,8 @@ def attack_all(
     if needs_text and (reference.captions is None or reference.held_out_captions is None):
         reason = "held-out pictures have no captions"
         return [], [Missing(measure="membership inference", reason=reason)]
+    # A distilled model is sampled without guidance, which would drive it off what it knows.
+    guidance = 1.0 if family.facts.distilled else 7.5
     attacks: list[tuple[str, int, Score]] = [
         (
             "denoising loss (Matsumoto et al. 2023)",
@@ -60,7 +62,7 @@ def attack_all(
                 "prompt magnitude (Wen et al. 2024)",
                 MOST_PROMPTS,
                 lambda pictures, texts, told: prompt_scores(
-                    family, texts or [], seed, progress=told
+                    family, texts or [], seed, guidance=guidance, progress=told
                 ),
             )
         )

@@ -131,7 +131,7 @@ class Reference:
         )
 
     def is_like(self, other: Reference) -> bool:
-        """Whether the same pictures, cut alike, are trained on and held out."""
+        """Whether the same pictures are trained on and held out, and are as large here."""
         ours, theirs = self.examples, other.examples
         return (
             self.training.shape == other.training.shape

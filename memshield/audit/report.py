@@ -341,7 +341,8 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         limits.append(
             f"Training pictures were learned in {sizes}, near their own shapes, and are compared "
             f"at a common one: squares of {data.resolution} px from their middle. A copy of what "
-            "lies outside, or one that is drawn in another shape only, can be missed."
+            "lies outside, or one that is drawn in another shape only, can be missed. Membership "
+            "is tested on these squares too, and shows less than in the sizes of training."
         )
     if made.prompts == "train":
         limits.append("Prompts were the training captions: the worst case, not everyday use.")

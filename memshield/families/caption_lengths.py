@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memshield.config.file import Config
+from memshield.errors import UserError
 from memshield.families import class_of
 from memshield.families.facts import Facts
 
@@ -48,9 +49,17 @@ def find_cut_captions(config: Config, facts: Facts, captions: Sequence[str]) -> 
         captions: of the pictures that are trained on.
 
     Raises:
-        UserError: the tokenizer cannot be had.
+        UserError: the tokenizer cannot be had, or cannot be read.
     """
-    counts, most = class_of(facts.family).count_tokens(config, facts, captions)
+    try:
+        counts, most = class_of(facts.family).count_tokens(config, facts, captions)
+    except (OSError, ValueError) as error:  # transformers' own
+        name = None if facts.repository is None else facts.repository.name
+        raise UserError(
+            "pretrained_model_name_or_path",
+            f"the tokenizer of {name} cannot be read",
+            "Choose a model in the layout of diffusers; offline, fetch it whole first.",
+        ) from error
     cut = sum(count > most for count in counts)
     if not cut:
         return None

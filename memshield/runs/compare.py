@@ -130,7 +130,9 @@ def _audit_all(
     found = []
     for run, subject in subjects.items():
         bars.file = AuditProgressFile(RunDir(run))
-        comparison.reference = reference.with_record(RunDir(run))
+        # The same pictures, but each run has its own sizes of them.
+        own = replace(reference, buckets=subject.reference.buckets)
+        comparison.reference = own.with_record(RunDir(run))
         family = subject.load(device)
         for other, number in wanted:
             if other != run:

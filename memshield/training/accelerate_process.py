@@ -47,11 +47,16 @@ class AccelerateProcess:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--config_file", "--config-file")
         parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest="number", type=int)
-        flags, _ = parser.parse_known_args(list(self.words[1:]))
-        if flags.number is not None or flags.config_file is None:
-            return None if flags.number is None else int(flags.number)
+        flags, others = parser.parse_known_args(list(self.words[1:]))
+        file = flags.config_file
+        if flags.number is not None:
+            return int(flags.number)
+        if file is None and "--cpu" not in others:
+            from accelerate.commands.config.config_args import default_config_file as file
+        if file is None:
+            return None
         try:
-            values: Any = yaml.safe_load(Path(flags.config_file).read_text(encoding="utf-8"))
+            values: Any = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
             return int(values[name])
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
             return None

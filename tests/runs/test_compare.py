@@ -85,6 +85,26 @@ def test_several_runs_are_set_side_by_side(
     assert found["choice"] is None
 
 
+def test_each_report_has_the_sizes_that_its_own_run_was_trained_in(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Models of pixels have one size: what a LoRA's settings say is put in its place.
+    sizes = ((8, 8), (8, 16))
+    other = RunDir(tmp_path / "bucketed")
+    shutil.copytree(run.path, other.path)
+    text = other.config.read_text()
+    other.config.write_text(text.replace("hub_license: null", "hub_license: mit"))
+    monkeypatch.setattr(
+        "memshield.audit.reference.sizes_of",
+        lambda config: sizes if config.hub_license == "mit" else (),
+    )
+    words = (*QUICK, "--no_attacks", "--output_dir", tmp_path / "out")
+    for first, second in ((run, other), (other, run)):
+        command("compare", first.path, second.path, *words)
+        assert report_in(run.audit_of(None)).data.buckets == ()
+        assert report_in(other.audit_of(None)).data.buckets == sizes
+
+
 def test_runs_of_other_pictures_are_refused_before_any_work(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,22 @@ def test_processes_of_several_machines_find_their_places(
     assert found == environment | added
 
 
+def test_accelerates_own_file_tells_of_several_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.commands.config import config_args
+
+    file = tmp_path / "default_config.yaml"
+    file.write_text("num_machines: 2\nnum_processes: 2\nmachine_rank: 1\n")
+    monkeypatch.setattr(config_args, "default_config_file", str(file))
+    found = dict(THERE)
+    join_machines(AccelerateProcess(LAUNCH, {}), found)
+    assert (found["RANK"], found["WORLD_SIZE"]) == ("1", "2")
+    found = dict(THERE)
+    join_machines(AccelerateProcess((*LAUNCH, "--cpu"), {}), found)  # which does not read it
+    assert found == THERE
+
+
 def test_more_processes_than_accelerate_starts_are_refused() -> None:
     launcher = AccelerateProcess((*LAUNCH, *SEVERAL, "4"), {})
     with pytest.raises(UserError, match="one process a machine, not 4 on 2"):
