@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 VERSION = 1
 _SCHEMA = f"""
@@ -44,6 +45,24 @@ COMMIT;
 """
 # Older files lack these. Releases that do not know them can still use a file that has them.
 _ADDED = {"jobs": "title", "tasks": "place"}
+
+
+def write_ahead(db: sqlite3.Connection, seconds: float) -> None:
+    """Have changes written ahead, so that readers and a writer do not wait for each other.
+
+    Args:
+        db: a file that is just opened.
+        seconds: to wait for others, which SQLite itself does not do here.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def prepare(db: sqlite3.Connection) -> int:

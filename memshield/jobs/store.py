@@ -16,7 +16,7 @@ from typing import Any
 from memshield.errors import UserError
 from memshield.jobs.backup import Copy
 from memshield.jobs.records import Job, Kind, Place, Task, Work
-from memshield.jobs.schema import VERSION, prepare
+from memshield.jobs.schema import VERSION, prepare, write_ahead
 
 BUSY_SECONDS = 10.0
 _WORDS = {
@@ -54,7 +54,7 @@ class Store:
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(self._db, BUSY_SECONDS)
             self._db.execute("PRAGMA foreign_keys = ON")
             version = prepare(self._db)
             if version != VERSION:

@@ -152,9 +152,11 @@ def test_the_hub_is_searched_as_one_types(visit: Visit, hub: HubServer) -> None:
     page.get_by_label("ada/tiny-ddpm").wait_for(state="hidden")
     page.get_by_label("ada/tiny-sd").wait_for()
     visit.shoot("form-typed")
-    # A list a class of models, for each of two texts.
-    assert set(searches(hub, "models")[len(before) :]) == {"tiny", "tiny-sd"}
-    assert len(searches(hub, "models")) - len(before) == 2 * len(PIPELINES)
+    # A list a class of models for each text, and not for each letter: a slow one may come between.
+    asked = searches(hub, "models")[len(before) :]
+    assert {"tiny", "tiny-sd"} <= set(asked)
+    assert len(set(asked)) <= 4
+    assert len(asked) == len(set(asked)) * len(PIPELINES)
     page.get_by_label("ada/tiny-sd").check()
     visit.sees("StableDiffusionPipeline", "#about-model")
     assert visit.value("Model") == "ada/tiny-sd"

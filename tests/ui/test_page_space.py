@@ -113,7 +113,7 @@ def test_pictures_are_taken_from_those_who_signed_in(
     visit.page.on("response", lambda one: taken.extend(one.json() if "/upload?" in one.url else ()))
     upload()
     visit.sees("40 pictures", "#uploaded")
-    assert visit.text("#problem-upload").strip() == ""
+    until(lambda: visit.text("#problem-upload").strip() == "")
     assert visit.problems == []
 
     # What gradio took is read, and is gone; nobody can ask whether it was ever there.

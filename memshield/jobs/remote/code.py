@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import requires
 from pathlib import Path
@@ -39,12 +39,9 @@ def code_files() -> dict[str, Path | bytes]:
 def to_send(files: Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
     """These files as few: a bucket takes each with requests of its own."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, content in files.items():
-            there = tarfile.TarInfo(name)
-            one = content if isinstance(content, bytes) else content.read_bytes()
-            there.size = len(one)
-            archive.addfile(there, io.BytesIO(one))
+            archive.writestr(name, content if isinstance(content, bytes) else content.read_bytes())
     begin = {name: files[name] for name in (CONTAINER, REQUIREMENTS)}
     return {**begin, ARCHIVE: data.getvalue()}
 

@@ -23,16 +23,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-ARCHIVE = "code.tar.gz"
+ARCHIVE = "code.zip"
 LIVE = "live.json"
 STOP = "stop"
 RUN = "run"
@@ -298,8 +298,8 @@ def unpacked(code: Path, target: Path) -> Path:
     """The package on this disk, where the mount has it as an archive."""
     if not (code / ARCHIVE).exists():
         return code
-    with tarfile.open(code / ARCHIVE) as archive:
-        archive.extractall(target, filter="data")
+    with zipfile.ZipFile(code / ARCHIVE) as archive:
+        archive.extractall(target)
     return target
 
 

@@ -148,7 +148,7 @@ def test_the_code_is_sent_as_few_files_and_is_the_same_there(tmp_path: Path) -> 
         data = content if isinstance(content, bytes) else content.read_bytes()
         (tmp_path / name).write_bytes(data)
     sent = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert sent == ["code.tar.gz", "container.py", "requirements.txt"]
+    assert sent == ["code.zip", "container.py", "requirements.txt"]
     there = container.unpacked(tmp_path, tmp_path / "there")
     found = {
         path.relative_to(there).as_posix(): path for path in there.rglob("*") if path.is_file()
