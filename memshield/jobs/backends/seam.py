@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from memshield.errors import UserError
 from memshield.jobs.records import Found, Work
 from memshield.rundir import RunDir
+
+
+class UnansweredError(UserError):
+    """A place did not answer a start, which may have happened: `find` tells later."""
 
 
 class Begun(NamedTuple):
@@ -76,6 +81,7 @@ class Backend(Protocol):
 
         Raises:
             UserError: it was refused.
+            UnansweredError: it may have been started all the same.
             OSError: it cannot be started.
         """
 
