@@ -27,6 +27,10 @@ SECONDS = 0.5
 """Between two rounds of looks; `HubJobs` asks less often."""
 _UNASKED_SECONDS = 30.0
 """A task that nobody has asked about for so long is not looked at any more."""
+_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
+"""Seconds before files are asked for again that could not be brought here: the first, and most."""
+_TRIES = 5
+"""After so many, what the Hub refuses is not asked for again; silence and a full disk may pass."""
 _SIGNED_OUT = "Nobody looks: it goes on, and is seen again once you sign in for Jobs"
 
 
@@ -146,7 +150,11 @@ class _Asked:
         look: the last one.
         orphan: whether nothing comes of it, as far as can be told.
         bringing: the thread that brings its files here.
-        problem: with bringing them.
+        brought: whether they are all here.
+        tries: how often that failed.
+        again: when it is tried again, by the monotonic clock.
+        trouble: with it so far, in words.
+        problem: with it for good.
     """
 
     order: Order
@@ -155,6 +163,10 @@ class _Asked:
     look: Look = field(default_factory=lambda: Look(runs=True))
     orphan: bool = False
     bringing: threading.Thread | None = None
+    brought: bool = False
+    tries: int = 0
+    again: float = 0.0
+    trouble: str = ""
     problem: str | None = None
 
 
@@ -242,7 +254,7 @@ class _Follower:
                 return Look(runs=True)
             if backend.job(order) is None and found.runs:
                 return found  # the Hub did not answer at the first look
-            asked.orphan = self._tell(backend, order)
+            asked.orphan = self._tell(backend, asked)
             if not found.runs and backend.state(order).name == "done":
                 return self._brought(backend, asked, found)
             return found
@@ -267,8 +279,9 @@ class _Follower:
         told = before or Told(_place_of(order).hardware)
         _write(order, replace(told, words=words, remedy=remedy))
 
-    def _tell(self, backend: HubJobs, order: Order) -> bool:
+    def _tell(self, backend: HubJobs, asked: _Asked) -> bool:
         """Write what is known; whether it is an orphan."""
+        order = asked.order
         state, job, place = backend.state(order), backend.job(order), _place_of(order)
         if not place.seconds and job is not None and job.is_active:
             state = GONE
@@ -277,7 +290,7 @@ class _Follower:
         _write(order, replace(
             before,
             url=before.url if job is None else job.url,
-            words=state.words,
+            words=asked.trouble or state.words,
             remedy=state.remedy,
             orphan=state.orphan,
             dollars=before.dollars if job is None else job.seconds / 3600 * an_hour,
@@ -289,19 +302,29 @@ class _Follower:
     def _brought(self, backend: HubJobs, asked: _Asked, found: Look) -> Look:
         """The look at a task that is done: it runs until all that is shown of it is here."""
         if asked.bringing is None:
-            asked.bringing = threading.Thread(
-                target=self._bring, args=(backend.client, asked), daemon=True
-            )
-            asked.bringing.start()
+            if time.monotonic() >= asked.again:
+                asked.bringing = threading.Thread(
+                    target=self._bring, args=(backend.client, asked), daemon=True
+                )
+                asked.bringing.start()
+            elif asked.wish is not None:  # who stops it does not want to wait for its files
+                return Look(runs=False, exit_code=found.exit_code, problem=asked.trouble)
+            return Look(runs=True)
         if asked.bringing.is_alive():
             return Look(runs=True)
-        if asked.problem is None:
+        if asked.brought:
             return found
-        return Look(runs=False, exit_code=found.exit_code, problem=asked.problem)
+        if asked.problem is not None:
+            return Look(runs=False, exit_code=found.exit_code, problem=asked.problem)
+        asked.bringing = None
+        asked.again = time.monotonic() + min(_PAUSE * 2 ** min(asked.tries, 9), _LONGEST_PAUSE)
+        asked.tries += 1
+        return Look(runs=True)
 
     def _bring(self, client: HubClient, asked: _Asked) -> None:
         order = asked.order
         id = run_of(order)
+        trouble, may_pass = "the log of this server says why", False
         try:
             record = self._make(client, None).record(id)
             meant = {} if record is None else dict(record.meant)
@@ -312,10 +335,19 @@ class _Follower:
             copies = client.names(f"{id}/{INPUTS}")
             if copies:
                 client.change(delete=copies)
+            asked.brought = True
+            return
         except UserError as error:
-            asked.problem = f"It is done, and cannot be brought here: {error}"
+            trouble = str(error)
+            # Signed in anew, it goes on with the next token.
+            may_pass = isinstance(error, UnreachableError) or error.field == "HF_TOKEN"
         except OSError as error:
-            asked.problem = f"It is done, and cannot be brought here: {error.strerror}"
+            trouble, may_pass = error.strerror or str(error), True
+        finally:
+            if not asked.brought:
+                asked.trouble = f"It is done, and cannot be brought here yet: {trouble}"
+                if not may_pass and asked.tries + 1 >= _TRIES:
+                    asked.problem = f"It is done, and cannot be brought here: {trouble}"
 
 
 def _place_of(order: Order) -> Place:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from httpx2 import TransportError
 from huggingface_hub import HfApi, JobInfo, Volume, get_session
 from huggingface_hub.errors import BucketNotFoundError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
@@ -282,20 +283,28 @@ class HubClient:
 
         Raises:
             UserError: it is not there, or cannot be had.
+            OSError: this disk does not take it.
         """
         part = target.with_name(f".{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         there = part.stat().st_size if go_on and part.exists() else 0
         headers = self._headers() | ({"Range": f"bytes={there}-"} if there else {})
+        refused: OSError | None = None  # by this disk; within, it would pass for the Hub's silence
         with (
             self._asking("bucket", name),
             get_session().stream("GET", self._url(name), headers=headers) as response,
         ):
             if response.status_code != 416:
                 hf_raise_for_status(response)
-                with part.open("ab" if response.status_code == 206 else "wb") as file:
-                    for chunk in response.iter_bytes(_CHUNK):
-                        file.write(chunk)
+                chunks = response.iter_bytes(_CHUNK)
+                try:
+                    with part.open("ab" if response.status_code == 206 else "wb") as file:
+                        for chunk in chunks:
+                            file.write(chunk)
+                except OSError as error:
+                    refused = error
+        if refused is not None:
+            raise refused
         part.replace(target)
 
     def _url(self, name: str) -> str:
@@ -315,6 +324,9 @@ class HubClient:
                 yield
             except TryAgainError as error:
                 raise UnreachableError(field, error.reason) from None
+            except TransportError as error:  # in the middle of an answer
+                reason = f"no answer from the Hub ({type(error).__name__})"
+                raise UnreachableError(field, reason) from None
 
 
 class UnreachableError(UserError):
