@@ -117,3 +117,14 @@ def test_files_that_cannot_be_brought_at_all_end_it_with_a_problem(
     found = watched.look(20)
     assert not found.runs
     assert "cannot be brought here" in str(found.problem)
+
+
+def test_an_end_whose_last_words_do_not_arrive_at_once_is_no_loss(
+    hub: MadeUpHub, watched: Watched
+) -> None:
+    assert watched.look().runs
+    finish(hub)
+    hub.fails["read"] = lambda: UnreachableError("bucket", "no answer")
+    assert watched.look(3).runs
+    hub.fails.clear()
+    assert watched.look(3) == Look(False, 0)

@@ -190,10 +190,11 @@ class HubJobs:
         ended_before = followed.job is not None and not followed.job.is_active
         seconds = max(self.live_seconds, _SECONDS_A_RUN * self._count_active())
         if now - followed.looked >= seconds and not ended_before:
-            followed.job = self._job(order)
+            job = self._job(order)
             # After the job: of one that has ended, everything is there.
-            followed.live = followed.copy.bring_up_to_date()
-            followed.looked = now
+            live = followed.copy.bring_up_to_date()
+            # Together: an end that is known without its last words would pass for a loss.
+            followed.job, followed.live, followed.looked = job, live, now
 
     def _count_active(self) -> int:
         jobs = (followed.job for followed in self._followed.values())
