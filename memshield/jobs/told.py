@@ -49,7 +49,7 @@ def read_told(path: Path) -> Told | None:
 
 
 def told_of(paths: Iterable[Path]) -> Told | None:
-    """What the newest file says, with the cost of all.
+    """What the newest file says, with the cost of all, and the newest page and checkpoint.
 
     Args:
         paths: of a run's tasks, oldest first.
@@ -57,4 +57,12 @@ def told_of(paths: Iterable[Path]) -> Told | None:
     found = [one for one in map(read_told, paths) if one is not None]
     if not found:
         return None
-    return replace(found[-1], dollars=sum(one.dollars for one in found))
+    # A start that was refused knows nothing of what earlier ones left there.
+    return replace(
+        found[-1],
+        dollars=sum(one.dollars for one in found),
+        url=next((one.url for one in reversed(found) if one.url), ""),
+        checkpoint=next(
+            (one.checkpoint for one in reversed(found) if one.checkpoint is not None), None
+        ),
+    )

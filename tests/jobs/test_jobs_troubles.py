@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
+from memshield.config.file import make_config, to_yaml
 from memshield.errors import UserError
-from memshield.jobs.backends import accounts
+from memshield.hub.account import Account
+from memshield.jobs.backends import accounts, hub_jobs
+from memshield.jobs.backends.accounts import Accounts
 from memshield.jobs.backends.hub_jobs import HubJobs
-from memshield.jobs.backends.seam import Look
-from memshield.jobs.remote.client import UnreachableError
+from memshield.jobs.backends.seam import Look, Order, UnansweredError
+from memshield.jobs.remote import submission
+from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.record import RunRecord
-from memshield.jobs.told import Told, read_told
+from memshield.jobs.told import Told, read_told, told_of
+from memshield.network import TryAgainError
+from tests.jobs.children import DEMO
 from tests.jobs.made_up_hub import MadeUpHub, job, order
 
 ID = "run-aaaaaa"
@@ -58,6 +66,7 @@ class Watched:
     def __init__(self, hub: MadeUpHub, folder: Path, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(accounts, "HubClient", lambda token: hub)
         patch.setattr(accounts, "_PAUSE", 0.0)
+        patch.setattr(hub_jobs, "_SECONDS_A_RUN", 0.0)
         self.token: str | None = "hf_x"
         self.prices = {"t4-small": 0.4}
         self.follower = accounts._Follower(
@@ -128,3 +137,86 @@ def test_an_end_whose_last_words_do_not_arrive_at_once_is_no_loss(
     assert watched.look(3).runs
     hub.fails.clear()
     assert watched.look(3) == Look(False, 0)
+
+
+def start_of(hub: MadeUpHub, folder: Path, patch: pytest.MonkeyPatch) -> Order:
+    """Start a task anew; its order."""
+    patch.setattr(accounts, "HubClient", lambda token: hub)
+    patch.setattr(submission, "send_code", lambda client: "1")
+    there = order(folder)
+    there.settings.write_text(to_yaml(make_config(DEMO)))
+    Accounts(lambda owner: "hf_x", dict).start(there, "hf_x")
+    return there
+
+
+def test_a_start_without_an_answer_leaves_the_mark_by_which_it_is_found(
+    hub: MadeUpHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.made = []
+    record = hub.files[f"{ID}/request.json"]
+    hub.files[f"{ID}/request.json"] = record.replace(b'"mark":"mark"', b'"mark":"before"')
+    hub.fails["start"] = lambda: UnansweredError("submit", "no answer")
+    with pytest.raises(UnansweredError):
+        start_of(hub, tmp_path, monkeypatch)
+    assert RunRecord.parse(hub.files[f"{ID}/request.json"], ID).mark == "mark"
+    told = read_told(tmp_path / "told.json")
+    assert told is not None
+    assert "did not say whether" in told.words
+    hub.fails["start"] = lambda: UserError("submit", "no credit")
+    with pytest.raises(UserError, match="no credit"):
+        start_of(hub, tmp_path, monkeypatch)
+    told = read_told(tmp_path / "told.json")
+    assert told is not None
+    assert told.words == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("no answer from the Hub (ReadTimeout)", UnansweredError),
+        ("the Hub answered 503 to POST /api/jobs/ada", UnansweredError),
+        ("the Hub answered 429 to POST /api/jobs/ada", UserError),
+    ],
+)
+def test_a_silent_hub_may_have_started_a_job_and_a_busy_one_has_not(
+    reason: str, kind: type[UserError]
+) -> None:
+    class Silent(HfApi):
+        def run_job(self, **words: Any) -> Any:
+            raise TryAgainError(reason)
+
+    client = HubClient.__new__(HubClient)
+    client.api, client.namespace = Silent(token=False), "ada"
+    with pytest.raises(UserError) as found:
+        client.start("i", ["c"], "t4-small", 60, {}, [], {})
+    assert type(found.value) is kind
+
+
+def test_a_run_that_a_job_works_on_is_not_started_twice(
+    hub: MadeUpHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_of(hub, tmp_path, monkeypatch)  # it is there already
+    assert "start" not in hub.asked
+    hub.made = [job(ID, "another")]
+    with pytest.raises(UserError, match=r"works on it already: https://hub/jobs/another"):
+        start_of(hub, tmp_path, monkeypatch)
+    assert "start" not in hub.asked
+
+
+def test_a_token_that_may_start_nothing_is_refused_before_anything_is_sent(
+    hub: MadeUpHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.made, hub.files = [], {}
+    hub.account = Account("ada", (), rights={"ada": frozenset({"repo.write"})})
+    with pytest.raises(UserError, match=r"lacks the right job\.write"):
+        start_of(hub, tmp_path, monkeypatch)
+    assert "change" not in hub.asked
+
+
+def test_a_refused_start_leaves_what_is_known_of_the_earlier_one(tmp_path: Path) -> None:
+    paths = [tmp_path / "1", tmp_path / "2"]
+    Told("t4-small", url="https://hub/1", words="Stopped", dollars=1.0, checkpoint=7).write(
+        paths[0]
+    )
+    Told("t4-small").write(paths[1])
+    assert told_of(paths) == Told("t4-small", url="https://hub/1", dollars=1.0, checkpoint=7)

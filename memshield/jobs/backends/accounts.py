@@ -11,7 +11,7 @@ from typing import Literal
 
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs, run_of
-from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.backends.seam import Begun, Look, Order, UnansweredError
 from memshield.jobs.records import Found, Place
 from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.live import fetch
@@ -69,12 +69,20 @@ class Accounts:
 
         Raises:
             UserError: it was refused.
+            UnansweredError: it may have been started.
         """
         place = _place_of(order)
         told = Told(place.hardware, words="Sending the settings and the pictures")
         _write(order, told)
         machine = Machine(place.hardware, place.seconds, self._image)
-        return self._make(self._client(order.owner), machine).start(order, token)
+        try:
+            return self._make(self._client(order.owner), machine).start(order, token)
+        except UnansweredError:
+            _write(order, replace(told, words="The Hub did not say whether it has started it"))
+            raise
+        except (UserError, OSError):
+            _write(order, replace(told, words=""))  # nothing is sent any more
+            raise
 
     def find(self, order: Order) -> Begun | None:
         """The job that carries the mark of a task."""

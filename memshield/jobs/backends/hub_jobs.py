@@ -14,6 +14,7 @@ from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError,
 from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.live import Live, LiveCopy
 from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord, id_of
+from memshield.jobs.remote.rights import require_right_to_start
 from memshield.jobs.remote.states import RemoteState, state_of
 from memshield.jobs.remote.submission import (
     Machine,
@@ -72,6 +73,14 @@ class HubJobs:
         if order.work.kind != "train":
             raise UserError("job", "only trainings run on Jobs", "Fetch the run, and do it here.")
         id = run_of(order)
+        # Before anything is sent, and so that no two jobs overwrite each other.
+        require_right_to_start(self.client.account, self.client.namespace)
+        for job in self.client.jobs(run=id, active=True):
+            if job.mark == plain(order.mark):
+                return Begun(job.created)
+            raise UserError(
+                "run", f"a job works on it already: {job.url}", "Stop that one, or wait for it."
+            )
         record = self.record(id)
         place = order.work.place
         if record is None:

@@ -19,6 +19,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from memshield.errors import UserError
 from memshield.hub.account import account_of, api_for
 from memshield.hub.session import steady_session
+from memshield.jobs.backends.seam import UnansweredError
 from memshield.network import Token, TryAgainError, asking, words_of
 
 BUCKET = "memshield-runs"
@@ -144,6 +145,7 @@ class HubClient:
 
         Raises:
             UserError: the Hub refuses; the words say why.
+            UnansweredError: it does not answer, and may have started it.
         """
         with self._asking("submit", "the job"):
             try:
@@ -156,6 +158,13 @@ class HubClient:
                 )  # fmt: skip
             except HfHubHTTPError as error:
                 raise _refusal(error, hardware) from None
+            except TryAgainError as error:
+                if "answered 429" in error.reason:
+                    raise _too_many(error.reason) from None
+                raise UnansweredError(
+                    "submit", f"whether the job was started is not known: {error.reason}",
+                    "It is looked for: `python -m memshield runs` lists it if it is there.",
+                ) from None  # fmt: skip
 
     def jobs(self, run: str | None = None, active: bool = False) -> list[RemoteJob]:
         """Jobs that MemShield started, newest first.
@@ -349,13 +358,17 @@ def _refusal(error: HfHubHTTPError, hardware: str) -> UserError:
             "Use a token with write access and the right to start Jobs.",
         )  # fmt: skip
     if status == 429:
-        return UserError(
-            "submit", f"the account's quota of Jobs is reached: {words}",
-            "Stop one (`python -m memshield runs` lists them), or wait for one to end.",
-        )  # fmt: skip
+        return _too_many(words)
     if "flavor" in words.lower() or "hardware" in words.lower():
         return UserError("--hardware", f"the Hub refuses {hardware}: {words}", "Choose another.")
     return UserError("submit", f"the Hub refuses the job ({status}): {words}", "")
+
+
+def _too_many(words: str) -> UserError:
+    return UserError(
+        "submit", f"the account's quota of Jobs is reached: {words}",
+        "Stop one (`python -m memshield runs` lists them), or wait for one to end.",
+    )  # fmt: skip
 
 
 def _seconds(time: datetime | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from huggingface_hub import Volume
 from memshield.config.file import Config, to_yaml
 from memshield.errors import UserError
 from memshield.forecast.flavours import gpus_of
+from memshield.jobs.backends.seam import UnansweredError
 from memshield.jobs.remote.client import (
     KIND_LABEL,
     MARK_LABEL,
@@ -202,14 +204,18 @@ def start(
 
     Raises:
         UserError: the Hub refuses; nothing is billed then.
+        UnansweredError: it may have been started; the record's mark finds it.
     """
     jobs = record.jobs + 1
     again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
     _write_record(client, again, delete=[f"{record.id}/{STOP}"])
     try:
         return again, _start(client, again, token, task)
+    except UnansweredError:
+        raise
     except UserError:
-        _write_record(client, record)
+        with suppress(UserError):  # why nothing was started is the news
+            _write_record(client, record)
         raise
 
 

@@ -19,6 +19,7 @@ from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
+from memshield.jobs.backends.seam import UnansweredError
 from memshield.jobs.folders import name_from
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
@@ -87,6 +88,9 @@ def main(argv: Sequence[str]) -> int:
         send(client, submission)
         record, job = start(client, submission.record, token if isinstance(token, str) else None)
         started = True
+    except UnansweredError:  # what may run needs its files
+        started = True
+        raise
     finally:
         if not started:  # nobody would come for what was copied
             forget(client, submission.record.id)
