@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from memshield.errors import UserError
@@ -11,7 +12,8 @@ from memshield.quantities import duration
 FREE_SECONDS = 6 * 3600
 """The time limit on hardware that costs nothing."""
 _LONGEST = 7 * 86_400
-_SHORTEST = 60
+_SHORTEST = 15 * 60
+"""On a plain image minutes go by before it trains, and saving takes its share."""
 
 
 class Ceiling(NamedTuple):
@@ -48,7 +50,7 @@ def ceiling_of(hardware: str, an_hour: float, dollars: float) -> Ceiling:
         dollars: the sum.
 
     Raises:
-        UserError: it pays for less than a minute.
+        UserError: it pays for too little time to train and to save in.
     """
     if not an_hour:
         return Ceiling(FREE_SECONDS, 0.0)
@@ -56,7 +58,8 @@ def ceiling_of(hardware: str, an_hour: float, dollars: float) -> Ceiling:
     if seconds < _SHORTEST:
         least = an_hour * _SHORTEST / 3600
         raise UserError(
-            "ceiling", f"${dollars:.2f} pays for less than a minute of {hardware}",
-            f"A minute costs ${least:.3f}: raise the ceiling, or choose cheaper hardware.",
+            "ceiling", f"${dollars:.2f} pays for less than {_SHORTEST // 60} minutes of {hardware}",
+            f"Fetching packages and saving take minutes too. {_SHORTEST // 60} minutes cost "
+            f"${math.ceil(least * 100) / 100:.2f}: raise the ceiling, or choose cheaper hardware.",
         )  # fmt: skip
     return Ceiling(seconds, seconds / 3600 * an_hour)

@@ -75,7 +75,7 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     sign_in_for_jobs(ada, "ada")
     ada.fill("Ceiling of the cost", "0.00001")
     ada.press("Start training")
-    ada.sees("pays for less than a minute", "#problem-ceiling")
+    ada.sees("pays for less than 15 minutes", "#problem-ceiling")
     start(ada, "1")
     ada.tab("New training")
     ada.fill("Epochs", "3000")

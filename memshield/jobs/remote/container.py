@@ -227,6 +227,7 @@ def run(
     links: Mapping[str, Path],
     words: Sequence[str],
     without: str | None = None,
+    begun: float | None = None,
 ) -> int:
     """Run a command to its end, or until a stop.
 
@@ -239,11 +240,12 @@ def run(
         links: further folders and files, by the names under which the command finds them.
         words: of the command.
         without: see `Copy`.
+        begun: when the container was, in seconds since the epoch; by default now.
 
     Returns:
         Its exit code; 0 where it was asked to stop and did; `NO_ROOM` for a full bucket.
     """
-    end = None if seconds is None else time.time() + seconds
+    end = None if seconds is None else (begun or time.time()) + seconds
     margin = time_to_save(seconds or 0.0)
     place = Path(tempfile.mkdtemp(prefix="memshield-"))
     local = place / RUN
@@ -362,6 +364,7 @@ def _aside(path: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """Install, run, copy."""
+    begun = time.time()  # the time limit counts while packages are installed
     words = list(argv)
     at = words.index("--")
     parser = argparse.ArgumentParser()
@@ -377,7 +380,8 @@ def main(argv: Sequence[str]) -> int:
     links = {name: Path(path) for name, _, path in (one.partition("=") for one in own.link)}
     command = words[at + 1 :]
     return run(
-        own.folder, own.code, own.mark, own.every, own.seconds, links, command, own.without
+        own.folder, own.code, own.mark, own.every, own.seconds, links, command, own.without,
+        begun,
     )  # fmt: skip
 
 
