@@ -14,6 +14,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER
 
+_AGAIN_SECONDS = 60.0
+"""After no answer."""
 _HOURS = {"minute": 1 / 60, "hour": 1.0, "second": 1 / 3600}
 
 
@@ -70,7 +72,7 @@ class HubPrices:
 
     Args:
         ask: gives the prices, however long it takes.
-        seconds: for which an answer is good; so is that there was none.
+        seconds: for which an answer is good. After none, those known before stay.
         patience: seconds that somebody who looks at an estimate waits for prices.
     """
 
@@ -86,7 +88,7 @@ class HubPrices:
         self._lock = threading.Lock()
         self._asking: threading.Thread | None = None
         self._known: Mapping[str, float] = MappingProxyType({})
-        self._known_since: float | None = None
+        self._good_until = float("-inf")
 
     def get(self) -> Mapping[str, float]:
         """US dollars an hour by hardware; nothing where the Hub does not say it in time."""
@@ -101,13 +103,12 @@ class HubPrices:
         return self._known
 
     def _is_fresh(self) -> bool:
-        since = self._known_since
-        return since is not None and time.monotonic() - since <= self._seconds
+        return time.monotonic() <= self._good_until
 
     def _look(self) -> None:
         try:
-            prices = self._ask()
+            self._known = MappingProxyType(dict(self._ask()))
+            seconds = self._seconds
         except (UserError, KeyError, TypeError, ValueError):  # also an answer of another form
-            prices = {}
-        self._known = MappingProxyType(dict(prices))
-        self._known_since = time.monotonic()
+            seconds = min(_AGAIN_SECONDS, self._seconds)
+        self._good_until = time.monotonic() + seconds

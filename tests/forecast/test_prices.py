@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Mapping
 
+import pytest
+
+from memshield.errors import UserError
 from memshield.forecast.prices import HubPrices
 
 
@@ -34,3 +37,25 @@ def test_an_answer_in_another_form_is_none() -> None:
         raise KeyError("month")
 
     assert HubPrices(ask, patience=5).get() == {}
+
+
+def test_prices_stay_known_where_the_hub_fails_and_it_is_soon_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked = [1000.0], []
+    monkeypatch.setattr("memshield.forecast.prices.time.monotonic", lambda: now[0])
+
+    def ask() -> Mapping[str, float]:
+        asked.append(1)
+        if len(asked) == 2:
+            raise UserError("--hardware", "the Hub cannot be asked")
+        return {"t4-small": 0.4 * len(asked)}
+
+    prices = HubPrices(ask, patience=5)
+    assert prices.get() == {"t4-small": 0.4}
+    now[0] += 3601
+    assert prices.get() == {"t4-small": 0.4}
+    now[0] += 30
+    assert prices.get() == {"t4-small": 0.4} and len(asked) == 2
+    now[0] += 31
+    assert prices.get() == pytest.approx({"t4-small": 1.2})
