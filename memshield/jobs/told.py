@@ -23,6 +23,7 @@ class Told:
         dollars: that it has cost so far.
         most: that it can cost.
         checkpoint: step of the last one there; None where there is none.
+        account: there that it belongs to; "" where that is not known.
     """
 
     hardware: str
@@ -33,6 +34,7 @@ class Told:
     dollars: float = 0.0
     most: float = 0.0
     checkpoint: int | None = None
+    account: str = ""
 
     def write(self, path: Path) -> None:
         """Write the file, unless it says this already."""

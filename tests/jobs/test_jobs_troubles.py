@@ -220,3 +220,81 @@ def test_a_refused_start_leaves_what_is_known_of_the_earlier_one(tmp_path: Path)
     )
     Told("t4-small").write(paths[1])
     assert told_of(paths) == Told("t4-small", url="https://hub/1", dollars=1.0, checkpoint=7)
+
+
+def test_a_wish_that_cannot_be_done_keeps_nobody_from_looking(
+    hub: MadeUpHub, watched: Watched
+) -> None:
+    watched.asked.wish = "kill"
+    hub.fails["cancel"] = lambda: UserError("stop", "the Hub refused it")
+    assert watched.look(2).runs
+    assert watched.told.words == "the Hub refused it"
+    finish(hub)
+    assert watched.look(3) == Look(False, 0)
+
+
+def test_what_has_ended_is_not_cancelled(hub: MadeUpHub, watched: Watched) -> None:
+    finish(hub)
+    assert watched.look().runs  # until its files are here
+    watched.asked.wish = "kill"
+    assert watched.look(3) == Look(False, 0)
+    assert "cancel" not in hub.asked
+
+
+def test_a_job_that_the_list_does_not_know_yet_runs(hub: MadeUpHub, tmp_path: Path) -> None:
+    hub.made = []
+    backend = closely(hub)
+    backend.now = lambda: 1000.0
+    young = order(tmp_path, begun=900.0)
+    assert backend.look(young).runs
+    backend.now = lambda: 1300.0
+    assert not backend.look(young).runs
+
+
+def test_another_account_is_told_whose_it_is(
+    hub: MadeUpHub, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert watched.look().runs
+    assert watched.told.account == "ada"
+    monkeypatch.setattr(accounts, "HubClient", lambda token: MadeUpHub("bob"))
+    watched.token = "hf_bobs"
+    assert watched.look().runs
+    assert watched.told.remedy == "Sign in as ada to see it."
+
+
+def test_without_prices_what_is_known_of_the_cost_stays(hub: MadeUpHub, watched: Watched) -> None:
+    assert watched.look().runs
+    assert (watched.told.dollars, watched.told.most) == (0.4, 0.4)
+    watched.prices = {}
+    assert watched.look().runs
+    assert (watched.told.dollars, watched.told.most) == (0.4, 0.4)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_copies_of_pictures_are_deleted_by_whoever_sent_them(
+    hub: MadeUpHub, watched: Watched, tmp_path: Path, found: bool
+) -> None:
+    hub.files[f"{ID}/inputs/a.png"] = b""
+    watched.asked.order = order(tmp_path / "task", found=found)
+    finish(hub)
+    assert watched.look(3) == Look(False, 0)
+    assert (f"{ID}/inputs/a.png" in hub.files) == found
+
+
+def test_who_signs_out_leaves_no_token(watched: Watched) -> None:
+    assert watched.look().runs
+    assert watched.follower._backend_token == "hf_x"
+    watched.token = None
+    assert watched.look().runs
+    assert watched.follower._backend is watched.follower._backend_token is None
+
+
+def test_files_that_never_come_end_with_the_task_that_is_stopped(
+    hub: MadeUpHub, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_PAUSE", 60.0)
+    finish(hub)
+    hub.fails["download"] = lambda: OSError(28, "No space left on device")
+    assert watched.look(5).runs
+    watched.asked.wish = "kill"
+    assert "No space left" in str(watched.look(2).problem)

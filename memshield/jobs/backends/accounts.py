@@ -72,11 +72,15 @@ class Accounts:
             UnansweredError: it may have been started.
         """
         place = _place_of(order)
-        told = Told(place.hardware, words="Sending the settings and the pictures")
+        client = self._client(order.owner)
+        told = Told(
+            place.hardware, words="Sending the settings and the pictures",
+            account=client.account.name,
+        )  # fmt: skip
         _write(order, told)
         machine = Machine(place.hardware, place.seconds, self._image)
         try:
-            return self._make(self._client(order.owner), machine).start(order, token)
+            return self._make(client, machine).start(order, token)
         except UnansweredError:
             _write(order, replace(told, words="The Hub did not say whether it has started it"))
             raise
@@ -250,11 +254,14 @@ class _Follower:
             if backend is None:
                 self._note(order, words=_SIGNED_OUT)
                 return Look(runs=True)
-            if asked.wish is not None:
-                # An orphan has nobody who would save.
-                saves = asked.wish == "stop" and not asked.orphan
-                (backend.stop if saves else backend.kill)(order)
-                asked.wish = None
+            account = backend.client.account.name
+            if self._account_of(order) not in ("", account):
+                self._note(
+                    order, f"It goes on: it is an account's that is not {account}",
+                    f"Sign in as {self._account_of(order)} to see it.",
+                )  # fmt: skip
+                return Look(runs=True)
+            refusal = self._do(backend, asked)
             found = backend.look(order)
             silence = backend.unreachable_for(order)
             if silence > 0:
@@ -263,6 +270,8 @@ class _Follower:
             if backend.job(order) is None and found.runs:
                 return found  # the Hub did not answer at the first look
             asked.orphan = self._tell(backend, asked)
+            if refusal is not None and found.runs:
+                self._note(order, refusal.problem, refusal.remedy)
             if not found.runs and backend.state(order).name == "done":
                 return self._brought(backend, asked, found)
             return found
@@ -274,9 +283,29 @@ class _Follower:
             log.warning("%s cannot be brought here: %s", order.run.path.name, error.strerror)
         return Look(runs=True)
 
+    def _do(self, backend: HubJobs, asked: _Asked) -> UserError | None:
+        """Do what is wished; why it cannot be done now."""
+        if asked.wish is None:
+            return None
+        # An orphan has nobody who would save.
+        saves = asked.wish == "stop" and not asked.orphan
+        try:
+            (backend.stop if saves else backend.kill)(asked.order)
+        except UserError as error:
+            return error
+        if not asked.tries:  # else it is its files that are not waited for
+            asked.wish = None
+        return None
+
+    def _account_of(self, order: Order) -> str:
+        told = read_told(order.told) if order.told is not None else None
+        return "" if told is None else told.account
+
     def _current(self) -> HubJobs | None:
         token = self._token()
         if token is None:
+            # Who signed out wants nothing kept.
+            self._backend = self._backend_token = None
             return None
         if self._backend is None or token != self._backend_token:
             self._backend, self._backend_token = self._make(HubClient(token), None), token
@@ -294,15 +323,20 @@ class _Follower:
         if not place.seconds and job is not None and job.is_active:
             state = GONE
         before = (read_told(order.told) if order.told is not None else None) or Told(place.hardware)
-        an_hour = self._prices().get(place.hardware, 0.0)
+        an_hour = self._prices().get(place.hardware)
+        dollars, most = before.dollars, before.most
+        if an_hour is not None:
+            most = place.seconds / 3600 * an_hour
+            dollars = dollars if job is None else job.seconds / 3600 * an_hour
         _write(order, replace(
             before,
             url=before.url if job is None else job.url,
             words=asked.trouble or state.words,
             remedy=state.remedy,
             orphan=state.orphan,
-            dollars=before.dollars if job is None else job.seconds / 3600 * an_hour,
-            most=place.seconds / 3600 * an_hour,
+            dollars=dollars,
+            most=most,
+            account=before.account if job is None else backend.client.account.name,
             checkpoint=backend.checkpoint(order),
         ))  # fmt: skip
         return state.orphan
@@ -315,7 +349,7 @@ class _Follower:
                     target=self._bring, args=(backend.client, asked), daemon=True
                 )
                 asked.bringing.start()
-            elif asked.wish is not None:  # who stops it does not want to wait for its files
+            elif asked.wish == "kill":  # who stopped it long ago waits for no files
                 return Look(runs=False, exit_code=found.exit_code, problem=asked.trouble)
             return Look(runs=True)
         if asked.bringing.is_alive():
@@ -340,7 +374,8 @@ class _Follower:
             for _ in fetch(client, id, order.run, meant, without=CHECKPOINTS):
                 if self._closed.is_set():
                     return
-            copies = client.names(f"{id}/{INPUTS}")
+            # A terminal that began it may still go on with it.
+            copies = [] if _place_of(order).found else client.names(f"{id}/{INPUTS}")
             if copies:
                 client.change(delete=copies)
             asked.brought = True

@@ -30,6 +30,9 @@ CHECKPOINT = re.compile(r"checkpoint-(\d+)/")
 _SECONDS_A_RUN = 0.6
 """Many runs are looked at more seldom, so that all together ask less than twice a second."""
 
+_UNLISTED_SECONDS = 300.0
+"""A job that was begun so lately may be missing from the Hub's list, and runs."""
+
 
 @dataclass
 class _Followed:
@@ -135,6 +138,9 @@ class HubJobs:
         followed.unreachable_since = None
         if followed.job is not None and followed.job.is_active:
             return Look(runs=True)
+        begun = float("-inf") if order.begun is None else order.begun.time
+        if followed.job is None and self.now() - begun < _UNLISTED_SECONDS:
+            return Look(runs=True)
         state = self.state(order)
         done = state.name in ("done", "stopped") or _never_ran(followed)
         words = f"{state.words}. {state.remedy}".strip()
@@ -177,7 +183,7 @@ class HubJobs:
     def kill(self, order: Order) -> None:
         """Cancel the job."""
         job = self._of(order).job or self._job(order)
-        if job is not None:
+        if job is not None and job.is_active:
             self.client.cancel(job.id)
 
     def has_news(self) -> bool:
@@ -214,7 +220,7 @@ class HubJobs:
         mark = plain(order.mark)
         if self.now() - self._listed >= self.jobs_seconds:
             self._list()
-        if mark not in self._jobs:
+        if self._jobs.get(mark) is None:
             id = run_of(order)
             found = [job for job in self.client.jobs(run=id) if job.mark == mark]
             if not found:
