@@ -20,6 +20,7 @@ from memshield.jobs.backends.seam import Look, Order, UnansweredError
 from memshield.jobs.remote import submission
 from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.record import RunRecord
+from memshield.jobs.remote.runs import find_runs
 from memshield.jobs.told import Told, read_told, told_of
 from memshield.network import TryAgainError
 from tests.jobs.children import DEMO
@@ -298,3 +299,32 @@ def test_files_that_never_come_end_with_the_task_that_is_stopped(
     assert watched.look(5).runs
     watched.asked.wish = "kill"
     assert "No space left" in str(watched.look(2).problem)
+
+
+def test_runs_are_found_by_their_trainings_and_a_bad_one_hides_no_other(
+    hub: MadeUpHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = to_yaml(make_config(DEMO)).encode()
+    names = [f"run-aaaaa{letter}" for letter in "abcdef"]
+    for name in names:
+        hub.files[f"{name}/request.json"] = hub.files[f"{ID}/request.json"]
+        hub.files[f"{name}/settings.yaml"] = settings
+    hub.files[f"{names[1]}/request.json"] = b"{}"
+    hub.files[f"{names[2]}/settings.yaml"] = b"a: [1"
+    hub.files[f"{names[3]}/settings.yaml"] = b""
+    hub.files[f"{names[4]}/settings.yaml"] = b"\xff\x00"
+    hub.made = [job(name, "train", "COMPLETED") for name in names]
+    hub.made[1] = job(names[1], "train")  # is paid for
+    hub.made.insert(0, job(ID, "audit", kind="audit"))
+    found = list(find_runs(hub.as_client(), 1001.0))
+    assert [one.place.mark for one in found] == ["train"] * 3
+    assert [one.place.seconds for one in found] == [3600, 0, 3600]
+    assert all(name in caplog.text for name in names[1:5])
+
+
+def test_a_training_that_was_audited_since_is_done(hub: MadeUpHub, tmp_path: Path) -> None:
+    finish(hub)
+    audited = hub.files[f"{ID}/live.json"].replace(b'"mark": "mark"', b'"mark": "audit"')
+    hub.files[f"{ID}/live.json"] = audited
+    hub.made.insert(0, job(ID, "audit", "COMPLETED", kind="audit"))
+    assert closely(hub).look(order(tmp_path)) == Look(False, 0)

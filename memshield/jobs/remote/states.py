@@ -83,6 +83,8 @@ def state_of(job: RemoteJob | None, live: Live | None, now: float) -> RemoteStat
         return _waiting(job, now)
     if job.stage == "RUNNING":
         return _running(job, mine, now)
+    if job.kind == "train" and live is not None and live.status.get("state") == "done":
+        mine = live  # a task on the run wrote last, and what is done is not begun anew
     return _ended(job, mine)
 
 
