@@ -13,8 +13,9 @@ from huggingface_hub import HfApi
 from memshield.config.file import make_config, to_yaml
 from memshield.errors import UserError
 from memshield.hub.account import Account
-from memshield.jobs.backends import accounts, hub_jobs
+from memshield.jobs.backends import accounts, follower, hub_jobs
 from memshield.jobs.backends.accounts import Accounts
+from memshield.jobs.backends.follower import Asked, Follower
 from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.backends.seam import Look, Order, UnansweredError
 from memshield.jobs.remote import submission
@@ -65,20 +66,20 @@ class Watched:
     """A task that is looked at without a thread."""
 
     def __init__(self, hub: MadeUpHub, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(accounts, "HubClient", lambda token: hub)
-        patch.setattr(accounts, "_PAUSE", 0.0)
+        patch.setattr(follower, "HubClient", lambda token: hub)
+        patch.setattr(follower, "_PAUSE", 0.0)
         patch.setattr(hub_jobs, "_SECONDS_A_RUN", 0.0)
         self.token: str | None = "hf_x"
         self.prices = {"t4-small": 0.4}
-        self.follower = accounts._Follower(
+        self.follower = Follower(
             lambda: self.token, lambda: self.prices,
             lambda client, machine: HubJobs(client, machine, 0.0, 0.0),
         )  # fmt: skip
-        self.asked = accounts._Asked(order(folder), 0.0)
+        self.asked = Asked(order(folder), 0.0)
 
     def look(self, count: int = 1) -> Look:
         for _ in range(count):
-            found = self.follower._look_at(self.asked)
+            found = self.follower.look_at(self.asked)
             if self.asked.bringing is not None:
                 self.asked.bringing.join()
         return found
@@ -257,7 +258,7 @@ def test_another_account_is_told_whose_it_is(
 ) -> None:
     assert watched.look().runs
     assert watched.told.account == "ada"
-    monkeypatch.setattr(accounts, "HubClient", lambda token: MadeUpHub("bob"))
+    monkeypatch.setattr(follower, "HubClient", lambda token: MadeUpHub("bob"))
     watched.token = "hf_bobs"
     assert watched.look().runs
     assert watched.told.remedy == "Sign in as ada to see it."
@@ -293,7 +294,7 @@ def test_who_signs_out_leaves_no_token(watched: Watched) -> None:
 def test_files_that_never_come_end_with_the_task_that_is_stopped(
     hub: MadeUpHub, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "_PAUSE", 60.0)
+    monkeypatch.setattr(follower, "_PAUSE", 60.0)
     finish(hub)
     hub.fails["download"] = lambda: OSError(28, "No space left on device")
     assert watched.look(5).runs
@@ -328,3 +329,15 @@ def test_a_training_that_was_audited_since_is_done(hub: MadeUpHub, tmp_path: Pat
     hub.files[f"{ID}/live.json"] = audited
     hub.made.insert(0, job(ID, "audit", "COMPLETED", kind="audit"))
     assert closely(hub).look(order(tmp_path)) == Look(False, 0)
+
+
+def test_a_run_that_this_disk_cannot_take_is_not_begun_to_be_fetched(
+    hub: MadeUpHub, watched: Watched
+) -> None:
+    finish(hub)
+    live = json.loads(hub.files[f"{ID}/live.json"])
+    live["files"]["model/weights"] = [2**60, 1]
+    hub.files[f"{ID}/live.json"] = json.dumps(live).encode()
+    assert watched.look(20).runs
+    assert "are free" in watched.told.words
+    assert "download" not in hub.asked

@@ -13,7 +13,7 @@ from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError, plain
 from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.live import Live, LiveCopy
-from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord, id_of
+from memshield.jobs.remote.record import MOST_BYTES, REQUEST, SETTINGS, RunRecord, id_of
 from memshield.jobs.remote.rights import require_right_to_start
 from memshield.jobs.remote.states import RemoteState, state_of
 from memshield.jobs.remote.submission import (
@@ -108,7 +108,7 @@ class HubJobs:
 
     def record(self, id: str) -> RunRecord | None:
         """What was submitted as a run; None where there is none."""
-        found = self.client.read(f"{id}/{REQUEST}")
+        found = self.client.read(f"{id}/{REQUEST}", most=MOST_BYTES)
         return None if found is None or found.data is None else RunRecord.parse(found.data, id)
 
     def find(self, order: Order) -> Begun | None:

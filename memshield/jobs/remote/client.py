@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +23,19 @@ from memshield.errors import UserError
 from memshield.hub.account import account_of, api_for
 from memshield.hub.session import steady_session
 from memshield.jobs.backends.seam import UnansweredError
-from memshield.network import Token, TryAgainError, asking, words_of
+from memshield.jobs.remote.refusals import refusal, too_many
+from memshield.network import Token, TryAgainError, asking
+from memshield.quantities import size
 
 BUCKET = "memshield-runs"
 LABEL, RUN_LABEL, MARK_LABEL, NAME_LABEL = "memshield", "memshield-run", "memshield-task", "name"
 KIND_LABEL = "memshield-kind"
 _SILENCE = 20.0
 _CHUNK = 2**20
+_MOST_BYTES = 64 * 2**20
+"""Of what is read into memory."""
+_KEPT_FREE = 64 * 2**20
+"""Bytes of this disk that no download takes."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +166,10 @@ class HubClient:
                     )
                 )  # fmt: skip
             except HfHubHTTPError as error:
-                raise _refusal(error, hardware) from None
+                raise refusal(error, hardware) from None
             except TryAgainError as error:
                 if "answered 429" in error.reason:
-                    raise _too_many(error.reason) from None
+                    raise too_many(error.reason) from None
                 raise UnansweredError(
                     "submit", f"whether the job was started is not known: {error.reason}",
                     "It is looked for: `python -m memshield runs` lists it if it is there.",
@@ -252,24 +261,34 @@ class HubClient:
             except BucketNotFoundError:
                 return []
 
-    def read(self, name: str, etag: str | None = None, first: int = 0) -> Answer | None:
+    def read(
+        self, name: str, etag: str | None = None, first: int = 0, most: int = _MOST_BYTES
+    ) -> Answer | None:
         """A file of the bucket.
 
         Args:
             name: its path.
             etag: of what is here already.
             first: byte to begin with.
+            most: bytes that are taken.
 
         Returns:
             None where there is no such file.
+
+        Raises:
+            UserError: it is larger, or cannot be had.
         """
         headers = self._headers()
         if etag is not None:
             headers["If-None-Match"] = etag
         if first:
             headers["Range"] = f"bytes={first}-"
-        with self._asking("bucket", name):
-            response = get_session().get(self._url(name), headers=headers)
+        with (
+            self._asking("bucket", name),
+            get_session().stream("GET", self._url(name), headers=headers) as response,
+        ):
+            if response.status_code not in (200, 206):
+                response.read()
             if response.status_code == 404:
                 return None
             if response.status_code == 304:
@@ -279,8 +298,13 @@ class HubClient:
             hf_raise_for_status(response)
             said = (response.history[0] if response.history else response).headers.get("etag")
             # A server may answer a range with everything.
-            data = response.content if response.status_code == 206 else response.content[first:]
-            return Answer(data, said)
+            skipped = 0 if response.status_code == 206 else first
+            data = bytearray()
+            for chunk in response.iter_bytes(_CHUNK):
+                data += chunk
+                if len(data) - skipped > most:
+                    raise UserError("bucket", f"{name} is larger than {size(most)}", "")
+            return Answer(bytes(data[skipped:]), said)
 
     def download(self, name: str, target: Path, go_on: bool) -> None:
         """Write a file of the bucket to this disk, whole or not at all.
@@ -310,6 +334,8 @@ class HubClient:
                     with part.open("ab" if response.status_code == 206 else "wb") as file:
                         for chunk in chunks:
                             file.write(chunk)
+                            if shutil.disk_usage(part.parent).free < _KEPT_FREE:
+                                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 except OSError as error:
                     refused = error
         if refused is not None:
@@ -343,32 +369,6 @@ class UnreachableError(UserError):
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason, "Try again in a while: a job goes on meanwhile.")
-
-
-def _refusal(error: HfHubHTTPError, hardware: str) -> UserError:
-    status, words = error.response.status_code, words_of(error)
-    if status == 402:
-        return UserError(
-            "submit", f"the account has no credit for Jobs: {words}",
-            "Add credit in the billing settings of your account on the Hub. Nothing was started.",
-        )  # fmt: skip
-    if status == 403:
-        return UserError(
-            "HF_TOKEN", f"it may not start Jobs: {words}",
-            "Use a token with write access and the right to start Jobs.",
-        )  # fmt: skip
-    if status == 429:
-        return _too_many(words)
-    if "flavor" in words.lower() or "hardware" in words.lower():
-        return UserError("--hardware", f"the Hub refuses {hardware}: {words}", "Choose another.")
-    return UserError("submit", f"the Hub refuses the job ({status}): {words}", "")
-
-
-def _too_many(words: str) -> UserError:
-    return UserError(
-        "submit", f"the account's quota of Jobs is reached: {words}",
-        "Stop one (`python -m memshield runs` lists them), or wait for one to end.",
-    )  # fmt: skip
 
 
 def _seconds(time: datetime | None) -> float | None:

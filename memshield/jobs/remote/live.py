@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memshield.config.file import make_config, read_yaml, to_yaml
+from memshield.errors import UserError
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.container import LIVE, OUTPUT, RUN
 from memshield.jobs.remote.places import with_meant
+from memshield.quantities import size
 from memshield.rundir import RunDir, write_text
 
 _FOLLOWED = ("config.yaml", "watch.json", "audit-progress.json", "publish.json")
+_MOST_BYTES = 8 * 2**20
+"""Of the list of a run's files: some tens of thousands."""
 _EVENTS, _SAMPLES, _AUDITS = "events.jsonl", "samples/", "audit/"
 
 
@@ -43,8 +48,8 @@ class Live:
         try:
             values = json.loads(data)
             files = {
-                str(name): (int(size), int(time))
-                for name, (size, time) in values["files"].items()
+                str(name): (max(int(length), 0), int(time))
+                for name, (length, time) in values["files"].items()
                 if _is_inside(str(name))
             }
             return cls(
@@ -62,8 +67,21 @@ def _is_inside(name: str) -> bool:
 
 def read_live(client: HubClient, id: str) -> Live | None:
     """What the newest container of a run wrote last; None where none did."""
-    found = client.read(f"{id}/{LIVE}")
+    found = client.read(f"{id}/{LIVE}", most=_MOST_BYTES)
     return None if found is None or found.data is None else Live.parse(found.data)
+
+
+class NoRoomError(UserError):
+    """This disk is too small for a run.
+
+    Args:
+        needed, free: in bytes.
+    """
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__(
+            "disk", f"the run takes {size(needed)}, and {size(free)} are free", "Make room."
+        )
 
 
 class LiveCopy:
@@ -99,7 +117,7 @@ class LiveCopy:
         Raises:
             UserError: the Hub cannot be asked; `UnreachableError` where it may answer later.
         """
-        found = self._client.read(f"{self._id}/{LIVE}", self._etag)
+        found = self._client.read(f"{self._id}/{LIVE}", self._etag, most=_MOST_BYTES)
         if found is None or found.data is None:
             return self._live
         live = Live.parse(found.data)
@@ -127,11 +145,11 @@ class LiveCopy:
         return live
 
     def _fetch_events(self, live: Live) -> None:
-        size, _ = live.files.get(_EVENTS, (0, 0))
+        listed, _ = live.files.get(_EVENTS, (0, 0))
         here = self._run.events.stat().st_size if self._run.events.exists() else 0
-        if size == here:
+        if listed == here:
             return
-        if size < here:  # of a run that was begun anew
+        if listed < here:  # of a run that was begun anew
             self._run.events.unlink()
             here = 0
         found = self._client.read(f"{self._id}/{RUN}/{_EVENTS}", first=here)
@@ -163,24 +181,29 @@ def fetch(
 
     Yields:
         Names of files that were fetched.
+
+    Raises:
+        NoRoomError: this disk is too small.
+        UserError: the Hub cannot be asked.
     """
     live = read_live(client, id)
     if live is None:
         return
     run.path.mkdir(parents=True, exist_ok=True)
-    for name in sorted(live.files):
-        if name == run.status.name:
-            continue  # below: it is last, so that the run is what it says
-        if without is not None and name.startswith(without):
-            continue
-        size, modified = live.files[name]
+    missing = [
+        name for name in sorted(live.files)
+        # The status is written below: it is last, so that the run is what it says.
+        if name != run.status.name
+        and not (without is not None and name.startswith(without))
+        and not _is_here(run.path / name, name, live.files[name])
+    ]  # fmt: skip
+    needed = sum(live.files[name][0] for name in missing)
+    free = shutil.disk_usage(run.path).free
+    if needed > free:
+        raise NoRoomError(needed, free)
+    for name in missing:
+        _, modified = live.files[name]
         target = run.path / name
-        if target.exists():
-            stat = target.stat()
-            if name.startswith(_AUDITS) and stat.st_mtime_ns > modified:
-                continue  # audited here since
-            if stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == size):
-                continue
         client.download(f"{id}/{RUN}/{name}", target, go_on="/" in name)
         if name == "config.yaml":
             mean_here(run, meant)
@@ -188,6 +211,16 @@ def fetch(
         yield name
     if live.status:
         write_text(run.status, json.dumps(live.status, indent=1))
+
+
+def _is_here(target: Path, name: str, stamp: tuple[int, int]) -> bool:
+    if not target.exists():
+        return False
+    length, modified = stamp
+    stat = target.stat()
+    if name.startswith(_AUDITS) and stat.st_mtime_ns > modified:
+        return True  # audited here since
+    return stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == length)
 
 
 def mean_here(run: RunDir, meant: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from memshield.errors import UserError
 
 REQUEST = "request.json"
 SETTINGS = "settings.yaml"
+MOST_BYTES = 2**20
+"""Of each of them: a bucket is its owner's, who may write anything there."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,50}-[a-z0-9]{6}")
 
 

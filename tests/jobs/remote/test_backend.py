@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs
-from memshield.jobs.remote import container
+from memshield.jobs.remote import client, container
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.code import code_files, to_send, version_of
 from memshield.jobs.remote.record import RunRecord
@@ -174,3 +175,21 @@ def test_processes_are_as_many_as_gpus_and_shards() -> None:
     one = record.model_copy(update={"hardware": "l4x1", "processes": 1})
     assert "single_gpu.yaml -m memshield.train" in " ".join(command_of(one))
     assert [seconds_of(text) for text in ("90m", "1.5h", "2d")] == [5400, 5400, 172_800]
+
+
+def test_a_bucket_fills_neither_memory_nor_the_disk(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_client = HubClient()
+    hub_client.make_bucket()
+    hub_client.change({"a": b"0123456789"})
+    for first in (0, 4):
+        found = hub_client.read("a", first=first, most=10 - first)
+        assert found is not None
+        assert found.data == b"0123456789"[first:]
+    with pytest.raises(UserError, match="a is larger than"):
+        hub_client.read("a", most=9)
+    monkeypatch.setattr(client, "_KEPT_FREE", 2**62)
+    with pytest.raises(OSError, match="No space left"):
+        hub_client.download("a", tmp_path / "a", go_on=False)
+    assert not (tmp_path / "a").exists()
