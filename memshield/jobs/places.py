@@ -18,9 +18,10 @@ from memshield.jobs.backends.accounts import Accounts
 from memshield.jobs.backends.seam import Elsewhere, Order
 from memshield.jobs.commands import Commands
 from memshield.jobs.folders import Folders, name_from
-from memshield.jobs.records import LOCAL, Found, Job, Place, Work
+from memshield.jobs.records import LOCAL, Found, Job, Place, Task, Work
 from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
+from memshield.jobs.told import read_told
 from memshield.rundir import write_text
 
 log = logging.getLogger("memshield")
@@ -89,15 +90,31 @@ class Places:
         place = self.again(job)
         return None if place is None else Place(place.hardware, place.seconds)
 
+    def require_reach(self, job: Job, task: Task) -> None:
+        """Refuse to stop what cannot be told to.
+
+        Raises:
+            UserError: the task runs there, and no token that may end it is known.
+        """
+        if task.work.place is None or self.token_of(job.owner) is not None:
+            return
+        told = read_told(self._folders.told(job.id, task.number))
+        page = f", or cancel the job at {told.url}" if told is not None and told.url else ""
+        raise UserError(
+            "job", "it runs on Hugging Face Jobs, and you are not signed in for them",
+            f"Sign in for Jobs under New training, then stop it{page}.",
+        )  # fmt: skip
+
     def forget(self, job: Job) -> None:
         """Delete what the place has of a job that is not busy.
 
         Raises:
             UserError: it cannot be deleted now.
         """
-        task = job.last("train")
-        if job.current or task is None or task.work.place is None or task.started is None:
+        there = [task for task in job.tasks if task.work.place is not None and task.started]
+        if job.current or not there:
             return
+        task = there[-1]
         if self.token_of(job.owner) is None:
             raise UserError(
                 "job", "its files in your bucket cannot be deleted without your sign-in for Jobs",

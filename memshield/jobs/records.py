@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from memshield.errors import UserError
+
 Kind = Literal["train", "audit", "publish", "measure", "sample", "audit_model"]
 REQUEST_KINDS: tuple[Kind, ...] = ("measure", "sample")
 """Kinds of tasks that stand alone, without a run, and of which an owner has one."""
 State = Literal["queued", "running", "ended"]
 LOCAL = ""
 """Owner of everything where nobody signs in."""
+
+
+class UnansweredError(UserError):
+    """A place did not answer a start, which may have happened: `find` tells later."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,17 @@ from collections.abc import Callable, Sequence
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs.admission import require_allowed
-from memshield.jobs.backends.seam import Backend, Begun, Elsewhere, Order
+from memshield.jobs.backends.seam import (
+    GRACE_ELSEWHERE,
+    Backend,
+    Begun,
+    Elsewhere,
+    Order,
+)
 from memshield.jobs.folders import Folders
 from memshield.jobs.model_audit_request import read_arguments
 from memshield.jobs.processes import ServerProcess
-from memshield.jobs.records import Task, Work
+from memshield.jobs.records import Task, UnansweredError, Work
 from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
 
@@ -24,8 +30,6 @@ SECONDS = 1.0
 _GLANCE_SECONDS = 0.1
 _STARTING_SECONDS = 10.0
 """A start in another place that takes longer is left: the next server looks whether it happened."""
-GRACE_ELSEWHERE = 600.0
-"""Seconds from asking to stop to ending it there: a step, a checkpoint, and its copy."""
 
 
 class Scheduler:
@@ -159,7 +163,10 @@ class Scheduler:
         grace = self._grace if task.work.place is None else GRACE_ELSEWHERE
         try:
             if order.begun is None:
-                self._recover(task, order, backend)
+                if task.work.place is None:
+                    self._recover(task, order, backend)
+                else:
+                    self._beside(task, lambda: self._recover(task, order, backend))
                 return
             found = backend.look(order)
             if found.runs and task.stop_asked is not None:
@@ -184,6 +191,8 @@ class Scheduler:
             self._store.started(task, found.pid, found.time)
         elif backend.may_have_run(order):
             # Twice would be worse than once too few, for it can be resumed.
+            self._store.end(task)
+        elif task.stop_asked is not None:
             self._store.end(task)
         else:
             self._store.put_back(task)
@@ -225,15 +234,29 @@ class Scheduler:
         elif self._elsewhere is None:
             self._store.end(task, problem="This server starts nothing in other places.")
         else:
-            # Pictures may have to be sent first, and the queue of this machine does not wait.
-            words = (task, self._elsewhere)
-            thread = threading.Thread(target=self._start_there, args=words, daemon=True)
-            self._starting[task.number] = thread
-            thread.start()
+            # Pictures may have to be sent first.
+            backend = self._elsewhere
+            self._beside(task, lambda: self._start_there(task, backend))
 
     def _start_there(self, task: Task, backend: Backend) -> None:
         try:
             self._start_now(task, backend)
+        except Exception:  # the edge of a thread; left as it is, it would be started for ever
+            log.exception("job %s cannot be started", task.job)
+            self._store.end(task, problem="It could not be started. The server's log says why.")
+
+    def _beside(self, task: Task, act: Callable[[], None]) -> None:
+        """Do what asks another place in a thread: the queue of this machine does not wait."""
+        thread = threading.Thread(target=self._act_beside, args=(task, act), daemon=True)
+        self._starting[task.number] = thread
+        thread.start()
+
+    def _act_beside(self, task: Task, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except UserError as error:  # the place cannot be asked now
+            log.warning("job %s: %s", task.job, error)
+            time.sleep(SECONDS)
         finally:
             del self._starting[task.number]
             self.wake()
@@ -249,12 +272,18 @@ class Scheduler:
                 published = task.work.kind == "publish"
                 if place is None or not place.found:
                     require_allowed(config, order.owner, self._folders, may_be_gone=published)
+                if task.work.kind != "train":
+                    # The run's own settings may have come with it from its owner's bucket.
+                    own = make_config(read_yaml(order.run.config))
+                    require_allowed(own, order.owner, self._folders, may_be_gone=published)
             of = self._tokens.of if place is None else self._token_elsewhere
             token = of(order.owner)
             if token is None and (task.work.needs_token or place is not None):
                 self._store.put_back(task)  # it ran out since the task was taken
                 return
             begun = backend.start(order, token)
+        except UnansweredError as error:
+            log.warning("job %s: %s", task.job, error)  # it is looked for by its mark
         except UserError as error:
             self._store.end(task, problem=str(error))
         except OSError as error:

@@ -91,25 +91,23 @@ class Jobs:
         elsewhere: MakeElsewhere | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
-        limits = limits or JobLimits()
         self.folders = Folders(root)
         self.tokens = Tokens(now)
-        if store is None:
-            self._store = Store(self.folders.store)
-        else:
+        if store is not None:
             store.parent.mkdir(parents=True, exist_ok=True)
-            self._store = Store(store, copy=self.folders.store)
+        own = self.folders.store
+        self._store = Store(own) if store is None else Store(store, copy=own)
         self._commands = commands or Commands(on_gpu=CPU not in devices)
-        self._limits = limits
+        self._limits = limits = limits or JobLimits()
         self._now = now
         self._turn = threading.Lock()
         self._promoting: set[str] = set()
-        backend = backend or LocalProcesses(self.folders, environment)
         self.places = Places(
             self._store, self.folders, self._commands, self.tokens, Tokens(now), elsewhere
         )
         self.scheduler = Scheduler(
-            self._store, self.folders, self.tokens, backend, devices, limits.without_device,
+            self._store, self.folders, self.tokens,
+            backend or LocalProcesses(self.folders, environment), devices, limits.without_device,
             limits.grace, now, self.places.backend, self.places.token_of,
         )  # fmt: skip
         self.owner_storage = OwnerStorage(self._store, self.folders)
@@ -175,6 +173,7 @@ class Jobs:
         if task is None:
             raise UserError("job", "nothing of it runs or waits", "There is nothing to stop.")
         if not self._store.withdraw(task):
+            self.places.require_reach(job, task)
             self._store.ask_to_stop(task, self._now())
         self.scheduler.wake()
 
@@ -298,9 +297,12 @@ class Jobs:
             UserError: there is no such job, it is running, or another place keeps files of it.
         """
         job = self.get(owner, id)
-        self.places.forget(job)
         if runs_elsewhere(self.folders.run(job).read_status(), self._now()) and not job.current:
             raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
+        if job.current is not None and self._store.withdraw(job.current):
+            job = self.get(owner, id)
+        self._require_settled(id)
+        self.places.forget(job)
         with self._turn:
             self._require_settled(id)
             self._store.hide(job)

@@ -164,7 +164,9 @@ def _training(
     if task.state == "ended" and status["state"] in ("preparing", "running"):
         return _cut_off(place, task, run)
     progress = _written(place, run, status, figures)
-    if task.state == "running" and progress.state in ("preparing", "running"):
+    # What is not heard of a task in another place, the place itself says.
+    here = task.state == "running" and place.told is None
+    if here and progress.state in ("preparing", "running"):
         return _with_silence(progress, silence_of(status, now))
     if (
         task.state == "ended"

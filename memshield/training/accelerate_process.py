@@ -52,7 +52,9 @@ class AccelerateProcess:
         if flags.number is not None:
             return int(flags.number)
         if file is None and "--cpu" not in others:
-            from accelerate.commands.config.config_args import default_config_file as file
+            from accelerate.commands.config.config_args import default_config_file
+
+            file = default_config_file
         if file is None:
             return None
         try:

@@ -17,7 +17,8 @@ from memshield.jobs.backends import accounts, follower, hub_jobs
 from memshield.jobs.backends.accounts import Accounts
 from memshield.jobs.backends.follower import Asked, Follower
 from memshield.jobs.backends.hub_jobs import HubJobs
-from memshield.jobs.backends.seam import Look, Order, UnansweredError
+from memshield.jobs.backends.seam import Look, Order
+from memshield.jobs.records import UnansweredError
 from memshield.jobs.remote import submission
 from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.record import RunRecord
@@ -227,7 +228,7 @@ def test_a_refused_start_leaves_what_is_known_of_the_earlier_one(tmp_path: Path)
 def test_a_wish_that_cannot_be_done_keeps_nobody_from_looking(
     hub: MadeUpHub, watched: Watched
 ) -> None:
-    watched.asked.wish = "kill"
+    watched.asked.wish, watched.asked.stopped = "kill", float("-inf")
     hub.fails["cancel"] = lambda: UserError("stop", "the Hub refused it")
     assert watched.look(2).runs
     assert watched.told.words == "the Hub refused it"
@@ -288,7 +289,7 @@ def test_who_signs_out_leaves_no_token(watched: Watched) -> None:
     assert watched.follower._backend_token == "hf_x"
     watched.token = None
     assert watched.look().runs
-    assert watched.follower._backend is watched.follower._backend_token is None
+    assert (watched.follower._backend, watched.follower._backend_token) == (None, None)
 
 
 def test_files_that_never_come_end_with_the_task_that_is_stopped(

@@ -10,8 +10,8 @@ from dataclasses import replace
 from memshield.errors import UserError
 from memshield.jobs.backends.follower import Follower, place_of, write_told
 from memshield.jobs.backends.hub_jobs import HubJobs, run_of
-from memshield.jobs.backends.seam import Begun, Look, Order, UnansweredError
-from memshield.jobs.records import Found
+from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.records import Found, UnansweredError
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
 from memshield.jobs.remote.runs import find_runs

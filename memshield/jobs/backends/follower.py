@@ -11,7 +11,7 @@ from typing import Literal
 
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs, run_of
-from memshield.jobs.backends.seam import Look, Order
+from memshield.jobs.backends.seam import GRACE_ELSEWHERE, Look, Order
 from memshield.jobs.records import Place
 from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.live import NoRoomError, fetch
@@ -40,6 +40,7 @@ class Asked:
         order: of the task.
         at: when it was asked about last.
         wish: what is to be done to it.
+        stopped: when a stop arrived there, by the monotonic clock.
         look: the last one.
         orphan: whether nothing comes of it, as far as can be told.
         bringing: the thread that brings its files here.
@@ -53,6 +54,7 @@ class Asked:
     order: Order
     at: float
     wish: Literal["stop", "kill"] | None = None
+    stopped: float | None = None
     look: Look = field(default_factory=lambda: Look(runs=True))
     orphan: bool = False
     bringing: threading.Thread | None = None
@@ -169,12 +171,16 @@ class Follower:
         """Do what is wished; why it cannot be done now."""
         if asked.wish is None:
             return None
+        now = time.monotonic()
+        waits = asked.stopped is None or now - asked.stopped < GRACE_ELSEWHERE
         # An orphan has nobody who would save.
-        saves = asked.wish == "stop" and not asked.orphan
+        saves = not asked.orphan and (asked.wish == "stop" or waits)
         try:
             (backend.stop if saves else backend.kill)(asked.order)
         except UserError as error:
             return error
+        if saves and asked.stopped is None:
+            asked.stopped = now
         if not asked.tries:  # else it is its files that are not waited for
             asked.wish = None
         return None

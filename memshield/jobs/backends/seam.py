@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from memshield.errors import UserError
 from memshield.jobs.records import Found, Work
 from memshield.rundir import RunDir
 
-
-class UnansweredError(UserError):
-    """A place did not answer a start, which may have happened: `find` tells later."""
+GRACE_ELSEWHERE = 600.0
+"""Seconds from a stop that has arrived to ending a task there: a step, a checkpoint, its copy."""
 
 
 class Begun(NamedTuple):
@@ -81,7 +79,7 @@ class Backend(Protocol):
 
         Raises:
             UserError: it was refused.
-            UnansweredError: it may have been started all the same.
+            records.UnansweredError: it may have been started all the same.
             OSError: it cannot be started.
         """
 

@@ -22,7 +22,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from memshield.errors import UserError
 from memshield.hub.account import account_of, api_for
 from memshield.hub.session import steady_session
-from memshield.jobs.backends.seam import UnansweredError
+from memshield.jobs.records import UnansweredError
 from memshield.jobs.remote.refusals import refusal, too_many
 from memshield.network import Token, TryAgainError, asking
 from memshield.quantities import size

@@ -15,7 +15,7 @@ from huggingface_hub import Volume
 from memshield.config.file import Config, to_yaml
 from memshield.errors import UserError
 from memshield.forecast.flavours import gpus_of
-from memshield.jobs.backends.seam import UnansweredError
+from memshield.jobs.records import UnansweredError
 from memshield.jobs.remote.client import (
     KIND_LABEL,
     MARK_LABEL,

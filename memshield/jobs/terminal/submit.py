@@ -19,8 +19,8 @@ from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.model import describe_model
-from memshield.jobs.backends.seam import UnansweredError
 from memshield.jobs.folders import name_from
+from memshield.jobs.records import UnansweredError
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
 from memshield.jobs.remote.rights import about_payment, require_right_to_start

@@ -1,0 +1,188 @@
+"""Runs in another place: what a server does that cannot reach it, and what it keeps from them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from memshield.config.file import make_config, to_yaml
+from memshield.errors import UserError
+from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.records import Found, Job, Place, UnansweredError
+from memshield.jobs.service import Jobs
+from memshield.rundir import StatusFile
+from tests.jobs.children import DEMO, DONE, ended, open_jobs, task_of, until, view
+
+PLACE = Place("t4-small", 3600)
+
+
+class Somewhere:
+    """A place that notes what it is asked for, and whose tasks run until they are stopped."""
+
+    def __init__(self, token_of: Callable[[str], str | None]) -> None:
+        self.token_of = token_of
+        self.asked: list[str] = []
+        self.fails: Exception | None = None
+        self.known: Begun | None = None
+        self.runs = True
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def new_run(self, name: str) -> str:
+        return f"{name}-1"
+
+    def start(self, order: Order, token: str | None) -> Begun:
+        self.asked.append("start")
+        self.answers.wait(10)
+        if self.fails is not None:
+            raise self.fails
+        assert order.told is not None
+        order.told.write_text('{"hardware": "t4-small", "url": "https://hub/jobs/1"}')
+        order.run.path.mkdir(exist_ok=True)
+        status = StatusFile(order.run, 1)
+        status.set("running", total_steps=10)
+        status.close()
+        return Begun(time.time())
+
+    def find(self, order: Order) -> Begun | None:
+        self.asked.append(f"find in {threading.current_thread().name}")
+        return self.known
+
+    def may_have_run(self, order: Order) -> bool:
+        return False
+
+    def look(self, order: Order) -> Look:
+        return Look(self.runs)
+
+    def stop(self, order: Order) -> None:
+        self.asked.append("stop")
+        status = StatusFile(order.run, 1)
+        status.set("stopped", "asked to")
+        status.close()
+        self.runs = False
+
+    def kill(self, order: Order) -> None:
+        self.asked.append("kill")
+
+    def forget(self, order: Order) -> None:
+        self.asked.append("forget")
+
+    def has_news(self) -> bool:
+        return False
+
+    def runs_of(self, owner: str) -> Iterable[Found]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def jobs(root: Path) -> Iterable[Jobs]:
+    opened = open_jobs(root, elsewhere=Somewhere)
+    sign_in(opened)
+    yield opened
+    opened.close()
+
+
+def sign_in(jobs: Jobs, seconds: float = 1000.0) -> None:
+    jobs.places.tokens.keep("ada", "hf_x", time.time() + seconds)
+
+
+def place_of(jobs: Jobs) -> Somewhere:
+    assert isinstance(jobs.places.backend, Somewhere)
+    return jobs.places.backend
+
+
+def begun(jobs: Jobs) -> Job:
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+    return job
+
+
+def test_who_is_signed_out_is_not_told_that_it_stops(jobs: Jobs) -> None:
+    job = begun(jobs)
+    jobs.places.tokens.forget("hf_x")
+    with pytest.raises(UserError, match="you are not signed in for them") as refused:
+        jobs.stop("ada", job.id)
+    assert "https://hub/jobs/1" in str(refused.value)
+    assert task_of(jobs, job).stop_asked is None
+    sign_in(jobs)
+    jobs.stop("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "stop" in place_of(jobs).asked
+
+
+def test_silence_is_the_places_to_tell(root: Path) -> None:
+    late = [0.0]
+    jobs = open_jobs(root, elsewhere=Somewhere, now=lambda: time.time() + late[0])
+    sign_in(jobs, 10_000)
+    job = begun(jobs)
+    late[0] = 3000.0
+    assert "no sign of life" not in view(jobs, job).training.words
+    jobs.close()
+
+
+def test_what_is_deleted_here_is_deleted_there_though_it_waits_to_go_on(jobs: Jobs) -> None:
+    job = begun(jobs)
+    jobs.stop("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    jobs.places.tokens.forget("hf_x")
+    jobs.resume("ada", job.id)
+    jobs.scheduler.step()
+    assert task_of(jobs, job).state == "queued"
+    sign_in(jobs)
+    jobs.delete("ada", job.id)
+    assert "forget" in place_of(jobs).asked
+    assert jobs.list("ada") == []
+
+
+def test_a_start_without_an_answer_is_looked_for_and_not_done_twice(jobs: Jobs) -> None:
+    there = place_of(jobs)
+    there.fails, there.known = UnansweredError("submit", "no answer"), Begun(7.0)
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: task_of(jobs, job).start_time == 7.0, jobs=jobs)
+    assert there.asked.count("start") == 1
+    # The queue of this machine does not wait for it.
+    assert "find in MainThread" not in there.asked
+
+
+def test_one_that_is_stopped_before_it_is_found_does_not_begin(jobs: Jobs) -> None:
+    there = place_of(jobs)
+    there.fails = UnansweredError("submit", "no answer")
+    there.answers.clear()
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: "start" in there.asked, jobs=jobs)
+    jobs.stop("ada", job.id)
+    there.answers.set()
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert there.asked.count("start") == 1
+
+
+def test_a_start_that_breaks_ends_with_words(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    place_of(jobs).fails = ZeroDivisionError()
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "could not be started" in str(task_of(jobs, job).problem)
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.process
+def test_a_runs_own_settings_reach_for_nothing_of_others(root: Path) -> None:
+    jobs = open_jobs(root, DONE)
+    job = jobs.submit("ada", DEMO)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    pictures = jobs.folders.uploads("bob") / "pictures"
+    pictures.mkdir(parents=True)
+    # As it could come back from a bucket of ada's own.
+    run = jobs.folders.run(jobs.get("ada", job.id))
+    values = {**DEMO, "dataset_name": None, "train_data_dir": str(pictures)}
+    run.config.write_text(to_yaml(make_config({**values, "output_dir": str(run.path)})))
+    jobs.audit("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "nor among what you uploaded" in str(task_of(jobs, job).problem)
+    jobs.close()
