@@ -289,7 +289,8 @@ def test_who_signs_out_leaves_no_token(watched: Watched) -> None:
     assert watched.follower._backend_token == "hf_x"
     watched.token = None
     assert watched.look().runs
-    assert (watched.follower._backend, watched.follower._backend_token) == (None, None)
+    assert watched.follower._backend is None
+    assert watched.follower._backend_token is None
 
 
 def test_files_that_never_come_end_with_the_task_that_is_stopped(

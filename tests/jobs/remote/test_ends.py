@@ -148,6 +148,13 @@ def test_what_is_refused_starts_nothing(
     assert bucket is not None
     kept = {path.relative_to(bucket.folder).parts[0] for path in bucket.files()}
     assert not any(name.startswith("demo-") for name in kept)
+    # A job whose start was not answered is there, and needs what was sent.
+    hub.fail(Fault("cut_answer", method="POST", path="/api/jobs/ada"))
+    assert "whether the job was started is not known" in fails(capsys, *demo)
+    assert len(hub.jobs.of("ada")) == before + 1
+    assert bucket.files(job_id := hub.jobs.of("ada")[0].spec["labels"]["memshield-run"])
+    assert main(["runs"]) == 0
+    assert job_id in capsys.readouterr().out
 
 
 def test_what_the_account_may_and_can_is_said_before_anything_is_sent(
