@@ -297,11 +297,9 @@ class Jobs:
             UserError: there is no such job, it is running, or another place keeps files of it.
         """
         job = self.get(owner, id)
-        if runs_elsewhere(self.folders.run(job).read_status(), self._now()) and not job.current:
-            raise UserError("job", "it is running, started elsewhere", "Stop it there first.")
-        if job.current is not None and self._store.withdraw(job.current):
-            job = self.get(owner, id)
-        self._require_settled(id)
+        if job.current is not None:
+            self._store.withdraw(job.current)
+        job = self._idle(owner, id)
         self.places.forget(job)
         with self._turn:
             self._require_settled(id)

@@ -228,6 +228,7 @@ def test_a_refused_start_leaves_what_is_known_of_the_earlier_one(tmp_path: Path)
 def test_a_wish_that_cannot_be_done_keeps_nobody_from_looking(
     hub: MadeUpHub, watched: Watched
 ) -> None:
+    assert watched.look().runs
     watched.asked.wish, watched.asked.stopped = "kill", float("-inf")
     hub.fails["cancel"] = lambda: UserError("stop", "the Hub refused it")
     assert watched.look(2).runs
