@@ -53,6 +53,8 @@ def find_cut_captions(config: Config, facts: Facts, captions: Sequence[str]) -> 
     """
     try:
         counts, most = class_of(facts.family).count_tokens(config, facts, captions)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:  # transformers' own
         name = None if facts.repository is None else facts.repository.name
         raise UserError(
