@@ -97,8 +97,13 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     assert "cpu-upgrade, $0.00" in ada.text("#runs")
 
     # Her first one comes to its end meanwhile, and its model is here.
-    ada.page.locator("[data-run]").nth(1).click()
-    ada.sees("The model is ready", "#state", 240)
+    def ready() -> bool:
+        # A list that is loaded anew just then undoes a choice.
+        ada.page.locator("[data-run]").nth(1).click()
+        ada.page.wait_for_timeout(3000)
+        return "The model is ready" in ada.text("#state")
+
+    until(ready, 600)
     ada.shoot("jobs-done")
     ada.tab("Log")
     ada.sees("memshield submit --config")
@@ -106,6 +111,7 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
 
     # The other is stopped with a checkpoint, which is in her bucket, and goes on in another job.
     ada.page.locator("[data-run]").nth(0).click()
+    ada.sees("Training", "#state")  # of that one, before it is stopped
     ada.press("Stop")
     ada.sees("Stopped", "#state h3")
     ada.sees("Resume continues from step", "#state")
