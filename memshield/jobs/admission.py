@@ -6,12 +6,13 @@ import os
 import re
 from pathlib import Path
 
-from memshield.config.file import Config
+from memshield.config.file import Config, make_config, read_yaml
 from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError, UserErrors
 from memshield.jobs.commands import ROOT
 from memshield.jobs.folders import Folders
 from memshield.jobs.records import LOCAL
+from memshield.rundir import RunDir
 
 PLACES = (
     "pretrained_model_name_or_path",
@@ -85,6 +86,24 @@ def require_allowed(
         )
     if errors:
         raise UserErrors(errors)
+
+
+def require_run_allowed(
+    run: RunDir, owner: str, folders: Folders, may_be_gone: bool = False
+) -> None:
+    """Refuse a run whose own settings reach for files that are not the owner's.
+
+    They may have come with the run, from its owner's bucket.
+
+    Args:
+        run: of the owner.
+        owner, folders, may_be_gone: as of `require_allowed`.
+
+    Raises:
+        UserErrors: naming every such setting.
+        UserError: the settings cannot be read.
+    """
+    require_allowed(make_config(read_yaml(run.config)), owner, folders, may_be_gone)
 
 
 def _is_open(name: str, value: str, uploads: Path) -> bool:

@@ -10,25 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.hub.catalog.access import require_id
-from memshield.jobs.admission import require_allowed
+from memshield.jobs.admission import require_run_allowed
 from memshield.jobs.commands import as_typed
 from memshield.jobs.folders import is_id
 from memshield.jobs.records import REQUEST_KINDS, Job, Kind
 from memshield.jobs.runless import RunlessJobs
+from memshield.jobs.sample_request import read_sample_arguments, write_sample_arguments
 from memshield.jobs.settings import accepted, write_settings
 from memshield.jobs.store import no_such_job
 from memshield.jobs.task_progress import TaskProgress
-from memshield.rundir import RunDir, write_text
+from memshield.rundir import RunDir
 from memshield.runs.promote import require_round
-from memshield.sampling.request import ImageRequest, SampleArguments, parse_arguments
+from memshield.sampling.request import ImageRequest, SampleArguments
 
 PLAN = "plan.json"
-_REQUEST = TypeAdapter(SampleArguments)
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,7 @@ class Requests(RunlessJobs):
         with self._turn:
             job = self._next(owner, "sample")
             drawn = replace(arguments, output_dir=self._folders.results(job.id))
-            text = _REQUEST.dump_json(drawn).decode() + "\n"
-            self._make_folder(job, lambda: write_text(self._folders.request(job.id), text))
+            self._make_folder(job, lambda: write_sample_arguments(self._folders, job.id, drawn))
             return self._replace(job, "sample", self._commands.sample(drawn), needs_token)
 
     def view(self, owner: str, kind: Kind) -> Request | None:
@@ -160,7 +156,7 @@ class Requests(RunlessJobs):
             position,
             as_typed(job.tasks[-1].work.command),
             self._folders.results(job.id),
-            self._arguments(job) if kind == "sample" else None,
+            read_sample_arguments(self._folders, job) if kind == "sample" else None,
         )
 
     def stop(self, owner: str, kind: Kind) -> None:
@@ -190,14 +186,8 @@ class Requests(RunlessJobs):
         if job is None or job.owner != owner or not job.is_run:
             raise no_such_job(id)
         run = self._folders.run(job)
-        require_allowed(make_config(read_yaml(run.config)), owner, self._folders)
+        require_run_allowed(run, owner, self._folders)
         return run
-
-    def _arguments(self, job: Job) -> SampleArguments:
-        try:
-            return _REQUEST.validate_json(self._folders.request(job.id).read_bytes())
-        except FileNotFoundError:  # queued by an older version, which kept the command alone
-            return parse_arguments(job.tasks[-1].work.command[4:])
 
     def _replace(self, job: Job, kind: Kind, command: Sequence[str], needs_token: bool) -> str:
         """Queue a request in place of the one before it."""

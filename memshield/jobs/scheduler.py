@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
-from memshield.jobs.admission import require_allowed
+from memshield.jobs.admission import require_allowed, require_run_allowed
 from memshield.jobs.backends.seam import (
     GRACE_ELSEWHERE,
     Backend,
@@ -21,6 +21,7 @@ from memshield.jobs.folders import Folders
 from memshield.jobs.model_audit_request import read_arguments
 from memshield.jobs.processes import ServerProcess
 from memshield.jobs.records import Task, UnansweredError, Work
+from memshield.jobs.sample_request import read_sample_arguments, require_runs_allowed
 from memshield.jobs.store import Store
 from memshield.jobs.tokens import Tokens
 
@@ -264,18 +265,7 @@ class Scheduler:
     def _start_now(self, task: Task, backend: Backend) -> None:
         order, place = self._order(task), task.work.place
         try:
-            if task.work.kind == "audit_model":
-                read_arguments(self._folders, task.job).require_allowed(order.owner, self._folders)
-            elif task.work.kind != "sample":  # which has no settings
-                # Folders may have appeared, or links in them, since the settings were accepted.
-                config = make_config(read_yaml(order.settings))
-                published = task.work.kind == "publish"
-                if place is None or not place.found:
-                    require_allowed(config, order.owner, self._folders, may_be_gone=published)
-                if task.work.kind != "train":
-                    # The run's own settings may have come with it from its owner's bucket.
-                    own = make_config(read_yaml(order.run.config))
-                    require_allowed(own, order.owner, self._folders, may_be_gone=published)
+            self._require_allowed(task, order)
             of = self._tokens.of if place is None else self._token_elsewhere
             token = of(order.owner)
             if token is None and (task.work.needs_token or place is not None):
@@ -290,3 +280,27 @@ class Scheduler:
             self._store.end(task, problem=f"It cannot be started: {error.strerror}.")
         else:
             self._store.started(task, begun.pid, begun.time)
+
+    def _require_allowed(self, task: Task, order: Order) -> None:
+        """Refuse what the owner may not have.
+
+        Folders may have appeared, or links in them, since the task was accepted.
+
+        Raises:
+            UserErrors, UserError: as `admission.require_allowed`.
+        """
+        owner, folders, place = order.owner, self._folders, task.work.place
+        if task.work.kind == "audit_model":
+            read_arguments(folders, task.job).require_allowed(owner, folders)
+            return
+        if task.work.kind == "sample":
+            job = self._store.job(task.job)
+            assert job is not None  # a job with a running task cannot be deleted
+            require_runs_allowed(read_sample_arguments(folders, job), owner, folders)
+            return
+        published = task.work.kind == "publish"
+        if place is None or not place.found:
+            config = make_config(read_yaml(order.settings))
+            require_allowed(config, owner, folders, may_be_gone=published)
+        if task.work.kind in ("audit", "publish"):
+            require_run_allowed(order.run, owner, folders, may_be_gone=published)

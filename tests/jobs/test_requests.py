@@ -152,11 +152,16 @@ def test_pictures_are_compared_with_runs_of_their_owner_only(jobs: Jobs) -> None
     request = jobs.requests.view("ada", "sample")
     assert request is not None
     assert request.arguments is not None and request.arguments.against == run.path
-    # Nor with one whose settings reach for what is not the owner's.
-    jobs.requests.stop("ada", "sample")
+    # Nor with one whose settings reach for what is not the owner's, though it was queued before.
+    jobs.stop("ada", job.id)
     run.config.write_text(run.config.read_text().replace("sklearn:digits", str(run.path)))
     with pytest.raises(UserError, match="neither on the Hub nor among what you uploaded"):
         jobs.requests.sample("ada", "ada/digits", COMMIT, ImageRequest(), against=job.id)
+    jobs.scheduler.step()
+    ended = jobs.requests.view("ada", "sample")
+    assert ended is not None and ended.progress.state == "failed"
+    assert "neither on the Hub nor among what you uploaded" in ended.progress.reason
+    assert not ended.results.exists()
 
 
 def test_pictures_are_their_owners(jobs: Jobs) -> None:

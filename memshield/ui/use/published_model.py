@@ -8,7 +8,6 @@ from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError, collect_errors
 from memshield.hub.account import api_for
 from memshield.hub.allowed_files import CARD
@@ -16,7 +15,7 @@ from memshield.hub.catalog.access import require_id
 from memshield.hub.manifest import Manifest
 from memshield.hub.provenance import is_from
 from memshield.hub.verify import Check, on_hub, read_manifest, verify
-from memshield.jobs.admission import require_allowed
+from memshield.jobs.admission import require_run_allowed
 from memshield.jobs.records import LOCAL
 from memshield.jobs.requests import Request
 from memshield.jobs.service import Jobs
@@ -128,7 +127,7 @@ def _is_allowed(jobs: Jobs, owner: str, run: RunDir) -> bool:
     """Whether the pictures of a run may be read: an upload may have been deleted."""
     errors: list[UserError] = []
     with collect_errors(errors):
-        require_allowed(make_config(read_yaml(run.config)), owner, jobs.folders)
+        require_run_allowed(run, owner, jobs.folders)
     return not errors
 
 
