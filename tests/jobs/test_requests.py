@@ -160,7 +160,7 @@ def test_pictures_are_compared_with_runs_of_their_owner_only(jobs: Jobs) -> None
     jobs.scheduler.step()
     ended = jobs.requests.view("ada", "sample")
     assert ended is not None and ended.progress.state == "failed"
-    assert "neither on the Hub nor among what you uploaded" in ended.progress.reason
+    assert "neither on the Hub nor among what you uploaded" in str(ended.progress.reason)
     assert not ended.results.exists()
 
 
