@@ -1,4 +1,4 @@
-"""The request for an audit: what is valid, and the command that carries it out."""
+"""The request for an audit of a run: what is valid, and the command that carries it out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from memshield.config.file import Config
 from memshield.errors import UserError
-from memshield.jobs.commands import Commands
 from memshield.rundir import RunDir
 from memshield.runs.promote import require_round
 
@@ -32,11 +31,17 @@ class AuditAsked:
     num_images: object
     beside: Sequence[str]
 
-    def command(self, commands: Commands, run: RunDir, config: Config) -> list[str]:
-        """The command that audits.
+    @property
+    def reads(self) -> str:
+        """Beginning of the paths in the run directory that it is about."""
+        if self.round == ALL:
+            return "rounds/"
+        return "model/" if self.round is None else f"rounds/{self.round}/"
+
+    def task(self, run: RunDir, config: Config) -> tuple[str, ...]:
+        """The name of the command that audits, and its arguments behind the run.
 
         Args:
-            commands: makes argument lists.
             run: to audit.
             config: of the run.
 
@@ -53,11 +58,17 @@ class AuditAsked:
                     "beside", "all rounds are set beside one another, and nothing else",
                     "Audit the model, or one round, to have others beside it.",
                 )  # fmt: skip
-            return commands.compare(run.path, count)
+            return ("compare", *_pictures(count))
         number = None if self.round is None else require_round(run, self.round)
         if number is None and not run.model.is_dir():
             raise UserError("round", "there is no such model yet", "Wait for it to be trained.")
-        return commands.audit(run.path, number, count, self.beside)
+        rounds = () if number is None else ("--round", str(number))
+        beside = [word for other in self.beside for word in ("--beside", other)]
+        return ("audit", *rounds, *_pictures(count), *beside)
+
+
+def _pictures(count: int | None) -> tuple[str, ...]:
+    return () if count is None else ("--num_images", str(count))
 
 
 def require_pictures(count: object) -> int | None:

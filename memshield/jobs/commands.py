@@ -68,23 +68,25 @@ class Commands:
         """
         return [sys.executable, "-m", "memshield", "sample", *arguments.words()]
 
-    def audit(
-        self, run: Path, round: int | None, num_images: int | None, beside: Sequence[str]
-    ) -> list[str]:
-        """Audit a run's model or one of its rounds.
+    def on_run(self, run: Path, task: Sequence[str]) -> list[str]:
+        """Do something with a run that has been trained.
 
         Args:
             run: the run directory.
-            round: of the run; None for its model.
-            num_images: to generate; None for the default.
-            beside: run directories to show beside it, or base.
+            task: name and arguments of the command; see `AuditAsked.task`.
         """
-        words = [sys.executable, "-m", "memshield", "audit", str(run)]
-        for flag, number in (("--round", round), ("--num_images", num_images)):
-            words += [flag, str(number)] if number is not None else []
-        for other in beside:
-            words += ["--beside", other]
-        return words
+        name, *words = task
+        return [sys.executable, "-m", "memshield", name, str(run), *words]
+
+    def on_run_there(self, place: Place) -> list[str]:
+        """Do something with a run where it was trained.
+
+        Args:
+            place: the run, and the task.
+        """
+        name, *words = place.task
+        machine = ["--hardware", place.hardware, "--timeout", f"{place.seconds}s"]
+        return [sys.executable, "-m", "memshield", name, place.run, *machine, *words]
 
     def audit_model(self, words: Sequence[str]) -> list[str]:
         """Audit a model that is no run's.
@@ -93,16 +95,6 @@ class Commands:
             words: which, and where to; see `ModelAuditArguments.words`.
         """
         return [sys.executable, "-m", "memshield", "audit", *words]
-
-    def compare(self, run: Path, num_images: int | None) -> list[str]:
-        """Audit every round of a run.
-
-        Args:
-            run: the run directory.
-            num_images: to generate of each; None for the default.
-        """
-        words = [sys.executable, "-m", "memshield", "compare", str(run), "--rounds"]
-        return words if num_images is None else [*words, "--num_images", str(num_images)]
 
     def publish(
         self, run: Path, settings: Mapping[str, Any], beside: Mapping[str, Path]

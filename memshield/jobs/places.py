@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from memshield.config.file import make_config, to_yaml
@@ -79,6 +79,24 @@ class Places:
         command = self._commands.submit(self._folders.settings(job.id), place)
         return Work("train", tuple(command), False, needs_token and job.owner != LOCAL, place)
 
+    def on_run(self, job: Job, task: Sequence[str], reads: str, needs_token: bool) -> Work:
+        """The work of a command on a run, where that was trained.
+
+        Args:
+            job: of it.
+            task, reads: see `Place`.
+            needs_token: as of `training`.
+
+        Raises:
+            UserError: it was trained on this machine.
+        """
+        trained = self.again(job)
+        if trained is None:
+            raise UserError("place", "it was trained on this machine", "Audit it here.")
+        place = replace(trained, task=tuple(task), reads=reads)
+        command = self._commands.on_run_there(place)
+        return Work("audit", tuple(command), False, needs_token and job.owner != LOCAL, place)
+
     def again(self, job: Job) -> Place | None:
         """Where a job goes on; None for this machine."""
         last = job.last("train")
@@ -144,7 +162,7 @@ class Places:
             try:
                 self._adopt(owner, found)
                 count += 1
-            except UserError as error:  # such as settings of another version
+            except (UserError, OSError) as error:  # settings of another version, or a full disk
                 log.warning("the run %s cannot be shown: %s", found.place.run, error)
         return count
 
@@ -167,12 +185,12 @@ class Places:
 
     def _adopt(self, owner: str, found: Found) -> None:
         job = Job(secrets.token_urlsafe(16), owner, name_from(found.name), found.created, ())
-        folder = self._folders.make(job.id)
         path = str(self._folders.run(job).path)
         try:
+            self._folders.make(job.id)
             config = make_config({**found.settings, "output_dir": path})
             write_text(self._folders.settings(job.id), to_yaml(config))
             self._store.add_running(job, self.training(job, found.place, True), found.created)
-        except UserError:
-            shutil.rmtree(folder)
+        except (UserError, OSError):
+            shutil.rmtree(self._folders.job(job.id), ignore_errors=True)
             raise

@@ -31,6 +31,8 @@ class Place:
         run: its id there.
         mark: of a task that another store began.
         found: whether another store began the run: nothing of it is read from this machine.
+        task: name and arguments of a command on the run; () to train it.
+        reads: beginning of the paths in the run directory that the task is about.
     """
 
     hardware: str
@@ -38,6 +40,8 @@ class Place:
     run: str = ""
     mark: str = ""
     found: bool = False
+    task: tuple[str, ...] = ()
+    reads: str = ""
 
     def to_json(self) -> str:
         """For the store."""
@@ -46,7 +50,10 @@ class Place:
     @classmethod
     def from_json(cls, text: str) -> Place | None:
         """From the store; None for "", which is this machine."""
-        return cls(**json.loads(text)) if text else None
+        if not text:
+            return None
+        values = json.loads(text)
+        return cls(**{**values, "task": tuple(values.get("task", ()))})
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ log = logging.getLogger("memshield")
 SECONDS = 1.0
 """Between two looks at everything; a change by this server is acted on at once."""
 _GLANCE_SECONDS = 0.1
+_UNLISTED_SECONDS = 60.0
+"""What a place was asked to start, without an answer, may be missing from its list for so long."""
 _STARTING_SECONDS = 10.0
 """A start in another place that takes longer is left: the next server looks whether it happened."""
 
@@ -67,6 +69,7 @@ class Scheduler:
         self._elsewhere = elsewhere
         self._token_elsewhere = token_elsewhere
         self._starting: dict[int, threading.Thread] = {}
+        self._unanswered: dict[int, float] = {}
         self._store = store
         self._folders = folders
         self._tokens = tokens
@@ -195,8 +198,12 @@ class Scheduler:
             self._store.end(task)
         elif task.stop_asked is not None:
             self._store.end(task)
-        else:
+        elif task.work.place is None or self._now() >= self._asked_at(task) + _UNLISTED_SECONDS:
             self._store.put_back(task)
+
+    def _asked_at(self, task: Task) -> float:
+        """When a place was asked last to start a task, as far as this server knows."""
+        return self._unanswered.get(task.number, task.started or 0.0)
 
     def _order(self, task: Task) -> Order:
         job = self._store.job(task.job)
@@ -258,6 +265,9 @@ class Scheduler:
         except UserError as error:  # the place cannot be asked now
             log.warning("job %s: %s", task.job, error)
             time.sleep(SECONDS)
+        except Exception:  # the edge of a thread; the next step tries again
+            log.exception("job %s cannot be looked for", task.job)
+            time.sleep(SECONDS)
         finally:
             del self._starting[task.number]
             self.wake()
@@ -273,7 +283,8 @@ class Scheduler:
                 return
             begun = backend.start(order, token)
         except UnansweredError as error:
-            log.warning("job %s: %s", task.job, error)  # it is looked for by its mark
+            log.warning("job %s: %s", task.job, error)
+            self._unanswered[task.number] = self._now()  # it is looked for by its mark
         except UserError as error:
             self._store.end(task, problem=str(error))
         except OSError as error:

@@ -1,6 +1,6 @@
 """The jobs of all owners on a server; the page and its API call these methods.
 
-Every call names its owner. A job of another owner is answered exactly like one that does not exist.
+Every call names its owner. What only reads is in `memshield.jobs.owned`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from memshield.config.file import Config, make_config, read_yaml
 from memshield.errors import UserError
-from memshield.jobs import logs
 from memshield.jobs.audit_request import AuditAsked
 from memshield.jobs.backends.local import LocalProcesses
 from memshield.jobs.backends.seam import Backend
 from memshield.jobs.commands import Commands
 from memshield.jobs.environment import CPU, find_devices
-from memshield.jobs.folders import Folders, is_id, name_from, require_owner
+from memshield.jobs.folders import Folders, name_from, require_owner
 from memshield.jobs.limits import JobLimits
 from memshield.jobs.liveness import runs_elsewhere
 from memshield.jobs.model_audits import ModelAudits
+from memshield.jobs.owned import OwnedRuns
 from memshield.jobs.places import MakeElsewhere, Places
 from memshield.jobs.records import LOCAL, Job, Place, Work
 from memshield.jobs.requests import Requests
@@ -42,15 +41,13 @@ from memshield.jobs.settings import (
     write_settings,
 )
 from memshield.jobs.storage import OwnerStorage
-from memshield.jobs.store import Store, no_such_job
+from memshield.jobs.store import Store
 from memshield.jobs.titles import Titles, default_title, plain_title
 from memshield.jobs.tokens import Tokens
-from memshield.jobs.view import JobView, view_of
-from memshield.rundir import RunDir
 from memshield.runs.promote import promote_alone
 
 
-class Jobs:
+class Jobs(OwnedRuns):
     """All jobs below one folder.
 
     Args:
@@ -65,9 +62,6 @@ class Jobs:
         elsewhere: see `Places`.
 
     Attributes:
-        folders: where everything lies.
-        tokens: of who is signed in; the page gives and forgets them.
-        scheduler: starts what was submitted once it runs.
         requests: what belongs to no run.
         model_audits: audits of models that are no run's.
         owner_storage: what is kept of owners beside their runs.
@@ -91,25 +85,21 @@ class Jobs:
         elsewhere: MakeElsewhere | None = None,
     ) -> None:
         devices = find_devices(environment) if devices is None else devices
-        self.folders = Folders(root)
-        self.tokens = Tokens(now)
+        folders, tokens = Folders(root), Tokens(now)
         if store is not None:
             store.parent.mkdir(parents=True, exist_ok=True)
-        own = self.folders.store
-        self._store = Store(own) if store is None else Store(store, copy=own)
+        own = folders.store
+        opened = Store(own) if store is None else Store(store, copy=own)
         self._commands = commands or Commands(on_gpu=CPU not in devices)
         self._limits = limits = limits or JobLimits()
-        self._now = now
         self._turn = threading.Lock()
         self._promoting: set[str] = set()
-        self.places = Places(
-            self._store, self.folders, self._commands, self.tokens, Tokens(now), elsewhere
-        )
-        self.scheduler = Scheduler(
-            self._store, self.folders, self.tokens,
-            backend or LocalProcesses(self.folders, environment), devices, limits.without_device,
-            limits.grace, now, self.places.backend, self.places.token_of,
+        self.places = Places(opened, folders, self._commands, tokens, Tokens(now), elsewhere)
+        scheduler = Scheduler(
+            opened, folders, tokens, backend or LocalProcesses(folders, environment), devices,
+            limits.without_device, limits.grace, now, self.places.backend, self.places.token_of,
         )  # fmt: skip
+        super().__init__(opened, folders, tokens, scheduler, now)
         self.owner_storage = OwnerStorage(self._store, self.folders)
         self.titles = Titles(self._store, self.get)
         shared = (self._store, self.folders, self._commands, self.scheduler, self.tokens)
@@ -198,6 +188,19 @@ class Jobs:
         needs_token = first.needs_token or config.push_to_hub
         return self._queue(job, self._training(job, needs_token, self.places.again(job)))
 
+    def fetch(self, owner: str, id: str) -> None:
+        """Bring the files of a training here that was done elsewhere, once more.
+
+        Raises:
+            UserError: there is no such job, it is busy, or its files are here.
+        """
+        job = self._idle(owner, id)
+        task = job.last("train")
+        if task is None or task.work.place is None or self.folders.run(job).model.is_dir():
+            raise UserError("job", "its files are here", "Audit or publish it.")
+        self._store.run_again(job, task)
+        self.scheduler.wake()
+
     def submit_changed(self, owner: str, id: str, changes: Mapping[str, Any]) -> Job:
         """Queue a training with the settings of a job, some of them changed, as another job.
 
@@ -216,6 +219,7 @@ class Jobs:
         round: int | Literal["all"] | None = None,
         num_images: int | None = None,
         beside: Sequence[str] = (),
+        there: bool = False,
     ) -> Job:
         """Queue an audit of a job's model.
 
@@ -224,15 +228,20 @@ class Jobs:
             round: to audit instead of the model; "all" for every one, to choose from.
             num_images: to generate; None for the default.
             beside: ids of other audited jobs to show beside it, or base.
+            there: whether it is audited where it was trained; what is beside it is here then.
 
         Raises:
             UserError: there is no such job, model or round, or the job is busy.
         """
-        job = self._idle(owner, id)
-        others = [one if one == "base" else str(self._run(owner, one).path) for one in beside]
-        asked = AuditAsked(round, num_images, others)
-        command = asked.command(self._commands, self.folders.run(job), self.config(owner, id))
-        return self._queue(job, Work("audit", tuple(command), True, job.tasks[0].work.needs_token))
+        job, base = self._idle(owner, id), [one for one in beside if one == "base"]
+        others = [str(self._run(owner, one).path) for one in beside if one not in base]
+        asked = AuditAsked(round, num_images, base if there else [*base, *others])
+        run, private = self.folders.run(job), job.tasks[0].work.needs_token
+        task = asked.task(run, self.config(owner, id))
+        if there:
+            return self._queue(job, self.places.on_run(job, task, asked.reads, private))
+        command = tuple(self._commands.on_run(run.path, task))
+        return self._queue(job, Work("audit", command, True, private))
 
     def promote(self, owner: str, id: str, round: int, reason: str = "chosen by hand") -> None:
         """Make a round of a job its model, at once, whether it was audited or not.
@@ -296,81 +305,19 @@ class Jobs:
         Raises:
             UserError: there is no such job, it is running, or another place keeps files of it.
         """
-        job = self.get(owner, id)
-        if job.current is not None:
-            self._store.withdraw(job.current)
+        waiting = self.get(owner, id).current
+        taken = waiting is not None and self._store.withdraw(waiting)
         job = self._idle(owner, id)
-        self.places.forget(job)
+        try:
+            self.places.forget(job)
+        except UserError:
+            if waiting is not None and taken:
+                self._store.queue_again(waiting)
+            raise
         with self._turn:
             self._require_settled(id)
             self._store.hide(job)
         self.scheduler.wake()
-
-    # Reading
-
-    def get(self, owner: str, id: str) -> Job:
-        """A job of an owner.
-
-        Raises:
-            UserError: the owner has no such job.
-        """
-        job = self._store.job(id) if is_id(id) else None
-        if job is None or job.owner != owner or not job.is_run:
-            raise no_such_job(id)
-        return job
-
-    def list(self, owner: str) -> list[Job]:
-        """The runs of an owner, newest first."""
-        return [job for job in self._store.jobs_of(owner) if job.is_run]
-
-    def position(self, job: Job) -> int | None:
-        """Position of its task in the queue, from 1; None where no task waits."""
-        task = job.current
-        return self._store.position(task) if task is not None else None
-
-    def view(self, owner: str, id: str) -> JobView:
-        """A job for a page.
-
-        Raises:
-            UserError: the owner has no such job.
-        """
-        return self.view_of(self.get(owner, id))
-
-    def view_of(self, job: Job) -> JobView:
-        """The view of a job that was looked up already."""
-        task = job.current
-        may_start = task is None or self.scheduler.may_start(job.owner, task.work)
-        view = view_of(job, self.folders, self.position(job), may_start, self._now())
-        return view.without_tokens(self.tokens.hide)
-
-    def config(self, owner: str, id: str) -> Config:
-        """The settings that a job is started with.
-
-        Raises:
-            UserError: the owner has no such job.
-        """
-        self.get(owner, id)
-        return make_config(read_yaml(self.folders.settings(id)))
-
-    def log(self, owner: str, id: str, lines: int = 200) -> str:
-        """The last lines that the newest task of a job printed.
-
-        Raises:
-            UserError: the owner has no such job.
-        """
-        path = self._printed(self.get(owner, id))
-        return "" if path is None else self.tokens.hide("\n".join(logs.tail(path, lines)))
-
-    def log_size(self, job: Job) -> int:
-        """Bytes that the newest task of a job printed; more of them mean that `log` has changed."""
-        return logs.size_of(self._printed(job))
-
-    def _printed(self, job: Job) -> Path | None:
-        begun = [task.number for task in job.tasks if task.started is not None]
-        return self.folders.log(job.id, begun[-1]) if begun else None
-
-    def _run(self, owner: str, id: str) -> RunDir:
-        return self.folders.run(self.get(owner, id))
 
     def _idle(self, owner: str, id: str) -> Job:
         job = self.get(owner, id)

@@ -5,7 +5,6 @@ Its constraints enforce the invariants: one task of a job at a time, one task a 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,8 @@ from typing import Any
 
 from memshield.errors import UserError
 from memshield.jobs.backup import Copy
-from memshield.jobs.records import Job, Kind, Place, Task, Work
+from memshield.jobs.records import Job, Task, Work
+from memshield.jobs.rows import insert_job, insert_task, task_of
 from memshield.jobs.schema import VERSION, prepare, write_ahead
 
 BUSY_SECONDS = 10.0
@@ -94,14 +94,14 @@ class Store:
         """
         with self._transaction() as db:
             _require_few(db, job.owner, most_queued)
-            _insert_job(db, job)
-            _insert(db, job.id, work)
+            insert_job(db, job)
+            insert_task(db, job.id, work)
 
     def add_running(self, job: Job, work: Work, begun: float) -> None:
         """A new job whose first task runs already, and belongs to no server yet."""
         with self._transaction() as db:
-            _insert_job(db, job)
-            _insert(db, job.id, work)
+            insert_job(db, job)
+            insert_task(db, job.id, work)
             db.execute(
                 "UPDATE tasks SET state = 'running', started = ?, start_time = ? WHERE job = ?",
                 (begun, begun, job.id),
@@ -116,7 +116,7 @@ class Store:
         with self._transaction() as db:
             _require_idle(db, job.id)
             _require_few(db, job.owner, most_queued)
-            _insert(db, job.id, work)
+            insert_task(db, job.id, work)
 
     def position(self, task: Task) -> int | None:
         """Position of a task among those that wait for the same thing, from 1; None if none."""
@@ -133,6 +133,28 @@ class Store:
             "UPDATE tasks SET state = 'ended' WHERE number = ? AND state = 'queued'", task.number
         )
 
+    def queue_again(self, task: Task) -> None:
+        """Return a task that was withdrawn to its position in the queue."""
+        self._change(
+            "UPDATE tasks SET state = 'queued'"
+            " WHERE number = ? AND state = 'ended' AND started IS NULL",
+            task.number,
+        )
+
+    def run_again(self, job: Job, task: Task) -> None:
+        """Take a task that has ended for one that runs, so that it is looked at once more.
+
+        Raises:
+            UserError: the job is busy, or is no more.
+        """
+        with self._transaction() as db:
+            _require_idle(db, job.id)
+            db.execute(
+                "UPDATE tasks SET state = 'running', server = NULL, exit_code = NULL,"
+                " problem = NULL, stop_asked = NULL WHERE number = ?",
+                (task.number,),
+            )
+
     # Reading
 
     def job(self, id: str) -> Job | None:
@@ -146,7 +168,7 @@ class Store:
     def running(self) -> list[Task]:
         """All tasks that are recorded as running."""
         rows = self._rows("SELECT * FROM tasks WHERE state = 'running' ORDER BY number")
-        return [_task(row) for row in rows]
+        return [task_of(row) for row in rows]
 
     def rename(self, job: Job, title: str) -> None:
         """Change a job's title."""
@@ -183,7 +205,7 @@ class Store:
                 " WHERE state = 'queued' ORDER BY number"
             )
             for row in rows:
-                task = _task(row)
+                task = task_of(row)
                 fits = bool(free) if task.work.needs_device else room
                 fits = fits or task.work.place is not None  # nothing of this machine
                 if not fits or not may_start(row["owner"], task.work):
@@ -193,7 +215,7 @@ class Store:
                     " WHERE number = ?",
                     (free[0] if task.work.needs_device else None, server, now, task.number),
                 )
-                return _task(_one(db, task.number))
+                return task_of(_one(db, task.number))
         return None
 
     def started(self, task: Task, pid: int | None, start_time: float) -> None:
@@ -278,7 +300,7 @@ class Store:
             ).fetchall()
         of_job: dict[str, list[Task]] = {}
         for row in tasks:
-            of_job.setdefault(row["job"], []).append(_task(row))
+            of_job.setdefault(row["job"], []).append(task_of(row))
         return [
             Job(
                 row["id"],
@@ -323,24 +345,6 @@ class Store:
             raise
 
 
-def _insert_job(db: sqlite3.Connection, job: Job) -> None:
-    db.execute(
-        "INSERT INTO jobs (id, owner, name, created, title) VALUES (?, ?, ?, ?, ?)",
-        (job.id, job.owner, job.name, job.created, job.given),
-    )
-
-
-def _insert(db: sqlite3.Connection, job: str, work: Work) -> None:
-    db.execute(
-        "INSERT INTO tasks (job, kind, command, needs_device, needs_token, place)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            job, work.kind, json.dumps(work.command), work.needs_device, work.needs_token,
-            "" if work.place is None else work.place.to_json(),
-        ),
-    )  # fmt: skip
-
-
 def _require_idle(db: sqlite3.Connection, job: str) -> None:
     found = db.execute(
         "SELECT deleted, (SELECT state FROM tasks WHERE job = jobs.id AND state != 'ended') AS busy"
@@ -375,18 +379,3 @@ def no_such_job(id: str) -> UserError:
 def _one(db: sqlite3.Connection, number: int) -> sqlite3.Row:
     row: sqlite3.Row = db.execute("SELECT * FROM tasks WHERE number = ?", (number,)).fetchone()
     return row
-
-
-def _task(row: sqlite3.Row) -> Task:
-    kind: Kind = row["kind"]
-    work = Work(
-        kind,
-        tuple(json.loads(row["command"])),
-        bool(row["needs_device"]),
-        bool(row["needs_token"]),
-        Place.from_json(row["place"]),
-    )
-    return Task(
-        row["number"], row["job"], work, row["state"], row["device"], row["server"], row["pid"],
-        row["start_time"], row["started"], row["stop_asked"], row["exit_code"], row["problem"],
-    )  # fmt: skip

@@ -88,7 +88,9 @@ class JobRecord:
     def ended(self, task: Task, what: str) -> TaskProgress:
         """The state of a task that left no reason behind."""
         if task.problem:
-            return TaskProgress.titled("failed", task.problem)
+            # Elsewhere it may have begun, and its output came back.
+            lines = () if task.work.place is None else self.lines(task)
+            return TaskProgress.titled("failed", task.problem, lines)
         if task.started is None:
             return TaskProgress("stopped", "Taken out of the queue")
         if task.stop_asked is not None:

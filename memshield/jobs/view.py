@@ -26,7 +26,7 @@ from memshield.runs.progress import read_figures
 from memshield.runs.publication import read_publication
 from memshield.runs.state import Figures
 
-Action = Literal["stop", "resume", "audit", "publish", "delete"]
+Action = Literal["stop", "resume", "fetch", "audit", "publish", "delete"]
 
 
 @dataclass(frozen=True)
@@ -308,6 +308,8 @@ def _actions(job: Job, run: RunDir, training: State) -> tuple[Action, ...]:
     found: list[Action] = []
     if training != "done":
         found.append("resume")
+    elif (task := job.last("train")) and task.work.place and not run.model.is_dir():
+        found.append("fetch")
     if run.model.is_dir() or run.rounds.is_dir():
         found.append("audit")
     if run.model.is_dir():

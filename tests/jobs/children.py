@@ -75,11 +75,8 @@ class Scripted(Commands):
     def train(self, settings: Path) -> list[str]:
         return [sys.executable, "-c", self._program, str(settings)]
 
-    def audit(self, *words: Any) -> list[str]:
-        return [sys.executable, "-c", self._other, *super().audit(*words)[4:]]
-
-    def compare(self, *words: Any) -> list[str]:
-        return [sys.executable, "-c", self._other, *super().compare(*words)[4:]]
+    def on_run(self, *words: Any) -> list[str]:
+        return [sys.executable, "-c", self._other, *super().on_run(*words)[4:]]
 
     def publish(self, *words: Any) -> list[str]:
         return [sys.executable, "-c", self._other, *super().publish(*words)[4:]]

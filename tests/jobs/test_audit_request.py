@@ -10,6 +10,7 @@ import pytest
 from memshield.config.file import make_config, read_yaml, to_yaml
 from memshield.config.flags import given
 from memshield.errors import UserError
+from memshield.jobs.audit_request import AuditAsked
 from memshield.jobs.commands import Commands
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
@@ -41,11 +42,13 @@ def test_all_rounds_are_audited_by_the_command_that_a_person_types(root: Path) -
     jobs.audit("ada", job.id, "all", 40)
     task = task_of(jobs, job)
     assert (task.work.kind, task.work.needs_device) == ("audit", True)
-    words = Commands(on_gpu=False).compare(jobs.folders.run(job).path, 40)
+    asked = AuditAsked("all", 40, []).task(jobs.folders.run(job), jobs.config("ada", job.id))
+    words = Commands(on_gpu=False).on_run(jobs.folders.run(job).path, asked)
     assert words[1:4] == ["-m", "memshield", "compare"]
+    # Of a single run, compare takes all rounds.
     parsed = given(_parser(), words[4:])
     assert parsed["runs"] == [str(jobs.folders.run(job).path)]
-    assert (parsed["rounds"], parsed["num_images"]) == (True, 40)
+    assert parsed["num_images"] == 40
     assert task.work.command[3:] == tuple(words[4:])
     until(lambda: ended(jobs, job), jobs=jobs)
     jobs.audit("ada", job.id, "all")

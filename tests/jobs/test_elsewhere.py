@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,9 @@ class Somewhere:
         self.asked: list[str] = []
         self.fails: Exception | None = None
         self.known: Begun | None = None
+        self.lost: Exception | None = None
+        self.found: list[Found] = []
+        self.problem: str | None = None
         self.runs = True
         self.answers = threading.Event()
         self.answers.set()
@@ -50,13 +55,15 @@ class Somewhere:
 
     def find(self, order: Order) -> Begun | None:
         self.asked.append(f"find in {threading.current_thread().name}")
+        if self.lost is not None:
+            raise self.lost
         return self.known
 
     def may_have_run(self, order: Order) -> bool:
         return False
 
     def look(self, order: Order) -> Look:
-        return Look(self.runs)
+        return Look(self.runs, None, self.problem)
 
     def stop(self, order: Order) -> None:
         self.asked.append("stop")
@@ -75,7 +82,7 @@ class Somewhere:
         return False
 
     def runs_of(self, owner: str) -> Iterable[Found]:
-        return ()
+        return self.found
 
     def close(self) -> None:
         pass
@@ -149,6 +156,84 @@ def test_a_start_without_an_answer_is_looked_for_and_not_done_twice(jobs: Jobs) 
     assert there.asked.count("start") == 1
     # The queue of this machine does not wait for it.
     assert "find in MainThread" not in there.asked
+
+
+def test_a_start_without_an_answer_is_not_repeated_before_the_place_lists_it(root: Path) -> None:
+    late = [0.0]
+    jobs = open_jobs(root, elsewhere=Somewhere, now=lambda: time.time() + late[0])
+    sign_in(jobs, 10_000)
+    there = place_of(jobs)
+    there.fails = UnansweredError("submit", "no answer")
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: sum("find" in one for one in there.asked) > 2, jobs=jobs)
+    assert there.asked.count("start") == 1
+    assert task_of(jobs, job).state == "running"
+    there.fails, late[0] = None, 61.0
+    until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+    assert there.asked.count("start") == 2
+    jobs.close()
+
+
+def test_a_search_that_breaks_is_tried_again(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    there = place_of(jobs)
+    there.fails, there.lost = UnansweredError("submit", "no answer"), ZeroDivisionError()
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: "cannot be looked for" in caplog.text, jobs=jobs)
+    there.lost, there.known = None, Begun(7.0)
+    until(lambda: task_of(jobs, job).start_time == 7.0, jobs=jobs)
+
+
+def test_what_cannot_be_deleted_there_keeps_its_position_in_the_queue(jobs: Jobs) -> None:
+    job = begun(jobs)
+    jobs.stop("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    jobs.places.tokens.forget("hf_x")
+    jobs.resume("ada", job.id)
+    with pytest.raises(UserError, match="without your sign-in for Jobs"):
+        jobs.delete("ada", job.id)
+    assert task_of(jobs, job).state == "queued"
+    assert view(jobs, job).position == 1
+    sign_in(jobs)
+    place_of(jobs).runs = True
+    until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+
+
+def test_files_that_never_came_are_asked_for_again(jobs: Jobs) -> None:
+    job, there = begun(jobs), place_of(jobs)
+    run = jobs.folders.run(job)
+    status = StatusFile(run, 1)
+    status.set("done")
+    status.close()
+    there.problem, there.runs = "It is done, and cannot be brought here: the disk is full", False
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert view(jobs, job).actions == ("fetch", "delete")
+    there.problem, there.runs = None, True
+    jobs.fetch("ada", job.id)
+    assert task_of(jobs, job).state == "running"
+    run.model.mkdir()
+    there.runs = False
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert task_of(jobs, job).problem is None
+    assert view(jobs, job).actions == ("audit", "publish", "delete")
+    with pytest.raises(UserError, match="its files are here"):
+        jobs.fetch("ada", job.id)
+    with pytest.raises(UserError, match="there is no job"):
+        jobs.fetch("bob", job.id)
+
+
+def test_a_full_disk_ends_no_search_for_runs(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(id: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place_of(jobs).found = [Found(replace(PLACE, run="x-1", found=True), "x", DEMO, 5.0)]
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.folders, "make", full)
+        assert jobs.places.adopt("ada") == 0
+    assert "No space left on device" in caplog.text
+    assert jobs.places.adopt("ada") == 1
+    assert [job.name for job in jobs.list("ada")] == ["x"]
 
 
 def test_one_that_is_stopped_before_it_is_found_does_not_begin(jobs: Jobs) -> None:

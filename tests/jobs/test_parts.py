@@ -99,7 +99,9 @@ def test_commands_are_those_that_a_person_types(tmp_path: Path) -> None:
     assert as_typed(words).endswith(f"-m memshield.train --config '{settings}'")
     assert shlex.split(as_typed(words)) == ["accelerate", "launch", *words[3:]]
     assert (ROOT / Commands(on_gpu=False).train(settings)[4]).is_file()
-    words = commands.audit(tmp_path, 3, 40, ["base"])
+    words = commands.on_run(
+        tmp_path, ("audit", "--round", "3", "--num_images", "40", "--beside", "base")
+    )
     parsed = given(audit_parser(), words[4:])
     assert (parsed["target"], parsed["round"], parsed["num_images"]) == (str(tmp_path), 3, 40)
     assert parsed["beside"] == ["base"]

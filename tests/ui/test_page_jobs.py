@@ -107,6 +107,14 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     ada.shoot("jobs-done")
     ada.tab("Log")
     ada.sees("memshield submit --config")
+    # It is audited where it was trained.
+    ada.tab("Audit")
+    assert ada.page.get_by_label("Hugging Face Jobs: cpu-upgrade, $0.02 at most").is_checked()
+    ada.fill("Pictures to generate", "20")
+    ada.press("Audit")
+    until(lambda: len(hub.jobs.of("ada")) == 3, 60)
+    ada.sees("Copies", "#audit", seconds=300)
+    ada.shoot("jobs-audited")
     assert not violations(ada.page, grave=True)
 
     # The other is stopped with a checkpoint, which is in her bucket, and goes on in another job.
@@ -118,7 +126,7 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     ada.shoot("jobs-stopped")
     ada.press("Resume")
     ada.sees("Training", "#state")
-    until(lambda: len(hub.jobs.of("ada")) == 3)
+    until(lambda: len(hub.jobs.of("ada")) == 4)
     assert ada.problems + bob.problems == []
     ada.close()
     bob.close()

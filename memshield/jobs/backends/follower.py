@@ -14,7 +14,7 @@ from memshield.jobs.backends.hub_jobs import HubJobs, run_of
 from memshield.jobs.backends.seam import GRACE_ELSEWHERE, Look, Order
 from memshield.jobs.records import Place
 from memshield.jobs.remote.client import HubClient, UnreachableError
-from memshield.jobs.remote.live import NoRoomError, fetch
+from memshield.jobs.remote.live import AUDITS, NoRoomError, fetch
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.states import GONE
 from memshield.jobs.remote.submission import CHECKPOINTS, Machine
@@ -259,7 +259,9 @@ class Follower:
             record = self._make(client, None).record(id)
             meant = {} if record is None else dict(record.meant)
             meant["output_dir"] = str(order.run.path)
-            for _ in fetch(client, id, order.run, meant, without=CHECKPOINTS):
+            # What no training made leaves the rest as it is here.
+            only = AUDITS if place_of(order).task else None
+            for _ in fetch(client, id, order.run, meant, CHECKPOINTS, only):
                 if self._closed.is_set():
                     return
             # A terminal that began it may still go on with it.

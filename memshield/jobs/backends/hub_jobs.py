@@ -1,4 +1,7 @@
-"""Tasks as Hugging Face Jobs: trainings in containers, whose run directories lie in a bucket."""
+"""Tasks as Hugging Face Jobs: trainings, and audits of them, in containers.
+
+Their run directories lie in a bucket.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from memshield.config.file import make_config, read_yaml, to_yaml
 from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun, Look, Order
+from memshield.jobs.records import Place
 from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError, plain
 from memshield.jobs.remote.container import STOP
-from memshield.jobs.remote.live import Live, LiveCopy
+from memshield.jobs.remote.live import Live, LiveCopy, read_live
+from memshield.jobs.remote.places import INPUTS, find_places
 from memshield.jobs.remote.record import MOST_BYTES, REQUEST, SETTINGS, RunRecord, id_of
 from memshield.jobs.remote.rights import require_right_to_start
 from memshield.jobs.remote.states import RemoteState, state_of
 from memshield.jobs.remote.submission import (
     Machine,
+    RunTask,
     inside,
     prepare_submission,
     processes_for,
@@ -68,13 +75,11 @@ class HubJobs:
     _jobs: dict[str, RemoteJob | None] = field(default_factory=dict)
 
     def start(self, order: Order, token: str | None) -> Begun:
-        """Start a run's first job, or one more that goes on with it.
+        """Start a run's first job, one more that goes on with it, or a task on it.
 
         Raises:
-            UserError: it was refused, or it is no training.
+            UserError: it was refused.
         """
-        if order.work.kind != "train":
-            raise UserError("job", "only trainings run on Jobs", "Fetch the run, and do it here.")
         id = run_of(order)
         # Before anything is sent, and so that no two jobs overwrite each other.
         require_right_to_start(self.client.account, self.client.namespace)
@@ -86,9 +91,15 @@ class HubJobs:
             )
         record = self.record(id)
         place = order.work.place
+        if place is not None and place.task:
+            if record is None or self.machine is None:
+                raise _no_such_run(id, "Audit it on this machine.")
+            self._require_there(order, record, place)
+            task = RunTask(place.task[0], place.task[1:], self.machine)
+            return self._begin(order, record, token, task)
         if record is None:
             if self.machine is None or (place is not None and place.found):
-                raise UserError("run", f"there is no run {id} in the bucket", "Submit it anew.")
+                raise _no_such_run(id, "Submit it anew.")
             config = make_config(read_yaml(order.settings))
             submission = prepare_submission(
                 self.client, config, id, order.run.path.name, self.machine
@@ -102,9 +113,41 @@ class HubJobs:
             record = record.model_copy(update=changes)
             # They may have been changed to go on with.
             self.client.change({f"{id}/{SETTINGS}": to_yaml(inside(config)).encode()})
-        _, job = start(self.client, record, token, order.mark)
+        return self._begin(order, record, token)
+
+    def _begin(
+        self, order: Order, record: RunRecord, token: str | None, task: RunTask | None = None
+    ) -> Begun:
+        _, job = start(self.client, record, token, order.mark, task)
         self._jobs[plain(order.mark)] = job
         return Begun(job.created)
+
+    def _require_there(self, order: Order, record: RunRecord, place: Place) -> None:
+        """Have in the bucket what a task on a run reads, and nothing else than what is here.
+
+        Raises:
+            UserError: it is not there, it is another, or the pictures are gone.
+        """
+        live = read_live(self.client, record.id)
+        files = {} if live is None else live.files
+        wanted = {name: stamp for name, stamp in files.items() if name.startswith(place.reads)}
+        if not wanted:
+            raise UserError("round", "your bucket has no such model", "Audit it on this machine.")
+        if any(not _is_as_here(order.run.path / name, stamp) for name, stamp in wanted.items()):
+            raise UserError(
+                "round", "your bucket has another model than this page: a round was chosen here",
+                "Audit that round, or audit the model on this machine.",
+            )  # fmt: skip
+        copied = any(value.startswith(f"{INPUTS}/") for value in record.flags.values())
+        if not copied or self.client.names(f"{record.id}/{INPUTS}"):
+            return
+        if place.found:
+            raise UserError(
+                "place", "the copy of its pictures in your bucket was deleted",
+                "Audit it on the computer that started it, where the pictures are.",
+            )  # fmt: skip
+        sent = find_places(self.client, make_config(read_yaml(order.settings))).uploads
+        self.client.change({f"{record.id}/{name}": path for name, path in sent.items()})
 
     def record(self, id: str) -> RunRecord | None:
         """What was submitted as a run; None where there is none."""
@@ -195,8 +238,9 @@ class HubJobs:
             id = run_of(order)
             record = self.record(id)
             copy = LiveCopy(
-                self.client, id, order.run, {} if record is None else record.meant, order.output
-            )
+                self.client, id, order.run, {} if record is None else record.meant, order.output,
+                trains=order.work.place is None or not order.work.place.task,
+            )  # fmt: skip
             self._followed[order.mark] = _Followed(copy)
         return self._followed[order.mark]
 
@@ -238,6 +282,18 @@ class HubJobs:
                 active[mark] = self.client.inspect(job.id)
         self._jobs.update(active)
         self._listed = self.now()
+
+
+def _no_such_run(id: str, remedy: str) -> UserError:
+    return UserError("run", f"there is no run {id} in the bucket", remedy)
+
+
+def _is_as_here(path: Path, stamp: tuple[int, int]) -> bool:
+    """Whether a file is that of the bucket; one that was not brought here cannot be another."""
+    if not path.exists():
+        return True
+    stat = path.stat()
+    return (stat.st_size, stat.st_mtime_ns) == stamp
 
 
 def run_of(order: Order) -> str:

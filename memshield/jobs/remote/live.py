@@ -18,10 +18,13 @@ from memshield.jobs.remote.places import with_meant
 from memshield.quantities import size
 from memshield.rundir import RunDir, write_text
 
-_FOLLOWED = ("config.yaml", "watch.json", "audit-progress.json", "publish.json")
+_FOLLOWED = ("config.yaml", "watch.json", "publish.json")
 _MOST_BYTES = 8 * 2**20
 """Of the list of a run's files: some tens of thousands."""
-_EVENTS, _SAMPLES, _AUDITS = "events.jsonl", "samples/", "audit/"
+_PROGRESS = "audit-progress.json"
+_EVENTS, _SAMPLES = "events.jsonl", "samples/"
+AUDITS = "audit/"
+"""Beginning of what an audit writes."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class LiveCopy:
         run: the copy.
         meant: see `RunRecord`.
         output: file for what the command printed, once it has ended; or None.
+        trains: whether the command does. What does not changes nothing but the audits, and the
+            run here may have been changed since it was brought.
     """
 
     def __init__(
@@ -104,9 +109,10 @@ class LiveCopy:
         run: RunDir,
         meant: dict[str, Any] | None = None,
         output: Path | None = None,
+        trains: bool = True,
     ) -> None:
         self._client, self._id, self._run, self._output = client, id, run, output
-        self._meant = meant or {}
+        self._meant, self._trains = meant or {}, trains
         self._etag: str | None = None
         self._live: Live | None = None
         self._here: dict[str, tuple[int, int]] = {}
@@ -124,25 +130,29 @@ class LiveCopy:
         if live is None:
             return self._live
         self._run.path.mkdir(parents=True, exist_ok=True)
-        self._fetch_events(live)
-        for name in _FOLLOWED:
+        for name in (_PROGRESS, *(_FOLLOWED if self._trains else ())):
             stamp = live.files.get(name)
             if stamp is not None and self._here.get(name) != stamp:
                 self._fetch(name, stamp)
+        if self._trains:
+            self._fetch_training(live)
+        if self._output is not None and live.ended is not None:
+            printed = self._client.read(f"{self._id}/{OUTPUT}")
+            if printed is not None and printed.data is not None:
+                self._output.write_bytes(printed.data)
+        if live.status and self._trains:
+            write_text(self._run.status, json.dumps(live.status, indent=1), sync=False)
+        # Last: where one of these failed, the next call asks for all of them again.
+        self._etag, self._live = found.etag, live
+        return live
+
+    def _fetch_training(self, live: Live) -> None:
+        self._fetch_events(live)
         for name, stamp in live.files.items():
             if name.startswith(_SAMPLES) and self._here.get(name) != stamp:
                 target = self._run.path / name
                 self._client.download(f"{self._id}/{RUN}/{name}", target, go_on=False)
                 self._here[name] = stamp
-        if self._output is not None and live.ended is not None:
-            printed = self._client.read(f"{self._id}/{OUTPUT}")
-            if printed is not None and printed.data is not None:
-                self._output.write_bytes(printed.data)
-        if live.status:
-            write_text(self._run.status, json.dumps(live.status, indent=1), sync=False)
-        # Last: where one of these failed, the next call asks for all of them again.
-        self._etag, self._live = found.etag, live
-        return live
 
     def _fetch_events(self, live: Live) -> None:
         listed, _ = live.files.get(_EVENTS, (0, 0))
@@ -168,9 +178,14 @@ class LiveCopy:
 
 
 def fetch(
-    client: HubClient, id: str, run: RunDir, meant: dict[str, Any], without: str | None = None
+    client: HubClient,
+    id: str,
+    run: RunDir,
+    meant: dict[str, Any],
+    without: str | None = None,
+    only: str | None = None,
 ) -> Iterator[str]:
-    """Bring a whole run directory here; what is here already is not fetched again.
+    """Bring a run directory here; what is here already is not fetched again.
 
     Args:
         client: of the account.
@@ -178,6 +193,7 @@ def fetch(
         run: to write.
         meant: see `RunRecord`.
         without: files whose paths begin so stay there.
+        only: all others do; None for the whole run, with its status.
 
     Yields:
         Names of files that were fetched.
@@ -195,6 +211,7 @@ def fetch(
         # The status is written below: it is last, so that the run is what it says.
         if name != run.status.name
         and not (without is not None and name.startswith(without))
+        and (only is None or name.startswith(only))
         and not _is_here(run.path / name, name, live.files[name])
     ]  # fmt: skip
     needed = sum(live.files[name][0] for name in missing)
@@ -209,7 +226,7 @@ def fetch(
             mean_here(run, meant)
         os.utime(target, ns=(modified, modified))
         yield name
-    if live.status:
+    if live.status and only is None:
         write_text(run.status, json.dumps(live.status, indent=1))
 
 
@@ -218,7 +235,7 @@ def _is_here(target: Path, name: str, stamp: tuple[int, int]) -> bool:
         return False
     length, modified = stamp
     stat = target.stat()
-    if name.startswith(_AUDITS) and stat.st_mtime_ns > modified:
+    if name.startswith(AUDITS) and stat.st_mtime_ns > modified:
         return True  # audited here since
     return stat.st_mtime_ns == modified and (name == "config.yaml" or stat.st_size == length)
 

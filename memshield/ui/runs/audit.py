@@ -10,6 +10,7 @@ import gradio as gr
 from memshield.config.mitigation import is_plain
 from memshield.errors import UserError
 from memshield.jobs.audit_request import ALL, MOST_BESIDE
+from memshield.jobs.told import Told
 from memshield.jobs.view import JobView
 from memshield.runs.progress import audits_fingerprint
 from memshield.ui.errors import attempt, on_error
@@ -68,7 +69,7 @@ class AuditPanel:
             self._risk = gr.HTML(elem_id="risk")
         self.inputs = [self._what, self._budget, self._beside, self._offered, self._seen]
         self.outputs = [
-            self._whole, self._form, self._what, self._base, self._start, self._failed,
+            self._whole, self._form, self._what, self._base, self._where, self._start, self._failed,
             self._beside, self._audit, self._plain, self._keep, self._number, self._promote,
             self._rounds, self._risk, self._offered, self._seen,
         ]  # fmt: skip
@@ -89,6 +90,10 @@ class AuditPanel:
                 )
                 self._start = gr.Button("Audit", variant="primary", scale=1, min_width=120)
             self._base = gr.Checkbox(label="Audit the base too, for comparison")
+            self._where = gr.Radio(
+                _where_to(""), label=LABELS["place"], visible=False, elem_id="audit-where",
+                value="jobs" if self._server.offers_jobs_first else "here",
+            )  # fmt: skip
         self._said = gr.HTML(elem_id="audit-problems")
         self._failed = gr.HTML()
         self._beside = gr.Dropdown(
@@ -122,7 +127,8 @@ class AuditPanel:
 
     def _wire(self, chosen: gr.Textbox) -> None:
         started = self._start.click(
-            self._on_start, [chosen, self._what, self._pictures, self._base, self._beside],
+            self._on_start,
+            [chosen, self._what, self._pictures, self._base, self._where, self._beside],
             self._said, **_HIDDEN,
         )  # fmt: skip
         self.promoted = self._promote.click(
@@ -160,10 +166,12 @@ class AuditPanel:
             choices = gr.Dropdown(
                 others, value=shown, visible=bool(others), multiselect=True, **_FREE
             )
+        on_jobs = "" if view.elsewhere is None else _on_jobs(view.elsewhere)
         # `selection` holds the inputs as they will be: a later change makes another key.
         seen = repr((
             view.id, selection, audits_fingerprint(audits.run), others,
             [one.report.made for one in audits.others], view.actions, view.auditing,
+            on_jobs,
         ))  # fmt: skip
         if seen == before:
             return [gr.skip()] * len(self.outputs)
@@ -174,6 +182,7 @@ class AuditPanel:
             gr.Column(visible=idle or audits.any),
             gr.Dropdown(audits.to_audit()),
             gr.Checkbox(visible=config.pretrained_model_name_or_path is not None),
+            gr.Radio(_where_to(on_jobs), visible=view.elsewhere is not None),
             gr.Button(interactive=idle),
             _failed_view(view),
             choices,
@@ -216,18 +225,20 @@ class AuditPanel:
 
     @on_error(_problems)
     def _on_start(
-        self, job: str | None, what: object, pictures: object, base: object, beside: object,
-        token: gr.OAuthToken | None,
+        self, job: str | None, what: object, pictures: object, base: object, where: object,
+        beside: object, token: gr.OAuthToken | None,
     ) -> str:  # fmt: skip
         owner = self._server.owner(token)
         count = parse_whole(pictures, LABELS["num_images"])
+        view = self._server.jobs.view(owner, job or "")
+        there = where == "jobs" and view.elsewhere is not None
         others = [BASE] if base is True else []
-        if what != ALL:
+        if what != ALL and not there:  # the other runs are here, and are shown beside it
             others += [one for one in unique_texts(beside) if one != BASE]
         target: Any = None if what in (None, "", MODEL) else what
         number = round_of(target)
         self._server.jobs.audit(
-            owner, job or "", target if number is None else number, count, others
+            owner, view.id, target if number is None else number, count, others, there
         )
         return ""
 
@@ -251,6 +262,16 @@ class AuditPanel:
             f"{twin.name} has been queued, and is in the list of runs. Audit it after its "
             "training, and it is shown beside this run."
         )
+
+
+def _where_to(on_jobs: str) -> list[tuple[str, str]]:
+    return [("This machine", "here"), (f"Hugging Face Jobs{on_jobs}", "jobs")]
+
+
+def _on_jobs(told: Told) -> str:
+    """The machine of Jobs that a run was trained on, and what an audit there may cost."""
+    most = f", ${told.most:.2f} at most" if told.most else ""
+    return f": {told.hardware}{most}"
 
 
 def _failed_view(view: JobView) -> str:

@@ -25,6 +25,7 @@ LABELS = {
     "round": "Model or round",
     "num_images": "Pictures to generate",
     "beside": "Shown beside it",
+    "place": "Where to audit",
     "budget": "Budget",
     "number": "Round to keep",
 }

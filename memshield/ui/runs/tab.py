@@ -40,7 +40,7 @@ _SIGNED_OUT = empty_view(
 )
 _TICK = 0.9
 """Seconds between updates: with the round trip, what is shown is at most a second old."""
-_ACTIONS = ("stop", "resume", "delete")
+_ACTIONS = ("stop", "resume", "fetch", "delete")
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 Seen = tuple[str, tuple[str, ...]]
 """The key of all that a page shows, and digests of what changes with every step."""
@@ -72,6 +72,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
         buttons = {
             "stop": gr.Button("Stop", **small),
             "resume": gr.Button("Resume", variant="primary", **small),
+            "fetch": gr.Button("Bring its files here", variant="primary", **small),
             "delete": gr.Button("Delete", **{**small, "variant": "stop"}),
         }
         rename = gr.Button("Rename", **small)

@@ -13,6 +13,7 @@ import pytest
 from memshield.__main__ import main
 from memshield.jobs.remote import submission
 from memshield.jobs.remote.live import Live
+from memshield.jobs.remote.submission import RunTask
 from tests.hub_server import HubServer
 from tests.hub_server.jobs.job import Job
 from tests.trained_runs import flags
@@ -45,11 +46,34 @@ print("begun", flush=True)
 WAITS = PRETENDS.format(body="time.sleep(600)")
 ENDS = PRETENDS.format(body="run.model.mkdir(exist_ok=True); status.set('done')")
 
+TRAINED = PRETENDS.format(
+    body="for folder in (run.model, run.checkpoint(9)):\n"
+    "    folder.mkdir(); (folder / 'weights').write_bytes(b'w' * 9)\n"
+    "status.set('done')"
+)
+AUDITS = """
+import sys
+from pathlib import Path
+run = Path(sys.argv[1])
+assert (run / "model" / "weights").exists() and not (run / "checkpoint-9").exists()
+(run / "audit" / "model").mkdir(parents=True)
+(run / "audit" / "model" / "report.json").write_text("{}")
+print("No copies", *sys.argv[2:])
+print(run / "audit" / "model" / "report.html")
+"""
+
 
 def pretend(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let jobs run a small program instead of a training."""
     monkeypatch.setattr(
         submission, "training_words", lambda record: ["python", "-c", program, "{run}"]
+    )
+
+
+def pretend_task(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Let tasks run a small program instead of their command."""
+    monkeypatch.setattr(
+        RunTask, "command", lambda task: ["python", "-c", program, "{run}", *task.words]
     )
 
 

@@ -17,9 +17,20 @@ from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.records import Job, Place
 from memshield.jobs.service import Jobs
 from memshield.jobs.view import JobView
+from memshield.rundir import StatusFile
 from tests.hub_server import HubServer
 from tests.jobs.children import DEMO, SLEEPS, ended, open_jobs, task_of, until, view
-from tests.jobs.remote.runs import ENDS, TOKEN, WAITS, assert_nowhere, pretend
+from tests.jobs.remote.runs import (
+    AUDITS,
+    ENDS,
+    TOKEN,
+    TRAINED,
+    WAITS,
+    assert_nowhere,
+    pretend,
+    pretend_task,
+)
+from tests.tiny import image_folder
 
 pytestmark = pytest.mark.process
 BOBS = "hf_bobsTokenThatNobodyMaySee0123456789"
@@ -209,4 +220,59 @@ def test_what_the_hub_refuses_is_said_and_can_be_tried_again(
     jobs.stop("ada", waits.id)
     until(lambda: ended(jobs, waits), 120, jobs)
     assert view(jobs, waits).training.state == "stopped"
+    jobs.close()
+
+
+def test_a_run_is_audited_where_it_was_trained(
+    hub: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, TRAINED)
+    jobs = opened(root)
+    sign_in(jobs)
+    pictures = image_folder(jobs.folders.uploads("ada") / "mine", 4)
+    values = {**DEMO, "dataset_name": None, "train_data_dir": str(pictures)}
+    job = jobs.submit("ada", values, place=PLACE)
+    until(lambda: ended(jobs, job), 120, jobs)
+    run, bucket = jobs.folders.run(job), hub.buckets.get("ada/memshield-runs")
+    place = task_of(jobs, job).work.place
+    assert bucket is not None and place is not None
+    sent = f"{place.run}/inputs/train_data_dir"
+    assert not bucket.files(sent)  # deleted once the run was here
+    StatusFile.amend(run, "done", "noted here", None)
+    names = sorted(file.name for file in pictures.iterdir())
+    reads = f"assert sorted(p.name for p in Path('inputs/train_data_dir').iterdir()) == {names}\n"
+    pretend_task(monkeypatch, AUDITS + reads + "import time; time.sleep(2)")
+
+    jobs.audit("ada", job.id, num_images=40, there=True)
+    command = view(jobs, job).command
+    assert command.startswith(f"python -m memshield audit {place.run} --hardware cpu-upgrade")
+    shown = says(jobs, job, "auditing=TaskProgress(state='running'")
+    assert shown.training.state == "done"
+    until(lambda: ended(jobs, job), 120, jobs)
+    shown = view(jobs, job)
+    assert shown.auditing.state == "done", shown.auditing
+    assert (run.audit_of(None) / "report.json").is_file()
+    assert "No copies --num_images 40" in jobs.log("ada", job.id)
+    assert not bucket.files(sent)
+    # It brings nothing but the audit: the run here may have been changed.
+    assert run.read_status()["reason"] == "noted here"
+
+    pretend_task(monkeypatch, "import sys; print('no room for pictures'); sys.exit(2)")
+    jobs.audit("ada", job.id, there=True)
+    until(lambda: ended(jobs, job), 120, jobs)
+    shown = view(jobs, job)
+    assert "Auditing failed" in str(shown.auditing.reason)
+    assert "no room for pictures" in shown.auditing.last_lines
+    assert shown.training.state == "done"
+
+    (run.model / "weights").write_bytes(b"another")
+    jobs.audit("ada", job.id, there=True)
+    until(lambda: ended(jobs, job), 120, jobs)
+    assert "a round was chosen here" in str(view(jobs, job).auditing.reason)
+    assert len(hub.jobs.of("ada")) == 3
+    here = jobs.submit("ada", DEMO)
+    jobs.stop("ada", here.id)
+    (jobs.folders.run(here).model).mkdir(parents=True)
+    with pytest.raises(UserError, match="it was trained on this machine"):
+        jobs.audit("ada", here.id, there=True)
     jobs.close()

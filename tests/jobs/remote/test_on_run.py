@@ -14,11 +14,13 @@ from memshield.rundir import RunDir
 from tests.audit.runs import QUICK
 from tests.hub_server import HubServer
 from tests.jobs.remote.runs import (
-    PRETENDS,
+    AUDITS,
+    TRAINED,
     assert_nowhere,
     job_of,
     live_of,
     pretend,
+    pretend_task,
     submit,
     until,
 )
@@ -27,29 +29,7 @@ from tests.trained_runs import digits
 
 pytestmark = pytest.mark.process
 Said = pytest.CaptureFixture[str]
-TRAINED = PRETENDS.format(
-    body="for folder in (run.model, run.checkpoint(9)):\n"
-    "    folder.mkdir(); (folder / 'weights').write_bytes(b'w' * 9)\n"
-    "status.set('done')"
-)
-AUDITS = """
-import sys
-from pathlib import Path
-run = Path(sys.argv[1])
-assert (run / "model" / "weights").exists() and not (run / "checkpoint-9").exists()
-(run / "audit" / "model").mkdir(parents=True)
-(run / "audit" / "model" / "report.json").write_text("{}")
-print("No copies", *sys.argv[2:])
-print(run / "audit" / "model" / "report.html")
-"""
 CHEAP = ("--hardware", "cpu-basic", "--yes")
-
-
-def pretend_task(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Let tasks run a small program instead of their command."""
-    monkeypatch.setattr(
-        RunTask, "command", lambda task: ["python", "-c", program, "{run}", *task.words]
-    )
 
 
 @pytest.fixture

@@ -99,11 +99,13 @@ def test_anything_at_all_is_answered_in_words(part: AuditPanel, jobs: Jobs) -> N
     for one in ODD:
         shown(part, jobs, job, one, one, one, (), "")
         if one not in (None, ""):
-            assert "Pictures to generate" in part._on_start(job.id, "model", one, None, None, None)
-            assert "Model or round" in part._on_start(job.id, one, "", None, None, None)
+            assert "Pictures to generate" in part._on_start(
+                job.id, "model", one, None, "here", None, None
+            )
+            assert "Model or round" in part._on_start(job.id, one, "", None, "here", None, None)
             assert "ms-alarm" in part._on_promote(job.id, one, "0.02", None)[0]
             assert "ms-alarm" in part._on_promote(job.id, "budget", one, None)[0]
-        assert "there is no job" in part._on_start(one, "model", "", None, None, None)
+        assert "there is no job" in part._on_start(one, "model", "", None, "here", None, None)
         assert "there is no job" in part._on_promote(one, "1", "", None)[0]
         assert "there is no job" in part._on_plain(one, None)
         part._on_change(one, "", None)
@@ -127,12 +129,12 @@ def test_an_audit_is_asked_for(part: AuditPanel, jobs: Jobs) -> None:
     for what, pictures, beside, words in (
         ("model", "", [], []),
         ("2", "40", [twin.id], ["--round", "2", "--num_images", "40", "--beside", str(twins.path)]),
-        ("all", "40", [twin.id], ["--rounds", "--num_images", "40"]),
+        ("all", "40", [twin.id], ["--num_images", "40"]),
     ):
-        assert part._on_start(job.id, what, pictures, False, beside, None) == ""
+        assert part._on_start(job.id, what, pictures, False, "here", beside, None) == ""
         assert list(task_of(jobs, job).work.command[4:]) == words
         until(lambda: ended(jobs, job), jobs=jobs)
-    assert "has no base" in part._on_start(job.id, "model", "", True, [], None)
+    assert "has no base" in part._on_start(job.id, "model", "", True, "here", [], None)
 
 
 def test_a_round_is_made_the_model(part: AuditPanel, jobs: Jobs) -> None:
@@ -148,7 +150,10 @@ def test_a_round_is_made_the_model(part: AuditPanel, jobs: Jobs) -> None:
     assert "chosen by hand, gives back 30" in part._on_promote(job.id, "2", "0.001", None)[0]
     jobs.audit(LOCAL, job.id)
     assert "it is waiting already" in part._on_promote(job.id, "1", "", None)[0]
-    assert not shown(part, jobs, job, "model", "", [], (), "")[4].constructor_args["interactive"]
+    start = part.outputs.index(part._start)
+    assert not shown(part, jobs, job, "model", "", [], (), "")[start].constructor_args[
+        "interactive"
+    ]
 
 
 def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPanel, jobs: Jobs) -> None:
@@ -168,7 +173,7 @@ def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPanel, jobs
 def test_why_an_audit_failed_is_said(part: AuditPanel, jobs: Jobs) -> None:
     jobs._commands = Scripted(DONE, "import sys; sys.exit('dataset: <b>gone</b>')")
     job, _ = done(jobs)
-    part._on_start(job.id, "model", "", False, [], None)
+    part._on_start(job.id, "model", "", False, "here", [], None)
     until(lambda: ended(jobs, job), jobs=jobs)
     text = "".join(map(str, shown(part, jobs, job, "model", "", [], (), "")))
     assert "The audit ended with an error" in text
@@ -184,6 +189,6 @@ def test_another_owners_runs_are_none(jobs: Jobs, part: AuditPanel) -> None:
     audited(run)
     answer = shown(part, jobs, job, "model", "", [bobs.id], (), "")
     assert answer[-2] == (job.id,)
-    assert "there is no job" in part._on_start(job.id, "model", "", False, [bobs.id], None)
+    assert "there is no job" in part._on_start(job.id, "model", "", False, "here", [bobs.id], None)
     for refused in (part._on_plain(bobs.id, None), part._on_promote(bobs.id, "1", "", None)[0]):
         assert "there is no job" in refused
