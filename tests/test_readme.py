@@ -20,7 +20,7 @@ DOCUMENTS = sorted(
 )
 
 
-FLOW = ("sd3", "flux", "z_image", "qwen_image")
+FLOW = ("sd3", "flux", "flux2_klein", "z_image", "qwen_image")
 
 
 def result(name: str) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def rows() -> list[str]:
         return ", ".join(f"{ratio:.3f}" for ratio in found)
 
     return [
-        f"| samples a second over the plain loop (SD 3, FLUX.1, Z-Image, Qwen-Image; a step of "
-        f"milliseconds), cached | {over_loop('cached')} |",
+        f"| samples a second over the plain loop (SD 3, FLUX.1, FLUX.2 klein, Z-Image, "
+        f"Qwen-Image; a step of milliseconds), cached | {over_loop('cached')} |",
         f"| the same, encoding pictures every step, and captions too in the plain loop | "
         f"{over_loop('encoding_every_step')} |",
         f"| a step with anti-gradient control over a plain one, of these | "
@@ -66,7 +66,8 @@ def rows() -> list[str]:
         f"| 8 shards over 1, same samples: time | {shards['time_ratio']:.3f} |",
         f"| 8 shards over 1: peak memory, full, moments reset | "
         f"{shards['full_reset_peak_ratio']:.3f} |",
-        f"| 8 shards over 1: peak memory, LoRA | {shards['lora_peak_ratio']:.3f} |",
+        f"| 8 shards over 1: peak memory, LoRA (a UNet; FLUX.1's transformer) | "
+        f"{shards['lora_peak_ratio']:.3f}, {result('shards_flow_cpu')['lora_peak_ratio']:.3f} |",
         f"| outer optimizer (1, 0.6), 4 shards: share of the gap to plain training closed "
         f"(held-out loss) | {outer['share_of_gap_closed']['outer_1.0_0.6']:.2f} |",
         f"| two processes over one, one thread each, 4 shards: samples a second | "
