@@ -75,18 +75,30 @@ class Sizes(NamedTuple):
 
 
 def peak_memory(config: Config, sizes: Sizes) -> float:
-    """Bytes of the device at the peak of a step, or of the machine where there is no GPU."""
-    width = 2 if config.mixed_precision in ("fp16", "bf16") else 4
-    network = _lora(config, sizes, width) if sizes.lora else _full(config, sizes)
-    encoders = ENCODERS[sizes.family] * width
-    kept = _CHECKPOINTED if config.gradient_checkpointing else 1.0
-    saved = SAVED[sizes.family] * width / 2 * sizes.positions * config.train_batch_size * kept
+    """Bytes of the device at the peak of a training, or of the machine where there is no GPU."""
+    encoders = ENCODERS[sizes.family] * _width(config)
+    step = step_memory(config, sizes)
     if not sizes.has_gpu:
         # Encoders wait in the memory in which the network is trained.
-        return network + encoders + saved + _DRIVER
-    vae = 0.0 if sizes.cached or not encoders else _VAE * width
+        return step + encoders
     # Text encoders are on the device before or after the network, never beside it.
-    return max(network + vae + saved, encoders) + _DRIVER
+    return max(step, encoders + _DRIVER)
+
+
+def step_memory(config: Config, sizes: Sizes) -> float:
+    """The same of a step alone, while text encoders are elsewhere."""
+    width = _width(config)
+    network = _lora(config, sizes, width) if sizes.lora else _full(config, sizes)
+    kept = _CHECKPOINTED if config.gradient_checkpointing else 1.0
+    saved = SAVED[sizes.family] * width / 2 * sizes.positions * config.train_batch_size * kept
+    on_device = sizes.has_gpu and not sizes.cached and ENCODERS[sizes.family] > 0
+    vae = _VAE * width if on_device else 0.0
+    return network + vae + saved + _DRIVER
+
+
+def _width(config: Config) -> int:
+    """Bytes of a number in the precision of the forward pass."""
+    return 2 if config.mixed_precision in ("fp16", "bf16") else 4
 
 
 def moment_bytes(config: Config) -> float:

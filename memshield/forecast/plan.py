@@ -91,14 +91,19 @@ def disk_of(run: PreparedRun) -> Disk:
 
 
 def memory_of(config: Config, facts: Facts, examples: Examples) -> float:
-    """Bytes at the peak of a step on this machine, estimated."""
+    """Bytes at the peak of a training on this machine, estimated."""
+    return peak_memory(config, sizes_of(config, facts, examples))
+
+
+def sizes_of(config: Config, facts: Facts, examples: Examples) -> Sizes:
+    """What the memory of a training on this machine follows from."""
     import torch
 
     from memshield.families.size import network_parameters
 
     # Transformers take patches of 2 x 2 latents, UNets single ones.
     latent = facts.multiple_of / (2 if facts.family in FLOW else 1) if facts.needs_captions else 1
-    sizes = Sizes(
+    return Sizes(
         family=facts.family,
         parameters=network_parameters(facts),
         positions=most_pixels(config, int(config.resolution or 0)) / latent**2,
@@ -106,7 +111,6 @@ def memory_of(config: Config, facts: Facts, examples: Examples) -> float:
         cached=can_cache(config, facts, examples),
         has_gpu=torch.cuda.is_available(),
     )
-    return peak_memory(config, sizes)
 
 
 def main(argv: Sequence[str]) -> int:

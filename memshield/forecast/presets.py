@@ -131,9 +131,11 @@ def require_fit(preset: str, hardware: Hardware) -> None:
     Raises:
         UserError: naming the preset that fits.
     """
-    if preset not in PRESETS or (hardware.has_gpu and _bytes_of(preset) <= hardware.memory_bytes):
+    if preset not in PRESETS or (
+        hardware.has_gpu and preset_bytes(preset) <= hardware.memory_bytes
+    ):
         return
-    fitting = [name for name in PRESETS if _bytes_of(name) <= hardware.memory_bytes]
+    fitting = [name for name in PRESETS if preset_bytes(name) <= hardware.memory_bytes]
     if not hardware.has_gpu or not fitting:
         raise UserError(
             "--preset", f"it is for a GPU, and {hardware.name} has {hardware.device}",
@@ -145,7 +147,8 @@ def require_fit(preset: str, hardware: Hardware) -> None:
     )  # fmt: skip
 
 
-def _bytes_of(preset: str) -> int:
+def preset_bytes(preset: str) -> int:
+    """The memory of the GPU that a preset is for."""
     return int(preset.removesuffix("gb")) * 10**9
 
 
