@@ -1,8 +1,10 @@
-"""What only a GPU can tell: device memory of many shards, and a LoRA step beside its UNet's work.
+"""What only a GPU can tell: device memory of many shards, and seconds and memory of LoRA steps.
 
-python -m tests.bench.gpu [--only step_sd15 ..] --save
+python -m tests.bench.gpu [--only step_sd15 ..] [--models Z-Image ..] --save
 Needs a CUDA device, and exits with 2 without one; 24 GB of it, 24 GB of host memory and 10 GB of
-temporary disk should do (an estimate). Weights are random: nothing is downloaded.
+temporary disk should do (an estimate), but for the flow-matching models of `--models`: the disk
+and the host take each as it is in bf16, Qwen-Image 41 GB. Weights are random: nothing is
+downloaded.
 
 - memory_pixels: K = 1, 2 and 8 shards, the same training of a pixel UNet in full. Aim: the same
   peak within 2 %. Two proportions: `activations`, as in configs/cifar10.yaml but without moving
@@ -10,18 +12,30 @@ temporary disk should do (an estimate). Weights are random: nothing is downloade
 - step_sd15: a bf16 LoRA step on cached encodings over forward and backward of the same UNet, of
   Stable Diffusion 1.5's size, with the same LoRA. Aim: at most 1.1.
 - memory_sdxl: K = 8 over K = 1, a LoRA on a UNet of SDXL's size. Aim: within 2 %.
+- flow_presets: a LoRA's step at 1024 px by each preset that fits the card: FLUX.1-dev, FLUX.2 klein
+  base 4B, Z-Image, Qwen-Image and Stable Diffusion 3.5 medium. Aims: it runs with no more memory
+  than the preset names (`fits`), and its peak lies within 15 % of the estimate (`ratio`). Seconds
+  have no aim: there is nothing yet to compare them with.
+- flow_offload: a LoRA's step without group offloading and with it, all else as in the presets that
+  have it, where the card has the memory without. Aim: it saves what the estimate says, within 15 %.
+  The seconds that it costs have no aim.
+- flow_shards: K = 8 over K = 1, a LoRA on FLUX.2 klein base 4B. Aim: within 2 %.
+
+Network and VAE of the flow-matching models have their true sizes. Their text encoders are as wide
+as the true ones, and otherwise small: encodings have their true shapes, and captions are as long as
+an encoder takes. Encoders leave the device before the network comes, and the peak that is measured
+is that of the steps. Where encoders need more than those (`planned_bytes` over `estimated_bytes`),
+that has to be measured with the true ones. nf4 needs bitsandbytes, int8 torchao.
 
 Without a GPU every function runs with `TINY` on the CPU; memory is then None.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,43 +43,27 @@ import torch
 import torch.nn.functional as F
 
 from memshield.families.latent import LatentDiffusion
-from memshield.training.progress import Listener
 from tests.bench.cached import stepping
 from tests.bench.common import arguments_parser, interleaved_medians, report
-from tests.bench.gpu_models import FULL, VAE_SCALE, PixelCase, Size, sd_folder, sdxl_folder
+from tests.bench.gpu_flow import cost_and_saving, flow_shards, preset_steps
+from tests.bench.gpu_models import (
+    FLOW_MODELS,
+    FULL,
+    VAE_SCALE,
+    PixelCase,
+    Size,
+    sd_folder,
+    sdxl_folder,
+)
+from tests.bench.gpu_peaks import ROUNDS, STEPS, peaks_of, short_run
+from tests.bench.published import family_of
 from tests.bench.setting import Setting, set_up
 from tests.tiny import image_folder, unet_config
 
 COUNTS = (1, 2, 8)
-_ROUNDS, _STEPS = 2, 32
-"""Of a run whose memory is measured: every one of 8 shards takes 2 steps a round."""
 
 
 # Memory
-
-
-def peak_of_training(make: Callable[[], Setting], device: str) -> int | None:
-    """Largest number of bytes that tensors took on the device, from loading to the last round."""
-    gc.collect()
-    on_gpu = device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    make().trainer(Listener()).train(None)
-    return int(torch.cuda.max_memory_allocated()) if on_gpu else None
-
-
-def _beside_the_first(peaks: Mapping[int, int | None]) -> dict[str, Any]:
-    """Peaks by number of shards, each over that of one shard."""
-    first = peaks[1]
-    return {
-        "peak_bytes": {f"shards_{count}": peak for count, peak in peaks.items()},
-        "peak_ratio": {
-            f"shards_{count}": None if peak is None or first is None else peak / first
-            for count, peak in peaks.items()
-            if count > 1
-        },
-    }
 
 
 def pixel_memory(size: Size, device: str) -> dict[str, Any]:
@@ -86,10 +84,10 @@ def pixel_memory(size: Size, device: str) -> dict[str, Any]:
                     dataset_name="sklearn:digits",
                     max_train_samples=case.pictures,
                     train_batch_size=case.batch,
-                    **_short_run(count),
+                    **short_run(count),
                 )
 
-            figures[name] = _peaks(COUNTS, make, device)
+            figures[name] = peaks_of(COUNTS, make, device)
     return figures
 
 
@@ -112,29 +110,10 @@ def sdxl_memory(size: Size, device: str) -> dict[str, Any]:
                 rank=size.rank,
                 gradient_checkpointing=True,
                 snr_gamma=5.0,
-                **_short_run(count),
+                **short_run(count),
             )
 
-        return _peaks((1, 8), make, device)
-
-
-def _short_run(count: int) -> dict[str, Any]:
-    return {
-        "num_shards": count,
-        "num_rounds": _ROUNDS,
-        "max_train_steps": _STEPS,
-        "held_out_fraction": 0,
-    }
-
-
-def _peaks(counts: Sequence[int], make: Callable[[int], Setting], device: str) -> dict[str, Any]:
-    peaks: dict[int, int | None] = {}
-    for count in counts:
-        # Each encodes its pictures itself: a run that finds them encoded does less.
-        with tempfile.TemporaryDirectory() as cache:
-            os.environ["MEMSHIELD_CACHE"] = cache
-            peaks[count] = peak_of_training(partial(make, count), device)
-    return _beside_the_first(peaks)
+        return peaks_of((1, 8), make, device)
 
 
 # Time
@@ -190,19 +169,28 @@ def forward_and_backward(family: LatentDiffusion, batch: int, tokens: int) -> Ca
     return run
 
 
-PARTS = ("memory_pixels", "step_sd15", "memory_sdxl")
+PARTS = (
+    "memory_pixels",
+    "step_sd15",
+    "memory_sdxl",
+    "flow_presets",
+    "flow_offload",
+    "flow_shards",
+)
+SHARDED = "FLUX.2 klein base 4B"
 
 
 def main() -> int:
     """Measure and report; 2 without a GPU."""
     parser = arguments_parser(__doc__ or "")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--models", nargs="+", choices=FLOW_MODELS, default=FLOW_MODELS)
     options = parser.parse_args()
     if not options.device.startswith("cuda") or not torch.cuda.is_available():
         print("tests.bench.gpu measures a CUDA device, and there is none here.", file=sys.stderr)
         return 2
     device, size = options.device, FULL
-    run = {"rounds": _ROUNDS, "steps": _STEPS}
+    run = {"rounds": ROUNDS, "steps": STEPS}
     if "memory_pixels" in options.only:
         report(
             f"memory_pixels_{device}",
@@ -224,6 +212,17 @@ def main() -> int:
     if "memory_sdxl" in options.only:
         unet = {"unet": size.sdxl_unet, "batch": 2, "precision": "bf16", "lora_rank": size.rank}
         report(f"memory_sdxl_{device}", options, {**run, **unet}, **sdxl_memory(size, device))
+    for name in options.models:
+        model, config = family_of(name), {"model": name, "side": 1024, "lora_rank": 16}
+        if "flow_presets" in options.only:
+            figures = preset_steps(name, size, device)
+            report(f"flow_presets_{model}_{device}", options, config, presets=figures)
+        if "flow_offload" in options.only:
+            figures = cost_and_saving(name, size, device)
+            report(f"flow_offload_{model}_{device}", options, config, **figures)
+    if "flow_shards" in options.only:
+        figures = flow_shards(SHARDED, size, device)
+        report(f"flow_shards_{device}", options, {**run, "model": SHARDED}, **figures)
     return 0
 
 

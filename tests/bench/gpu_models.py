@@ -6,13 +6,18 @@ Weights are random, and drawn on the device: nothing is downloaded.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from memshield.families.kinds import FLOW
+from tests import tiny_flow
 from tests.bench.common import ROOT
+from tests.bench.published import MODELS, family_of, random_denoiser
 from tests.tiny import UNET_2D, sd_components, sdxl_components
 
 VAE_SCALE = 8
@@ -45,6 +50,9 @@ class Size:
         tokens: of a caption.
         rank: of SDXL's LoRA.
         repeats: timed steps.
+        flow_side: of a flow-matching model's pictures; None is its recipe's.
+        flow_networks: what of a flow-matching network is not as published, by family.
+        flow_vae: what of their VAEs is not as published; Qwen-Image's has a class of its own.
     """
 
     pixels: dict[str, PixelCase]
@@ -54,6 +62,14 @@ class Size:
     tokens: int
     rank: int
     repeats: int
+    flow_side: int | None = None
+    flow_networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    flow_vae: Mapping[str, Any] = field(default_factory=dict)
+    qwen_vae: Mapping[str, Any] = field(default_factory=dict)
+
+
+FLOW_MODELS = tuple(name for name in MODELS if family_of(name) in FLOW)
+"""Published flow-matching models, as `tests.bench.published` names them."""
 
 
 def _grey(**config: Any) -> dict[str, Any]:
@@ -120,7 +136,32 @@ TINY = Size(
     tokens=16,
     rank=4,
     repeats=3,
-)
+    flow_side=32,
+    flow_networks={
+        "stable_diffusion_3": {
+            "num_layers": 1, "dual_attention_layers": (), "attention_head_dim": 8,
+            "num_attention_heads": 2, "caption_projection_dim": 16,
+        },
+        "flux": {
+            "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+            "num_attention_heads": 2, "axes_dims_rope": (4, 4, 8),
+        },
+        "flux2_klein": {
+            "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+            "num_attention_heads": 2, "axes_dims_rope": (4, 4, 4, 4),
+        },
+        "z_image": {
+            "n_layers": 1, "n_refiner_layers": 1, "dim": 32, "n_heads": 2, "n_kv_heads": 2,
+            "axes_dims": (8, 4, 4),
+        },
+        "qwen_image": {
+            "num_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2,
+            "axes_dims_rope": (8, 4, 4),
+        },
+    },
+    flow_vae={"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4},
+    qwen_vae={"base_dim": 8, "num_res_blocks": 1},
+)  # fmt: skip
 
 
 def sd_folder(folder: Path, size: Size, device: str) -> Path:
@@ -163,6 +204,95 @@ def sdxl_folder(folder: Path, size: Size, device: str) -> Path:
         parts[name].model_max_length = size.tokens
     StableDiffusionXLPipeline(**parts).save_pretrained(folder)
     return folder
+
+
+_CLIP_TOKENS = 77
+_FLOW_ENCODERS: dict[str, dict[str, dict[str, Any]]] = {
+    "stable_diffusion_3": {
+        "text_encoder": {"hidden_size": 768, "projection_dim": 768},
+        "text_encoder_2": {"hidden_size": 1280, "projection_dim": 1280},
+        "text_encoder_3": {"d_model": 4096},
+    },
+    "flux": {"text_encoder": {"hidden_size": 768}, "text_encoder_2": {"d_model": 4096}},
+    "flux2_klein": {"text_encoder": {"hidden_size": 2560}},
+    "z_image": {"text_encoder": {"hidden_size": 2560}},
+    "qwen_image": {
+        "text_encoder": {
+            "text_config": {
+                "hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4,
+                "rope_parameters": {"mrope_section": [16, 24, 24]},
+            },
+            "vision_config": {"out_hidden_size": 3584},
+        }
+    },
+}  # fmt: skip
+"""Widths of the text encoders, as the networks take them."""
+
+
+def flow_folder(folder: Path, name: str, size: Size) -> Path:
+    """A saved pipeline of one of `FLOW_MODELS`, whose network is read as any other is.
+
+    Network and VAE have the published sizes, but for what `size` says. Text encoders have the
+    published widths and few layers: what they encode has its true shape.
+    """
+    family = family_of(name)
+    tiny = {"stable_diffusion_3": "sd3"}.get(family, family)
+    getattr(tiny_flow, f"{tiny}_pipeline")(folder)
+    for part, changes in _FLOW_ENCODERS[family].items():
+        _widen(folder / part, changes)
+    _replace(folder / "vae", _flow_vae(folder / "vae", size))
+    network = random_denoiser(name, **size.flow_networks.get(family, {}))
+    _replace(folder / "transformer", network)
+    return folder
+
+
+def _widen(folder: Path, changes: dict[str, Any]) -> None:
+    """Give a saved text encoder other widths, and CLIP's the captions of its usual length."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if config.model_type == "clip_text_model":
+        changes = {**changes, "max_position_embeddings": _CLIP_TOKENS}
+        tokenizer = folder.with_name(folder.name.replace("text_encoder", "tokenizer"))
+        transformers.CLIPTokenizer.from_pretrained(
+            tokenizer, model_max_length=_CLIP_TOKENS
+        ).save_pretrained(tokenizer)
+    kind = getattr(transformers, config.architectures[0])
+    wider = type(config).from_dict(_merged(config.to_dict(), changes))
+    _replace(folder, kind(wider).to(torch.bfloat16))
+
+
+def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes at any depth."""
+    deeper = {
+        name: _merged(values[name], value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return {**values, **deeper}
+
+
+def _flow_vae(folder: Path, size: Size) -> Any:
+    """The VAE of the published models, whose latents are scaled as those of the one in `folder`."""
+    import diffusers
+
+    small = json.loads((folder / "config.json").read_text())
+    kind = getattr(diffusers, small["_class_name"])
+    if kind is diffusers.AutoencoderKLQwenImage:
+        return kind(**size.qwen_vae)
+    changes = {
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "latent_channels": 32 if kind is diffusers.AutoencoderKLFlux2 else 16,
+    }
+    return kind.from_config({**small, **changes, **size.flow_vae})
+
+
+def _replace(folder: Path, model: Any) -> None:
+    shutil.rmtree(folder)
+    model.save_pretrained(folder)
 
 
 def _text_encoder(small: Any, width: int, tokens: int, **changes: Any) -> Any:

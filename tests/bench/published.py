@@ -35,9 +35,9 @@ def recipe_of(name: str) -> Config:
     return make_config(read_yaml(ROOT / MODELS[name]["recipe"]))
 
 
-def build(name: str) -> nn.Module:
-    """The denoiser of a model, on the meta device."""
-    config = dict(MODELS[name]["network"])
+def build(name: str, **changes: Any) -> nn.Module:
+    """The denoiser of a model, on the meta device; `changes` of its config make it smaller."""
+    config = {**MODELS[name]["network"], **changes}
     with torch.device("meta"):
         model: nn.Module = getattr(diffusers, config["_class_name"]).from_config(config)
     return model
@@ -53,6 +53,13 @@ def with_lora(name: str, rank: int = 4) -> nn.Module:
     return model
 
 
+def random_denoiser(name: str, **changes: Any) -> nn.Module:
+    """The same with random weights in bfloat16, on the host."""
+    denoiser = build(name, **changes).to(torch.bfloat16).to_empty(device="cpu")
+    _fill(denoiser)
+    return denoiser
+
+
 def write_random(name: str, folder: Path) -> Path:
     """A pipeline whose denoiser has its true size and random weights, in bfloat16.
 
@@ -62,8 +69,7 @@ def write_random(name: str, folder: Path) -> Path:
 
     xl = family_of(name) == "stable_diffusion_xl"
     parts = tiny.sdxl_components() if xl else tiny.sd_components()
-    denoiser = build(name).to(torch.bfloat16).to_empty(device="cpu")
-    _fill(denoiser)
+    denoiser = random_denoiser(name)
     widths = {"text_encoder": 768 if xl else int(MODELS[name]["network"]["cross_attention_dim"])}
     if xl:
         widths["text_encoder_2"] = 1280
@@ -83,8 +89,8 @@ def write_random(name: str, folder: Path) -> Path:
 def _fill(model: nn.Module) -> None:
     """Small random numbers, the same ones over and over: billions of them would take minutes."""
     noise = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).mul_(0.02)
-    for name, parameter in model.named_parameters():
-        flat = parameter.view(-1)
+    for name, tensor in model.state_dict().items():
+        flat = tensor.view(-1)
         if "norm" in name:
             flat.fill_(float(name.endswith("weight")))
             continue
