@@ -67,6 +67,17 @@ class Draw(NamedTuple):
         augment = None if self.augment is None else self.augment[chosen]
         return Draw(self.clean[chosen], self.noise[chosen], self.level[chosen], augment)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Draw]) -> Draw:
+        """One batch of several."""
+        augments = [part.augment for part in parts if part.augment is not None]
+        return cls(
+            torch.cat([part.clean for part in parts]),
+            torch.cat([part.noise for part in parts]),
+            torch.cat([part.level for part in parts]),
+            torch.cat(augments) if augments else None,
+        )
+
 
 class SampleLoss(NamedTuple):
     """Losses of a batch, kept apart until the last moment.

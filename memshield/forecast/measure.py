@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import tempfile
@@ -33,6 +34,7 @@ from memshield.training.progress import Listener
 from memshield.training.ranks import Ranks
 from memshield.training.setup import Encoder, Setup
 from memshield.training.step import StepResult
+from memshield.training.watch import HeldOutWatch, batches_of_one_size
 
 STEPS = 8
 """Steps a shard, of two shards at the most; a turn's first are left out of the median."""
@@ -226,7 +228,17 @@ def _train_a_little(
     if trainer.watch is not None:
         trainer.watch.rehearse(config.watch_bins)  # a step can take no more than that
     trainer.train(None)
-    return watch.costs(time.perf_counter())
+    costs = watch.costs(time.perf_counter())
+    if trainer.watch is None:
+        return costs
+    return costs._replace(check=costs.check * _more_batches(trainer.watch, prepared))
+
+
+def _more_batches(watch: HeldOutWatch, prepared: PreparedRun) -> float:
+    """Batches of a check of a run over those of its measurement, in which all have one size."""
+    size = prepared.config.train_batch_size
+    sizes = watch.sizes_in(Buckets.of(prepared.config, prepared.examples))
+    return len(batches_of_one_size(sizes, size)) / math.ceil(len(sizes) / size)
 
 
 def _device() -> str:

@@ -7,6 +7,7 @@ the loss can be what anti-gradient control holds samples against (`anti_gradient
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torch import Tensor
 from memshield.audit.watch_record import WatchCheck, WatchRecord
 from memshield.data.batches import micro_batch
 from memshield.data.buckets import Buckets
+from memshield.families.base import Draw, Encoded
 from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
@@ -70,6 +72,17 @@ def fixed_draws(pictures: Tensor, slots: int, bands: int, draws: int, seed: int)
     return Draws(pictures[torch.from_numpy(turns)], torch.from_numpy(np.concatenate(chosen)))
 
 
+def batches_of_one_size(sizes: Tensor, most: int) -> list[Tensor]:
+    """Places that are predicted together: of one size each, and full but for the last of a size.
+
+    Args:
+        sizes: [N] number of the size that each place has.
+        most: places in a batch.
+    """
+    groups = [(sizes == size).nonzero().flatten() for size in sizes.unique()]
+    return [batch for group in groups for batch in group.split(most)]
+
+
 class HeldOutWatch:
     """Checks the held-out loss of a run, and holds what is decided by it.
 
@@ -78,6 +91,7 @@ class HeldOutWatch:
         replica: the trained parameters.
 
     Attributes:
+        draws: of all checks.
         stops: the bands that were stopped; None where bands are only watched.
         teacher: of stopped bands.
         bank: what samples are held against, if it is the held-out loss.
@@ -90,15 +104,14 @@ class HeldOutWatch:
         self._family = family
         self._replica = replica
         self._examples = setup.examples
-        buckets = Buckets.of(config, setup.examples)
-        self._buckets = None if buckets is None else buckets.number
         self._reader = setup.reader
         self._encoder = setup.encoder
         self._ranks = setup.ranks
         self._total = setup.budget.total
         self._shape = (config.watch_bins, config.watch_draws)
         pictures = torch.from_numpy(setup.examples.watched())
-        self._draws = fixed_draws(pictures, family.num_slots, *self._shape, config.seed)
+        self.draws = fixed_draws(pictures, family.num_slots, *self._shape, config.seed)
+        self._sizes = self.sizes_in(Buckets.of(config, setup.examples))
         levels = family.noise_levels()
         starts = band_edges(family.num_slots, config.watch_bins)[:-1]
         self.record = WatchRecord(
@@ -110,7 +123,7 @@ class HeldOutWatch:
         )
         self.stops: BandStops | None = None
         if config.stop_levels:
-            of_draws = self._draws.picture.view(self._shape)
+            of_draws = self.draws.picture.view(self._shape)
             self.stops = BandStops(
                 of_draws,
                 config.stop_patience,
@@ -162,7 +175,7 @@ class HeldOutWatch:
         if self.bank is not None:
             # Samples are held against the network that they are predicted by.
             own = self._measure(together) if self._replica.ema is not None else losses
-            self.bank.learn(own.flatten(), self._draws.slot)
+            self.bank.learn(own.flatten(), self.draws.slot)
         found = WatchCheck(step=step, losses=tuple(losses.mean(dim=1).tolist()))
         self.record = self.record.model_copy(
             update={"checks": (*self.record.checks, found), "stopped": self._stopped_steps()}
@@ -171,48 +184,60 @@ class HeldOutWatch:
 
     def _measure(self, together: bool) -> Tensor:
         """Losses of the fixed draws with the weights as they are, [bands, draws] in float64."""
-        size = self._config.train_batch_size
-        found = torch.zeros(len(self._draws.picture), dtype=torch.float64)
-        batches = range(0, len(found), size)
+        batches = batches_of_one_size(self._sizes, self._config.train_batch_size)
         if together:
             batches = batches[self._ranks.rank :: self._ranks.count]
-        for start in batches:
-            found[start : start + size] = self._losses(slice(start, start + size))
+        found = self._losses(batches)
         if together:
             self._ranks.sum([found])
         return found.view(self._shape)
 
     def _losses_of_zeros(self) -> Tensor:
         """Mean loss of a prediction of zeros, [bands]."""
-        batch = self._config.train_batch_size
-        found = [
-            self._losses(slice(start, start + batch), zeros=True)
-            for start in range(0, len(self._draws.slot), batch)
-        ]
-        return torch.cat(found).view(self._shape).mean(dim=1)
+        batches = batches_of_one_size(self._sizes, self._config.train_batch_size)
+        return self._losses(batches, zeros=True).view(self._shape).mean(dim=1)
 
-    def _losses(self, chosen: slice, zeros: bool = False) -> Tensor:
-        """Losses of some draws, [B] in float64; pictures of one size are predicted together."""
-        pictures = self._draws.picture[chosen].numpy()
-        found = torch.zeros(len(pictures), dtype=torch.float64)
-        number = np.zeros_like(pictures) if self._buckets is None else self._buckets[pictures]
-        for bucket in np.unique(number):
-            places = torch.from_numpy(np.flatnonzero(number == bucket))
-            found[places] = self._losses_of(chosen.start + places, zeros)
+    def sizes_in(self, buckets: Buckets | None) -> Tensor:
+        """[bands x draws] aspect bucket of each draw; all alike without buckets."""
+        if buckets is None:
+            return torch.zeros_like(self.draws.picture)
+        return torch.from_numpy(buckets.number[self.draws.picture.numpy()])
+
+    def _losses(self, batches: Sequence[Tensor], zeros: bool = False) -> Tensor:
+        """Losses of the draws in these batches, [bands x draws] in float64; 0 of the others."""
+        family, device = self._family, self._family.device
+        found = torch.zeros(len(self.draws.picture), dtype=torch.float64)
+        for places in batches:
+            index = self.draws.picture[places].numpy()
+            batch = micro_batch(self._reader, self._examples, index)
+            encoded = {name: t.to(device) for name, t in self._encoder.encode(batch).items()}
+            draw = self._draw(encoded, places)
+            with family.running():
+                predicted = torch.zeros_like(draw.noise) if zeros else family.predict(encoded, draw)
+                found[places] = family.loss(predicted, draw).value.double().cpu()
         return found
 
-    def _losses_of(self, chosen: Tensor, zeros: bool) -> Tensor:
-        family = self._family
-        batch = micro_batch(self._reader, self._examples, self._draws.picture[chosen].numpy())
-        device = family.device
-        encoded = {name: t.to(device) for name, t in self._encoder.encode(batch).items()}
-        slots = self._draws.slot[chosen].to(device)
-        # Seeded by its place, so that a batch draws the same on whichever rank it is.
-        seed = torch_seed(self._config.seed, Purpose.WATCH, int(chosen[0]))
-        draw = family.draw(encoded, torch.Generator(device).manual_seed(seed), slots)
-        with family.running():
-            prediction = torch.zeros_like(draw.noise) if zeros else family.predict(encoded, draw)
-            return family.loss(prediction, draw).value.double().cpu()
+    def _draw(self, encoded: Encoded, places: Tensor) -> Draw:
+        """What is random of a batch.
+
+        Noise is drawn for the draws of one size in each `train_batch_size` places, so that it
+        depends neither on what they are predicted with nor on the rank.
+        """
+        family, most = self._family, self._config.train_batch_size
+        alike = self._sizes == self._sizes[places[0]]
+        parts = []
+        for part in (places // most).unique().tolist():
+            together = alike[part * most : (part + 1) * most].nonzero().flatten() + part * most
+            # Those of another batch only give the noise its shape: any encoding does for them.
+            rows = torch.searchsorted(places, together).clamp(max=len(places) - 1)
+            seed = torch_seed(self._config.seed, Purpose.WATCH, int(together[0]))
+            draw = family.draw(
+                {name: tensor[rows.to(tensor.device)] for name, tensor in encoded.items()},
+                torch.Generator(family.device).manual_seed(seed),
+                self.draws.slot[together].to(family.device),
+            )
+            parts.append(draw.only(torch.isin(together, places).to(family.device)))
+        return Draw.joined(parts)
 
     # What a step asks
 

@@ -23,12 +23,15 @@ from memshield.config.file import make_config, read_yaml
 from memshield.data.examples import Examples
 from memshield.errors import UserError
 from memshield.families import read_facts, resolve
-from memshield.families.base import Pictures
+from memshield.families.base import Draw, Encoded, Pictures
 from memshield.families.buckets import settle_sizes
 from memshield.families.size import encoded_bytes
+from memshield.forecast.measure import _more_batches
 from memshield.randomness import Purpose, torch_seed
 from memshield.rundir import RunDir
+from memshield.training.progress import Listener
 from memshield.training.watch import fixed_draws
+from tests.bench.setting import set_up
 from tests.bucket_twin import BUCKETS, SHAPES, cut, shaped, shaped_folder, walk
 from tests.families import loaded, looked_up
 from tests.families.flow_scripts import SCRIPTS
@@ -205,7 +208,7 @@ def test_two_processes_train_the_same(
 def test_the_held_out_loss_is_that_of_pictures_in_their_own_sizes(
     run: RunDir, folder: Path, tiny_sdxl: Path
 ) -> None:
-    """A batch of a check is of several sizes, and is predicted a size at a time."""
+    """Noise is drawn for those of a size in every two draws, whatever they are predicted with."""
     settings = {name: value for name, value in METHOD.items() if name != "random_flip"}
     family = loaded(tiny_sdxl, folder, **settings, center_crop=True)
     stored, examples = shaped(SHAPES * 4), Examples.read(run.examples)
@@ -232,6 +235,32 @@ def test_the_held_out_loss_is_that_of_pictures_in_their_own_sizes(
     assert mixed >= 3
     first = json.loads(run.watch.read_text())["checks"][0]["losses"]
     assert first == pytest.approx(losses.view(2, 8).mean(dim=1).tolist(), rel=1e-5)
+
+
+def test_a_check_takes_full_batches_and_the_measurement_counts_them(
+    tmp_path: Path, folder: Path, tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**METHOD, "watch_draws": 9, "train_batch_size": 3, "num_shards": 1}
+    setting = set_up(
+        tmp_path / "run", "cpu", pretrained_model_name_or_path=tiny_sdxl, train_data_dir=folder,
+        **settings, center_crop=True,
+    )  # fmt: skip
+    watch, family = setting.trainer(Listener()).watch, setting.setup.family
+    assert watch is not None
+    predict, seen = family.predict, []
+
+    def counted(encoded: Encoded, draw: Draw) -> torch.Tensor:
+        seen.append((tuple(draw.noise.shape[2:]), len(draw.noise)))
+        return predict(encoded, draw)
+
+    monkeypatch.setattr(family, "predict", counted)
+    watch.check(0, together=False)
+    assert sum(count for _, count in seen) == 2 * 9
+    partly = [size for size, count in seen if count < 3]
+    assert len(set(partly)) == len(partly)
+    assert len({size for size, _ in seen}) == 3
+    # In one size they would be six batches.
+    assert _more_batches(watch, setting.prepared) == len(seen) / 6 > 1
 
 
 def test_the_plan_tells_how_many_pictures_are_in_each_bucket(

@@ -15,7 +15,7 @@ from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import RunDir
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, stream
-from memshield.training.watch import band_edges, fixed_draws
+from memshield.training.watch import band_edges, batches_of_one_size, fixed_draws
 from tests.tiny import unet_config
 from tests.trained_runs import (
     digits,
@@ -83,6 +83,15 @@ def test_draws_are_spread_over_pictures_and_levels() -> None:
     assert torch.equal(found.slot, again.slot)
     assert torch.equal(found.picture, again.picture)
     assert not torch.equal(found.slot, fixed_draws(pictures, 1000, 10, 60, 1).slot)
+
+
+def test_draws_of_a_size_are_predicted_in_full_batches() -> None:
+    sizes = torch.tensor([2, 0, 0, 2, 1, 0, 2, 0, 0, 2, 2])
+    batches = batches_of_one_size(sizes, 2)
+    assert [batch.tolist() for batch in batches] == [[1, 2], [5, 7], [8], [4], [0, 3], [6, 9], [10]]
+    (whole, *rest) = batches_of_one_size(torch.zeros(11, dtype=torch.int64), 4)
+    assert whole.tolist() == [0, 1, 2, 3]
+    assert [batch.tolist() for batch in rest] == [[4, 5, 6, 7], [8, 9, 10]]
 
 
 # The held-out bank
