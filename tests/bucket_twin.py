@@ -68,9 +68,18 @@ def walk(
     """
 
     def endless(bucket: int) -> Iterator[int]:
+        begun: list[int] = []  # the pictures of a batch that an epoch has not filled
         for epoch in itertools.count():
             generator = numpy_generator(seed, Purpose.ORDER, shard, bucket, epoch)
-            yield from generator.permutation(parts[bucket]).tolist()
+            order = generator.permutation(parts[bucket]).tolist()
+            first = order[:batch]
+            for picture in [picture for picture in first if picture in begun]:
+                first.remove(picture)
+                first.append(picture)
+            order[:batch] = first
+            yield from order
+            begun = [*begun, *order]
+            begun = begun[len(begun) - len(begun) % batch :]
 
     streams = [endless(bucket) for bucket in range(len(parts))]
     total, taken = sum(map(len, parts)), [0] * len(parts)

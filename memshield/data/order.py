@@ -33,6 +33,9 @@ def order_of(
 class Permutations:
     """Full batches out of an endless sequence of permutations.
 
+    A batch in which one ends and the next begins may hold a picture twice: that is rare where
+    there are many, and runs that have begun so go on so.
+
     Args:
         members: example indices.
         batch_size: B.
@@ -56,11 +59,45 @@ class Permutations:
 
     def _permutation(self, epoch: int) -> Ints:
         if epoch not in self._known:
-            generator = numpy_generator(self._seed, Purpose.ORDER, *self._keys, epoch)
+            found = self._made(epoch)
             # A step spans two epochs at the most often: older ones are not needed again.
             self._known = {e: p for e, p in self._known.items() if e >= epoch - 1}
-            self._known[epoch] = generator.permutation(self._members)
+            self._known[epoch] = found
         return self._known[epoch]
+
+    def _made(self, epoch: int) -> Ints:
+        return self._drawn(epoch)
+
+    def _drawn(self, epoch: int) -> Ints:
+        generator = numpy_generator(self._seed, Purpose.ORDER, *self._keys, epoch)
+        return generator.permutation(self._members)
+
+
+class DistinctPermutations(Permutations):
+    """The same, and no batch holds a picture twice.
+
+    Where an epoch ends inside a batch, those of the next epoch's first B that are in this batch
+    already come last of them. So the epoch is a permutation still, and as long as it was: every
+    picture comes as often. There must be B members or more.
+    """
+
+    def _made(self, epoch: int) -> Ints:
+        drawn, size = self._drawn(epoch), self._batch_size
+        begun = epoch * len(drawn) % size
+        if begun == 0:
+            return drawn
+        before = self._end_of(epoch - 1, begun)
+        twice = np.isin(drawn[:size], before)
+        return np.concatenate([drawn[:size][~twice], drawn[:size][twice], drawn[size:]])
+
+    def _end_of(self, epoch: int, count: int) -> Ints:
+        if epoch not in self._known and len(self._members) >= 2 * self._batch_size:
+            return self._drawn(epoch)[-count:]  # which its own first B do not reach
+        # Where they do, each epoch follows from all before it, and those are short.
+        known = max((e for e in self._known if e <= epoch), default=0)
+        for earlier in range(known, epoch):
+            self._permutation(earlier)
+        return self._permutation(epoch)[-count:]
 
 
 class BucketOrder:
@@ -68,7 +105,7 @@ class BucketOrder:
 
     The batches of about an epoch are a block. By the end of any block every bucket has had its
     exact share of all batches so far, rounded down or up; inside the block they are shuffled. So
-    no picture comes more often than others because of its bucket.
+    no picture comes more often than others because of its bucket. No batch holds one twice.
 
     Args:
         parts: example indices of each bucket; no fewer than a batch.
@@ -80,7 +117,8 @@ class BucketOrder:
     def __init__(self, parts: Sequence[Ints], batch_size: int, seed: int, shard: int) -> None:
         self._sizes = [len(part) for part in parts]
         self._parts = [
-            Permutations(part, batch_size, seed, shard, bucket) for bucket, part in enumerate(parts)
+            DistinctPermutations(part, batch_size, seed, shard, bucket)
+            for bucket, part in enumerate(parts)
         ]
         self._block_length = -(-sum(self._sizes) // batch_size)
         self._seed, self._shard = seed, shard

@@ -17,7 +17,7 @@ from memshield.data.batches import PictureReader, ShardBatches
 from memshield.data.buckets import Buckets
 from memshield.data.examples import Examples
 from memshield.data.images import open_image, to_mode
-from memshield.data.order import BucketOrder
+from memshield.data.order import BucketOrder, DistinctPermutations
 from memshield.data.scan import Scan, scan
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
@@ -125,6 +125,13 @@ def test_any_step_can_be_had_at_any_time(shapes: Path) -> None:
     batches = ShardBatches(config, found.examples, 1, None)
     for step in (29, 3, 17, 0, 16):
         assert tuple(batches.indices(step).tolist()) == whole[step]
+    for count in (3, 4, 5, 6, 7, 40):
+        order = DistinctPermutations(np.arange(count), 3, 0)
+        in_turn = [order.batch(number).tolist() for number in range(60)]
+        assert sorted(itertools.chain(*in_turn[:count])) == sorted([*range(count)] * 3)
+        for number in (59, 7, 31):
+            again = DistinctPermutations(np.arange(count), 3, 0)
+            assert again.batch(number).tolist() == in_turn[number]
 
 
 def test_a_batch_is_full_of_one_bucket_and_one_shard(shapes: Path) -> None:
@@ -153,6 +160,7 @@ def test_every_picture_comes_as_often_as_any_other(counts: tuple[int, ...]) -> N
     for number in range(4 * total):
         index = order.batch(number)
         seen.update(index.tolist())
+        assert len(set(index.tolist())) == batch
         (bucket,) = {int(np.searchsorted(starts, i, side="right")) - 1 for i in index.tolist()}
         taken[bucket] += 1
         if (number + 1) % math.ceil(total / batch) == 0:
