@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 
 from memshield.config.schema import DataSettings
 from memshield.errors import UserError
@@ -80,6 +81,19 @@ def most_pixels(settings: DataSettings, resolution: int) -> int:
     """
     sizes = sizes_of(settings) or ((resolution, resolution),)
     return max(height * width for height, width in sizes)
+
+
+def lost_to_squares(sizes: Iterable[Size]) -> float | None:
+    """Share of its area that the median picture loses when it is cut to a square.
+
+    Args:
+        sizes: of the pictures.
+
+    Returns:
+        None for no pictures.
+    """
+    lost = [1 - min(size) / max(size) for size in sizes]
+    return statistics.median(lost) if lost else None
 
 
 def size_in_words(resolution: int | None, text: object) -> str:

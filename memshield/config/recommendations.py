@@ -25,6 +25,10 @@ MOST_HELD_OUT = 0.4
 COPIES_AFTER = {True: 500, False: 250}
 """Passes over 100 pictures after which plain training gave some back: from scratch, fine-tuned."""
 
+MOST_LOST = 0.2
+"""Share of its area that the median picture may lose in a square. One of 4:3 loses a quarter, one
+of 3:2 a third; in aspect buckets no picture up to 2:1 loses more than 11 %."""
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -38,6 +42,8 @@ class Situation:
         passes: over the pictures; None where it is not known.
         settings: of the run, by name.
         held_out: pictures that an audit compares with; None where it is not known.
+        lost: share of its area that the median picture loses in a square; None where it is not
+            known.
     """
 
     pictures: int
@@ -47,10 +53,17 @@ class Situation:
     passes: float | None
     settings: Mapping[str, Any]
     held_out: int | None = None
+    lost: float | None = None
 
     @classmethod
     def of(
-        cls, config: Config, pictures: int, steps: int | None, text: bool, held_out: int | None
+        cls,
+        config: Config,
+        pictures: int,
+        steps: int | None,
+        text: bool,
+        held_out: int | None,
+        lost: float | None = None,
     ) -> Situation:
         """That of a config, once its pictures and steps are known."""
         batch = config.train_batch_size * config.gradient_accumulation_steps
@@ -62,6 +75,7 @@ class Situation:
             passes=None if steps is None else steps * batch / max(1, pictures),
             settings=config.model_dump(),
             held_out=held_out,
+            lost=lost,
         )
 
 
@@ -77,10 +91,16 @@ class Advice:
     words: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def line(self) -> str:
+        """For a terminal."""
+        settings = ", ".join(f"{name}: {value}" for name, value in self.settings.items())
+        return f"advice        {self.words}" + (f" ({settings})" if settings else "")
+
 
 def advice_for(situation: Situation) -> list[Advice]:
     """What is recommended; nothing where a training is as recommended."""
-    checks = (few_held_out, few_a_shard, draws_alike, many_passes)
+    checks = (few_held_out, few_a_shard, draws_alike, many_passes, cut_to_squares)
     return [found for check in checks if (found := check(situation)) is not None]
 
 
@@ -143,4 +163,18 @@ def many_passes(one: Situation) -> Advice | None:
         f"some back after about {most}: set a memorization budget, so that audits stop it in "
         "time, or train for less.",
         {"memorization_budget": 0.02},
+    )
+
+
+def cut_to_squares(one: Situation) -> Advice | None:
+    """Pictures that lose much of themselves in a square, and could keep their shapes."""
+    # Models without prompts make pictures of one size.
+    if not one.text or one.lost is None or one.lost <= MOST_LOST:
+        return None
+    if one.settings.get("aspect_ratio_buckets"):
+        return None
+    return Advice(
+        f"Half of the pictures lose {one.lost:.0%} of their area or more when they are cut to "
+        "squares: let them keep their shapes in aspect buckets.",
+        {"aspect_ratio_buckets": "auto"},
     )

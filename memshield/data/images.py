@@ -45,6 +45,22 @@ class NoPicture:
     reason: str
 
 
+def size_of(stored: Any) -> Size:
+    """Height and width of a picture, from its file's header alone; upright or not.
+
+    Args:
+        stored: see `open_image`.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
+    image = _opened(stored)
+    size = image.height, image.width
+    if image is not stored:
+        image.close()
+    return size
+
+
 def open_image(stored: Any) -> Image.Image:
     """Decode what a dataset stores for a picture.
 
@@ -56,6 +72,12 @@ def open_image(stored: Any) -> Image.Image:
     Raises:
         BadImage: it cannot be decoded.
     """
+    image = _opened(stored)
+    image.load()
+    return image
+
+
+def _opened(stored: Any) -> Image.Image:
     if isinstance(stored, dict):
         stored = stored.get("bytes") or stored.get("path")
     if isinstance(stored, NoPicture):
@@ -77,7 +99,6 @@ def open_image(stored: Any) -> Image.Image:
             raise ValueError(
                 f"{image.width} x {image.height} pixels are more than is safe to decode"
             )
-    image.load()
     return image
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memshield.config.buckets import Size
 from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.data.archives import ZipMember
 from memshield.data.columns import Columns, choose_columns, first_caption, names_only
-from memshield.data.images import NoPicture
+from memshield.data.images import BadImage, NoPicture, size_of
 from memshield.data.opening import Place, is_repo_id, open_rows
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER, Token, asking
@@ -80,6 +82,14 @@ class Source:
         A table can name any file of the machine, another user's pictures too.
         """
         return [self._confined(stored) for stored in self.rows[rows][self.columns.image]]
+
+    def some_sizes(self, most: int) -> list[Size]:
+        """Heights and widths of so many pictures at most, spread evenly, from their headers."""
+        found = []
+        for row in sorted({len(self) * place // most for place in range(most)}):
+            with suppress(*BadImage):
+                found.append(size_of(self.picture(row)))
+        return found
 
     def _confined(self, stored: Any) -> Any:
         if not isinstance(stored, dict) or stored.get("bytes") or stored.get("path") is None:

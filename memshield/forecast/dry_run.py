@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from memshield.config.file import Config, to_yaml
+from memshield.config.recommendations import cut_to_squares
 from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of
 from memshield.errors import UserErrors
-from memshield.forecast.plan import disk_of
+from memshield.forecast.plan import disk_of, situation_of
 from memshield.hub.catalog.license import license_words
 from memshield.hub.publish.preflight import no_room, publishing_errors, room_errors
 from memshield.quantities import size
@@ -55,6 +56,8 @@ def dry_run(config: Config) -> Iterator[str]:
     yield from preparation.scan.lines()
     if (cut := prepared.cut_captions()) is not None:
         yield f"too long      {cut.words}"
+    if (advice := cut_to_squares(situation_of(prepared))) is not None:
+        yield advice.line
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
     yield from _one_step(prepared)

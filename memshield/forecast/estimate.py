@@ -196,6 +196,12 @@ def cut_captions_in(plan: str) -> str | None:
     return str(found["words"])[:400] if isinstance(found, dict) and "words" in found else None
 
 
+def lost_to_squares_in(plan: str) -> float | None:
+    """What the same text says of how much the pictures lose in squares; None where it does not."""
+    found = _read(plan).get("lost_to_squares")
+    return found if isinstance(found, float) and 0 <= found <= 1 else None
+
+
 def _read(plan: str) -> Mapping[str, Any]:
     found = json.loads(plan[max(0, plan.find("{")) :])
     if not isinstance(found, dict):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from memshield.audit.sample_size import audits_of_run, count_of_round
-from memshield.config.buckets import most_pixels
+from memshield.config.buckets import lost_to_squares, most_pixels
 from memshield.config.file import Config
 from memshield.config.flags import config_parser, given
 from memshield.config.memory import MemorySettings
@@ -113,6 +113,16 @@ def sizes_of(config: Config, facts: Facts, examples: Examples) -> Sizes:
     )
 
 
+def situation_of(run: PreparedRun) -> Situation:
+    """What advice on a run follows from."""
+    examples, members = run.examples, run.examples.members()
+    sizes = zip(examples.height[members].tolist(), examples.width[members].tolist(), strict=True)
+    return Situation.of(
+        run.config, len(members), run.budget.total, run.facts.needs_captions,
+        len(examples.held_out()), lost_to_squares(sizes),
+    )  # fmt: skip
+
+
 def main(argv: Sequence[str]) -> int:
     """Print the plan of a config; `--json` for machines, `--measure` for time and memory."""
     own = argparse.ArgumentParser(add_help=False)
@@ -149,9 +159,7 @@ def main(argv: Sequence[str]) -> int:
         from memshield.forecast.measure import measure
 
         measured = measure(prepared)
-    members = len(examples.members())
-    held_out = len(examples.held_out())
-    situation = Situation.of(config, members, budget.total, facts.needs_captions, held_out)
+    situation = situation_of(prepared)
     advice = advice_for(situation)
     memory = memory_of(config, facts, examples)
     plan = _as_json(preparation.scan, budget, disk)
@@ -159,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
     plan["license"] = license_words(facts.repository)
     cut = prepared.cut_captions()
     plan["cut_captions"] = None if cut is None else {**asdict(cut), "words": cut.words}
+    plan["lost_to_squares"] = situation.lost
     plan["advice"] = [{"words": one.words, "settings": dict(one.settings)} for one in advice]
     if preset is not None:
         plan["preset"] = preset
@@ -203,9 +212,7 @@ def main(argv: Sequence[str]) -> int:
         from memshield.forecast.measure import in_words
 
         lines += in_words(measured, price)
-    for one in advice:
-        settings = ", ".join(f"{name}: {value}" for name, value in one.settings.items())
-        lines.append(f"advice        {one.words}" + (f" ({settings})" if settings else ""))
+    lines += [one.line for one in advice]
     print("\n".join(lines))
     return 0
 

@@ -10,12 +10,14 @@ import pytest
 
 from memshield.__main__ import main
 from memshield.audit.stats.calibration import LEVELS
+from memshield.config.buckets import lost_to_squares
 from memshield.config.file import fields, make_config
 from memshield.config.recommendations import (
     COPIES_AFTER,
     FEW_A_SHARD,
     LEAST_HELD_OUT,
     MEASURED_A_SHARD,
+    MOST_LOST,
     Situation,
     advice_for,
 )
@@ -58,6 +60,7 @@ def test_a_set_too_small_to_hold_pictures_back_is_told() -> None:
         ({"settings": {}}, "timestep_bias_share", "a tenth of the draws"),
         ({"passes": 501.0}, "memorization_budget", "501 times"),
         ({"passes": 251.0, "scratch": False}, "memorization_budget", "251 times"),
+        ({"text": True, "lost": 0.25}, "aspect_ratio_buckets", "lose 25% of their area or more"),
     ],
 )
 def test_each_advice_has_its_reason_and_a_setting(
@@ -68,6 +71,21 @@ def test_each_advice_has_its_reason_and_a_setting(
     assert list(found.settings) == [setting]
     assert setting in fields()
     assert "_" not in found.words, "no code names"
+
+
+def test_pictures_that_lose_little_and_models_of_one_size_stay_square() -> None:
+    assert advice_for(situation(text=True, lost=MOST_LOST)) == []
+    assert advice_for(situation(lost=0.5)) == [], "a model without prompts"
+    for value in ("auto", "512,512;448,576"):
+        settings = {"aspect_ratio_buckets": value}
+        assert advice_for(situation(text=True, lost=0.5, settings=settings)) == []
+
+
+def test_the_median_picture_counts() -> None:
+    assert lost_to_squares([]) is None
+    assert lost_to_squares([(600, 800)] * 2 + [(64, 64)]) == 0.25
+    assert lost_to_squares([(800, 600)] + [(64, 64)] * 2) == 0
+    assert lost_to_squares([(100, 50), (50, 25), (9, 9), (8, 8)]) == 0.25
 
 
 def test_a_budget_answers_for_many_passes() -> None:

@@ -90,6 +90,16 @@ def test_a_broken_picture_does_not_prevent_opening(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(open_image(source.picture(2))), pictures(4)[2])
 
 
+def test_shapes_are_read_from_headers(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", 9, 16, width=24)
+    whole = (folder / "0003.png").read_bytes()
+    (folder / "0003.png").write_bytes(whole[: len(whole) // 2])  # its header is there
+    (folder / "0006.png").write_bytes(b"broken")
+    source = open_folder(folder)
+    assert source.some_sizes(100) == [(16, 24)] * 8
+    assert source.some_sizes(3) == [(16, 24)] * 2, "rows 0, 3 and 6"
+
+
 def test_parquet_as_file_and_as_folder(tmp_path: Path, four: list[Pixels]) -> None:
     table = datasets.load_from_disk(str(save_set(tmp_path / "set", four, text=list("abcd"))))
     (tmp_path / "parquet").mkdir()

@@ -26,6 +26,7 @@ from memshield.families import read_facts, resolve
 from memshield.families.base import Draw, Encoded, Pictures
 from memshield.families.buckets import settle_sizes
 from memshield.families.size import encoded_bytes
+from memshield.forecast.dry_run import dry_run
 from memshield.forecast.measure import _more_batches
 from memshield.randomness import Purpose, torch_seed
 from memshield.rundir import RunDir
@@ -263,6 +264,22 @@ def test_a_check_takes_full_batches_and_the_measurement_counts_them(
     assert _more_batches(watch, setting.prepared) == len(seen) / 6 > 1
 
 
+def test_pictures_that_lose_much_in_squares_are_told(
+    folder: Path, tiny_sdxl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {
+        "pretrained_model_name_or_path": tiny_sdxl, "train_data_dir": folder, "resolution": 16,
+        "center_crop": True, "max_train_steps": 40, "train_batch_size": 2, "output_dir": "unused",
+    }  # fmt: skip
+    advice = (
+        "advice        Half of the pictures lose 55% of their area or more when they are cut to "
+        "squares: let them keep their shapes in aspect buckets. (aspect_ratio_buckets: auto)"
+    )
+    assert main(["plan", *flags(**settings)]) == 0
+    assert advice in capsys.readouterr().out.splitlines()
+    assert advice in list(dry_run(make_config({k: str(v) for k, v in settings.items()})))
+
+
 def test_the_plan_tells_how_many_pictures_are_in_each_bucket(
     folder: Path, tiny_sdxl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +296,7 @@ def test_the_plan_tells_how_many_pictures_are_in_each_bucket(
     said = capsys.readouterr().out
     assert f"24,12: {counts['24,12']};" in said
     assert "in the largest bucket" in said
+    assert "squares" not in said
     sizes = []
     for buckets in ("8,32;16,16", BUCKETS, "8,64;16,16"):
         changed = {"resolution": 16, "aspect_ratio_buckets": buckets}

@@ -16,6 +16,7 @@ from memshield.forecast.estimate import (
     Range,
     cut_captions_in,
     estimate,
+    lost_to_squares_in,
     measured_estimate,
     seconds_on_cpu,
 )
@@ -169,6 +170,12 @@ def test_a_measurement_tells_captions_that_are_cut() -> None:
     plan = {**PLAN, "cut_captions": {"count": 2, "words": "2 of 9 captions are longer"}}
     assert cut_captions_in("Scanning\n" + json.dumps(plan)) == "2 of 9 captions are longer"
     assert cut_captions_in(json.dumps(PLAN)) is None
+
+
+def test_what_a_plan_says_of_squares() -> None:
+    assert lost_to_squares_in(json.dumps({**PLAN, "lost_to_squares": 0.25})) == 0.25
+    for odd in (None, "0.5", 7.0, [0.5]):
+        assert lost_to_squares_in(json.dumps({**PLAN, "lost_to_squares": odd})) is None
 
 
 def test_unknown_memory_is_left_open() -> None:

@@ -14,6 +14,7 @@ from memshield.forecast.estimate import (
     Estimate,
     cut_captions_in,
     estimate,
+    lost_to_squares_in,
     measured_estimate,
 )
 from memshield.forecast.flavours import FLAVOURS, hardware_of, machine_with
@@ -50,6 +51,7 @@ class Plan:
         price: of this machine, in dollars an hour; None if it is free or unknown.
         model: as the Hub describes it; None if none was looked up.
         cut_captions: what a measurement says of captions that are too long; None if none is.
+        lost: share of its area that the median picture loses in a square; None if unknown.
     """
 
     values: Mapping[str, Any]
@@ -64,6 +66,7 @@ class Plan:
     price: float | None = None
     model: ModelDescription | None = None
     cut_captions: str | None = None
+    lost: float | None = None
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -88,7 +91,13 @@ class Plan:
         found = measured_estimate(
             text, self.config, self.counted, self.size, memory_there, self.price
         )
-        return replace(self, here=found, cut_captions=cut_captions_in(text))
+        lost = lost_to_squares_in(text)
+        return replace(
+            self,
+            here=found,
+            cut_captions=cut_captions_in(text),
+            lost=self.lost if lost is None else lost,
+        )
 
 
 def advice_of(made: Plan) -> list[Advice]:
@@ -97,7 +106,9 @@ def advice_of(made: Plan) -> list[Advice]:
     if config is None or counted is None or made.size is None:
         return []
     text = made.size.family != "unconditional"
-    return advice_for(Situation.of(config, counted.members, counted.steps, text, counted.held_out))
+    return advice_for(
+        Situation.of(config, counted.members, counted.steps, text, counted.held_out, made.lost)
+    )
 
 
 UNCOUNTED = "The number of pictures is not known before they are downloaded."

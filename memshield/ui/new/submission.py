@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
+from memshield.config.buckets import lost_to_squares
+from memshield.data.source import Source
 from memshield.errors import UserError, collect_errors
 from memshield.forecast.duplicates import open_folder
 from memshield.hub.catalog.model import describe_model
@@ -35,6 +37,9 @@ from memshield.ui.server.server import Server
 NO_RIGHT = UserError(
     "place", "Jobs need a token of yours that may run them", "Sign in for Jobs, or give one, below."
 )
+
+_LOOKED_AT = 256
+"""Pictures whose shapes are read."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def check_form(
     form = fill_form(server, values, recipe, upload, token)
     offered = offers(server.jobs.places.prices.get()) if values.get("place") == "jobs" else ()
     there, wrong = read_destination(values, offered)
-    rows, at_home = count_pictures(form), not server.deployment.on_space
+    pictures, at_home = _own_pictures(form), not server.deployment.on_space
+    rows = None if pictures is None else len(pictures)
     if there is None:
         made = plan(
             form.choices, server.machine, visitor.token, rows, server.flavour,
@@ -96,6 +102,8 @@ def check_form(
         wrong += problems_there(made, offered)
         if visitor.owner is not None and server.jobs.places.token_of(visitor.owner) is None:
             wrong.append(NO_RIGHT)
+    if pictures is not None:
+        made = replace(made, lost=lost_to_squares(pictures.some_sizes(_LOOKED_AT)))
     errors = [*form.beside_inputs(made.errors), *wrong]
     if form.kind == "hub" and made.model is None and form.choices.model:
         recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
@@ -163,8 +171,13 @@ def _settle_recipe(
 
 def count_pictures(form: FilledForm) -> int | None:
     """The number of the visitor's own pictures, if they can be opened."""
+    pictures = _own_pictures(form)
+    return None if pictures is None else len(pictures)
+
+
+def _own_pictures(form: FilledForm) -> Source | None:
     folder = form.choices.folder
-    return None if folder is None else attempt(lambda: len(open_folder(folder)))
+    return None if folder is None else attempt(lambda: open_folder(folder))
 
 
 def submit_form(server: Server, checked: CheckedForm, token: gr.OAuthToken | None) -> str:

@@ -11,10 +11,13 @@ import gradio as gr
 import pytest
 
 from memshield.errors import UserError
+from memshield.forecast.cost import ModelSize
 from memshield.forecast.hardware import Machine
 from memshield.forecast.prices import HubPrices
 from memshield.jobs.service import Jobs
 from memshield.ui.form.advanced import advanced_fields
+from memshield.ui.form.choices import Choices
+from memshield.ui.form.planning import forecast
 from memshield.ui.form.recipes import recipes
 from memshield.ui.new.forecast_view import forecast_view
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
@@ -141,6 +144,7 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
     found = check_form(server, sent, "pixels_from_scratch", "", None)
     assert found.errors == () and found.plan is not None and found.plan.counted is not None
     assert found.plan.values["train_data_dir"] == str(folder)
+    assert found.plan.lost == 0, "they are square"
     assert [one.hardware.split()[0] for one in found.plan.elsewhere] == [
         "t4-small", "l4x1", "a10g-small", "a100-large"
     ]  # fmt: skip
@@ -255,6 +259,21 @@ def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     assert "2 of 9 captions are longer than 77 tokens" in text_of(forecast_view(measured))
     with pytest.raises(UserError, match="Measure again"):
         made.with_measurement("", None)
+
+
+def test_pictures_that_lose_much_in_squares_are_told(tmp_path: Path) -> None:
+    choices = Choices(recipe="sd_lora", model="lab/sd", folder=tmp_path)
+    size = ModelSize("stable_diffusion", 860_000_000, 512)
+    made = forecast(choices, MACHINE, 100, size=size)
+    words = "lose 33% of their area or more when they are cut to squares"
+    assert words not in text_of(forecast_view(made))
+    shown = text_of(forecast_view(replace(made, lost=1 / 3)))
+    assert words in shown and "aspect ratio buckets: auto" in shown and "ratio_" not in shown
+    said = (
+        '{"measured": {"total_s": 100, "samples_s": 1, "peak_bytes": 1e9, "device": "CPU"}, '
+        '"lost_to_squares": 0.3333}'
+    )
+    assert words in text_of(forecast_view(made.with_measurement(said, 10**10)))
 
 
 def test_jobs_are_refused_beside_the_field_that_mends_it(tmp_path: Path) -> None:
