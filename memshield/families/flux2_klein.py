@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 
 from memshield.families.base import Encoded
+from memshield.families.chat import as_messages
 from memshield.families.flow_transformer import FlowTransformer
 
 
@@ -40,15 +41,7 @@ class Flux2Klein(FlowTransformer):
 
     @classmethod
     def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
-        return [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": caption}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-            for caption in captions
-        ]
+        return as_messages(tokenizer, captions, thinks=False)
 
     def _velocity(
         self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor

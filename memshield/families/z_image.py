@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from memshield.families.base import Encoded
 from memshield.families.caption_padding import filled_up
+from memshield.families.chat import as_messages
 from memshield.families.flow_transformer import FlowTransformer
 
 
@@ -40,15 +41,7 @@ class ZImage(FlowTransformer):
 
     @classmethod
     def _wrapped(cls, tokenizer: Any, captions: Sequence[str]) -> list[str]:
-        return [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": caption}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=True,
-            )
-            for caption in captions
-        ]
+        return as_messages(tokenizer, captions, thinks=True)
 
     def _velocity(
         self, network: nn.Module, encoded: Encoded, noisy: Tensor, timestep: Tensor
