@@ -30,7 +30,7 @@ from tests.tiny import image_folder
 
 _PICTURES = 16  # two for each of 8 shards
 _CAPTION = "a picture of a fox " * 60  # more than any encoder takes: captions are at their longest
-_WARM_UP = 2
+_WARM_UP, _REPEATS = 2, 10  # a step is of four batches, which take seconds each
 _SOLD_AS = 0.9  # a card of 16 GB has a little less than 16 GB of memory
 _OF_A_DATASET = ("dataset_name", "output_dir", "validation_prompts", "mixed_precision")
 
@@ -84,7 +84,9 @@ def flow_shards(name: str, size: Size, device: str) -> dict[str, Any]:
     """Peaks of the same LoRA training with 1 and 8 shards, by the model's recipe."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = _prepared(Path(scratch), name, size)
-        recipe = recipe_of(name).model_copy(update={"train_batch_size": 1})
+        recipe = recipe_of(name).model_copy(
+            update={"train_batch_size": 1, "gradient_accumulation_steps": 1}
+        )
 
         def make(count: int) -> Setting:
             settings = {**_settings(folder, recipe, size), **short_run(count)}
@@ -136,7 +138,6 @@ def _step(folder: Path, config: Config, size: Size, device: str) -> dict[str, An
         are in it, which are small here and leave the device before the steps.
     """
     forget(device)
-    own = _taken_by_cuda(device)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         os.environ["MEMSHIELD_CACHE"] = str(Path(scratch) / "cache")
         try:
@@ -144,11 +145,12 @@ def _step(folder: Path, config: Config, size: Size, device: str) -> dict[str, An
             encoding = peak_of_tensors(device)
             forget(device)
             seconds = interleaved_medians(
-                {"step": stepping(setting)}, size.repeats, device, _WARM_UP
+                {"step": stepping(setting)}, min(_REPEATS, size.repeats), device, _WARM_UP
             )["step"]
         except torch.OutOfMemoryError:
             return None
-        peak = peak_of_tensors(device)
+        # Libraries have taken theirs by now.
+        peak, own = peak_of_tensors(device), _taken_by_cuda(device)
         prepared = setting.prepared
     sizes = sizes_of(prepared.config, prepared.facts, prepared.examples)
     estimated = step_memory(prepared.config, sizes)
@@ -173,10 +175,10 @@ def _memory_of(device: str) -> float:
 
 
 def _taken_by_cuda(device: str) -> int:
-    """Bytes of the device that are gone before a tensor is made."""
+    """Bytes of the device that are no tensors', nor kept for them."""
     if not device.startswith("cuda"):
         return 0
-    torch.zeros(1, device=device)
+    torch.zeros(1, device=device)  # CUDA begins with the first
     free, total = torch.cuda.mem_get_info()
     return int(total - free - torch.cuda.memory_reserved())
 

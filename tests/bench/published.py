@@ -91,7 +91,7 @@ def _fill(model: nn.Module) -> None:
     noise = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).mul_(0.02)
     for name, tensor in model.state_dict().items():
         flat = tensor.view(-1)
-        if "norm" in name:
+        if "norm" in name and tensor.ndim == 1:  # not the modulation of an adaptive one
             flat.fill_(float(name.endswith("weight")))
             continue
         for part in flat.split(len(noise)):
