@@ -13,7 +13,7 @@ from pathlib import Path
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.backends.seam import Order
-from memshield.jobs.records import LOCAL, Work
+from memshield.jobs.records import LOCAL, Place, Work
 from memshield.jobs.remote.client import HubClient, RemoteJob
 from memshield.jobs.remote.record import RunRecord, require_run_id
 from memshield.jobs.remote.rights import about_payment
@@ -105,9 +105,10 @@ def copy_of(backend: HubJobs, record: RunRecord) -> Iterator[RemoteRun]:
 
 
 def order_of(record: RunRecord, folder: Path) -> Order:
-    """The newest task of a run."""
+    """The newest task of a run; where a page started it, its mark says nothing of the run."""
+    place = Place(record.hardware, record.seconds, record.id)
     return Order(
-        record.mark, LOCAL, Work("train", ()), RunDir(folder / record.name),
+        record.mark, LOCAL, Work("train", (), place=place), RunDir(folder / record.name),
         folder / "settings.yaml", folder / "output.log",
     )  # fmt: skip
 
