@@ -18,6 +18,8 @@ from memshield.jobs.records import LOCAL, Job
 from memshield.rundir import RunDir
 
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_MADE = re.compile(r"[A-Za-z0-9_-]{22}")
+"""Ids as `secrets.token_urlsafe(16)` makes them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _OF_LOCAL = "_local"  # no name on the Hub begins so
@@ -112,6 +114,12 @@ class Folders:
 def is_id(id: object) -> bool:
     """Whether a job could have this id; callers of the API may send anything."""
     return isinstance(id, str) and _ID.fullmatch(id) is not None
+
+
+def is_run_of_server(path: Path) -> bool:
+    """Whether a path has the form of a job's run directory, on whatever server."""
+    job = path.parent
+    return path.is_absolute() and job.parent.name == "jobs" and bool(_MADE.fullmatch(job.name))
 
 
 def require_owner(owner: str) -> None:

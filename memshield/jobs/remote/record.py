@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memshield.errors import UserError
+from memshield.jobs.folders import name_from
 
 REQUEST = "request.json"
 SETTINGS = "settings.yaml"
@@ -58,18 +59,23 @@ class RunRecord(BaseModel):
 
     @classmethod
     def parse(cls, data: bytes, id: str) -> RunRecord:
-        """From the bucket.
+        """From the bucket, where anything may have been written.
+
+        Args:
+            data: of the file.
+            id: of the run that it was asked for.
 
         Raises:
             UserError: it is of another version.
         """
         try:
-            return cls.model_validate_json(data)
+            found = cls.model_validate_json(data)
         except ValidationError:
             raise UserError(
                 "run", f"the record of {id} is of another version of MemShield",
                 "Use the version that submitted it.",
             ) from None  # fmt: skip
+        return found.model_copy(update={"id": id, "name": name_from(found.name)})
 
 
 def new_id(name: str) -> str:

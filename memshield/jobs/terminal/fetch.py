@@ -12,12 +12,14 @@ from tqdm.auto import tqdm
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
+from memshield.jobs.folders import is_run_of_server
 from memshield.jobs.remote.live import Live, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.submission import CHECKPOINTS
 from memshield.jobs.terminal.shared import PROGRAM, RemoteRun, add_account, open_run
 from memshield.rundir import RunDir, lock_path, write_text
 
+_RUNS = Path("runs")
 ORIGIN = ".jobs.json"
 """File of a run directory that says which run on Jobs it is a copy of."""
 
@@ -31,7 +33,11 @@ def main(argv: Sequence[str]) -> int:
         "the bucket are deleted.",
     )
     parser.add_argument("run", metavar="ID")
-    parser.add_argument("--output_dir", metavar="DIR", help="where to [output_dir of its settings]")
+    parser.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        help="where to [where it was fetched to before, output_dir of its settings, or runs/NAME]",
+    )
     parser.add_argument(
         "--delete", action="store_true", help="delete all of it from the bucket afterwards"
     )
@@ -100,23 +106,43 @@ def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
             count = sum(1 for _ in tqdm(files, total=len(live.files), unit="file", file=sys.stderr))
     except Timeout:
         raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
-    print(f"{count} new files in {here.path}")
+    print(f"{record.id} is in {here.path}: {count} new files")
     return live
 
 
 def folder_of(remote: RemoteRun) -> RunDir:
-    """Where a run belongs here, by its settings."""
-    return RunDir(Path(remote.record.meant.get("output_dir") or remote.record.name))
+    """Where a run belongs here: where it was fetched to before, else its output_dir.
+
+    The output_dir of a run that a page started is the page's, and everybody of an organization may
+    have written the records in its bucket: such runs belong below `runs/`.
+    """
+    record, client = remote.record, remote.client
+    meant = Path(record.meant.get("output_dir") or "")
+    is_own = client.namespace == client.account.name and not is_run_of_server(meant)
+    places = [_RUNS / record.name, _RUNS / record.id]
+    if is_own and meant.parts:
+        places = [meant]
+    for place in (places[0], *_copies_below(Path()), *_copies_below(_RUNS)):
+        if _origin(place) == record.id:
+            return RunDir(place)
+    return RunDir(next((place for place in places if not place.exists()), places[-1]))
+
+
+def _copies_below(folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob(f"*/{ORIGIN}"))]
+
+
+def _origin(place: Path) -> str | None:
+    """The id of the run on Jobs that a folder is a copy of."""
+    try:
+        return str(json.loads((place / ORIGIN).read_text(encoding="utf-8"))["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _require_own(here: RunDir, id: str) -> None:
-    if not here.is_run():
-        return
-    try:
-        origin = json.loads((here.path / ORIGIN).read_text(encoding="utf-8")).get("id")
-    except (OSError, ValueError, AttributeError):
-        origin = None
-    if origin != id:
+    if here.is_run() and _origin(here.path) != id:
         raise UserError(
-            "output_dir", f"{here.path} holds another run", "Name another one with --output_dir."
-        )
+            "output_dir", f"{here.path} holds another run",
+            f"Bring it to another folder:  {PROGRAM} fetch {id} --output_dir DIR",
+        )  # fmt: skip

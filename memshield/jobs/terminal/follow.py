@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from memshield.audit.progress_file import AuditProgress, read_audit_progress
 from memshield.config.flags import plain_parser
 from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.terminal.fetch import folder_of
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
@@ -106,7 +107,7 @@ def _tell_end(run: RemoteRun, well: bool) -> int:
         for line in lines:
             print(f"  {line}", file=sys.stderr)
     if state.name == "done":
-        here = run.record.meant.get("output_dir", "")
+        here = folder_of(run).path
         print(f"Bring it here:  {PROGRAM} fetch {id}")
         print(f"Then audit it:  {PROGRAM} audit {here}")
         if run.record.publishes:
