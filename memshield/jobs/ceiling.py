@@ -12,8 +12,8 @@ from memshield.quantities import duration
 FREE_SECONDS = 6 * 3600
 """The time limit on hardware that costs nothing."""
 _LONGEST = 7 * 86_400
-_SHORTEST = 15 * 60
-"""On a plain image minutes go by before it trains, and saving takes its share."""
+SHORTEST_SECONDS = 15 * 60
+"""The least time limit: on a plain image minutes go by before it trains, and saving takes some."""
 
 
 class Ceiling(NamedTuple):
@@ -55,11 +55,11 @@ def ceiling_of(hardware: str, an_hour: float, dollars: float) -> Ceiling:
     if not an_hour:
         return Ceiling(FREE_SECONDS, 0.0)
     seconds = int(min(dollars / an_hour * 3600, _LONGEST))
-    if seconds < _SHORTEST:
-        least = an_hour * _SHORTEST / 3600
+    if seconds < SHORTEST_SECONDS:
+        least, minutes = an_hour * SHORTEST_SECONDS / 3600, SHORTEST_SECONDS // 60
         raise UserError(
-            "ceiling", f"${dollars:.2f} pays for less than {_SHORTEST // 60} minutes of {hardware}",
-            f"Fetching packages and saving take minutes too. {_SHORTEST // 60} minutes cost "
+            "ceiling", f"${dollars:.2f} pays for less than {minutes} minutes of {hardware}",
+            f"Fetching packages and saving take minutes too. {minutes} minutes cost "
             f"${math.ceil(least * 100) / 100:.2f}: raise the ceiling, or choose cheaper hardware.",
         )  # fmt: skip
     return Ceiling(seconds, seconds / 3600 * an_hour)

@@ -16,7 +16,7 @@ from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.record import is_run_id
 from memshield.jobs.remote.rights import require_right_to_start
-from memshield.jobs.remote.submission import Machine, RunTask, seconds_of, start
+from memshield.jobs.remote.submission import Machine, RunTask, start
 from memshield.jobs.terminal.fetch import bring, folder_of
 from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import (
@@ -32,6 +32,7 @@ from memshield.jobs.terminal.shared import (
     how_to_come_back,
     open_run,
     require_hardware_name,
+    seconds_of,
 )
 from memshield.sampling.request import GRID, parse_arguments
 

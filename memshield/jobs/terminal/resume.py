@@ -11,7 +11,7 @@ from memshield.errors import UserError
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import SETTINGS
 from memshield.jobs.remote.rights import require_right_to_start
-from memshield.jobs.remote.submission import processes_for, seconds_of, start
+from memshield.jobs.remote.submission import processes_for, start
 from memshield.jobs.terminal.follow import follow
 from memshield.jobs.terminal.shared import (
     PROGRAM,
@@ -24,6 +24,7 @@ from memshield.jobs.terminal.shared import (
     how_to_come_back,
     open_run,
     require_hardware_name,
+    seconds_of,
 )
 
 

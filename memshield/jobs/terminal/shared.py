@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.backends.seam import Order
+from memshield.jobs.ceiling import SHORTEST_SECONDS
 from memshield.jobs.records import LOCAL, Place, Work
 from memshield.jobs.remote.client import HubClient, RemoteJob
 from memshield.jobs.remote.record import RunRecord, require_run_id
@@ -23,6 +25,7 @@ from memshield.rundir import RunDir
 
 PROGRAM = "python -m memshield"
 TIMEOUT = "6h"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LIVE_SECONDS, JOBS_SECONDS = 1.0, 6.0
 """Somebody waits at the terminal, for one run."""
 
@@ -116,6 +119,24 @@ def order_of(record: RunRecord, folder: Path) -> Order:
 def dollars_so_far(jobs: Iterable[RemoteJob], prices: dict[str, float]) -> float:
     """What jobs have cost, by the time that they ran."""
     return sum(job.seconds / 60 * prices.get(job.hardware, 0.0) for job in jobs)
+
+
+def seconds_of(text: str) -> int:
+    """The time limit that a person has typed, such as 6h or 90m.
+
+    Raises:
+        UserError: it is none, or too short to begin, to do something and to save.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise UserError("--timeout", f"{text!r} is no time", "Such as 90m, 6h or 2d.")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds < SHORTEST_SECONDS:
+        raise UserError(
+            "--timeout", f"{text} is too short: fetching packages and saving take minutes too",
+            f"Give {SHORTEST_SECONDS // 60}m or more. A job that ends earlier costs less.",
+        )  # fmt: skip
+    return int(seconds)
 
 
 def require_hardware_name(name: str, prices: dict[str, float]) -> float:

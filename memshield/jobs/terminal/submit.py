@@ -31,7 +31,6 @@ from memshield.jobs.remote.submission import (
     forget,
     prepare_submission,
     processes_for,
-    seconds_of,
     send,
     start,
 )
@@ -45,6 +44,7 @@ from memshield.jobs.terminal.shared import (
     copy_of,
     how_to_come_back,
     require_hardware_name,
+    seconds_of,
 )
 from memshield.quantities import duration
 

@@ -15,8 +15,8 @@ from memshield.jobs.remote import client, container
 from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.code import code_files, to_send, version_of
 from memshield.jobs.remote.record import RunRecord
-from memshield.jobs.remote.submission import Machine, command_of, processes_for, seconds_of, start
-from memshield.jobs.terminal.shared import order_of
+from memshield.jobs.remote.submission import Machine, command_of, processes_for, start
+from memshield.jobs.terminal.shared import order_of, seconds_of
 from tests.hub_server import HubServer
 from tests.jobs.children import ended, local, open_jobs, task_of, until, view
 from tests.jobs.remote.runs import WAITS, pretend

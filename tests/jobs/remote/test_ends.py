@@ -132,7 +132,10 @@ def test_what_is_refused_starts_nothing(
     assert "the Hub has no 'quantum'" in fails(capsys, *demo, "--hardware", "quantum", "--yes")
     demo += ["--hardware", "cpu-basic"]
     assert "nobody is there" in fails(capsys, *demo)
-    assert "'soon' is no time" in fails(capsys, *demo, "--timeout", "soon")
+    assert "--timeout: 'soon' is no time" in fails(capsys, *demo, "--timeout", "soon")
+    too_short = fails(capsys, *demo, "--timeout", "30s")
+    assert "--timeout: 30s is too short" in too_short
+    assert "Give 15m or more" in too_short
     demo += ["--yes"]
     wrong = ["--mixed_precision", "fp16", "--num_shards", "900", "--report_to", "wandb"]
     found = fails(capsys, *demo, *wrong)
@@ -200,13 +203,13 @@ from memshield.training import time_limit
 request = StopRequest()
 signal.signal(signal.SIGTERM, stop)
 at = float(os.environ[time_limit.STOP_AT])
-assert 20 < at - time.time() < 26, at - time.time()
+assert 700 < at - time.time() < 751, at - time.time()
 os.environ[time_limit.STOP_AT] = str(time.time() + 0.5)
 time_limit.heed_time_limit(request)
 time.sleep(60)
 """
     pretend(monkeypatch, PRETENDS.format(body=own))
-    id = submit(capsys, tmp_path, "--timeout", "30s")
+    id = submit(capsys, tmp_path, "--timeout", "15m")
     live = live_of(hub, id)
     assert live is not None
     assert live.status["state"] == "stopped"
