@@ -12,12 +12,17 @@ from tqdm.auto import tqdm
 
 from memshield.audit.progress_file import AuditProgress, read_audit_progress
 from memshield.config.flags import plain_parser
+from memshield.jobs.backends.seam import Begun
 from memshield.jobs.logs import tail, without_launcher
+from memshield.jobs.remote.client import HubClient, RemoteJob
+from memshield.jobs.remote.record import RunRecord
 from memshield.jobs.terminal.fetch import folder_of
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
     add_account,
+    backend_of,
+    copy_of,
     how_to_come_back,
     open_run,
 )
@@ -42,6 +47,23 @@ def main(argv: Sequence[str]) -> int:
     if Path(flags.run).is_dir():
         return follow_here(RunDir(flags.run))
     with open_run(flags.run, flags.namespace) as run:
+        return follow(run)
+
+
+def follow_started(client: HubClient, record: RunRecord, job: RemoteJob, detach: bool) -> int:
+    """Say what was started, and follow it unless nobody wants to.
+
+    Args:
+        client: of the account.
+        record, job: as they are since the start.
+        detach: whether it is not followed.
+    """
+    print(f"started       {record.id}: {job.url}", flush=True)
+    if detach:
+        print(how_to_come_back(record.id))
+        return 0
+    # The Hub's list may not have a new job at once, which is not gone for that.
+    with copy_of(backend_of(client), record, Begun(job.created)) as run:
         return follow(run)
 
 

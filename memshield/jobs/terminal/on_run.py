@@ -16,9 +16,9 @@ from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.record import is_run_id
 from memshield.jobs.remote.rights import require_right_to_start
-from memshield.jobs.remote.submission import Machine, RunTask, start
+from memshield.jobs.remote.submission import Machine, RunTask
 from memshield.jobs.terminal.fetch import bring, folder_of
-from memshield.jobs.terminal.follow import follow
+from memshield.jobs.terminal.follow import follow_started
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     TIMEOUT,
@@ -26,13 +26,11 @@ from memshield.jobs.terminal.shared import (
     about_cost,
     add_account,
     add_machine,
-    backend_of,
     confirm,
-    copy_of,
-    how_to_come_back,
     open_run,
     require_hardware_name,
     seconds_of,
+    start_job,
 )
 from memshield.sampling.request import GRID, parse_arguments
 
@@ -105,16 +103,8 @@ def run_there(kind: str, argv: Sequence[str]) -> int:
         if not confirm(f"Start the job ({kind} {record.id})?", flags.yes):
             print("Nothing was started.")
             return 1
-        token = client.api.token if record.needs_token else None
-        given = token if isinstance(token, str) else None
-        task = RunTask(kind, tuple(words), machine)
-        record, job = start(client, record, given, task=task)
-    print(f"started       {record.id}: {job.url}", flush=True)
-    if flags.detach:
-        print(how_to_come_back(record.id))
-        return 0
-    with copy_of(backend_of(client), record) as again:
-        return follow(again)
+        record, job = start_job(client, record, RunTask(kind, tuple(words), machine))
+    return follow_started(client, record, job, flags.detach)
 
 
 def _parser(kind: str) -> ArgumentParser:

@@ -11,20 +11,18 @@ from memshield.errors import UserError
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import SETTINGS
 from memshield.jobs.remote.rights import require_right_to_start
-from memshield.jobs.remote.submission import processes_for, start
-from memshield.jobs.terminal.follow import follow
+from memshield.jobs.remote.submission import processes_for
+from memshield.jobs.terminal.follow import follow_started
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
     about_cost,
     add_machine,
-    backend_of,
     confirm,
-    copy_of,
-    how_to_come_back,
     open_run,
     require_hardware_name,
     seconds_of,
+    start_job,
 )
 
 
@@ -57,16 +55,8 @@ def main(argv: Sequence[str]) -> int:
         if not confirm(f"Go on with {record.id}?", flags.yes):
             print("Nothing was started.")
             return 1
-        token = client.api.token if record.needs_token else None
-        record, job = start(
-            client, record.model_copy(update=changes), token if isinstance(token, str) else None
-        )
-    print(f"started       {record.id}: {job.url}", flush=True)
-    if flags.detach:
-        print(how_to_come_back(record.id))
-        return 0
-    with copy_of(backend_of(client), record) as again:
-        return follow(again)
+        record, job = start_job(client, record.model_copy(update=changes))
+    return follow_started(client, record, job, flags.detach)
 
 
 def require_ended(run: RemoteRun) -> None:

@@ -8,18 +8,18 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs
-from memshield.jobs.backends.seam import Order
+from memshield.jobs.backends.seam import Begun, Order
 from memshield.jobs.ceiling import SHORTEST_SECONDS
-from memshield.jobs.records import LOCAL, Place, Work
+from memshield.jobs.records import LOCAL, Place, UnansweredError, Work
 from memshield.jobs.remote.client import HubClient, RemoteJob
 from memshield.jobs.remote.record import RunRecord, require_run_id
 from memshield.jobs.remote.rights import about_payment
-from memshield.jobs.remote.submission import default_image
+from memshield.jobs.remote.submission import RunTask, default_image, start
 from memshield.quantities import duration
 from memshield.rundir import RunDir
 
@@ -101,10 +101,16 @@ def backend_of(client: HubClient) -> HubJobs:
 
 
 @contextmanager
-def copy_of(backend: HubJobs, record: RunRecord) -> Iterator[RemoteRun]:
-    """A run with a folder for the copy of it."""
+def copy_of(backend: HubJobs, record: RunRecord, begun: Begun | None = None) -> Iterator[RemoteRun]:
+    """A run with a folder for the copy of it.
+
+    Args:
+        backend, record: of the run.
+        begun: what is known of the start of its newest task.
+    """
     with tempfile.TemporaryDirectory(prefix="memshield-") as folder:
-        yield RemoteRun(backend, record, order_of(record, Path(folder)))
+        order = replace(order_of(record, Path(folder)), begun=begun)
+        yield RemoteRun(backend, record, order)
 
 
 def order_of(record: RunRecord, folder: Path) -> Order:
@@ -114,6 +120,25 @@ def order_of(record: RunRecord, folder: Path) -> Order:
         record.mark, LOCAL, Work("train", (), place=place), RunDir(folder / record.name),
         folder / "settings.yaml", folder / "output.log",
     )  # fmt: skip
+
+
+def start_job(
+    client: HubClient, record: RunRecord, task: RunTask | None = None
+) -> tuple[RunRecord, RemoteJob]:
+    """Start the next job of a run; see `memshield.jobs.remote.submission.start`.
+
+    Raises:
+        UserError: the Hub refuses; nothing is billed then.
+        UnansweredError: it may have been started.
+    """
+    token = client.api.token if record.needs_token else None
+    try:
+        return start(client, record, token if isinstance(token, str) else None, task=task)
+    except KeyboardInterrupt:
+        raise UnansweredError(
+            "submit", "interrupted while the job was started: whether it was is not known",
+            f"`{PROGRAM} runs` lists it if it is there, and `{PROGRAM} stop {record.id}` ends it.",
+        ) from None  # fmt: skip
 
 
 def dollars_so_far(jobs: Iterable[RemoteJob], prices: dict[str, float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,19 +33,16 @@ from memshield.jobs.remote.submission import (
     prepare_submission,
     processes_for,
     send,
-    start,
 )
-from memshield.jobs.terminal.follow import follow
+from memshield.jobs.terminal.follow import follow_started
 from memshield.jobs.terminal.shared import (
     PROGRAM,
     TIMEOUT,
     add_machine,
-    backend_of,
     confirm,
-    copy_of,
-    how_to_come_back,
     require_hardware_name,
     seconds_of,
+    start_job,
 )
 from memshield.quantities import duration
 
@@ -82,24 +80,27 @@ def main(argv: Sequence[str]) -> int:
     if not confirm("Start it?", own.get("yes", False)):
         print("Nothing was started.")
         return 1
-    token = client.api.token if submission.record.needs_token else None
-    started = False
     try:
         send(client, submission)
-        record, job = start(client, submission.record, token if isinstance(token, str) else None)
-        started = True
-    except UnansweredError:  # what may run needs its files
-        started = True
+    except (UserError, OSError, KeyboardInterrupt):
+        _forget(client, submission.record.id)
         raise
-    finally:
-        if not started:  # nobody would come for what was copied
-            forget(client, submission.record.id)
-    print(f"started       {record.id}: {job.url}", flush=True)
-    if own.get("detach", False):
-        print(how_to_come_back(record.id))
-        return 0
-    with copy_of(backend_of(client), record) as run:
-        return follow(run)
+    try:
+        record, job = start_job(client, submission.record)
+    except UnansweredError:  # what may run needs its files
+        raise
+    except UserError:
+        _forget(client, submission.record.id)
+        raise
+    return follow_started(client, record, job, own.get("detach", False))
+
+
+def _forget(client: HubClient, id: str) -> None:
+    """Delete what was copied for a run that was not started: nobody would come for it."""
+    try:
+        forget(client, id)
+    except UserError:  # why nothing was started is the news
+        print(f"{client.bucket}/{id} cannot be deleted now: do it on the Hub.", file=sys.stderr)
 
 
 def check(
