@@ -11,7 +11,7 @@ from tests.ui.axe import violations
 from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 pytestmark = pytest.mark.browser
 WIDTH = "document.documentElement.scrollWidth"
@@ -103,9 +103,46 @@ def test_the_demo_starts_at_once_and_is_a_row_that_can_be_renamed(
     assert page.evaluate("document.activeElement.closest('#runs') !== null")
     visit.press("Rename")
     until(lambda: visit.value("Name") == "My first <b>run</b>")
+    choose_while_the_list_changes(visit, "Renamed")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate(WIDTH) <= 390
     assert violations(page, grave=True) == []
     visit.shoot("runs-phone")
     assert visit.problems == []
     visit.close()
+
+
+def choose_while_the_list_changes(visit: Visit, name: str) -> None:
+    """Choose the first row while a new name of the second is awaited, then the second one again."""
+    page, rows = visit.page, visit.page.locator("#runs [data-run]")
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:  # the name; then the list is asked for
+            route.continue_()
+
+    def is_chosen(number: int) -> bool:
+        return rows.nth(number).get_attribute("aria-current") == "true"
+
+    page.route("**/queue/join*", hold)
+    visit.fill("Name", name)
+    visit.press("Save the name")
+    until(lambda: page.wait_for_timeout(50) or len(asked) == 2)
+    rows.nth(0).click()
+    until(lambda: is_chosen(0))
+    page.unroute("**/queue/join*")
+    asked[1].continue_()
+    visit.sees(name, "#runs")
+    page.wait_for_timeout(1500)
+    assert is_chosen(0)
+    # A row that is made anew while it is pressed.
+    box = rows.nth(1).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.evaluate(
+        "for (const it of [document.querySelector('#runs nav')]) it.replaceWith(it.cloneNode(1))"
+    )
+    page.mouse.up()
+    until(lambda: is_chosen(1))

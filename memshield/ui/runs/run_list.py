@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import Any
 
 import gradio as gr
 
 from memshield.jobs.titles import MOST
 from memshield.ui.errors import on_error
-from memshield.ui.runs.rows import RunRows, rows_view
+from memshield.ui.runs.rows import RunRows
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW
 from memshield.ui.widgets.problems import problem_view
 
-# A row that has the focus keeps it when the list is made anew.
+# A row that has the focus keeps it when the list is made anew; one that is made anew while it is
+# pressed gets no click.
 _ON_LOAD = """
-let focused = null;
+let focused = null, pressed = null;
+const choose = (row) => {
+  document.body.dataset.chosenRun = row.dataset.run;
+  trigger("select");
+};
 element.addEventListener("click", (event) => {
   const row = event.target.closest("[data-run]");
-  if (row) trigger("select", { run: row.dataset.run });
+  if (row) choose(row);
+});
+element.addEventListener("pointerdown", (event) => {
+  pressed = event.target.closest("[data-run]");
+});
+element.addEventListener("pointerup", (event) => {
+  const row = event.target.closest("[data-run]");
+  const was = pressed && !pressed.isConnected ? pressed.dataset.run : null;
+  if (row && row.dataset.run === was) choose(row);
+  pressed = null;
 });
 document.addEventListener("focusin", (event) => {
   const row = element.contains(event.target) && event.target.closest("[data-run]");
@@ -30,6 +46,16 @@ watch("value", () => {
 });
 """
 
+# In the browser alone: answers of the server may come later than the next click, and undo it.
+_PICKED = "() => document.body.dataset.chosenRun"
+MOVED = """
+(answer, chosen) => {
+  const [before, found, word] = JSON.parse(answer);
+  return [chosen === before ? found : chosen, word];
+}
+"""
+"""From an answer of `load` and the run that is chosen by now: the one to choose, and the word."""
+
 
 class RunList:
     """Lays out the list, and answers it.
@@ -39,6 +65,7 @@ class RunList:
 
     Attributes:
         chosen: id of the run that is shown; "" for none.
+        answer: of `load`; `MOVED` says what becomes of it.
         rows: the list, as HTML.
         known: rows of all owners.
     """
@@ -49,8 +76,9 @@ class RunList:
         # Not a State, whose changes are reported through gradio's queue alone. A page that was open
         # while the server restarted sends what it likes: every handler checks the owner.
         self.chosen = gr.Textbox(visible="hidden", elem_id="run")
+        self.answer = gr.Textbox(visible="hidden")
         self.rows = gr.HTML(elem_id="runs", js_on_load=_ON_LOAD)
-        self.rows.select(_picked, None, self.chosen, queue=False, **RAW)
+        self.rows.select(None, None, self.chosen, js=_PICKED, **RAW)
 
     def lay_out_renaming(self, rename: gr.Button) -> Any:
         """Lay out the input of a new title.
@@ -87,15 +115,20 @@ class RunList:
               queue=False, **RAW)  # fmt: skip
         return renamed
 
-    def load(self, job: object, token: gr.OAuthToken | None) -> list[Any]:
-        """Choose a run, by default the newest, and show the list."""
+    def load(self, wanted: object, chosen: object, token: gr.OAuthToken | None) -> str:
+        """Read the list anew.
+
+        Args:
+            wanted: the run to choose; where the list has none such, it is the newest.
+            chosen: the one that is chosen as yet.
+            token: of the visitor.
+
+        Returns:
+            As JSON, the run that was chosen, the one to choose unless the visitor has chosen
+            another one meanwhile, and a word that is new each time.
+        """
         owner = self._server.find_owner(token)
         rows = self.known.of(owner, anew=True) if owner is not None else ()
         ids = [row.id for row in rows]
-        chosen = str(job) if job in ids else next(iter(ids), "")
-        return [chosen, rows_view(rows, chosen)]
-
-
-def _picked(event: gr.EventData) -> Any:
-    run = event._data.get("run") if isinstance(event._data, dict) else None
-    return run if isinstance(run, str) else gr.skip()
+        found = wanted if wanted in ids else next(iter(ids), "")
+        return json.dumps([str(chosen or ""), found, secrets.token_hex(4)])

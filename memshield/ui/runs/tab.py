@@ -26,7 +26,7 @@ from memshield.ui.runs.pictures import samples_view, scan_view
 from memshield.ui.runs.progress import done_view, phase_view, progress_view
 from memshield.ui.runs.publish import PublishPanel, consents_of, publishing_view
 from memshield.ui.runs.rows import RunRow, rows_view
-from memshield.ui.runs.run_list import RunList
+from memshield.ui.runs.run_list import MOVED, RunList
 from memshield.ui.runs.storage import StoragePanel
 from memshield.ui.server.server import Server, warn
 from memshield.ui.widgets.log import log_text_view
@@ -163,9 +163,11 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
         rest_now = everything[len(live) :]
         return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
 
-    shown = [chosen, listed.rows]
-    page.load(listed.load, chosen, shown, api_visibility="private")
-    started.change(listed.load, started, shown, api_visibility="private")
+    answer = listed.answer
+    page.load(listed.load, [chosen, chosen], answer, api_visibility="private")
+    started.change(listed.load, [started, chosen], answer, api_visibility="private")
+    # The list has one writer, `on_more`: what two of them send may arrive in any order.
+    answer.change(None, [answer, chosen], [chosen, more], js=MOVED, **_PRIVATE)
     quiet: dict[str, Any] = {
         "show_progress": "hidden", "queue": False, "api_visibility": "private"
     }  # fmt: skip
@@ -175,7 +177,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
     acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
              for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
     for one in (*acted, changing.resumed, *audit.acted, renamed):
-        one.then(listed.load, chosen, shown, api_visibility="private")
+        one.then(listed.load, [chosen, chosen], answer, api_visibility="private")
     for button, part in ((look_for, "audit"), (go_publish, "publish")):
         button.click(_selects(part), None, parts, queue=False, **_PRIVATE)
     buttons["delete"].click(lambda: gr.Row(visible=True), None, asking, api_visibility="private")

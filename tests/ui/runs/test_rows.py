@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -52,7 +53,7 @@ def test_a_title_is_changed_and_refused_in_words(jobs: Jobs) -> None:
     made, handlers = listed(jobs)
     assert handlers["on_open"](job.id, None)[1] == "new model on handwritten digits"
     assert handlers["on_save"](job.id, "Mine", None)[1] == ""
-    assert "Mine" in text_of(made.load(job.id, None)[1])
+    assert [row.title for row in made.known.of(LOCAL, anew=True)] == ["Mine"]
     assert "is empty" in text_of(handlers["on_save"](job.id, " ", None)[1])
     for odd in (None, 3, {"a": 1}, ["x"]):
         assert "there is no job" in text_of(handlers["on_save"](odd, "Mine", None)[1])
@@ -61,7 +62,7 @@ def test_a_title_is_changed_and_refused_in_words(jobs: Jobs) -> None:
 def test_a_run_of_somebody_else_is_neither_listed_nor_renamed(jobs: Jobs) -> None:
     job = jobs.submit("ada", DEMO)
     made, handlers = listed(jobs)
-    assert made.load(job.id, None) == ["", ""]
+    assert found(made, job.id) == ""
     for handler, more in (("on_open", ()), ("on_save", ("Bob's",))):
         assert "there is no job" in text_of(handlers[handler](job.id, *more, None)[-1])
     _, signed_out = listed(jobs, sign_in=True)
@@ -69,12 +70,18 @@ def test_a_run_of_somebody_else_is_neither_listed_nor_renamed(jobs: Jobs) -> Non
     assert jobs.get("ada", job.id).title == "new model on handwritten digits"
 
 
-def test_the_newest_run_is_shown_where_none_is_chosen(jobs: Jobs) -> None:
+def found(made: RunList, wanted: object, chosen: object = "") -> str:
+    before, run, word = json.loads(made.load(wanted, chosen, None))
+    assert (before, len(word)) == (chosen, 8)
+    return str(run)
+
+
+def test_the_newest_run_is_chosen_where_the_wanted_one_is_not_listed(jobs: Jobs) -> None:
     first, second = (jobs.submit(LOCAL, DEMO) for _ in range(2))
     made, _ = listed(jobs)
-    assert made.load("", None)[0] == second.id
-    assert made.load(first.id, None)[0] == first.id
-    assert made.load({"odd": 1}, None)[0] == second.id
+    assert found(made, "") == second.id
+    assert found(made, first.id, second.id) == first.id
+    assert found(made, {"odd": 1}) == second.id
 
 
 @pytest.mark.parametrize(
