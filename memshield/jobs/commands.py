@@ -39,14 +39,19 @@ class Commands:
         ]
 
     def submit(self, settings: Path, place: Place) -> list[str]:
-        """Train in another place.
+        """Train in another place, or follow there what another store began.
 
         Args:
             settings: the config file.
             place: where.
         """
-        words = [sys.executable, "-m", "memshield", "submit", "--config", str(settings)]
-        return [*words, "--hardware", place.hardware, "--timeout", f"{place.seconds}s"]
+        program = [sys.executable, "-m", "memshield"]
+        if place.mark:
+            return [*program, "follow", place.run]
+        machine = ["--hardware", place.hardware, "--timeout", f"{place.seconds}s"]
+        if place.found:
+            return [*program, "resume", place.run, *machine]
+        return [*program, "submit", "--config", str(settings), *machine]
 
     def measure(self, settings: Path, output: Path) -> list[str]:
         """Measure the time and memory of a training by a few of its steps.

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from memshield.jobs.commands import ROOT, Commands, as_typed
 from memshield.jobs.environment import find_devices
 from memshield.jobs.folders import name_from
 from memshield.jobs.logs import tail, trim, without_launcher
+from memshield.jobs.records import Place
 from memshield.rundir import this_process
 from tests.jobs.children import DEMO, DONE, Scripted, ended, open_jobs, until, view
 
@@ -99,6 +101,14 @@ def test_commands_are_those_that_a_person_types(tmp_path: Path) -> None:
     assert as_typed(words).endswith(f"-m memshield.train --config '{settings}'")
     assert shlex.split(as_typed(words)) == ["accelerate", "launch", *words[3:]]
     assert (ROOT / Commands(on_gpu=False).train(settings)[4]).is_file()
+    # What another store began is followed, and gone on with, by its id.
+    place = Place("l4x1", 3600, "digits-abcdef", found=True)
+    asked = "python -m memshield resume digits-abcdef --hardware l4x1 --timeout 3600s"
+    assert as_typed(commands.submit(settings, place)) == asked
+    begun = replace(place, seconds=0, mark="digits-abcdef.1")
+    assert as_typed(commands.submit(settings, begun)) == (
+        "python -m memshield follow digits-abcdef"
+    )
     words = commands.on_run(
         tmp_path, ("audit", "--round", "3", "--num_images", "40", "--beside", "base")
     )

@@ -156,7 +156,7 @@ class HubClient:
             UserError: the Hub refuses; the words say why.
             UnansweredError: it does not answer, and may have started it.
         """
-        with self._asking("submit", "the job"):
+        with self._asking("Jobs", "the job"):
             try:
                 return RemoteJob.of(
                     self.api.run_job(
@@ -171,7 +171,7 @@ class HubClient:
                 if "answered 429" in error.reason:
                     raise too_many(error.reason) from None
                 raise UnansweredError(
-                    "submit", f"whether the job was started is not known: {error.reason}",
+                    "Jobs", f"whether the job was started is not known: {error.reason}",
                     "It is looked for: `python -m memshield runs` lists it if it is there.",
                 ) from None  # fmt: skip
 
@@ -184,7 +184,7 @@ class HubClient:
         """
         labels = {LABEL: "1"} | ({RUN_LABEL: run} if run is not None else {})
         stages = ["SCHEDULING", "RUNNING"] if active else None
-        with self._asking("runs", "your jobs"):
+        with self._asking("Jobs", "your jobs"):
             found = self.api.list_jobs(
                 namespace=self.namespace,
                 labels=labels,

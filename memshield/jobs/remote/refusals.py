@@ -1,4 +1,4 @@
-"""Errors for jobs that the Hub does not start."""
+"""Errors for jobs that the Hub does not start, in words for terminal and page."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ def refusal(error: HfHubHTTPError, hardware: str) -> UserError:
     status, words = error.response.status_code, words_of(error)
     if status == 402:
         return UserError(
-            "submit", f"the account has no credit for Jobs: {words}",
+            "Jobs", f"the account has no credit for Jobs: {words}",
             "Add credit in the billing settings of your account on the Hub. Nothing was started.",
         )  # fmt: skip
     if status == 403:
         return UserError(
-            "HF_TOKEN", f"it may not start Jobs: {words}",
+            "token", f"it may not start Jobs: {words}",
             "Use a token with write access and the right to start Jobs.",
         )  # fmt: skip
     if status == 429:
         return too_many(words)
     if "flavor" in words.lower() or "hardware" in words.lower():
-        return UserError("--hardware", f"the Hub refuses {hardware}: {words}", "Choose another.")
-    return UserError("submit", f"the Hub refuses the job ({status}): {words}", "")
+        return UserError("hardware", f"the Hub refuses {hardware}: {words}", "Choose another.")
+    return UserError("Jobs", f"the Hub refuses the job ({status}): {words}", "")
 
 
 def too_many(words: str) -> UserError:
     """The error for a quota that is reached."""
     return UserError(
-        "submit", f"the account's quota of Jobs is reached: {words}",
-        "Stop one (`python -m memshield runs` lists them), or wait for one to end.",
+        "Jobs", f"the account's quota of them is reached: {words}",
+        "Stop one, or wait for one to end: your settings on the Hub list them under Jobs.",
     )  # fmt: skip

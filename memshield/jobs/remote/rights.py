@@ -20,7 +20,7 @@ def require_right_to_start(account: Account, namespace: str) -> None:
     """
     if not account.may(START, namespace):
         raise UserError(
-            "HF_TOKEN", f"it may not start Jobs of {namespace}: it lacks the right {START}",
+            "token", f"it may not start Jobs of {namespace}: it lacks the right {START}",
             "Give it that right in the settings of your tokens on the Hub, or use another one.",
         )  # fmt: skip
 

@@ -136,7 +136,7 @@ def start_job(
         return start(client, record, token if isinstance(token, str) else None, task=task)
     except KeyboardInterrupt:
         raise UnansweredError(
-            "submit", "interrupted while the job was started: whether it was is not known",
+            "Jobs", "interrupted while the job was started: whether it was is not known",
             f"`{PROGRAM} runs` lists it if it is there, and `{PROGRAM} stop {record.id}` ends it.",
         ) from None  # fmt: skip
 

@@ -140,11 +140,16 @@ def test_what_is_refused_starts_nothing(
     wrong = ["--mixed_precision", "fp16", "--num_shards", "900", "--report_to", "wandb"]
     found = fails(capsys, *demo, *wrong)
     assert all(word in found for word in ("fp16 needs a GPU", "num_shards", "wandb needs a key"))
+    # In words that a page shows as well.
     hub.jobs.without_credit.add("ada")
-    assert "no credit for Jobs" in fails(capsys, *demo)
+    assert fails(capsys, *demo).startswith("Jobs: the account has no credit for Jobs")
     hub.jobs.without_credit.clear()
     hub.fail(Fault("answer", method="POST", path="/api/jobs/ada", status=403, message="no scope"))
-    assert "it may not start Jobs: no scope" in fails(capsys, *demo)
+    assert fails(capsys, *demo).startswith("token: it may not start Jobs: no scope")
+    hub.fail(Fault("answer", method="POST", path="/api/jobs/ada", status=429))
+    quota = fails(capsys, *demo)
+    assert quota.startswith("Jobs: the account's quota of them is reached")
+    assert "memshield" not in quota
     assert len(hub.jobs.of("ada")) == before
     # Nothing stays in the bucket that nobody would come for.
     bucket = hub.buckets.get("ada/memshield-runs")
