@@ -47,7 +47,7 @@ class MadeUpHub:
         self._note("read")
         return Answer(self.files[name][first:], None) if name in self.files else None
 
-    def download(self, name: str, target: Path, go_on: bool) -> None:
+    def download(self, name: str, target: Path, version: str | None = None) -> None:
         self._note("download")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(self.files[name])

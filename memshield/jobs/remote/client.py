@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -257,7 +258,11 @@ class HubClient:
         with self._asking("bucket", self.bucket):
             try:
                 found = self.api.list_bucket_tree(self.bucket, folder, recursive=True)
-                return [one.path for one in found if one.type == "file"]
+                # The Hub takes it for a prefix, which other folders may have as well.
+                return [
+                    one.path for one in found
+                    if one.type == "file" and one.path.startswith(f"{folder}/")
+                ]  # fmt: skip
             except BucketNotFoundError:
                 return []
 
@@ -306,21 +311,25 @@ class HubClient:
                     raise UserError("bucket", f"{name} is larger than {size(most)}", "")
             return Answer(bytes(data[skipped:]), said)
 
-    def download(self, name: str, target: Path, go_on: bool) -> None:
+    def download(self, name: str, target: Path, version: str | None = None) -> None:
         """Write a file of the bucket to this disk, whole or not at all.
 
         Args:
             name: its path.
             target: to write.
-            go_on: whether a part that is here is of the same file, which never changes.
+            version: of the file; what is here of the same one is not asked for again. None where
+                it may change meanwhile.
 
         Raises:
             UserError: it is not there, or cannot be had.
             OSError: this disk does not take it.
         """
-        part = target.with_name(f".{target.name}.part")
+        part = target.with_name(f".{target.name}.{version or 'new'}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
-        there = part.stat().st_size if go_on and part.exists() else 0
+        for other in target.parent.glob(f".{escape(target.name)}.*part"):
+            if other != part or version is None:
+                other.unlink()
+        there = part.stat().st_size if part.exists() else 0
         headers = self._headers() | ({"Range": f"bytes={there}-"} if there else {})
         refused: OSError | None = None  # by this disk; within, it would pass for the Hub's silence
         with (

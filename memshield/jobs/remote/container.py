@@ -49,8 +49,6 @@ _LOOK_SECONDS = 0.25
 """Between two looks at the state: a new one is copied at once, for somebody may wait for it."""
 _GRACE = 0.6
 """Share of the time to save that the command has, before it is ended; the rest is for copying."""
-
-
 Stamp = tuple[int, int]
 """Size, and time of the last change in nanoseconds."""
 
@@ -87,10 +85,14 @@ class Copy:
         return min(self._refused.values(), default=None)
 
     def restore(self) -> None:
-        """Bring what an earlier job left to this disk: files that its `live.json` lists."""
+        """Bring what an earlier job left to this disk: files that its `live.json` lists.
+
+        Raises:
+            OSError, ValueError, KeyError: it cannot be read; to begin anew would write over it.
+        """
         try:
             listed = json.loads((self._folder / LIVE).read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError):
+        except FileNotFoundError:
             listed = {}
         for name, (size, modified) in listed.items():
             source, target = self._folder / RUN / name, self._run / name
@@ -124,7 +126,8 @@ class Copy:
             self._refused.setdefault(all_files, time.monotonic())
             print(f"The bucket takes no files: {error.strerror}", flush=True)
         else:
-            self._refused.pop(all_files, None)
+            for one in {False, all_files}:  # all files are those few as well
+                self._refused.pop(one, None)
 
     def _copy(self, all_files: bool) -> set[str]:
         """Copy new and changed files; names of those that are no more."""
@@ -156,15 +159,15 @@ class Copy:
                         yield path.relative_to(self._run).as_posix(), stamp
 
     def _tell(self, output: bytes, facts: Mapping[str, Any]) -> None:
-        live = {
-            "v": 1,
-            "time": round(time.time(), 3),
-            "mark": self._mark,
-            "status": read_status(self._run),
-            "files": dict(sorted({**self._left_there, **self._copied}.items())),
-            **facts,
-        }
-        with self._telling:
+        with self._telling:  # what is older may not be written later
+            live = {
+                "v": 1,
+                "time": round(time.time(), 3),
+                "mark": self._mark,
+                "status": read_status(self._run),
+                "files": dict(sorted({**self._left_there, **self._copied}.items())),
+                **facts,
+            }
             _write(self._folder / OUTPUT, output)
             _write(self._folder / LIVE, json.dumps(live).encode())
 
@@ -212,7 +215,8 @@ class Command:
     def _read(self) -> None:
         assert self._child.stdout is not None
         while chunk := os.read(self._child.stdout.fileno(), 2**16):
-            os.write(1, chunk)
+            with contextlib.suppress(OSError):
+                os.write(1, chunk)
             with self._lock:
                 self._output += chunk
                 del self._output[: -MOST_OUTPUT or None]
@@ -276,7 +280,7 @@ def run(
         refused = copy.refused_since
         if refused is not None and time.monotonic() - refused > WITHOUT_ROOM_SECONDS:
             command.stop()
-        if (folder / STOP).exists() and not command.asked:
+        if not command.asked and _is_asked_to_stop(folder):
             command.stop()
         if end is not None and time.time() > end - margin * (1 - _GRACE):
             command.kill()
@@ -294,6 +298,13 @@ def run(
         return NO_ROOM
     # A stop and a time limit are no failures: what they left is whole.
     return 0 if stopped else ended
+
+
+def _is_asked_to_stop(folder: Path) -> bool:
+    try:
+        return (folder / STOP).exists()
+    except OSError:  # the mount does not answer now; what runs goes on
+        return False
 
 
 def unpacked(code: Path, target: Path) -> Path:

@@ -151,7 +151,7 @@ class LiveCopy:
         for name, stamp in live.files.items():
             if name.startswith(_SAMPLES) and self._here.get(name) != stamp:
                 target = self._run.path / name
-                self._client.download(f"{self._id}/{RUN}/{name}", target, go_on=False)
+                self._client.download(f"{self._id}/{RUN}/{name}", target)
                 self._here[name] = stamp
 
     def _fetch_events(self, live: Live) -> None:
@@ -219,9 +219,11 @@ def fetch(
     if needed > free:
         raise NoRoomError(needed, free)
     for name in missing:
-        _, modified = live.files[name]
+        length, modified = live.files[name]
         target = run.path / name
-        client.download(f"{id}/{RUN}/{name}", target, go_on="/" in name)
+        # A folder is written once, or anew: its files do not grow.
+        version = f"{length}-{modified}" if "/" in name else None
+        client.download(f"{id}/{RUN}/{name}", target, version)
         if name == "config.yaml":
             mean_here(run, meant)
         os.utime(target, ns=(modified, modified))

@@ -47,11 +47,15 @@ def delete_bucket(call: Call) -> Response:
 
 
 def list_bucket(call: Call) -> Response:
-    """Files below a prefix. Not recursive lists are not needed by any client here."""
+    """Files whose paths begin so. Not recursive lists are not needed by any client here."""
     bucket = _bucket(call)
     if not call.request.flag("recursive"):
         raise HubError(400, "this Hub lists buckets recursively alone")
-    found = bucket.files(call.params.get("path", ""))
+    begin = call.params.get("path", "")
+    found = [
+        path for path in bucket.files()
+        if path.relative_to(bucket.folder).as_posix().startswith(begin)
+    ]  # fmt: skip
     return page_response(call, found, call.hub.page_size, lambda path: _file(call, bucket, path))
 
 

@@ -191,5 +191,5 @@ def test_a_bucket_fills_neither_memory_nor_the_disk(
         hub_client.read("a", most=9)
     monkeypatch.setattr(client, "_KEPT_FREE", 2**62)
     with pytest.raises(OSError, match="No space left"):
-        hub_client.download("a", tmp_path / "a", go_on=False)
+        hub_client.download("a", tmp_path / "a")
     assert not (tmp_path / "a").exists()

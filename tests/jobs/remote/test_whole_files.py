@@ -1,0 +1,80 @@
+"""Files of a run stay whole: where the mount does not answer, and where a download is cut off."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from memshield.jobs.remote import container
+from memshield.jobs.remote.client import HubClient
+from memshield.jobs.remote.submission import forget
+from tests.hub_server import HubServer
+
+
+def test_a_run_that_cannot_be_read_is_not_begun_anew_over_it(tmp_path: Path) -> None:
+    mount, code = tmp_path / "mount", tmp_path / "code"
+    (code / "configs").mkdir(parents=True)
+    mount.mkdir()
+    (mount / "live.json").write_text("")  # a mount that was cut off
+    with pytest.raises(ValueError, match="Expecting value"):
+        container.run(mount, code, "m", 0.05, None, {}, [sys.executable, "-c", ""])
+    assert (mount / "live.json").read_text() == ""
+    (mount / "live.json").unlink()
+    (mount / "live.json").mkdir()  # it cannot be read at all
+    with pytest.raises(OSError, match="Is a directory"):
+        container.run(mount, code, "m", 0.05, None, {}, [sys.executable, "-c", ""])
+
+
+def test_a_mount_that_does_not_answer_ends_no_training(tmp_path: Path) -> None:
+    unanswered = tmp_path / ("x" * 300)
+    with pytest.raises(OSError, match="too long"):
+        (unanswered / container.STOP).exists()
+    assert not container._is_asked_to_stop(unanswered)
+    (tmp_path / container.STOP).touch()
+    assert container._is_asked_to_stop(tmp_path)
+
+
+def test_a_bucket_that_takes_everything_has_room(tmp_path: Path) -> None:
+    run, mount = tmp_path / "run", tmp_path / "mount"
+    run.mkdir()
+    (run / "status.json").write_text("{}")
+    mount.write_text("no folder")
+    copy = container.Copy(run, mount, "m")
+    copy.bring_up_to_date(False, b"")
+    assert copy.refused_since is not None
+    mount.unlink()
+    mount.mkdir()
+    copy.bring_up_to_date(True, b"", ended=0)  # the last one, after which nothing is tried again
+    assert copy.refused_since is None
+    assert json.loads((mount / "live.json").read_text())["ended"] == 0
+
+
+@pytest.mark.process
+def test_a_download_goes_on_with_a_part_of_the_same_version_alone(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    client, target = HubClient(), tmp_path / "weights"
+    client.make_bucket()
+    client.change({"weights": b"0123456789"})
+    (tmp_path / ".weights.2.part").write_bytes(b"01234")
+    client.download("weights", target, "2")
+    assert target.read_bytes() == b"0123456789"
+    assert "range" in hub.requests[-1].headers or "range" in hub.requests[-2].headers
+    (tmp_path / ".weights.2.part").write_bytes(b"01234")
+    client.change({"weights": b"abcdefghij"})
+    client.download("weights", target, "3")
+    assert target.read_bytes() == b"abcdefghij"
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+@pytest.mark.process
+def test_a_run_is_deleted_without_those_whose_names_begin_so(hub: HubServer) -> None:
+    client = HubClient()
+    client.make_bucket()
+    client.change({"demo-abcdef/a": b"1", "demo-abcdef-ghijkm/a": b"1"})
+    forget(client, "demo-abcdef")
+    assert client.names("demo-abcdef") == []
+    assert client.names("demo-abcdef-ghijkm") == ["demo-abcdef-ghijkm/a"]
