@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
 from memshield.jobs.folders import is_run_of_server
+from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.live import Live, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.submission import CHECKPOINTS
@@ -21,7 +23,7 @@ from memshield.rundir import RunDir, lock_path, write_text
 
 _RUNS = Path("runs")
 ORIGIN = ".jobs.json"
-"""File of a run directory that says which run on Jobs it is a copy of."""
+"""File of a run directory that says which run on Jobs it is a copy of, and of which state."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,11 +62,9 @@ def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
         UserError: another run is there, it has written nothing, or a job still works on it.
     """
     client, record = remote.client, remote.record
-    active = client.jobs(record.id, active=True)
-    if delete and active:
-        raise UserError("--delete", f"a job works on it: {active[0].url}", "Stop it first.")
+    _is_idle(client, record.id, delete)
     live = bring(remote, here)
-    if active:
+    if not _is_idle(client, record.id, delete):  # it may have been resumed meanwhile
         return 0
     done = live.status.get("state") == "done"
     gone = client.names(record.id) if delete else []
@@ -74,9 +74,16 @@ def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
         client.change(delete=gone)
         what = "The run was" if delete else "The copies of your files were"
         print(f"{what} deleted from {client.bucket}.")
-    if not done:
+    if not done and not delete:
         print(f"It is not done. Go on there:  {PROGRAM} resume {record.id}")
     return 0
+
+
+def _is_idle(client: HubClient, id: str, delete: bool) -> bool:
+    active = client.jobs(id, active=True)
+    if active and delete:
+        raise UserError("--delete", f"a job works on it: {active[0].url}", "Stop it first.")
+    return not active
 
 
 def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
@@ -88,7 +95,7 @@ def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
         to_go_on: whether the checkpoints of a run that is done are brought as well.
 
     Raises:
-        UserError: another run is there, it is being trained here, or it has written nothing.
+        UserError: something else is there, it is or was trained here, or it has written nothing.
     """
     client, record = remote.client, remote.record
     live = read_live(client, record.id)
@@ -98,12 +105,20 @@ def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
     here.path.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock_path(here), timeout=0):
-            write_text(here.path / ORIGIN, json.dumps({"id": record.id}))
+            if was_changed(here, record.id):
+                raise UserError(
+                    "output_dir", f"the run in {here.path} was changed since it was fetched",
+                    _elsewhere(record.id),
+                )  # fmt: skip
+            origin: dict[str, Any] = {"id": record.id}
+            write_text(here.path / ORIGIN, json.dumps(origin))
             meant = {**record.meant, "output_dir": str(here.path)}
             done = live.status.get("state") == "done"
             without = CHECKPOINTS if done and not to_go_on else None
             files = fetch(client, record.id, here, meant, without)
             count = sum(1 for _ in tqdm(files, total=len(live.files), unit="file", file=sys.stderr))
+            origin["state"] = _state(here)
+            write_text(here.path / ORIGIN, json.dumps(origin))
     except Timeout:
         raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
     print(f"{record.id} is in {here.path}: {count} new files")
@@ -123,7 +138,7 @@ def folder_of(remote: RemoteRun) -> RunDir:
     if is_own and meant.parts:
         places = [meant]
     for place in (places[0], *_copies_below(Path()), *_copies_below(_RUNS)):
-        if _origin(place) == record.id:
+        if _read_origin(place).get("id") == record.id:
             return RunDir(place)
     return RunDir(next((place for place in places if not place.exists()), places[-1]))
 
@@ -132,17 +147,30 @@ def _copies_below(folder: Path) -> list[Path]:
     return [path.parent for path in sorted(folder.glob(f"*/{ORIGIN}"))]
 
 
-def _origin(place: Path) -> str | None:
-    """The id of the run on Jobs that a folder is a copy of."""
+def _read_origin(place: Path) -> dict[str, Any]:
     try:
-        return str(json.loads((place / ORIGIN).read_text(encoding="utf-8"))["id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return dict(json.loads((place / ORIGIN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _require_own(here: RunDir, id: str) -> None:
-    if here.is_run() and _origin(here.path) != id:
-        raise UserError(
-            "output_dir", f"{here.path} holds another run",
-            f"Bring it to another folder:  {PROGRAM} fetch {id} --output_dir DIR",
-        )  # fmt: skip
+    if _read_origin(here.path).get("id") == id:
+        return
+    if here.is_run() or (here.path.is_dir() and any(here.path.iterdir())):
+        what = "another run" if here.is_run() else "other files"
+        raise UserError("output_dir", f"{here.path} holds {what}", _elsewhere(id))
+
+
+def was_changed(here: RunDir, id: str) -> bool:
+    """Whether a copy of a run was trained here since, or another round of it made the model."""
+    origin = _read_origin(here.path)
+    return origin.get("id") == id and origin.get("state", _state(here)) != _state(here)
+
+
+def _state(here: RunDir) -> list[Any]:
+    return [here.read_status().get("attempt"), here.round_of_model()]
+
+
+def _elsewhere(id: str) -> str:
+    return f"Bring it to another folder:  {PROGRAM} fetch {id} --output_dir DIR"

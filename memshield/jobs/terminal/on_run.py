@@ -17,7 +17,7 @@ from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.record import is_run_id
 from memshield.jobs.remote.rights import require_right_to_start
 from memshield.jobs.remote.submission import Machine, RunTask
-from memshield.jobs.terminal.fetch import bring, folder_of
+from memshield.jobs.terminal.fetch import bring, folder_of, was_changed
 from memshield.jobs.terminal.follow import follow_started
 from memshield.jobs.terminal.shared import (
     PROGRAM,
@@ -76,7 +76,10 @@ def bring_here(words: Sequence[str]) -> list[str]:
     flags, rest = parser.parse_known_args(list(words))
     with open_run(flags.run, flags.namespace) as run:
         here = folder_of(run)
-        bring(run, here, to_go_on=False)
+        if was_changed(here, run.record.id):
+            print(f"{run.record.id} is in {here.path}, and was changed there: nothing is brought")
+        else:
+            bring(run, here, to_go_on=False)
     return [str(here.path), *rest]
 
 

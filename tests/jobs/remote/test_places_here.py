@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from memshield.jobs.remote.submission import Machine, prepare_submission, send, 
 from memshield.jobs.terminal.on_run import bring_here
 from memshield.rundir import RunDir
 from tests.hub_server import HubServer
-from tests.jobs.remote.runs import ENDS, job_of, pretend, submit
+from tests.jobs.remote.runs import ENDS, PRETENDS, job_of, pretend, submit
 
 pytestmark = pytest.mark.process
 Said = pytest.CaptureFixture[str]
@@ -83,3 +85,39 @@ def test_a_record_leads_to_no_other_folder() -> None:
     )
     found = RunRecord.parse(record.model_dump_json().encode(), "mine-bbbbbb")
     assert (found.id, found.name) == ("mine-bbbbbb", "x")
+
+
+def test_what_was_made_of_a_run_here_is_not_written_over(
+    hub: HubServer, empty: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = (
+        "for number in (1, 2):\n"
+        "    of_it = run.rounds / str(number) / 'pytorch_lora_weights.safetensors'\n"
+        "    of_it.parent.mkdir(parents=True); of_it.write_bytes(b'w' * number)\n"
+        "import shutil; shutil.copytree(run.rounds / '2', run.model); status.set('done')"
+    )
+    pretend(monkeypatch, PRETENDS.format(body=rounds))
+    id = submit(capsys, empty)
+    assert main(["fetch", id]) == 0
+    assert main(["fetch", id]) == 0
+    run = RunDir(empty / "mine")
+    assert run.round_of_model() == 2
+    # Another round is chosen here.
+    shutil.rmtree(run.model)
+    shutil.copytree(run.rounds / "1", run.model)
+    assert bring_here([id]) == [str(run.path)]
+    assert "was changed there: nothing is brought" in capsys.readouterr().out
+    assert main(["fetch", id]) == 2
+    assert "was changed since it was fetched" in capsys.readouterr().err
+    assert run.round_of_model() == 1
+    assert main(["fetch", id, "--output_dir", "again"]) == 0
+    # It goes on here.
+    status = RunDir("again").status
+    status.write_text(json.dumps({**json.loads(status.read_text()), "attempt": 2}))
+    assert main(["fetch", id, "--output_dir", "again"]) == 2
+    assert f"fetch {id} --output_dir DIR" in capsys.readouterr().err
+    # Nor are files that are no run's.
+    Path("notes").mkdir()
+    Path("notes", "config.txt").touch()
+    assert main(["fetch", id, "--output_dir", "notes"]) == 2
+    assert "notes holds other files" in capsys.readouterr().err
