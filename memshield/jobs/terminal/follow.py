@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from memshield.audit.progress_file import AuditProgress, read_audit_progress
 from memshield.config.flags import plain_parser
+from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun
 from memshield.jobs.logs import tail, without_launcher
 from memshield.jobs.remote.client import HubClient, RemoteJob
@@ -72,6 +73,10 @@ def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
 
     Returns:
         0 where it is done, was stopped or goes on; 1 where it failed.
+
+    Raises:
+        UserError: the Hub refuses to tell; the job may go on.
+        OSError: this disk takes no copy of it; the job may go on.
     """
     shown, said = _Shown(), ""
     backend, order = run.backend, run.order
@@ -92,6 +97,10 @@ def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
         shown.close()
         print(f"\n{how_to_come_back(run.record.id)}")
         return 0
+    except (UserError, OSError):
+        shown.close()
+        print(how_to_come_back(run.record.id, known=False))
+        raise
     _show(shown, run)
     shown.close()
     job = backend.job(order)

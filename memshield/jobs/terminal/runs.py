@@ -12,7 +12,7 @@ from memshield.config.flags import plain_parser
 from memshield.errors import UserError
 from memshield.hub.account import own_token
 from memshield.hub.catalog.table import table
-from memshield.jobs.remote.client import HubClient, RemoteJob
+from memshield.jobs.remote.client import HubClient, RemoteJob, UnreachableError
 from memshield.jobs.remote.live import read_live
 from memshield.jobs.remote.record import REQUEST
 from memshield.jobs.remote.states import GONE, RemoteState, state_of
@@ -96,12 +96,20 @@ def list_runs(client: HubClient, most: int | None = None) -> list[Listed]:
     for number, (id, of_run) in enumerate(jobs.items()):
         if most is not None and number >= most and not any(job.is_active for job in of_run):
             continue
-        live = read_live(client, id)
-        state = state_of(of_run[0], live, time.time())
-        if of_run[0].is_active and client.read(f"{id}/{REQUEST}") is None:
-            state = GONE
+        state = _state(client, id, of_run[0])
         found.append(Listed(id, tuple(of_run), state, dollars_so_far(of_run, prices)))
     return found
+
+
+def _state(client: HubClient, id: str, job: RemoteJob) -> RemoteState:
+    try:
+        if job.is_active and client.read(f"{id}/{REQUEST}") is None:
+            return GONE
+        return state_of(job, read_live(client, id), time.time())
+    except UnreachableError:
+        raise
+    except UserError as error:  # what cannot be read of one run hides no other
+        return RemoteState("silent", f"What it wrote cannot be read: {error.problem}")
 
 
 def _local(folder: Path) -> list[tuple[str, str, str]]:

@@ -203,10 +203,10 @@ def confirm(question: str, yes: bool) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def how_to_come_back(id: str) -> str:
-    """The commands for a run that goes on."""
+def how_to_come_back(id: str, known: bool = True) -> str:
+    """The commands for a run that goes on, or may do so."""
     return (
-        f"It goes on. Follow it:  {PROGRAM} follow {id}\n"
+        f"It {'goes' if known else 'may go'} on. Follow it:  {PROGRAM} follow {id}\n"
         f"Stop it (it saves):     {PROGRAM} stop {id}\n"
         f"All runs, with cost:    {PROGRAM} runs"
     )

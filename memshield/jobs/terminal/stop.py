@@ -38,21 +38,45 @@ def stop(
         run: on Jobs.
         patience: seconds to wait before the job is cancelled.
         sleep: waits.
+
+    Returns:
+        0 where nothing of it is billed any more.
     """
     backend, order, id = run.backend, run.order, run.record.id
     if not backend.look(order).runs:
         print(f"It has ended already. {backend.state(order).words}")
-        return 0
+        return _stop_others(run, now=not patience)
     deadline = time.monotonic() + patience
     if patience:
         backend.stop(order)
         print("Asked to save and to end. This takes as long as a step and a checkpoint.")
-    while backend.look(order).runs and time.monotonic() < deadline:
-        sleep(_SECONDS)
+    try:
+        while backend.look(order).runs and time.monotonic() < deadline:
+            sleep(_SECONDS)
+    except KeyboardInterrupt:
+        print(f"\nIt may run still. See whether it has ended:  {PROGRAM} follow {id}")
+        return 1
     if backend.look(order).runs:
         backend.kill(order)
         print("The job was cancelled: it is billed no more.")
     else:
         print(backend.state(order).words)
-    print(f"Go on with it:  {PROGRAM} resume {id}\nBring it here:  {PROGRAM} fetch {id}")
+    job = backend.job(order)
+    if job is None or job.kind == "train":
+        print(f"Go on with it:  {PROGRAM} resume {id}")
+    print(f"Bring it here:  {PROGRAM} fetch {id}")
     return 0
+
+
+def _stop_others(run: RemoteRun, now: bool) -> int:
+    """See to jobs of a run that its record does not know of, such as one whose start was lost."""
+    others = run.client.jobs(run.record.id, active=True)
+    for job in others:
+        if now:
+            run.client.cancel(job.id)
+            print(f"{job.url} was cancelled: it is billed no more.")
+        else:
+            print(f"Another job works on it: {job.url}")
+    if others and not now:
+        print(f"Cancel it:  {PROGRAM} stop {run.record.id} --now")
+    return 1 if others and not now else 0

@@ -260,7 +260,12 @@ def test_orphans_are_found_by_label_and_offered_to_be_stopped(
     assert "its folder in the bucket is gone" in said
     assert "--stop_orphans" in said
     assert job_of(hub, id).stage == "RUNNING"
+    # Nor is it hidden by a run of which nothing can be read.
+    hub.jobs.full.add("t4-small")
+    odd = submit(capsys, tmp_path, "--detach", "--hardware", "t4-small")
+    bucket.path(f"{odd}/live.json").write_bytes(b" " * (9 * 2**20))
     assert main([*runs, "--stop_orphans", "--yes"]) == 0
+    assert "cannot be read: " in capsys.readouterr().out
     assert job_of(hub, id).stage == "CANCELED"
 
 

@@ -12,9 +12,10 @@ import pytest
 from memshield.__main__ import main
 from memshield.jobs.backends.seam import Begun
 from memshield.jobs.remote.client import HubClient
-from memshield.jobs.terminal.shared import backend_of, copy_of
+from memshield.jobs.terminal.shared import backend_of, copy_of, open_run
+from memshield.jobs.terminal.stop import stop
 from tests.hub_server import Fault, HubServer
-from tests.jobs.remote.runs import WAITS, job_of, pretend, submit, until
+from tests.jobs.remote.runs import WAITS, job_of, pretend, submit, trains, until
 
 pytestmark = pytest.mark.process
 START = "/api/jobs/ada"
@@ -80,3 +81,46 @@ def test_what_cannot_be_deleted_after_a_refusal_is_named_beside_it(
     said = capsys.readouterr().err
     assert "no credit for Jobs" in said
     assert "cannot be deleted now: do it on the Hub" in said
+
+
+def test_following_that_fails_says_that_the_job_goes_on(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, WAITS)
+    id = submit(capsys, tmp_path, "--detach")
+    hub.fail(Fault("answer", path="/api/jobs/", status=403, times=None, message="no scope"))
+    assert main(["follow", id]) == 2
+    hub.clear_faults()
+    said = capsys.readouterr()
+    assert "no scope" in said.err
+    assert f"It may go on. Follow it:  python -m memshield follow {id}" in said.out
+
+
+def test_a_stop_that_is_not_waited_for_and_a_job_that_the_record_does_not_know(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, WAITS)
+    id = submit(capsys, tmp_path, "--detach")
+    until(lambda: trains(hub, id))
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with open_run(id) as run:
+        assert stop(run, 60, interrupted) == 1
+    assert f"follow {id}" in capsys.readouterr().out
+    # A record that knows of none but an earlier job.
+    pretend(monkeypatch, WAITS)
+    other = submit(capsys, tmp_path, "--detach")
+    client = HubClient()
+    record = backend_of(client).record(other)
+    assert record is not None
+    text = record.model_copy(update={"mark": f"{other}:0"}).model_dump_json()
+    client.change({f"{other}/request.json": text.encode()})
+    assert main(["stop", other]) == 1
+    said = capsys.readouterr().out
+    assert "Another job works on it: " in said
+    assert f"stop {other} --now" in said
+    assert main(["stop", other, "--now"]) == 0
+    assert "is billed no more" in capsys.readouterr().out
+    assert job_of(hub, other).stage == "CANCELED"
