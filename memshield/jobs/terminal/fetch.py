@@ -102,7 +102,11 @@ def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
     if live is None or not live.files:
         raise UserError("run", f"{record.id} has written nothing yet", "Follow it, or wait.")
     _require_own(here, record.id)
-    here.path.mkdir(parents=True, exist_ok=True)
+    try:
+        here.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as the folder of another machine
+        why = f"{here.path} cannot be made: {error.strerror}"
+        raise UserError("output_dir", why, _elsewhere(record.id)) from None
     try:
         with FileLock(lock_path(here), timeout=0):
             if was_changed(here, record.id):

@@ -76,6 +76,8 @@ def test_a_run_is_found_where_it_was_fetched_to(hub: HubServer, empty: Path, cap
     assert main(["fetch", id]) == 2
     said = capsys.readouterr().err
     assert "holds another run" in said
+    assert main(["fetch", id, "--output_dir", "mine/config.yaml/run"]) == 2
+    assert "config.yaml/run cannot be made: Not a directory" in capsys.readouterr().err
     assert f"fetch {id} --output_dir DIR" in said
 
 
