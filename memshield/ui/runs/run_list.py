@@ -51,7 +51,7 @@ _PICKED = "() => document.body.dataset.chosenRun"
 MOVED = """
 (answer, chosen) => {
   const [before, found, word] = JSON.parse(answer);
-  return [chosen === before ? found : chosen, word];
+  return [(chosen ?? "") === before ? found : chosen, word];
 }
 """
 """From an answer of `load` and the run that is chosen by now: the one to choose, and the word."""
