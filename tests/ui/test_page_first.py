@@ -122,13 +122,17 @@ def choose_while_the_list_changes(visit: Visit, name: str) -> None:
         if len(asked) == 1:  # the name; then the list is asked for
             route.continue_()
 
+    def waits() -> bool:
+        page.wait_for_timeout(50)  # routes are answered meanwhile
+        return len(asked) == 2
+
     def is_chosen(number: int) -> bool:
         return rows.nth(number).get_attribute("aria-current") == "true"
 
     page.route("**/queue/join*", hold)
     visit.fill("Name", name)
     visit.press("Save the name")
-    until(lambda: page.wait_for_timeout(50) or len(asked) == 2)
+    until(waits)
     rows.nth(0).click()
     until(lambda: is_chosen(0))
     for route in asked[1:]:

@@ -44,7 +44,8 @@ def test_a_bucket_that_takes_everything_has_room(tmp_path: Path) -> None:
     mount.write_text("no folder")
     copy = container.Copy(run, mount, "m")
     copy.bring_up_to_date(False, b"")
-    assert copy.refused_since is not None
+    refused_at = copy.refused_since
+    assert refused_at is not None
     mount.unlink()
     mount.mkdir()
     copy.bring_up_to_date(True, b"", ended=0)  # the last one, after which nothing is tried again
