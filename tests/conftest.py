@@ -145,6 +145,14 @@ def tiny_flux2_klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_krea2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Krea 2 pipeline."""
+    from tests.tiny_flow import krea2_pipeline
+
+    return krea2_pipeline(tmp_path_factory.mktemp("krea2"))
+
+
+@pytest.fixture(scope="session")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 24 captioned pictures, 16 px."""
     from tests.tiny import image_folder

@@ -177,13 +177,18 @@ def flux2_klein_pipeline(folder: Path, is_distilled: bool = False) -> Path:
     return folder
 
 
+def _qwen_vae() -> Any:
+    from diffusers import AutoencoderKLQwenImage
+
+    return AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False],
+        latents_mean=[0.1, -0.1, 0.2, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2],
+    ).eval()  # fmt: skip
+
+
 def qwen_image_pipeline(folder: Path) -> Path:
     """A saved Qwen-Image pipeline."""
-    from diffusers import (
-        AutoencoderKLQwenImage,
-        QwenImagePipeline,
-        QwenImageTransformer2DModel,
-    )
+    from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     torch.manual_seed(0)
@@ -199,10 +204,7 @@ def qwen_image_pipeline(folder: Path) -> Path:
             "out_hidden_size": 16,
         },
     )  # fmt: skip
-    vae = AutoencoderKLQwenImage(
-        base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False],
-        latents_mean=[0.1, -0.1, 0.2, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2],
-    ).eval()  # fmt: skip
+    vae = _qwen_vae()
     QwenImagePipeline(
         scheduler=_flow_scheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
         vae=vae,
@@ -213,4 +215,40 @@ def qwen_image_pipeline(folder: Path) -> Path:
             num_attention_heads=2, joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
         ).eval(),
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def krea2_pipeline(folder: Path, **settings: Any) -> Path:
+    """A saved Krea 2 pipeline, not distilled unless the settings of its index say so."""
+    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+    from transformers import Qwen3VLConfig, Qwen3VLModel
+
+    torch.manual_seed(0)
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": 300, "hidden_size": 16, "intermediate_size": 16, "head_dim": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+            "rope_theta": 1e6,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
+            "out_hidden_size": 16, "deepstack_visual_indexes": [],
+        },
+    )  # fmt: skip
+    transformer = Krea2Transformer2DModel(
+        in_channels=16, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+        num_key_value_heads=1, intermediate_size=16, timestep_embed_dim=8, text_hidden_dim=16,
+        num_text_layers=2, text_num_attention_heads=2, text_num_key_value_heads=1,
+        text_intermediate_size=16, num_layerwise_text_blocks=1, num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 2, 2),
+    ).eval()  # fmt: skip
+    Krea2Pipeline(
+        scheduler=_flow_scheduler(use_dynamic_shifting=True, max_image_seq_len=6400),
+        vae=_qwen_vae(),
+        tokenizer=_qwen_tokenizer(),
+        text_encoder=Qwen3VLModel(config).eval(),
+        transformer=transformer,
+        **{"text_encoder_select_layers": (0, 2), **settings},
+    ).save_pretrained(folder)
     return folder

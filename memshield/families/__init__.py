@@ -80,6 +80,10 @@ def _class_of_flow(family: FamilyName) -> type[Family]:
         from memshield.families.flux2_klein import Flux2Klein
 
         return Flux2Klein
+    if family == "krea2":
+        from memshield.families.krea2 import Krea2
+
+        return Krea2
     from memshield.families.stable_diffusion_3 import StableDiffusion3
 
     return StableDiffusion3

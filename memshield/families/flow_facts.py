@@ -12,6 +12,7 @@ from memshield.families.repository import Repository
 
 _FEW_STEPS = {"turbo", "schnell", "lightning"}
 """Words in the names that models have on the Hub which were distilled to a few steps."""
+_PATCH = 2  # latents of a transformer's patch, each way
 
 
 class NetworkParts(NamedTuple):
@@ -63,6 +64,13 @@ def read_flow_parts(repository: Repository, family: FamilyName, config: Config) 
             f"the transformer of {repository.name} takes {channels} channels (editing or control)",
             "Choose a text-to-image model.",
         )
+    patch = repository.json("model_index.json").get("patch_size", _PATCH)
+    if patch != _PATCH:
+        raise UserError(
+            repository.field,
+            f"{repository.name} takes patches of {patch} x {patch} latents, which is not supported",
+            f"Choose a model with patches of {_PATCH} x {_PATCH}.",
+        )
     for part_name in ("transformer", "vae"):
         repository.require_safetensors(part_name, config.variant)
     scale = _scale(vae)
@@ -72,7 +80,7 @@ def read_flow_parts(repository: Repository, family: FamilyName, config: Config) 
         vae,
         scheduler,
         int(size) * scale if isinstance(size, int) else kind.resolution,
-        scale * 2,  # transformers take patches of 2 x 2 latents
+        scale * _PATCH,
     )
 
 
@@ -124,5 +132,6 @@ INSTEAD: dict[FamilyName, str] = {
     "z_image": "Train Tongyi-MAI/Z-Image; a LoRA of it works on Z-Image-Turbo, too.",
     "qwen_image": "Train Qwen/Qwen-Image.",
     "flux2_klein": "Train black-forest-labs/FLUX.2-klein-base-4B; its LoRAs fit the distilled one.",
+    "krea2": "Train krea/Krea-2-Raw; a LoRA of it works on Krea-2-Turbo, too.",
 }
 """The models to take instead of a distilled one."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 FamilyName = Literal[
     "unconditional", "stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3", "flux",
-    "z_image", "qwen_image", "flux2_klein",
+    "z_image", "qwen_image", "flux2_klein", "krea2",
 ]  # fmt: skip
 
 PIPELINES: dict[str, FamilyName] = {
@@ -22,6 +22,7 @@ PIPELINES: dict[str, FamilyName] = {
     "ZImagePipeline": "z_image",
     "QwenImagePipeline": "qwen_image",
     "Flux2KleinPipeline": "flux2_klein",
+    "Krea2Pipeline": "krea2",
 }
 """Supported `_class_name` of model_index.json, and the family that trains it.
 
@@ -38,6 +39,7 @@ TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
     "z_image": ("text_encoder",),
     "qwen_image": ("text_encoder",),
     "flux2_klein": ("text_encoder",),
+    "krea2": ("text_encoder",),
 }
 """Components of a pipeline that encode captions, in the order of their embeddings."""
 
@@ -85,6 +87,9 @@ FLOW: Mapping[FamilyName, FlowKind] = MappingProxyType(
             own_lengths=True,
         ),
         "flux2_klein": FlowKind("Flux2Transformer2DModel", "AutoencoderKLFlux2", "none", 512, 512),
+        "krea2": FlowKind(
+            "Krea2Transformer2DModel", "AutoencoderKLQwenImage", "none", 512, 512, own_lengths=True
+        ),
     }
 )
 """The families that are trained by flow matching."""
@@ -113,6 +118,20 @@ LORA_TARGETS: Mapping[FamilyName, tuple[str, ...]] = MappingProxyType(
         "z_image": ATTENTION,
         "qwen_image": ATTENTION,
         "flux2_klein": (*ATTENTION, "to_qkv_mlp_proj"),
+        "krea2": (
+            *ATTENTION,
+            "to_gate",
+            "ff.up",
+            "ff.down",
+            "img_in",
+            "final_layer.linear",
+            "text_fusion.projector",
+            "time_mod_proj",
+            "txt_in.linear_1",
+            "txt_in.linear_2",
+            "time_embed.linear_1",
+            "time_embed.linear_2",
+        ),
     }
 )
 """Ends of the names of the layers that carry a LoRA, as in diffusers' examples."""

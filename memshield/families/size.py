@@ -85,6 +85,8 @@ def _flow_captions(
     """Bytes of captions' encodings."""
     network, tokens = facts.network, int(config.max_sequence_length or 0)
     width = int(network.get("joint_attention_dim") or network.get("cap_feat_dim") or 0)
+    if facts.family == "krea2":
+        width = int(network["num_text_layers"]) * int(network["text_hidden_dim"])
     pooled = int(network.get("pooled_projection_dim") or 0)
     if facts.family == "stable_diffusion_3":
         tokens += int(encoders[0]["max_position_embeddings"])

@@ -100,16 +100,22 @@ def z_image(
     return weighted("none", sigmas, -torch.stack(found).squeeze(2), noise - clean)
 
 
+def first_frames(pipeline: Any, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents of an AutoencoderKLQwenImage, normalised."""
+    vae = pipeline.vae.config
+    mean = torch.tensor(vae.latents_mean).view(1, vae.z_dim, 1, 1, 1)
+    scale = 1.0 / torch.tensor(vae.latents_std).view(1, vae.z_dim, 1, 1, 1)
+    video = pipeline.vae.encode(pixels.unsqueeze(2)).latent_dist.sample(generator)
+    frames: Tensor = ((video - mean) * scale)[:, :, 0]
+    return frames
+
+
 def qwen_image(
     pipeline: Any, pixels: Tensor, captions: Sequence[str], generator: torch.Generator
 ) -> Tensor:
     """train_dreambooth_lora_qwen_image.py."""
     text, mask = pipeline.encode_prompt(list(captions), max_sequence_length=512)
-    vae = pipeline.vae.config
-    mean = torch.tensor(vae.latents_mean).view(1, vae.z_dim, 1, 1, 1)
-    scale = 1.0 / torch.tensor(vae.latents_std).view(1, vae.z_dim, 1, 1, 1)
-    video = pipeline.vae.encode(pixels.unsqueeze(2)).latent_dist.sample(generator)
-    clean = ((video - mean) * scale)[:, :, 0]
+    clean = first_frames(pipeline, pixels, generator)
     noise, timesteps, sigmas, noisy = noised(pipeline, clean, generator, "none")
     count, channels, height, width = clean.shape
     packed = pipeline.transformer(
@@ -142,11 +148,31 @@ def flux2_klein(
     return weighted("none", sigmas, predicted, noise - clean)
 
 
+def krea2(
+    pipeline: Any, pixels: Tensor, captions: Sequence[str], generator: torch.Generator
+) -> Tensor:
+    """train_dreambooth_lora_krea2.py."""
+    text, mask = pipeline.encode_prompt(list(captions), max_sequence_length=512)
+    clean = first_frames(pipeline, pixels, generator)
+    noise, timesteps, sigmas, noisy = noised(pipeline, clean, generator, "none")
+    count, channels, height, width = clean.shape
+    places = pipeline.prepare_position_ids(text.shape[1], height // 2, width // 2, noisy.device)
+    packed = pipeline.transformer(
+        hidden_states=pipeline._pack_latents(noisy, count, channels, height, width),
+        encoder_hidden_states=text, timestep=timesteps / 1000, position_ids=places,
+        encoder_attention_mask=mask, return_dict=False,
+    )[0]  # fmt: skip
+    size = pipeline.vae_scale_factor
+    predicted = pipeline._unpack_latents(packed, height * size, width * size)[:, :, 0]
+    return weighted("none", sigmas, predicted, noise - clean)
+
+
 SCRIPTS: dict[str, Loss] = {
     "tiny_sd3": sd3,
     "tiny_flux": flux,
     "tiny_z_image": z_image,
     "tiny_qwen_image": qwen_image,
     "tiny_flux2_klein": flux2_klein,
+    "tiny_krea2": krea2,
 }
 """By the fixture of a small pipeline of the family."""

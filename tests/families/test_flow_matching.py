@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, Krea2Pipeline
 from diffusers.training_utils import (
     compute_density_for_timestep_sampling,
     compute_loss_weighting_for_sd3,
@@ -25,7 +25,7 @@ from memshield.families.flow_facts import is_distilled
 from memshield.families.flow_matching import FlowProcess, density_of_slots
 from memshield.families.repository import Repository
 from tests.families import loaded, looked_up
-from tests.tiny_flow import flux2_klein_pipeline, flux_pipeline
+from tests.tiny_flow import flux2_klein_pipeline, flux_pipeline, krea2_pipeline
 
 SCHEMES = ["none", "logit_normal", "mode", "sigma_sqrt", "cosmap"]
 CLEAN = torch.randn(4096, 1, generator=torch.Generator().manual_seed(1))
@@ -227,6 +227,34 @@ def test_schnell_and_distilled_klein(tmp_path: Path, captioned: Path) -> None:
     assert facts.distilled
     family = load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
     assert np.isfinite(family.sample([1], ["a cat"], 1)).all()
+
+
+def test_a_distilled_krea_samples_as_its_own_pipeline(tmp_path: Path, captioned: Path) -> None:
+    base = krea2_pipeline(tmp_path / "any-name", is_distilled=True)
+    error = refusal(base, captioned, resolution=16)
+    assert "distilled to a few steps" in str(error)
+    assert "krea/Krea-2-Raw" in str(error)
+    values = {"pretrained_model_name_or_path": str(base), "resolution": 16}
+    config = make_config(values, without=["dataset"])
+    facts = read_facts(config, to_train=False)
+    family = load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
+    pipeline = Krea2Pipeline.from_pretrained(base)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        "a cat", guidance_scale=0.0, num_inference_steps=2, height=16, width=16,
+        generator=torch.Generator().manual_seed(1), output_type="np",
+    ).images  # fmt: skip
+    np.testing.assert_allclose(family.sample([1], ["a cat"], 2), expected, atol=1e-4)
+    # Its shift does not follow the size.
+    steps = family.sampling_steps(2)
+    torch.testing.assert_close(steps.timesteps, pipeline.scheduler.timesteps)
+
+
+def test_a_krea_of_other_patches(tmp_path: Path, captioned: Path) -> None:
+    base = krea2_pipeline(tmp_path / "base")
+    index = json.loads((base / "model_index.json").read_text())
+    (base / "model_index.json").write_text(json.dumps({**index, "patch_size": 1}))
+    assert "patches of 1 x 1 latents" in str(refusal(base, captioned, resolution=16))
 
 
 def test_the_guidance_that_a_model_is_told(tiny_flux: Path, captioned: Path) -> None:
