@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 
 from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.families import size
 from memshield.families.base import Family, Pictures
 from memshield.families.caption_lengths import find_cut_captions
 from memshield.families.caption_padding import end_to_end
@@ -180,8 +181,13 @@ def test_every_condition_counts(request: pytest.FixtureRequest, captioned: Path,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sizes_are_known_without_weights(
-    request: pytest.FixtureRequest, captioned: Path, kind: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    captioned: Path,
+    kind: str,
 ) -> None:
+    if kind in TEMPLATED:  # of their templates each letter is a token here
+        monkeypatch.setattr(size, "_TEMPLATE", 200)
     family = loaded(request.getfixturevalue(kind), captioned, **SIZE)
     held = sum(parameter.numel() for parameter in family.trainable().values())
     assert trainable_parameters(family.config, family.facts) == held
@@ -192,7 +198,7 @@ def test_sizes_are_known_without_weights(
     found = sum(tensor.nbytes for tensor in end_to_end(stored).values())
     if family.facts.family not in OWN_LENGTHS:
         assert captions == found
-    elif kind not in TEMPLATED:  # of their templates each letter is a token here
+    else:
         assert found <= captions <= 2 * found
     assert len(set(lengths)) == (3 if family.facts.family in OWN_LENGTHS else 1)
 
@@ -210,9 +216,15 @@ def test_captions_that_are_cut_are_counted(
     assert cut is not None and cut.longest >= most
     assert f"1 of 3 captions are longer than the {most} tokens" in cut.words
     assert ("Raise max_sequence_length" in cut.words) is (kind != "tiny_sd")
-    # What lies beyond changes nothing.
-    found = family.encode_captions([long, long + "a"])["text"]
+    # The longest caption that fits is whole, and what lies beyond changes nothing.
+    (shortest,), _ = family.count_tokens(config, facts, ["a"])
+    fits = "a" * (most - shortest)
+    assert find_cut_captions(config, facts, [fits + "a"]) is None
+    assert find_cut_captions(config, facts, [fits + "aa"]) is not None
+    texts = [long, long + "a", fits + "a", fits + "b"]
+    found = family.encode_captions(texts)["text"]
     assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[2], found[3])
 
 
 def test_a_model_without_its_tokenizer(tmp_path: Path, tiny_flux: Path, captioned: Path) -> None:
