@@ -38,6 +38,7 @@ def test_loras_of_the_usual_targets() -> None:
     assert lora_size("Z-Image", 4).modules == 34 * 4
     assert lora_size("Qwen-Image", 4).modules == 60 * 4
     assert lora_size("FLUX.2 klein base 4B", 4).modules == 5 * 4 + 20 * 2
+    assert lora_size("Krea 2", 4).modules == (28 + 4) * 7 + 8
     assert (
         lora_size("Stable Diffusion XL", 16).weights
         == 4 * lora_size("Stable Diffusion XL", 4).weights

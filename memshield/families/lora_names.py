@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from memshield.families.kinds import FamilyName
@@ -33,7 +34,7 @@ Naming = Callable[[str, int], Place | None]
 """(path of a module in diffusers, attentions of a down block) -> its place in another tool."""
 
 BLOCK = re.compile(r"(?P<side>down|up)_blocks\.(?P<block>\d+)\.attentions\.(?P<place>\d+)\.")
-_NUMBERED = re.compile(r"(?P<blocks>\w+)\.(?P<number>\d+)\.(?P<path>.+)")
+_NUMBERED = re.compile(r"(?P<blocks>[\w.]+?)\.(?P<number>\d+)\.(?P<path>.+)")
 
 
 def _flat(path: str) -> Place:
@@ -86,6 +87,17 @@ _BLOCKS_OF_Z_IMAGE = {
     "attention.to_out.0": Place("attention.out"),
 }
 
+_BLOCKS_OF_KREA2 = {
+    "attn.to_q": Place("attn.wq"),
+    "attn.to_k": Place("attn.wk"),
+    "attn.to_v": Place("attn.wv"),
+    "attn.to_gate": Place("attn.gate"),
+    "attn.to_out.0": Place("attn.wo"),
+    "ff.gate": Place("mlp.gate"),
+    "ff.up": Place("mlp.up"),
+    "ff.down": Place("mlp.down"),
+}
+
 _Blocks = Mapping[str, tuple[str, Mapping[str, Place]]]
 """A list of blocks in diffusers -> its name in the original code, and the modules of a block."""
 
@@ -109,12 +121,37 @@ _Z_IMAGE: _Blocks = {
     blocks: (blocks, _BLOCKS_OF_Z_IMAGE)
     for blocks in ("layers", "noise_refiner", "context_refiner")
 }
+_KREA2: _Blocks = {
+    blocks: (original, _BLOCKS_OF_KREA2)
+    for blocks, original in {
+        "transformer_blocks": "blocks",
+        "text_fusion.layerwise_blocks": "txtfusion.layerwise_blocks",
+        "text_fusion.refiner_blocks": "txtfusion.refiner_blocks",
+    }.items()
+}
+_BESIDE_BLOCKS_OF_KREA2 = {
+    "img_in": "first",
+    "final_layer.linear": "last.linear",
+    "time_embed.linear_1": "tmlp.0",
+    "time_embed.linear_2": "tmlp.2",
+    "time_mod_proj": "tproj.1",
+    "txt_in.linear_1": "txtmlp.1",
+    "txt_in.linear_2": "txtmlp.3",
+    "text_fusion.projector": "txtfusion.projector",
+}
 
 
-def _by_blocks(table: _Blocks) -> Naming:
-    """The names of a transformer's original code, on which kohya's trainers and ComfyUI run it."""
+def _by_blocks(table: _Blocks, beside: Mapping[str, str] = MappingProxyType({})) -> Naming:
+    """The names of a transformer's original code, on which kohya's trainers and ComfyUI run it.
+
+    Args:
+        table: of the modules of its blocks.
+        beside: of those in no block, by their names in diffusers.
+    """
 
     def place_of(path: str, _: int) -> Place | None:
+        if path in beside:
+            return _flat(beside[path])
         found = _NUMBERED.fullmatch(path)
         if found is None or found["blocks"] not in table:
             return None
@@ -142,6 +179,8 @@ NAMINGS: Mapping[tuple[FamilyName, LoraFormat], Naming] = {
     ("qwen_image", "comfyui"): _as_diffusers,
     ("z_image", "kohya"): _as_diffusers,
     ("z_image", "comfyui"): _by_blocks(_Z_IMAGE),
+    ("krea2", "kohya"): _by_blocks(_KREA2, _BESIDE_BLOCKS_OF_KREA2),
+    ("krea2", "comfyui"): _by_blocks(_KREA2, _BESIDE_BLOCKS_OF_KREA2),
 }
 """How the modules of each family are named in each format."""
 
@@ -153,5 +192,6 @@ TRAINERS: Mapping[FamilyName, str] = {
     "flux2_klein": "networks.lora_flux_2",
     "qwen_image": "networks.lora_qwen_image",
     "z_image": "networks.lora_zimage",
+    "krea2": "networks.lora_krea2",
 }
 """The modules of sd-scripts and musubi-tuner that train and load a LoRA on each family."""

@@ -20,7 +20,8 @@ from memshield.errors import UserError
 STORED = torch.float8_e4m3fn
 """The precision of weights that are cast while they are used."""
 _KEPT = ("norm", "pos_embed", "patch_embed")
-"""Parts of the names of layers that are too sensitive for it, as diffusers has them."""
+"""Parts of the names of layers that are too sensitive for it, as diffusers has them for any model;
+a model may name more."""
 
 
 def require_device(config: Config) -> None:
@@ -91,6 +92,7 @@ def hold(network: nn.Module, config: Config, device: torch.device, channels_last
     """
     if not (config.enable_layerwise_casting or config.enable_group_offload):
         return
+    kept = (*_KEPT, *(getattr(network, "_skip_layerwise_casting_patterns", None) or ()))
     home = torch.device("cpu") if config.enable_group_offload else device
     reader = Reader(device)
     for name, module in network.named_modules():
@@ -99,7 +101,7 @@ def hold(network: nn.Module, config: Config, device: torch.device, channels_last
             continue
         weight: Tensor = module.weight.detach()
         dtype = weight.dtype
-        if config.enable_layerwise_casting and not any(part in name for part in _KEPT):
+        if config.enable_layerwise_casting and not any(part in name for part in kept):
             weight = weight.to(STORED)
         if channels_last and weight.ndim == 4:
             weight = weight.to(memory_format=torch.channels_last)

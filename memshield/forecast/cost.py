@@ -30,6 +30,7 @@ FLOPS: Mapping[FamilyName, float] = {
     "z_image": 0.62,
     "qwen_image": 0.23,
     "flux2_klein": 0.55,
+    "krea2": 0.61,
 }
 """Operations of a forward pass by weight and position."""
 
@@ -43,6 +44,7 @@ _LAUNCHES: Mapping[FamilyName, float] = {
     "z_image": 0.08,
     "qwen_image": 0.15,
     "flux2_klein": 0.06,
+    "krea2": 0.07,
 }
 _CPU_LAUNCH = 0.03  # the demo's step at batches of 32 to 128 (tests/bench, step_cpu)
 _CPU_PICTURE = 6e-4  # of a denoising step, by picture

@@ -17,6 +17,7 @@ SAVED: Mapping[FamilyName, float] = {
     "z_image": 2.2e6,
     "qwen_image": 2.2e6,
     "flux2_klein": 0.6e6,
+    "krea2": 3.3e6,
 }
 """Bytes that a forward pass keeps for the backward one, by position, in 16 bits."""
 
@@ -29,6 +30,7 @@ ENCODERS: Mapping[FamilyName, float] = {
     "z_image": 4.1e9,
     "qwen_image": 8.4e9,
     "flux2_klein": 4.1e9,
+    "krea2": 4.6e9,
 }
 """Weights of text encoders and VAE."""
 
@@ -41,6 +43,7 @@ LINEAR: Mapping[FamilyName, float] = {
     "z_image": 1.0,
     "qwen_image": 1.0,
     "flux2_klein": 1.0,
+    "krea2": 1.0,
 }
 """Share of a network's weights in linear layers, which are those that are quantized."""
 

@@ -43,6 +43,7 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "flux": _OFFLOADED,
             "z_image": _NF4,
             "flux2_klein": _ONE,
+            "krea2": _OFFLOADED,
         },
         "16gb": {
             "stable_diffusion": _CHECKPOINTED,
@@ -51,6 +52,7 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "flux": _NF4,
             "z_image": _INT8,
             "flux2_klein": _ONE,
+            "krea2": _OFFLOADED,
         },
         "24gb": {
             "stable_diffusion": _CHECKPOINTED,
@@ -60,6 +62,7 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "z_image": _ONE,
             "qwen_image": _NF4,
             "flux2_klein": _CHECKPOINTED,
+            "krea2": _NF4,
         },
         "80gb": {
             "stable_diffusion": _FAST,
@@ -69,6 +72,7 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "z_image": _FAST_ONE,
             "qwen_image": _CHECKPOINTED,
             "flux2_klein": _FAST,
+            "krea2": _CHECKPOINTED,
         },
     }
 )

@@ -60,8 +60,8 @@ def add_api(server: Server) -> None:
         """Plan a training: its forecast in lines, its problems, and its settings as YAML.
 
         choices: recipe (demo, sd_lora, sdxl_lora, sd3_lora, flux_lora, z_image_lora,
-        qwen_image_lora, flux2_klein_lora, pixels, pixels_from_scratch), model, dataset, epochs,
-        rounds, shards, strength, budget, hub_model_id.
+        qwen_image_lora, flux2_klein_lora, krea2_lora, pixels, pixels_from_scratch), model,
+        dataset, epochs, rounds, shards, strength, budget, hub_model_id.
         """
         made = plan(_choices(choices), server.machine, server.visitor(token).token, None,
                     server.flavour, server.prices.get,

@@ -201,7 +201,7 @@ def test_only_members_are_kept(tmp_path: Path, cache: Path, family: Family) -> N
     assert rows_of(cache, "text") == 7
 
 
-@pytest.mark.parametrize("kind", ["tiny_z_image", "tiny_qwen_image"])
+@pytest.mark.parametrize("kind", ["tiny_z_image", "tiny_qwen_image", "tiny_krea2"])
 def test_captions_are_kept_at_their_own_lengths(
     request: pytest.FixtureRequest, tmp_path: Path, cache: Path, kind: str
 ) -> None:

@@ -47,7 +47,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image_folder(tmp_path_factory.mktemp("set"), 120)
 
 
-OTHERS = ("tiny_flux", "tiny_z_image", "tiny_qwen_image", "tiny_flux2_klein")
+OTHERS = ("tiny_flux", "tiny_z_image", "tiny_qwen_image", "tiny_flux2_klein", "tiny_krea2")
+TEMPLATED = ("tiny_qwen_image", "tiny_krea2")
 KINDS = ["tiny_sd3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
 
 
@@ -60,8 +61,8 @@ def run(
         pretrained_model_name_or_path=request.getfixturevalue(request.param),
         train_data_dir=pictures,
         output_dir=tmp_path_factory.mktemp("lora") / "run",
-        # Qwen-Image's template alone has some 200 letters.
-        max_sequence_length=256 if request.param == "tiny_qwen_image" else 24,
+        # Their templates alone have some 200 letters.
+        max_sequence_length=256 if request.param in TEMPLATED else 24,
         **METHOD,
     )
 

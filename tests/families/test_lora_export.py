@@ -198,7 +198,11 @@ def all_added(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-LOADED_BY_DIFFUSERS = [name for name in MODELS if family_of(name) in FLOW and "3.5" not in name]
+LOADED_BY_DIFFUSERS = [
+    name
+    for name in MODELS
+    if family_of(name) in FLOW and family_of(name) not in ("stable_diffusion_3", "krea2")
+]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -252,6 +256,34 @@ def test_stable_diffusion_3_has_the_names_of_its_original_code(tmp_path: Path, f
     assert not tensors
     assert found.keys() == expected.keys()
     assert all(torch.allclose(t, found[n], atol=1e-5) for n, t in expected.items())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_krea_2_has_the_names_of_its_original_code(
+    tmp_path: Path, tiny_krea2: Path, captioned: Path, format: Any
+) -> None:
+    """Those that diffusers' rules for its LoRAs know, once underscores are dots again."""
+    tensors = load_file(written(tiny_krea2, captioned, tmp_path, format))
+    places = ("wq", "wk", "wv", "wo", "gate")
+    block = [*(f"attn.{place}" for place in places), "mlp.up", "mlp.down"]
+    blocks = ("blocks.0", "txtfusion.layerwise_blocks.0", "txtfusion.refiner_blocks.0")
+    paths = [f"{one}.{path}" for one in blocks for path in block] + [
+        "first", "last.linear", "tmlp.0", "tmlp.2", "tproj.1", "txtmlp.1", "txtmlp.3",
+        "txtfusion.projector",
+    ]  # fmt: skip
+    original = {}
+    for path in paths:
+        name = f"lora_unet_{path.replace('.', '_')}"
+        assert tensors.pop(f"{name}.alpha").item() == 2
+        for ours, side in (("lora_down", "A"), ("lora_up", "B")):
+            original[f"diffusion_model.{path}.lora_{side}.weight"] = tensors.pop(
+                f"{name}.{ours}.weight"
+            )
+    assert not tensors
+    found = diffusers.Krea2Pipeline.lora_state_dict(original)
+    expected = load_file(tmp_path / LORA)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
 def test_parts_that_do_not_fit_are_no_lora(tmp_path: Path) -> None:

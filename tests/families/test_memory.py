@@ -146,6 +146,18 @@ def test_what_is_taken_out_is_not_moved_or_trained(tiny_sd: Path, captioned: Pat
     assert isinstance(network.conv_in, nn.Conv2d)
 
 
+def test_layers_that_a_transformer_names_keep_their_precision(
+    tiny_krea2: Path, captioned: Path
+) -> None:
+    settings = {"enable_layerwise_casting": True, "gradient_checkpointing": True}
+    spared = require_gradients(tiny_krea2, captioned, torch.float32, settings, resolution=16)
+    found = layers(spared.network)
+    plain = layers(loaded(tiny_krea2, captioned, resolution=16).network)
+    same = {n for n in found if torch.equal(used_weight(found[n]), used_weight(plain[n]))}
+    frozen = {n for n, module in found.items() if not module.weight.requires_grad}
+    assert same & frozen == {f"time_embed.linear_{i}.base_layer" for i in (1, 2)}
+
+
 def test_sensitive_layers_keep_their_precision() -> None:
     needed = {"pretrained_model_name_or_path": "x", "train_data_dir": "y"}
     config = make_config({**needed, "enable_layerwise_casting": True})

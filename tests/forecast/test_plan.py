@@ -24,6 +24,7 @@ from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_
 from tests.tiny_flow import (
     flux2_klein_pipeline,
     flux_pipeline,
+    krea2_pipeline,
     qwen_image_pipeline,
     sd3_pipeline,
     z_image_pipeline,
@@ -277,6 +278,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "flux2": flux2_klein_pipeline(root / "flux2"),
         "z-image": z_image_pipeline(root / "z-image"),
         "qwen": qwen_image_pipeline(root / "qwen"),
+        "krea2": krea2_pipeline(root / "krea2"),
         "sdxl": with_all_levels(sdxl_pipeline(root / "sdxl")),
         "cifar": cifar,
         "dogs": image_folder(root / "dogs", 700, 64, captions=False),
@@ -303,7 +305,7 @@ def recipe_words(name: str, stand_ins: dict[str, Any]) -> list[str]:
 
 def stand_in_of(name: str) -> str:
     """The key of a recipe's model among the stand-ins."""
-    keys = ("sdxl", "sd35", "flux-dev", "flux2", "z-image", "qwen")
+    keys = ("sdxl", "sd35", "flux-dev", "flux2", "z-image", "qwen", "krea2")
     return next((key for key in keys if key in name), "sd")
 
 

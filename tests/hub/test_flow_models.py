@@ -26,6 +26,7 @@ FAMILIES: list[tuple[str, Callable[[Path], Path], str]] = [
     ("z_image", tiny_flow.z_image_pipeline, "ZImagePipeline"),
     ("qwen_image", tiny_flow.qwen_image_pipeline, "QwenImagePipeline"),
     ("flux2_klein", tiny_flow.flux2_klein_pipeline, "Flux2KleinPipeline"),
+    ("krea2", tiny_flow.krea2_pipeline, "Krea2Pipeline"),
 ]
 KINDS = [FAMILIES[0], *(pytest.param(*kind, marks=pytest.mark.slow) for kind in FAMILIES[1:])]
 
@@ -54,8 +55,8 @@ def test_a_model_from_its_search_to_its_pull(
     settings = lora_settings(
         tmp_path / "run", pretrained_model_name_or_path="lab/tiny-flow", training=training,
         resolution=16, max_train_steps=4, train_data_dir=captions,
-        # Qwen-Image's template alone has some 200 letters.
-        max_sequence_length=256 if family == "qwen_image" else 24,
+        # Their templates alone have some 200 letters.
+        max_sequence_length=256 if family in ("qwen_image", "krea2") else 24,
     )  # fmt: skip
     del settings["dataset_name"]
     run = train(**settings)

@@ -16,7 +16,7 @@ from memshield.families.kinds import FamilyName
 
 RecipeName = Literal[
     "demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora",
-    "z_image_lora", "qwen_image_lora", "flux2_klein_lora",
+    "z_image_lora", "qwen_image_lora", "flux2_klein_lora", "krea2_lora",
 ]  # fmt: skip
 
 RECOMMENDED_STRENGTH = 0.5
@@ -174,6 +174,15 @@ def recipes() -> Mapping[RecipeName, Recipe]:
             _taken_from("flux2-klein-base-lora.yaml"),
         ),
         Recipe(
+            "krea2_lora",
+            "Krea 2, LoRA",
+            "A LoRA for Krea-2-Raw at 1024 pixels, which Krea-2-Turbo takes as well; needs a GPU "
+            "with 40 GB.",
+            "krea2",
+            False,
+            _taken_from("krea2-lora.yaml"),
+        ),
+        Recipe(
             "pixels",
             "Pixel model, fine-tuned",
             "Trains all weights of a DDPM or DDIM pipeline, without captions: few epochs, at a "
@@ -218,5 +227,6 @@ def recipe_for(family: FamilyName) -> Recipe:
         "z_image": "z_image_lora",
         "qwen_image": "qwen_image_lora",
         "flux2_klein": "flux2_klein_lora",
+        "krea2": "krea2_lora",
     }
     return recipes()[names[family]]

@@ -32,6 +32,7 @@ FAMILY_NAMES = {
     "z_image": "Z-Image",
     "qwen_image": "Qwen-Image",
     "flux2_klein": "FLUX.2 klein",
+    "krea2": "Krea 2",
 }
 _SIDE = 192
 _MOST_SKIPPED = 10

@@ -21,7 +21,7 @@ from memshield.ui.form.recipes import RecipeName, recipe_for, recipes, strength_
 
 NAMES: tuple[RecipeName, ...] = (
     "demo", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora", "z_image_lora", "qwen_image_lora",
-    "flux2_klein_lora", "pixels", "pixels_from_scratch",
+    "flux2_klein_lora", "krea2_lora", "pixels", "pixels_from_scratch",
 )  # fmt: skip
 
 
