@@ -304,7 +304,7 @@ def _latent(
     components = tuple(
         part
         for part, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
     )
     missing = [part for part in TEXT_ENCODERS[family] if part not in components]
     if missing:

@@ -34,6 +34,8 @@ def read_index(text: str) -> tuple[str, tuple[str, ...]]:
     for name, entry in values.items():
         if not isinstance(entry, list) or entry == [None, None]:
             continue
+        if all(isinstance(one, int) for one in entry):
+            continue  # a setting, such as the layers that a text encoder is asked for
         if len(entry) != 2 or entry[0] not in _LIBRARIES or not isinstance(entry[1], str):
             raise ValueError(f"{NAME} names code of another library for {name}")
         parts.append(name)

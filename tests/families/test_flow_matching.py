@@ -237,6 +237,8 @@ def test_a_distilled_krea_samples_as_its_own_pipeline(tmp_path: Path, captioned:
     values = {"pretrained_model_name_or_path": str(base), "resolution": 16}
     config = make_config(values, without=["dataset"])
     facts = read_facts(config, to_train=False)
+    parts = {"scheduler", "vae", "text_encoder", "tokenizer", "transformer"}
+    assert set(facts.components) == parts, "settings of the pipeline are none"
     family = load(resolve(config, facts), facts, Placement(torch.device("cpu"), torch.float32))
     pipeline = Krea2Pipeline.from_pretrained(base)
     pipeline.set_progress_bar_config(disable=True)

@@ -16,6 +16,7 @@ from memshield.config.file import make_config
 from memshield.errors import UserError
 from memshield.hub.allowed_files import is_allowed, is_inside
 from memshield.hub.content_check import problems_of
+from memshield.hub.model_index import read_index
 from memshield.hub.publish.assemble import _require_clean
 from memshield.hub.publish.gallery import COUNT, write_gallery
 from memshield.rundir import RunDir
@@ -210,3 +211,13 @@ def test_nothing_is_shown_where_another_measure_finds_copies(tmp_path: Path) -> 
     copies = report.headline.model_copy(update={"space": "SSCD", "excess_interval": (0.01, 0.1)})
     both = report.model_copy(update={"memorization": (report.headline, copies)})
     assert write_gallery(run, both, tmp_path) == {}
+
+
+def test_settings_of_a_pipeline_are_none_of_its_parts() -> None:
+    index = {"_class_name": "Krea2Pipeline", "vae": ["diffusers", "AutoencoderKLQwenImage"]}
+    for layers in ([2, 5], [2, 5, 8]):
+        text = json.dumps({**index, "text_encoder_select_layers": layers})
+        assert read_index(text) == ("Krea2Pipeline", ("vae",))
+    for odd in (["x", "Y"], [2, "Y"], [[2]], [None, "Y"]):
+        with pytest.raises(ValueError, match="code of another library for more"):
+            read_index(json.dumps({**index, "more": odd}))
