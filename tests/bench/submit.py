@@ -12,6 +12,7 @@ that of the person's command and of the training's own start, on the same proces
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def time_to_bar(hub: HubServer, folder: Path) -> dict[str, float]:
     assert child.stderr is not None
     said = b""
     while BAR not in said:
-        part = child.stderr.read1(4096)
+        part = os.read(child.stderr.fileno(), 4096)
         assert part, said.decode()
         said += part
     whole = time.perf_counter() - begun

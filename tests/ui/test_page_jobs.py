@@ -97,13 +97,8 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     assert "cpu-upgrade, $0.00" in ada.text("#runs")
 
     # Her first one comes to its end meanwhile, and its model is here.
-    def ready() -> bool:
-        # A list that is loaded anew just then undoes a choice.
-        ada.page.locator("[data-run]").nth(1).click()
-        ada.page.wait_for_timeout(3000)
-        return "The model is ready" in ada.text("#state")
-
-    until(ready, 600)
+    ada.page.locator("[data-run]").nth(1).click()
+    ada.sees("The model is ready", "#state", seconds=600)
     ada.shoot("jobs-done")
     ada.tab("Log")
     ada.sees("memshield submit --config")

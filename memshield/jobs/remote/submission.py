@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from memshield.jobs.remote.client import (
 from memshield.jobs.remote.code import CONTAINER, code_files, to_send, version_of
 from memshield.jobs.remote.container import STOP
 from memshield.jobs.remote.places import INPUTS, MOUNTS, Places, find_places
-from memshield.jobs.remote.record import REQUEST, SETTINGS, RunRecord
+from memshield.jobs.remote.record import MOST_BYTES, REQUEST, SETTINGS, RunRecord
 
 FOLDER, CODE = f"{MOUNTS}/run", f"{MOUNTS}/code"
 IMAGE = "python:3.11"
@@ -37,8 +36,6 @@ CHECKPOINTS = "checkpoint-"
 COPY_SECONDS = 3.0
 """Between two copies of what a container writes."""
 _SPACE = "hf.co/spaces/"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SHORTEST = 30
 
 
 class Machine(NamedTuple):
@@ -99,21 +96,6 @@ def default_image(environment: Mapping[str, str] = os.environ) -> str:
     """The Space's own image where this is one; a plain Python elsewhere."""
     space = environment.get("SPACE_ID")
     return f"{_SPACE}{space}" if space else IMAGE
-
-
-def seconds_of(text: str, field: str = "--timeout") -> int:
-    """A time such as 6h or 90m.
-
-    Raises:
-        UserError: it is none, or too short to train in.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if seconds < _SHORTEST:
-        raise UserError(
-            field, f"{text!r} is no time of at least {_SHORTEST} seconds", "Such as 90m, 6h or 2d."
-        )
-    return int(seconds)
 
 
 def processes_for(hardware: str, shards: int) -> int:
@@ -206,7 +188,7 @@ def start(
         UserError: the Hub refuses; nothing is billed then.
         UnansweredError: it may have been started; the record's mark finds it.
     """
-    jobs = record.jobs + 1
+    jobs, before = record.jobs + 1, client.read(f"{record.id}/{REQUEST}", most=MOST_BYTES)
     again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
     _write_record(client, again, delete=[f"{record.id}/{STOP}"])
     try:
@@ -214,8 +196,13 @@ def start(
     except UnansweredError:
         raise
     except UserError:
+        # As it was: what was refused, such as dearer hardware, holds for no later start.
+        kept = b"" if before is None else before.data
         with suppress(UserError):  # why nothing was started is the news
-            _write_record(client, record)
+            if kept:
+                client.change({f"{record.id}/{REQUEST}": kept})
+            else:
+                _write_record(client, record)
         raise
 
 
