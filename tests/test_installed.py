@@ -24,7 +24,7 @@ from memshield.ui.form.recipes import recipes
 from memshield.ui.theme import CSS
 assert not APP_ROOT.is_relative_to({checkout!r})
 assert (ROOT / "configs/accelerate/cpu.yaml").is_file()
-assert len(recipes()) == 10 and CSS
+assert len(recipes()) == 11 and CSS
 """
 
 
