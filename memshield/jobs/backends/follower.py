@@ -156,7 +156,8 @@ class Follower:
             asked.orphan = self._tell(backend, asked)
             if refusal is not None and found.runs:
                 self._note(order, refusal.problem, refusal.remedy)
-            if not found.runs and backend.state(order).name == "done":
+            # Of a task on a run there may be pictures to delete, however it ended.
+            if not found.runs and (backend.state(order).name == "done" or place_of(order).task):
                 return self._brought(backend, asked, found)
             return found
         except UnreachableError:
@@ -264,8 +265,9 @@ class Follower:
             for _ in fetch(client, id, order.run, meant, CHECKPOINTS, only):
                 if self._closed.is_set():
                     return
-            # A terminal that began it may still go on with it.
-            copies = [] if place_of(order).found else client.names(f"{id}/{INPUTS}")
+            # A terminal that began it may still go on with it, and so may what is not done.
+            over = not place_of(order).found and order.run.read_status().get("state") == "done"
+            copies = client.names(f"{id}/{INPUTS}") if over else []
             if copies:
                 client.change(delete=copies)
             asked.brought = True

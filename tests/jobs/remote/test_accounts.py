@@ -264,12 +264,19 @@ def test_a_run_is_audited_where_it_was_trained(
     assert "Auditing failed" in str(shown.auditing.reason)
     assert "no room for pictures" in shown.auditing.last_lines
     assert shown.training.state == "done"
+    assert not bucket.files(sent)  # also where it failed
+
+    # What is to go on needs them.
+    StatusFile.amend(run, "stopped", "to go on", None)
+    jobs.audit("ada", job.id, there=True)
+    until(lambda: ended(jobs, job), 120, jobs)
+    assert bucket.files(sent)
 
     (run.model / "weights").write_bytes(b"another")
     jobs.audit("ada", job.id, there=True)
     until(lambda: ended(jobs, job), 120, jobs)
     assert "a round was chosen here" in str(view(jobs, job).auditing.reason)
-    assert len(hub.jobs.of("ada")) == known + 3
+    assert len(hub.jobs.of("ada")) == known + 4
     here = jobs.submit("ada", DEMO)
     jobs.stop("ada", here.id)
     (jobs.folders.run(here).model).mkdir(parents=True)
