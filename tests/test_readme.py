@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def test_the_costs_in_the_readme_are_committed_results() -> None:
     masked = max(abs(batch["anti_gradient"] - 1) for batch in batches)
     stopped = [100 * (batch["all_levels_stopped"] - 1) for batch in batches]
     assert f"takes as long as a plain one to within {max(1, round(100 * masked))} %" in text
-    assert f"eight shards take {100 * (shards['time_ratio'] - 1):.0f} % longer" in text
+    apart = math.ceil(100 * abs(shards["time_ratio"] - 1))
+    assert f"eight shards take as long as one for the same samples to within {apart} %" in text
     assert f"costs {min(stopped):.0f} to {max(stopped):.0f} % a step" in text
 
 
