@@ -16,13 +16,27 @@ class UserError(ValueError):
         field: the setting or file concerned, as the user spells it.
         problem: the rule that was broken and the value that broke it.
         remedy: what to do about it.
+        advice: what to do about it on a page, where there are no commands and no environment; by
+            default the remedy.
     """
 
-    def __init__(self, field: str, problem: str, remedy: str = "") -> None:
+    def __init__(
+        self, field: str, problem: str, remedy: str = "", advice: str | None = None
+    ) -> None:
         self.field = field
         self.problem = problem
         self.remedy = remedy
+        self.advice = remedy if advice is None else advice
         super().__init__(f"{field}: {problem}" + (f"\n  {remedy}" if remedy else ""))
+
+    def moved(self, field: str) -> UserError:
+        """The same error under another field."""
+        return UserError(field, self.problem, self.remedy, self.advice)
+
+    @property
+    def on_page(self) -> str:
+        """Problem and advice in one line, for a page that names no settings."""
+        return f"{self.problem}. {self.advice}" if self.advice else self.problem
 
 
 class UserErrors(UserError):
@@ -35,7 +49,12 @@ class UserErrors(UserError):
         ValueError.__init__(self, "\n".join(str(error) for error in self.errors))
         self.field = ", ".join(error.field for error in self.errors)
         self.problem = str(self)
-        self.remedy = ""
+        self.remedy = self.advice = ""
+
+    @property
+    def on_page(self) -> str:
+        """Each problem in a line."""
+        return "\n".join(error.on_page for error in self.errors)
 
 
 class _Collector:
@@ -51,7 +70,7 @@ class _Collector:
         if not isinstance(error, UserError):
             return False
         for part in error.errors if isinstance(error, UserErrors) else [error]:
-            moved = UserError(self._field, part.problem, part.remedy) if self._field else part
+            moved = part.moved(self._field) if self._field else part
             self._errors.append(moved)
         return True
 

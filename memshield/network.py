@@ -32,6 +32,9 @@ NOT_JSON = (JSONDecodeError, UnicodeDecodeError)
 """Answers that are no Hub's: a proxy's page, or that of a network that wants a sign-in."""
 
 
+OFFLINE = "the Hub is not asked, since this process works offline"
+
+
 class TryAgainError(Exception):
     """The Hub could not answer now; the same request may succeed later.
 
@@ -52,6 +55,13 @@ Token = str | bool | None
 """A token, None for that of HF_TOKEN or of `hf auth login`, False to ask signed out."""
 
 RepoType = Literal["model", "dataset"]
+
+_SIGN_IN = "Sign in, or run `hf auth login` in a terminal."
+_NO_ACCESS = (
+    "Check the name; a private or gated repository needs HF_TOKEN with access to it.",
+    "Check the name. A private or gated repository needs an account that has access to it.",
+)
+"""Remedy and advice."""
 
 
 def page_of(repo_type: RepoType, name: str) -> str:
@@ -98,11 +108,11 @@ def asking(
     except HfHubHTTPError as error:
         raise _refused(field, name, error) from None
     except OfflineModeIsEnabled:
-        raise UserError(
-            field, "HF_HUB_OFFLINE is set, so the Hub is not asked", "Unset it."
-        ) from None
+        raise UserError(field, OFFLINE, "Unset HF_HUB_OFFLINE.") from None
     except LocalTokenNotFoundError:
-        raise UserError("HF_TOKEN", "it is not set", "Set it, or run `hf auth login`.") from None
+        raise UserError(
+            "HF_TOKEN", "no token is set", "Set it, or run `hf auth login`.", _SIGN_IN
+        ) from None
     except TryAgainError as error:
         raise UserError(field, error.reason, "Try again in a while.") from None
     except NO_ANSWER as error:
@@ -124,6 +134,7 @@ def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
         field,
         f"{name} is gated and this token has no access",
         f"Accept its conditions on {page_of(repo_type, name)} and sign in or set HF_TOKEN.",
+        f"Accept its conditions on {page_of(repo_type, name)}, with the account that you use here.",
     )
 
 
@@ -133,6 +144,7 @@ def not_a_hub(field: str) -> UserError:
         field,
         f"what answers at {ENDPOINT} is not a Hub",
         "Check HF_ENDPOINT, and whether a proxy or the network's sign-in page answers instead.",
+        "Check whether a proxy or the network's sign-in page answers instead.",
     )
 
 
@@ -164,7 +176,7 @@ def _refused(field: str, name: str, error: HfHubHTTPError) -> UserError:
     return UserError(
         field,
         f"the Hub refused {name}: {words}",
-        "Check the name; a private or gated repository needs HF_TOKEN with access to it.",
+        *_NO_ACCESS,
     )
 
 
@@ -177,7 +189,7 @@ def _not_found(field: str, name: str, repo_type: RepoType, token: Token) -> User
         return UserError(
             field,
             f"{name} is not on the Hub or not readable",
-            "Check the name; a private or gated repository needs HF_TOKEN with access to it.",
+            *_NO_ACCESS,
         )
     return UserError(
         field, f"{name} is a {other}, not a {repo_type}", f"Give the id of a {repo_type}."

@@ -70,9 +70,9 @@ def open_rows(place: Place) -> datasets.Dataset:
     except UserError:
         raise
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise UserError(field, _one_line(error), _ACCESS) from None
+        raise UserError(field, _one_line(error), *_ACCESS) from None
     except HfHubHTTPError as error:
-        raise UserError(field, f"the Hub refused {named}: {_one_line(error)}", _ACCESS) from None
+        raise UserError(field, f"the Hub refused {named}: {_one_line(error)}", *_ACCESS) from None
     except FileNotFoundError as error:
         raise UserError(field, f"no pictures found in {named}: {_one_line(error)}", "") from None
     except ValueError as error:
@@ -91,8 +91,10 @@ def open_rows(place: Place) -> datasets.Dataset:
 
 _ACCESS = (
     "Check the name; a private or gated dataset needs HF_TOKEN (or `hf auth login`) "
-    "with access to it."
+    "with access to it.",
+    "Check the name. A private or gated dataset needs an account that has access to it.",
 )
+"""Remedy and advice."""
 
 
 def _load(path: Path, place: Place) -> datasets.Dataset:

@@ -238,6 +238,7 @@ def _downloading(field: str, name: str) -> Iterator[None]:
             field,
             f"{name} is not in the cache, and the Hub cannot be asked",
             "Check the network, and HF_HUB_OFFLINE.",
+            "Check the network.",
         ) from None
     except HfHubHTTPError as error:
         raise UserError(field, f"the Hub refused {name}: {words_of(error)}") from None

@@ -69,6 +69,7 @@ def account_of(api: HfApi) -> Account:
         raise UserError(
             "HF_TOKEN", "no token is set, and the Hub must know whose account it is",
             "Set HF_TOKEN, or run `hf auth login`; the token needs write access.",
+            "Sign in, or run `hf auth login` in a terminal, with a token that may write.",
         )  # fmt: skip
     found = api.whoami()
     if (found.get("auth") or {}).get("accessToken", {}).get("role") == "read":

@@ -8,7 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield.errors import UserError, UserErrors
 from memshield.hub.retries import OutOfRetriesError
-from memshield.network import NOT_JSON, not_a_hub, words_of
+from memshield.network import NOT_JSON, OFFLINE, not_a_hub, words_of
 
 REFUSALS = (HfHubHTTPError, OutOfRetriesError, OfflineModeIsEnabled, ValueError)
 """Errors that end publishing; for LFS and an answer that is not JSON it is a plain ValueError."""
@@ -38,7 +38,7 @@ def _said(error: Exception) -> tuple[str, str, str]:
         times = f"{error.attempts} times" if error.attempts > 1 else "once"
         return "publish", f"{error.reason}, tried {times}{asked}", ""
     if isinstance(error, OfflineModeIsEnabled):
-        return "publish", "HF_HUB_OFFLINE is set", "Unset it."
+        return "publish", OFFLINE, "Unset HF_HUB_OFFLINE."
     if isinstance(error, NOT_JSON):
         known = not_a_hub("publish")
         return known.field, known.problem, known.remedy
@@ -61,16 +61,15 @@ class PublishingError(UserError):
 
     Args:
         field, problem, remedy: see `UserError`.
-        advice: the remedy where there is none.
+        advice: what to do on a page; nothing by default, since the page has its own words.
         warning: name of the warning that waits to be confirmed, if it is one.
     """
 
     def __init__(
         self, field: str, problem: str, remedy: str, advice: str = "", warning: str | None = None
     ) -> None:
-        self.advice = advice
         self.warning = warning
-        super().__init__(field, problem, remedy)
+        super().__init__(field, problem, remedy, advice)
 
 
 def noted(error: UserError) -> list[dict[str, Any]]:
@@ -80,7 +79,7 @@ def noted(error: UserError) -> list[dict[str, Any]]:
         {
             "field": one.field,
             "problem": one.problem,
-            "advice": one.advice if isinstance(one, PublishingError) else one.remedy,
+            "advice": one.advice,
             "warning": one.warning if isinstance(one, PublishingError) else None,
         }
         for one in parts

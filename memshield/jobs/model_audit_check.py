@@ -98,7 +98,7 @@ def _of(what: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserErrors([
-            UserError(_FIELDS[what].get(one.field, one.field), one.problem, one.remedy)
+            one.moved(_FIELDS[what].get(one.field, one.field))
             for one in UserErrors([error]).errors
         ]) from None  # fmt: skip
 

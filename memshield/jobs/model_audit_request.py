@@ -95,7 +95,7 @@ class ModelAuditArguments:
             found: list[UserError] = []
             with collect_errors(found):
                 require_allowed(config, owner, folders)
-            errors += [UserError(field, one.problem, one.remedy) for one in found]
+            errors += [one.moved(field) for one in found]
         if errors:
             raise UserErrors(errors)
 

@@ -286,7 +286,7 @@ class Scheduler:
             log.warning("job %s: %s", task.job, error)
             self._unanswered[task.number] = self._now()  # it is looked for by its mark
         except UserError as error:
-            self._store.end(task, problem=str(error))
+            self._store.end(task, problem=error.on_page)
         except OSError as error:
             self._store.end(task, problem=f"It cannot be started: {error.strerror}.")
         else:

@@ -98,7 +98,7 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
         ("Epochs", "-3", "must be at least 1", "#problem-epochs"),
         ("Shards", "9999", "pictures", "#problem-shards"),
         ("Memorization budget", "5", "must be at most", "#problem-budget"),
-        ("Publish as", "../x", "Set HF_TOKEN", "#problems"),
+        ("Publish as", "../x", "hf auth login", "#problems"),
     ):
         before = visit.value(label)
         said = visit.page.locator(place).get_by_text(words)

@@ -57,9 +57,9 @@ def test_a_busy_hub_is_said_in_words() -> None:
 
 def test_a_form_at_home_is_told_of_its_id_and_its_token() -> None:
     made = plan(Choices(hub_model_id="../x"), MACHINE, None)
-    said = "\n".join(str(error) for error in made.errors)
+    said = "\n".join(error.on_page for error in made.errors)
     assert "'../x' is no id on the Hub" in said
-    assert "Set HF_TOKEN" in said
+    assert "hf auth login" in said and "HF_TOKEN" not in said
     assert "Sign in with" not in said
     signed_out = plan(Choices(hub_model_id="ada/x"), MACHINE, False)
     assert "Sign in with Hugging Face" in "\n".join(str(error) for error in signed_out.errors)

@@ -57,5 +57,5 @@ def look_at_model(
         field = "model" if lora is None else "base"
         if error.field not in (FIELDS["model"], "resolution"):
             field = error.field
-        raise UserError(field, error.problem, error.remedy) from None
+        raise error.moved(field) from None
     return AuditedFacts(None if lora is None else lora.base, facts.needs_captions, facts.resolution)

@@ -89,7 +89,7 @@ def _used(features: Mapping[str, Any] | None, opened: Opened) -> tuple[Columns |
             raise names_only(used.image, "it holds paths or web addresses")
         return used, None
     except UserError as error:
-        return None, f"{error.problem}. {error.remedy}".strip()
+        return None, error.on_page
 
 
 def _column(name: str, feature: Any) -> DatasetColumn:

@@ -155,7 +155,7 @@ class Follower:
                 return found  # the Hub did not answer at the first look
             asked.orphan = self._tell(backend, asked)
             if refusal is not None and found.runs:
-                self._note(order, refusal.problem, refusal.remedy)
+                self._note(order, refusal.problem, refusal.advice)
             # Of a task on a run there may be pictures to delete, however it ended.
             if not found.runs and (backend.state(order).name == "done" or place_of(order).task):
                 return self._brought(backend, asked, found)
@@ -163,7 +163,7 @@ class Follower:
         except UnreachableError:
             self._note(order, words="The Hub does not answer; the job goes on")
         except UserError as error:
-            self._note(order, words=error.problem, remedy=error.remedy)
+            self._note(order, words=error.problem, remedy=error.advice)
         except OSError as error:  # a full disk: the next look tries again
             log.warning("%s cannot be brought here: %s", order.run.path.name, error.strerror)
         return Look(runs=True)
@@ -273,7 +273,7 @@ class Follower:
             asked.brought = True
             return
         except UserError as error:
-            trouble = str(error)
+            trouble = error.on_page
             # Signed in anew, it goes on with the next token.
             may_pass = (
                 isinstance(error, UnreachableError | NoRoomError) or error.field == "HF_TOKEN"

@@ -108,4 +108,4 @@ def _upload(field: str, name: object, uploads: Path) -> str:
     try:
         return str(uploaded(uploads, name))
     except UserError as error:
-        raise UserError(field, error.problem, error.remedy) from None
+        raise error.moved(field) from None

@@ -170,9 +170,7 @@ class AuditForm:
     def errors(self, error: UserError) -> list[UserError]:
         """The problems by the names that their fields have here."""
         return [
-            UserError(_PREFIX + one.field, one.problem, one.remedy)
-            if _PREFIX + one.field in self.fields.slots
-            else one
+            one.moved(_PREFIX + one.field) if _PREFIX + one.field in self.fields.slots else one
             for one in UserErrors([error]).errors
         ]
 

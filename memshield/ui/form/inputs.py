@@ -55,13 +55,13 @@ class FilledForm:
     def _moved(self, error: UserError) -> UserError:
         field = input_of(error.field, self.choices)
         if field in _OF_PICTURES and self.where != "hub" and self.kind != "demo":
-            return UserError(self.where, error.problem, error.remedy)
+            return error.moved(self.where)
         if field == "recipe" and self.kind == "scratch":
             remedy = "Choose a model without prompts, or choose above to fine-tune this one."
             return UserError("model", error.problem, remedy)
         if field == "recipe":
-            return UserError("model", error.problem, error.remedy)
-        return UserError(field, error.problem, error.remedy)
+            return error.moved("model")
+        return error.moved(field)
 
 
 def read_form(

@@ -124,10 +124,11 @@ class _Problems:
         named: dict[tuple[str, str], UserError] = {}
         for error in self.errors:
             field = input_of(error.field, choices)
+            moved = error.moved(field)
             # At home there is no sign-in: the token is the machine's, or was typed.
-            asks = field == "sign_in" and not self.at_home
-            remedy = "Sign in with Hugging Face." if asks else error.remedy
-            named.setdefault((field, error.problem), UserError(field, error.problem, remedy))
+            if field == "sign_in" and not self.at_home:
+                moved = UserError(field, error.problem, "Sign in with Hugging Face.")
+            named.setdefault((field, error.problem), moved)
         return list(named.values())
 
 

@@ -8,14 +8,14 @@ from typing import Any, cast
 from memshield.errors import UserError
 from memshield.hub.consent import CONSENTS, WarningName
 from memshield.hub.refusals import noted
+from memshield.ui.widgets.problems import LABELS as SIGN_IN_LABELS
 
 LABELS: Mapping[str, str] = {
     "hub_model_id": "Repository",
     "hub_private_repo": "Everybody may read it",
     "hub_license": "License",
     "hub_confirm": "Publish all the same",
-    "HF_TOKEN": "Sign-in",
-    "sign in": "Sign-in",
+    **SIGN_IN_LABELS,
     "job": "Run",
     "run": "Run",
     "model": "Model",

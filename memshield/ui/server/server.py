@@ -138,4 +138,4 @@ class Server:
 
 def warn(error: UserError) -> None:
     """Show an error in a passing message, beside what the page shows."""
-    gr.Warning(f"{error.problem}. {error.remedy}" if error.remedy else error.problem)
+    gr.Warning(error.on_page)

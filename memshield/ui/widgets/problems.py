@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from memshield.errors import UserError, UserErrors
 from memshield.ui.widgets.templates import render
 
+LABELS: Mapping[str, str] = {"HF_TOKEN": "Sign-in", "sign in": "Sign-in"}
 NO_AUDIT = ("Not audited yet", "The audit measures how much of the training set is given back.")
 NOT_PUBLISHED = ("Not published yet", "Preview it first: a preview sends nothing.")
 
@@ -27,13 +28,14 @@ def problems_view(
 
     Args:
         errors: the problems.
-        labels: the page's name of a field, by the setting's name.
+        labels: the page's name of a field, by the setting's name; beside `LABELS`.
         title: above the list; by default the number of problems.
     """
     found = each(errors)
     if not found:
         return ""
-    rows = [((labels or {}).get(one.field, one.field), one.problem, one.remedy) for one in found]
+    names = {**LABELS, **(labels or {})}
+    rows = [(names.get(one.field, one.field), one.problem, one.advice) for one in found]
     return render("problems", rows=rows, title=title)
 
 
