@@ -247,7 +247,8 @@ def _start(
 def command_of(record: RunRecord, task: RunTask | None = None) -> list[str]:
     """The command of a job's container."""
     words = ["python", f"{CODE}/{CONTAINER}", "--folder", FOLDER]
-    words += ["--code", CODE, "--mark", plain(record.mark)]
+    # A mark may begin with a dash, as a job's id may.
+    words += ["--code", CODE, f"--mark={plain(record.mark)}"]
     words += ["--seconds", str(record.seconds), "--every", str(COPY_SECONDS)]
     for name, path in {INPUTS: f"{FOLDER}/{INPUTS}", **record.links}.items():
         words += ["--link", f"{name}={path}"]
