@@ -30,8 +30,8 @@ class Threads:
         status, events = StatusFile(run, 1), EventLog(run, 1)
         # The process is older than the task.
         status.set("running", total_steps=10, processes=[{**PROCESS, "start_time": time.time()}])
-        events.write("step", step=3, round=1, shard=1, eta_s=7.0, loss=0.5, kept=0.9, lr=0.1)
         order.output.write_text("begun\n")
+        events.write("step", step=3, round=1, shard=1, eta_s=7.0, loss=0.5, kept=0.9, lr=0.1)
         asked.wait(30)
         run.checkpoint(3).mkdir()
         status.set("stopped", "asked to")
