@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.hub_server.call import Call
 
 BROKEN_IMAGE = "broken/image"
-_OWN = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
+_OWN = ("PATH", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
 
 
 class JobRunner:
@@ -55,13 +55,16 @@ class JobRunner:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._mount(call, volume, place)
             mounts[str(volume["mountPath"])] = str(place)
-        home = container / "home"
+        # What a container that is killed leaves is gone with it.
+        home, temporary = container / "home", container / "tmp"
         home.mkdir()
+        temporary.mkdir()
         base = {name: os.environ[name] for name in _OWN if name in os.environ}
         environment = {
             **child_environment(base, call.hub.endpoint, home / "huggingface", None),
             "PATH": python_path(),
             "HOME": str(home),
+            "TMPDIR": str(temporary),
             "JOB_ID": id,
             **{name: _here(str(value), mounts) for name, value in spec["environment"].items()},
             **(spec.get("secrets") or {}),
