@@ -15,6 +15,7 @@ from memshield.hub.catalog.search import search_models
 from memshield.hub.pull import pull
 from tests import tiny_flow
 from tests.audit.runs import QUICK, command
+from tests.bucket_twin import BUCKETS, SHAPES, shaped_folder
 from tests.hub.conftest import CARD, TOKEN, FakeClock, lora_settings
 from tests.hub.publishing import publish, require_complete
 from tests.hub_server import HubServer
@@ -77,4 +78,36 @@ def test_a_model_from_its_search_to_its_pull(
         prompt="a cat", num_inference_steps=2, height=16, width=16, output_type="np",
         generator=torch.Generator().manual_seed(0),
     ).images  # fmt: skip
+    assert np.isfinite(picture).all()
+
+
+@pytest.mark.slow
+def test_a_model_of_several_shapes_from_its_training_to_its_pull(
+    hub: HubServer, tmp_path: Path, clock: FakeClock
+) -> None:
+    base = tiny_flow.sd3_pipeline(tmp_path / "base")
+    (base / "README.md").write_text(CARD.format(licence="apache-2.0"))
+    hub.add_repo("model", "lab/shapes-base", base)
+    settings = lora_settings(
+        tmp_path / "run", pretrained_model_name_or_path="lab/shapes-base", resolution=16,
+        max_train_steps=8, train_batch_size=2, max_sequence_length=24, held_out_fraction=0.3,
+        train_data_dir=shaped_folder(tmp_path / "set", SHAPES * 5), aspect_ratio_buckets=BUCKETS,
+    )  # fmt: skip
+    del settings["dataset_name"]
+    run = train(**settings)
+    command("audit", run.path, *QUICK)
+    published = publish(run, clock, hub_model_id="ada/shapes", hub_license=None)
+    require_complete(hub, published)
+    text = ModelCard.load("ada/shapes", token=TOKEN).text
+    assert "squares of 16 px from their middle" in text
+    for size in BUCKETS.split(";"):
+        assert size in text
+
+    pipeline = pull("ada/shapes", token=TOKEN)
+    pipeline.set_progress_bar_config(disable=True)
+    (picture,) = pipeline(
+        prompt="a cat", num_inference_steps=2, height=32, width=16, output_type="np",
+        generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+    assert picture.shape == (32, 16, 3)
     assert np.isfinite(picture).all()
