@@ -112,6 +112,13 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     ada.sees("Copies", "#audit", seconds=300)
     ada.shoot("jobs-audited")
     assert not violations(ada.page, grave=True)
+    ada.page.set_viewport_size({"width": 390, "height": 844})
+    for tab in ("Audit", "Progress", "New training"):
+        ada.tab(tab)
+        assert ada.page.evaluate("document.documentElement.scrollWidth") <= 390
+        ada.shoot(f"jobs-phone-{tab.lower().replace(' ', '-')}")
+    ada.page.set_viewport_size({"width": 1200, "height": 900})
+    ada.tab("Runs")
 
     # The other is stopped with a checkpoint, which is in her bucket, and goes on in another job.
     ada.page.locator("[data-run]").nth(0).click()
