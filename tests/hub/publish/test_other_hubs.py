@@ -57,8 +57,10 @@ def test_an_overloaded_hub_is_no_refusal(hub: HubServer, digits_run: RunDir) -> 
 
 
 def test_files_that_answer_500_are_not_the_networks_fault(
-    hub: HubServer, digits_run: RunDir
+    hub: HubServer, digits_run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The client waits longer before each of its own retries.
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     # Of a repository of its own: the client's cache has the files of the others.
     publish(digits_run, hub_model_id="ada/slow")
     hub.fail(Fault("answer", path="/resolve/", status=500, message="Oh", times=None))
