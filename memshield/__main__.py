@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from memshield.errors import UserError
+from memshield.imports import many_imports
 from memshield.redaction import guard_logging, redact
 
 
@@ -95,7 +96,9 @@ def _run(name: str, words: Sequence[str]) -> int:
 
         if is_there(words[0]):
             words = bring_here(words)
-    code: int = import_module(COMMANDS[name].module).main(words)
+    with many_imports():
+        command = import_module(COMMANDS[name].module)
+    code: int = command.main(words)
     return code
 
 

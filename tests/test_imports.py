@@ -31,6 +31,7 @@ ORDER = (
         "digests",
         "randomness",
         "step_budget",
+        "imports",
         "quantities",
         "rundir",
     ),

@@ -16,7 +16,8 @@ from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of, can_cache
 from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
-from memshield.families import read_facts, resolve
+from memshield.families import Facts, class_of, read_facts, resolve
+from memshield.imports import many_imports
 from memshield.rundir import EventLog, RunDir, StatusFile, remove_leftovers, write_text
 from memshield.training.interruption import StopRequest
 from memshield.training.launch import make_accelerator, require_hardware
@@ -76,7 +77,9 @@ def lead(
         events.write("data", facts=scan.facts(), bad_rows=scan.bad_rows[:1000])
         log.info("\n".join(scan.lines()))
 
-    checks: list[PreparationCheck] = [check_noise_level, check_same, check_hardware]
+    checks: list[PreparationCheck] = [
+        _import_early, check_noise_level, check_same, check_hardware
+    ]  # fmt: skip
     if earlier is None:
         checks += checks_of_new
     prepared = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).prepared_run()
@@ -84,6 +87,19 @@ def lead(
     write_text(run.config, to_yaml(prepared.config))
     log.info("\n%s", to_yaml(prepared.config))
     return prepared
+
+
+def _import_early(preparation: Preparation) -> None:
+    if preparation.facts is not None:
+        import_training(preparation.facts)
+
+
+def import_training(facts: Facts) -> None:
+    """Import what trains a model, all at once: most of the time that a start takes."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with many_imports():
+        class_of(facts.family)
+        import memshield.training.loop  # noqa: F401
 
 
 def follow(settings: str, run: RunDir) -> PreparedRun:
@@ -95,6 +111,7 @@ def follow(settings: str, run: RunDir) -> PreparedRun:
     """
     config = make_config(yaml.safe_load(settings))
     facts = read_facts(config)
+    import_training(facts)
     require_hardware(config)
     source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)
     return PreparedRun(config, facts, source, examples, budget_of(config, examples))
