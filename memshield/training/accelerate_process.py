@@ -66,26 +66,34 @@ class AccelerateProcess:
 
 def find_accelerate() -> AccelerateProcess | None:
     """The launcher; None where there is none, it cannot be read, or there are several processes."""
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    if "ACCELERATE_MIXED_PRECISION" not in os.environ or not alone:
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ or not _is_alone():
         return None
     try:
         parent = psutil.Process().parent()
-        return parent and AccelerateProcess(tuple(parent.cmdline()), parent.environ())
+        words = tuple(parent.cmdline()) if parent is not None else ()
+        # A container sets the same variables, and starts this process itself.
+        is_launcher = any(Path(word).name.startswith("accelerate") for word in words)
+        return AccelerateProcess(words, parent.environ()) if parent and is_launcher else None
     except psutil.Error:
         return None
+
+
+def _is_alone() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def use_all_cores(launcher: AccelerateProcess | None, cores: int) -> None:
     """Let torch use every core; must be called before torch is imported.
 
     accelerate sets one thread unless it is told otherwise: that is meant for several processes.
+    torch itself would take the cores of the host, of which a container may have few.
 
     Args:
-        launcher: from `find_accelerate`; with None, threads stay as they are.
+        launcher: from `find_accelerate`; of several processes each keeps its threads.
         cores: that this process may use.
     """
-    if launcher is not None and not launcher.names_threads:
+    named = launcher.names_threads if launcher is not None else _THREADS in os.environ
+    if _is_alone() and not named:
         os.environ[_THREADS] = str(cores)
         # Threads that spin while they wait take the cores from each other, and from whatever else
         # runs: on a busy machine steps would take seconds. These spin for microseconds, then sleep.

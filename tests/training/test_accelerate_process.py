@@ -120,22 +120,32 @@ def test_more_processes_than_accelerate_starts_are_refused() -> None:
         join_machines(launcher, dict(THERE))
 
 
-def test_threads_stay_as_they_are_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.mark.parametrize(
+    ("set_before", "expected"),
+    [({}, "7"), ({"OMP_NUM_THREADS": "2"}, "2"), ({"WORLD_SIZE": "2"}, None)],
+)
+def test_all_cores_are_used_without_a_launcher_too(
+    monkeypatch: pytest.MonkeyPatch, set_before: dict[str, str], expected: str | None
+) -> None:
+    environment = {"PATH": os.environ["PATH"], **set_before}
+    monkeypatch.setattr(os, "environ", environment)
     use_all_cores(None, 7)
-    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert environment.get("OMP_NUM_THREADS") == expected
 
 
 def test_a_launcher_is_found_for_one_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["python", "container.py", "--link", "a=configs/accelerate/cpu.yaml"]
     parent: SimpleNamespace | None = SimpleNamespace(
-        cmdline=lambda: [*LAUNCH], environ=lambda: {"A": "b"}
+        cmdline=lambda: words, environ=lambda: {"A": "b"}
     )
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(parent=lambda: parent))
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     assert find_accelerate() is None
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert find_accelerate() == AccelerateProcess(LAUNCH, {"A": "b"})
+    assert find_accelerate() is None
+    for words in ([*LAUNCH], ["python", "-m", "accelerate.commands.launch"]):
+        assert find_accelerate() == AccelerateProcess(tuple(words), {"A": "b"})
     parent = None
     assert find_accelerate() is None
     monkeypatch.setenv("WORLD_SIZE", "2")

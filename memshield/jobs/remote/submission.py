@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from huggingface_hub import Volume
 
 from memshield.config.file import Config, to_yaml
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.forecast.flavours import gpus_of
 from memshield.jobs.records import UnansweredError
@@ -258,13 +260,19 @@ def command_of(record: RunRecord, task: RunTask | None = None) -> list[str]:
 
 
 def training_words(record: RunRecord) -> list[str]:
-    """The training's own command: that which a person types, with what differs in a container."""
-    one = "single_gpu" if gpus_of(record.hardware) else "cpu"
-    launcher = "multi_gpu" if record.processes > 1 else one
-    words = ["python", "-m", "accelerate.commands.launch"]
-    words += ["--config_file", f"configs/accelerate/{launcher}.yaml"]
+    """The training's own command: that which a person types, with what differs in a container.
+
+    One process is started as accelerate would start it. accelerate itself would import torch
+    first, which takes more than a second.
+    """
     if record.processes > 1:
+        words = ["python", "-m", "accelerate.commands.launch"]
+        words += ["--config_file", "configs/accelerate/multi_gpu.yaml"]
         words += ["--num_processes", str(record.processes)]
+    else:
+        one = "single_gpu" if gpus_of(record.hardware) else "cpu"
+        launch = yaml.safe_load((APP_ROOT / f"configs/accelerate/{one}.yaml").read_text())
+        words = ["env", f"ACCELERATE_MIXED_PRECISION={launch['mixed_precision']}", "python"]
     words += ["-m", "memshield.train", "--config", f"{FOLDER}/{SETTINGS}", "--output_dir", "{run}"]
     for name, value in record.flags.items():
         words += [f"--{name}", value]

@@ -173,7 +173,11 @@ def test_processes_are_as_many_as_gpus_and_shards() -> None:
     words = " ".join(command_of(record))
     assert "multi_gpu.yaml --num_processes 3 -m memshield.train" in words
     one = record.model_copy(update={"hardware": "l4x1", "processes": 1})
-    assert "single_gpu.yaml -m memshield.train" in " ".join(command_of(one))
+    # As accelerate starts it with configs/accelerate/single_gpu.yaml, or cpu.yaml.
+    precision = "-- env ACCELERATE_MIXED_PRECISION={} python -m memshield.train"
+    assert precision.format("bf16") in " ".join(command_of(one))
+    slow = one.model_copy(update={"hardware": "cpu-basic"})
+    assert precision.format("no") in " ".join(command_of(slow))
     assert [seconds_of(text) for text in ("90m", "1.5h", "2d")] == [5400, 5400, 172_800]
 
 
