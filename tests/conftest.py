@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import signal
@@ -76,16 +75,6 @@ def signal_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def digits_once() -> Iterator[None]:
-    """The digits are encoded once a process, not once a run: they are 1,797 pictures."""
-    from memshield.data import opening
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "_digits", functools.cache(opening._digits))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
+
+from memshield.data.tables import write_table
 
 Ints = npt.NDArray[np.int64]
 MEMBER, HELD_OUT, WATCHED, DROPPED = "member", "held_out", "watched", "dropped"
@@ -75,9 +76,7 @@ class Examples:
         """Write the table as parquet, with the index as its first column."""
         columns: dict[str, Any] = {"index": np.arange(len(self))}
         columns |= {field.name: getattr(self, field.name) for field in fields(self)}
-        aside = path.with_name(f".{path.name}.tmp")
-        pq.write_table(pa.table(columns), aside)
-        aside.replace(path)
+        write_table(path, columns)
 
     @classmethod
     def read(cls, path: Path) -> Examples:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memshield.config.schema import BUILT_IN
 from memshield.data.archives import ArchiveError, ZipMember, folder_labels, require_safe_zip
+from memshield.data.digits import IMAGE, LABEL, Digits
 from memshield.data.shards import is_shard, open_shards
 from memshield.errors import UserError
 from memshield.network import Token
@@ -323,21 +324,15 @@ def is_repo_id(name: str) -> bool:
 
 
 def _digits() -> datasets.Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey: pictures that need no network."""
     import datasets
-    import numpy as np
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    digits = Digits.load()
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+        {IMAGE: datasets.Image(), LABEL: datasets.ClassLabel(num_classes=10)}
     )
-    pictures = [Image.fromarray(picture) for picture in pixels]
-    return datasets.Dataset.from_dict(
-        {"image": pictures, "label": digits.target.tolist()}, features=features
-    )
+    pictures = [Image.fromarray(picture) for picture in digits.images]
+    return datasets.Dataset.from_dict({IMAGE: pictures, LABEL: digits.labels}, features=features)
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.data.archives import ZipMember
 from memshield.data.columns import Columns, choose_columns, first_caption, names_only
+from memshield.data.digits import IMAGE, LABEL, Digits
 from memshield.data.images import BadImage, NoPicture, size_of
 from memshield.data.opening import Place, is_repo_id, open_rows
 from memshield.errors import UserError
@@ -50,6 +51,11 @@ class SourceSettings:
         """The setting that names the dataset."""
         return "dataset_name" if self.dataset_name is not None else "train_data_dir"
 
+    @property
+    def names_columns(self) -> bool:
+        """Whether a column is named; others are found by their types and usual names."""
+        return bool(self.image_column or self.caption_column or self.label_column)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -63,7 +69,7 @@ class Source:
         roots: folders in which pictures that are stored as paths may lie.
     """
 
-    rows: datasets.Dataset
+    rows: datasets.Dataset | Digits
     columns: Columns
     there: tuple[str, ...]
     revision: str | None = None
@@ -132,6 +138,8 @@ def open_source(settings: SourceSettings, token: Token = None) -> Source:
     Raises:
         UserError: it does not exist, is empty, needs a token, or lacks a column.
     """
+    if settings.dataset_name == BUILT_IN and not settings.names_columns:
+        return _built_in(settings)
     revision, files = _pin(settings, token)
     named = str(settings.dataset_name or settings.train_data_dir)
     rows = open_rows(
@@ -163,6 +171,13 @@ def open_source(settings: SourceSettings, token: Token = None) -> Source:
     source = Source(rows, columns, there, revision, _roots(settings))
     _require_stored(source)
     return source
+
+
+def _built_in(settings: SourceSettings) -> Source:
+    digits = Digits.load()
+    if settings.max_train_samples is not None and settings.max_train_samples < len(digits):
+        digits = digits.some(settings.max_train_samples, settings.seed)
+    return Source(digits, Columns(IMAGE, None, LABEL), (IMAGE, LABEL))
 
 
 def _require_stored(source: Source) -> None:

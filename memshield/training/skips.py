@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import safe_open
 
 from memshield.data.examples import Examples
+from memshield.data.tables import write_table
 from memshield.training.checkpoint import Checkpoint
 
 
@@ -26,7 +25,4 @@ def write_skips(path: Path, checkpoint: Checkpoint, examples: Examples) -> None:
             with safe_open(checkpoint.path(f"shard-{shard}"), framework="np") as file:
                 draws[examples.of_shard(shard)] = file.get_tensor("draws")
                 skips[examples.of_shard(shard)] = file.get_tensor("skips")
-    table = pa.table({"index": members, "draws": draws[members], "skips": skips[members]})
-    aside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, aside)
-    aside.replace(path)
+    write_table(path, {"index": members, "draws": draws[members], "skips": skips[members]})

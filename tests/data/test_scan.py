@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from memshield.errors import UserError
 from tests.data import encode, save_set, settings
 from tests.refusals import refusal_of
 from tests.tiny import Pixels, pictures
+from tests.trained_runs import ROOT
 
 
 def prepared(dataset: Path, **changes: Any) -> Scan:
@@ -319,3 +322,19 @@ def test_a_row_of_the_table_is_the_row_of_the_source(dataset: Path, twelve: list
     for row in examples.row.tolist():
         pixels = np.asarray(open_image(source.picture(row)))
         assert any(np.array_equal(pixels, known) for known in twelve)
+
+
+@pytest.mark.process
+def test_scanning_the_digits_imports_nothing_large(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from memshield.config.file import make_config; "
+        "from memshield.data.scan import scan; "
+        "from memshield.data.source import SourceSettings, open_source; "
+        "config = make_config({'dataset_name': 'sklearn:digits', "
+        "'model_config_name_or_path': 'configs/models/digits-unet.json', 'output_dir': 'x'}); "
+        "scan(config, open_source(SourceSettings.of(config))).examples.write(Path(sys.argv[1])); "
+        "large = {'torch', 'datasets', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(str(large) if large else 0)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "examples.parquet")]
+    subprocess.run(command, cwd=ROOT, check=True)
