@@ -40,7 +40,7 @@ class Digits:
         return len(self.labels)
 
     def __getitem__(self, key: str | list[int]) -> Any:
-        columns = {IMAGE: self.images, LABEL: self.labels}
+        columns: dict[str, Any] = {IMAGE: self.images, LABEL: self.labels}
         if isinstance(key, str):
             return list(columns[key])
         return {name: [values[row] for row in key] for name, values in columns.items()}

@@ -109,6 +109,7 @@ def digits(folder: Path, device: str) -> dict[str, float]:
         model_config_name_or_path=ROOT / "configs/models/digits-unet.json",
         ddpm_beta_schedule="squaredcos_cap_v2",
         dataset_name="sklearn:digits",
+        image_column="image",  # opens them with the datasets library, as the other loop does
         num_shards=SHARDS,
         num_rounds=ROUNDS,
         max_train_steps=ROUNDS * DIGITS["steps"],
@@ -118,7 +119,8 @@ def digits(folder: Path, device: str) -> dict[str, float]:
         lr_warmup_steps=100,
         checkpointing_steps=500,
     )
-    rows = setting.prepared.source.rows.cast_column("image", datasets.Image())
+    opened: Any = setting.prepared.source.rows
+    rows = opened.cast_column("image", datasets.Image())
     family: Any = setting.setup.family
     theirs = unconditional(
         copy.deepcopy(family.network), family.scheduler, rows, DIGITS["batch"], 2e-3, device
@@ -143,7 +145,8 @@ def lora(folder: Path, base: Path, pictures: Path, device: str, case: str) -> di
         train_batch_size=LORA["batch"],
         lr_scheduler="cosine",
     )
-    rows = setting.prepared.source.rows.cast_column("image", datasets.Image())
+    opened: Any = setting.prepared.source.rows
+    rows = opened.cast_column("image", datasets.Image())
     theirs = text_to_image_lora(base, rows, LORA["batch"], 1e-4, SIDE, device)
     return compare(setting, theirs, device)
 

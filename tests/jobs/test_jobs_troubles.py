@@ -255,6 +255,20 @@ def test_a_job_that_the_list_does_not_know_yet_runs(hub: MadeUpHub, tmp_path: Pa
     assert not backend.look(young).runs
 
 
+@pytest.mark.parametrize(("state", "looks"), [("preparing", 6), ("running", 3)])
+def test_until_it_trains_it_is_looked_at_twice_as_often(
+    hub: MadeUpHub, tmp_path: Path, state: str, looks: int
+) -> None:
+    write_live(hub, state)
+    backend, seen = HubJobs(hub.as_client(), None, 4.0, 0.0), []
+    for second in range(12):
+        backend.now = lambda now=1000.0 + second: now  # type: ignore[misc]
+        hub.asked.clear()
+        backend.look(order(tmp_path))
+        seen.append("read" in hub.asked)
+    assert sum(seen) == looks
+
+
 def test_another_account_is_told_whose_it_is(
     hub: MadeUpHub, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,11 @@ class _Followed:
     asked_to_stop: bool = False
     unreachable_since: float | None = None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether its container is at work, and has not begun to train."""
+        return self.live is not None and self.live.status.get("state") == "preparing"
+
 
 @dataclass
 class HubJobs:
@@ -60,7 +65,8 @@ class HubJobs:
     Attributes:
         client: of the account.
         machine: that new runs are started on.
-        live_seconds: between two looks at what a run wrote, unless there are many.
+        live_seconds: between two looks at what a run wrote, unless there are many; half of it
+            until it trains.
         jobs_seconds: between two looks at the list of jobs, which is one request for all.
         now: the time, in seconds since the epoch.
     """
@@ -247,7 +253,9 @@ class HubJobs:
     def _bring_up_to_date(self, order: Order, followed: _Followed) -> None:
         now = self.now()
         ended_before = followed.job is not None and not followed.job.is_active
-        seconds = max(self.live_seconds, _SECONDS_A_RUN * self._count_active())
+        # Somebody may wait for its first step.
+        pause = self.live_seconds / 2 if followed.is_starting else self.live_seconds
+        seconds = max(pause, _SECONDS_A_RUN * self._count_active())
         if now - followed.looked >= seconds and not ended_before:
             job = self._job(order)
             # After the job: of one that has ended, everything is there.

@@ -45,7 +45,7 @@ WITHOUT_ROOM_SECONDS = 300.0
 MOST_OUTPUT = 64 * 2**10
 _SHARE_TO_SAVE, _MOST_TO_SAVE = 1 / 6, 600.0
 _LAST_COPY_SECONDS = 60.0
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.1
 """Between two looks at the state: a new one is copied at once, for somebody may wait for it."""
 _GRACE = 0.6
 """Share of the time to save that the command has, before it is ended; the rest is for copying."""

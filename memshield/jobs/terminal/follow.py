@@ -33,7 +33,8 @@ from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
 from memshield.training.bar import Bar
 
-_SECONDS = 0.5
+_SECONDS, _SECONDS_BEFORE = 0.5, 0.2
+"""Between two looks at the copy of a run; before there is a bar somebody waits for it."""
 _LAST_LINES = 15
 
 
@@ -92,7 +93,7 @@ def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
                 shown.say(words)
             said = words
             _show(shown, run)
-            sleep(_SECONDS)
+            sleep(_SECONDS if shown.has_bar or silence > 0 else _SECONDS_BEFORE)
     except KeyboardInterrupt:
         shown.close()
         print(f"\n{how_to_come_back(run.record.id)}")
@@ -178,6 +179,11 @@ class _Shown:
         self._bar: Bar | None = None
         self._task: Any = None
         self._begun = time.monotonic()
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether there is a bar."""
+        return self._bar is not None or self._task is not None
 
     def say(self, words: str) -> None:
         """A line of its own."""
