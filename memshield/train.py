@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -51,6 +51,9 @@ from memshield.training.launch import (
 )
 from memshield.training.ranks import RankLostError, Ranks
 from memshield.training.time_limit import heed_time_limit
+
+if TYPE_CHECKING:
+    from memshield.training.prepare import PreparationCheck
 
 log = logging.getLogger("memshield")
 NOT_PUBLISHED = 3
@@ -217,7 +220,6 @@ def _lead_training(
 ) -> str | None:
     """Train to the end; why another round than the last is the model, if so."""
     from memshield.hub.catalog.license import license_words
-    from memshield.hub.publish.preflight import require_publishable
     from memshield.runs.promote import promote
     from memshield.training import start
 
@@ -225,7 +227,7 @@ def _lead_training(
         log.info("This run is done: %s", run.model)
         ranks.share()
         return before.get("reason")
-    prepared = start.lead(config, run, events, [lambda so_far: require_publishable(so_far.config)])
+    prepared = start.lead(config, run, events, _checks_of_new(config))
     ranks.share(to_yaml(prepared.config))
     if words := license_words(prepared.facts.repository):
         log.info("License of the base: %s", words)
@@ -237,6 +239,15 @@ def _lead_training(
         log.info("%s", reason)
     log.info("Done. The model is in %s", run.model)
     return reason
+
+
+def _checks_of_new(config: Config) -> list[PreparationCheck]:
+    """What is checked besides where nothing was trained yet."""
+    if not config.push_to_hub:
+        return []
+    from memshield.hub.publish.preflight import require_publishable
+
+    return [lambda so_far: require_publishable(so_far.config)]
 
 
 def _say_how_long(config: Config, rows: int) -> None:

@@ -100,6 +100,7 @@ from memshield.training.progress import Progress
 def saved(progress, step, told=Progress.saved):
     told(progress, step)
     if step == 8:
+        print(*sys.modules, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 Progress.saved = saved
@@ -107,15 +108,32 @@ main(sys.argv[1:])
 """
 
 
-def test_a_round_that_is_saved_has_its_event(tmp_path: Path) -> None:
-    settings = digits(tmp_path / "run", unet_config(tmp_path))
-    run = RunDir(settings["output_dir"])
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], set[str]]:
+    """The settings of a run that was killed at the end of its first round, and its modules."""
+    folder = tmp_path_factory.mktemp("killed")
+    settings = digits(folder / "run", unet_config(folder))
     command = [sys.executable, "-c", KILLED_ONCE_SAVED, *flags(**settings)]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
+    process = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert process.returncode == -signal.SIGKILL, process.stderr
+    return settings, set(process.stdout.split())
+
+
+def test_a_round_that_is_saved_has_its_event(killed: tuple[dict[str, Any], set[str]]) -> None:
+    settings, _ = killed
+    run = RunDir(settings["output_dir"])
     assert max(run.checkpoints()) == 8
     train(**settings)
     assert [e["step"] for e in run.read_events() if e["type"] == "round"] == [8, 16, 24]
+
+
+def test_a_training_imports_only_what_it_needs(killed: tuple[dict[str, Any], set[str]]) -> None:
+    _, modules = killed
+    assert "diffusers" in modules
+    others = {"datasets", "pandas", "sklearn", "matplotlib", "gradio", "memshield.hub.publish"}
+    assert not others & modules
 
 
 @pytest.mark.parametrize(
