@@ -8,7 +8,6 @@ from memshield.errors import UserError, UserErrors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.totals import numbers
-from memshield.hub.publish.preflight import publishing_errors, room_errors
 from memshield.network import Token
 from memshield.training.prepare import Preparation, PreparationCheck, prepare
 
@@ -47,9 +46,14 @@ def find_problems(
         require_package(preparation.config)
 
     def check_room(preparation: Preparation) -> None:
+        # A tenth of a second, which others need not wait for.
+        from memshield.hub.publish.preflight import room_errors
+
         _raise_all(room_errors(preparation.config, token))
 
     def check_publication(preparation: Preparation) -> None:
+        from memshield.hub.publish.preflight import publishing_errors
+
         _raise_all(publishing_errors(preparation.config, token))
 
     def count_pictures(preparation: Preparation) -> None:
