@@ -92,6 +92,8 @@ def require_agreement(ranks: Ranks, config: Config) -> None:
     Raises:
         UserError: on rank 0, naming the rank and what differs.
     """
+    if ranks.count == 1:
+        return
     found = ranks.gather(_identity(config))
     for rank, theirs in enumerate(found):
         for what, value in found[0].items():
