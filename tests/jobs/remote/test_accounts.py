@@ -80,7 +80,7 @@ def test_several_at_once_of_two_owners_beside_the_queue(
     sign_in(jobs)
     here = jobs.submit("ada", DEMO)
     with monkeypatch.context() as chance:  # one id in 64 begins so
-        chance.setattr("memshield.jobs.service.secrets.token_urlsafe", lambda length: "-" + "a" * 21)
+        chance.setattr("memshield.jobs.service.secrets.token_urlsafe", lambda _: "-" + "a" * 21)
         dashed = there(jobs)
     runs = [dashed, there(jobs), there(jobs, "bob")]
     for job in runs:
