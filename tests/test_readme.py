@@ -118,6 +118,15 @@ def test_the_costs_in_the_readme_are_committed_results() -> None:
     assert f"costs {min(stopped):.0f} to {max(stopped):.0f} % a step" in text
 
 
+def test_the_time_to_the_first_bar_is_the_committed_one() -> None:
+    text = " ".join((ROOT / "tests/bench/README.md").read_text(encoding="utf-8").split())
+    seconds = result("submit")["seconds"]
+    assert f"a training on Jobs {seconds['all']:.1f} s go by" in text
+    assert f"{seconds['client']:.1f} s until the job is asked for" in text
+    assert f"{seconds['container']:.1f} s until the container writes" in text
+    assert f"{seconds['preparation']:.1f} s until the training has begun" in text
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
