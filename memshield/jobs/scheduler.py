@@ -30,9 +30,9 @@ SECONDS = 1.0
 """Between two looks at everything; a change by this server is acted on at once."""
 _GLANCE_SECONDS = 0.1
 _UNLISTED_SECONDS = 60.0
-"""What a place was asked to start, without an answer, may be missing from its list for so long."""
+"""A place's list may lack a task for this long that the place was asked to start."""
 _STARTING_SECONDS = 10.0
-"""A start in another place that takes longer is left: the next server looks whether it happened."""
+"""Closing waits this long for a start in another place; the next server finds out how it ended."""
 
 
 class Scheduler:
@@ -138,6 +138,8 @@ class Scheduler:
             except UserError as error:
                 # The store may be writable again in a moment, and what runs must not be lost.
                 log.error("%s", error)
+            except Exception:  # the edge of a thread, without which nothing is started or noted
+                log.exception("the queue could not be looked through; it is tried again")
             self._wait()
 
     def _wait(self) -> None:
@@ -193,17 +195,17 @@ class Scheduler:
         found = backend.find(order)
         if found is not None:
             self._store.started(task, found.pid, found.time)
-        elif backend.may_have_run(order):
-            # Twice would be worse than once too few, for it can be resumed.
+        elif task.work.place is not None and self._now() < self._listed_from(task):
+            return  # it may run, unlisted: neither start it again nor call it stopped
+        elif backend.may_have_run(order) or task.stop_asked is not None:
+            # A task that ended without a trace is not started twice: it can be resumed.
             self._store.end(task)
-        elif task.stop_asked is not None:
-            self._store.end(task)
-        elif task.work.place is None or self._now() >= self._asked_at(task) + _UNLISTED_SECONDS:
+        else:
             self._store.put_back(task)
 
-    def _asked_at(self, task: Task) -> float:
-        """When a place was asked last to start a task, as far as this server knows."""
-        return self._unanswered.get(task.number, task.started or 0.0)
+    def _listed_from(self, task: Task) -> float:
+        """When a place's list has a task for sure that the place was asked to start."""
+        return self._unanswered.get(task.number, task.started or 0.0) + _UNLISTED_SECONDS
 
     def _order(self, task: Task) -> Order:
         job = self._store.job(task.job)
@@ -238,18 +240,18 @@ class Scheduler:
 
     def _start(self, task: Task) -> None:
         if task.work.place is None:
-            self._start_now(task, self._backend)
+            self._start_or_end(task, self._backend)
         elif self._elsewhere is None:
             self._store.end(task, problem="This server starts nothing in other places.")
         else:
             # Pictures may have to be sent first.
             backend = self._elsewhere
-            self._beside(task, lambda: self._start_there(task, backend))
+            self._beside(task, lambda: self._start_or_end(task, backend))
 
-    def _start_there(self, task: Task, backend: Backend) -> None:
+    def _start_or_end(self, task: Task, backend: Backend) -> None:
         try:
             self._start_now(task, backend)
-        except Exception:  # the edge of a thread; left as it is, it would be started for ever
+        except Exception:  # the edge of a thread; a task that stayed claimed would be tried forever
             log.exception("job %s cannot be started", task.job)
             self._store.end(task, problem="It could not be started. The server's log says why.")
 

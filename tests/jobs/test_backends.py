@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from memshield.jobs.backends.seam import Backend, Begun, Look, Order
 from memshield.rundir import EventLog, StatusFile
 from tests.jobs.children import ended, local, open_jobs, task_of, until, view
@@ -73,4 +75,40 @@ def test_a_job_in_another_place_is_shown_and_stopped_as_any(root: Path) -> None:
     assert (shown.training.state, shown.training.reason) == ("stopped", "asked to")
     assert shown.actions == ("resume", "delete")
     assert task_of(jobs, job).problem == "the threads were given back"
+    jobs.close()
+
+
+class Fragile(Threads):
+    """Breaks at its first start and at its first look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[str] = set()
+
+    def start(self, order: Order, token: str | None) -> Begun:
+        self._break("start")
+        return super().start(order, token)
+
+    def look(self, order: Order) -> Look:
+        self._break("look")
+        return super().look(order)
+
+    def _break(self, what: str) -> None:
+        if what not in self.broken:
+            self.broken.add(what)
+            raise ZeroDivisionError(what)
+
+
+def test_what_breaks_in_a_backend_does_not_end_the_queue(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = open_jobs(root, backend=Fragile())
+    first, second = local(jobs), local(jobs)
+    jobs.scheduler.run()
+    until(lambda: ended(jobs, first))
+    assert "could not be started" in str(task_of(jobs, first).problem)
+    until(lambda: "queue could not be looked through" in caplog.text)
+    jobs.stop("", second.id)
+    until(lambda: ended(jobs, second))
+    assert view(jobs, second).training.state == "stopped"
     jobs.close()

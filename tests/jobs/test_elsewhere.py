@@ -236,7 +236,13 @@ def test_a_full_disk_ends_no_search_for_runs(
     assert [job.name for job in jobs.list("ada")] == ["x"]
 
 
-def test_one_that_is_stopped_before_it_is_found_does_not_begin(jobs: Jobs) -> None:
+@pytest.mark.parametrize("began", [True, False])
+def test_one_that_is_stopped_before_it_is_listed_is_looked_for_all_the_same(
+    root: Path, began: bool
+) -> None:
+    late = [0.0]
+    jobs = open_jobs(root, elsewhere=Somewhere, now=lambda: time.time() + late[0])
+    sign_in(jobs, 10_000)
     there = place_of(jobs)
     there.fails = UnansweredError("submit", "no answer")
     there.answers.clear()
@@ -244,8 +250,17 @@ def test_one_that_is_stopped_before_it_is_found_does_not_begin(jobs: Jobs) -> No
     until(lambda: "start" in there.asked, jobs=jobs)
     jobs.stop("ada", job.id)
     there.answers.set()
+    until(lambda: sum("find" in one for one in there.asked) > 2, jobs=jobs)
+    assert task_of(jobs, job).state == "running", "it may run, and be billed"
+    if began:
+        jobs.folders.run(job).path.mkdir()
+        there.known = Begun(7.0)
+    else:
+        late[0] = 61.0
     until(lambda: ended(jobs, job), jobs=jobs)
     assert there.asked.count("start") == 1
+    assert ("stop" in there.asked) == began
+    jobs.close()
 
 
 def test_a_start_that_breaks_ends_with_words(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
