@@ -29,7 +29,7 @@ NO_ANSWER = (TransportError, OSError)
 
 
 NOT_JSON = (JSONDecodeError, UnicodeDecodeError)
-"""Answers that are no Hub's: a proxy's page, or that of a network that wants a sign-in."""
+"""Answers from something that is not a Hub: a proxy's page, or a network's sign-in page."""
 
 
 OFFLINE = "the Hub is not asked, since this process works offline"
@@ -132,14 +132,14 @@ def gated(field: str, name: str, repo_type: RepoType = "model") -> UserError:
     """The error for files whose conditions the token's owner has not accepted."""
     return UserError(
         field,
-        f"{name} is gated and this token has no access",
+        f"{name} is gated, and you have no access to it",
         f"Accept its conditions on {page_of(repo_type, name)} and sign in or set HF_TOKEN.",
         f"Accept its conditions on {page_of(repo_type, name)}, with the account that you use here.",
     )
 
 
 def not_a_hub(field: str) -> UserError:
-    """The error for an answer that is no Hub's; see `NOT_JSON`."""
+    """The error for an answer from something that is not a Hub; see `NOT_JSON`."""
     return UserError(
         field,
         f"what answers at {ENDPOINT} is not a Hub",
@@ -185,7 +185,7 @@ def _not_found(field: str, name: str, repo_type: RepoType, token: Token) -> User
     other: RepoType = "dataset" if repo_type == "model" else "model"
     try:
         HfApi().repo_info(name, repo_type=other, token=token)
-    except (HfHubHTTPError, *NO_ANSWER):
+    except (HfHubHTTPError, TryAgainError, *NO_ANSWER, *NOT_JSON):
         return UserError(
             field,
             f"{name} is not on the Hub or not readable",

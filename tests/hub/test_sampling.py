@@ -213,5 +213,5 @@ def test_a_gated_base_is_answered_in_words(
         timeout=120, check=False,
     )  # fmt: skip
     assert child.returncode == 2, child.stderr
-    assert "lab/tiny-sd is gated and this token has no access" in child.stderr
+    assert "lab/tiny-sd is gated, and you have no access to it" in child.stderr
     assert "Traceback" not in child.stderr

@@ -10,8 +10,9 @@ import pytest
 from huggingface_hub import HfApi, get_session
 from huggingface_hub.errors import HfHubHTTPError
 
+from memshield.errors import UserError
 from memshield.hub.session import steady_session, use_one_client
-from memshield.network import TryAgainError
+from memshield.network import TryAgainError, asking
 from tests.hub.conftest import TOKEN
 from tests.hub_server import Fault, HubServer
 from tests.hub_server.in_process import connect
@@ -94,3 +95,20 @@ def test_a_client_that_the_library_closes_meanwhile(server: HubServer) -> None:
     client.close()
     with steady_session(), pytest.raises(TryAgainError, match="closed meanwhile"):
         client.get(server.endpoint)
+
+
+@pytest.mark.parametrize("page", [None, "<html>Welcome to the hotel</html>"])
+def test_what_is_missing_is_told_even_if_the_second_look_fails(
+    server: HubServer, page: str | None
+) -> None:
+    """Whether it is a dataset is asked only for a better message."""
+    fault = Fault("answer", path="/api/datasets/lab/none", times=None)
+    if page is not None:
+        fault = Fault("answer", path="/api/datasets/lab/none", status=200, page=page, times=None)
+    server.fail(fault)
+    with (
+        pytest.raises(UserError, match="lab/none is not on the Hub or not readable"),
+        steady_session(),
+        asking("model", "lab/none"),
+    ):
+        HfApi(token=TOKEN).model_info("lab/none")

@@ -129,7 +129,7 @@ def test_refusals(seen: dict[str, Any], name: str, expected: str) -> None:
 
 
 def test_a_gated_set_says_where_to_accept(seen: dict[str, Any], hub: HubServer) -> None:
-    assert "lab/gated-folder is gated and this token has no access" in words(seen["gated"])
+    assert "lab/gated-folder is gated, and you have no access to it" in words(seen["gated"])
     assert f"{hub.endpoint}/datasets/lab/gated-folder" in words(seen["gated"])
 
 
