@@ -1,4 +1,4 @@
-"""The one kind of exception that a user's own input can cause."""
+"""Errors that a user can mend, one or several at once, and what collects them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class UserError(ValueError):
     """Something the user can mend: which setting, what was wrong, what to do.
 
     The entry points print its text and leave with exit code 2, without a traceback. Anything
-    else that escapes is a defect of ours and keeps its traceback.
+    else that escapes is a bug, and keeps its traceback.
 
     Args:
         field: the setting or file concerned, as the user spells it.
@@ -51,6 +51,10 @@ class UserErrors(UserError):
         self.problem = str(self)
         self.remedy = self.advice = ""
 
+    def moved(self, field: str) -> UserError:
+        """The same errors under another field."""
+        return UserErrors([error.moved(field) for error in self.errors])
+
     @property
     def on_page(self) -> str:
         """Each problem in a line."""
@@ -58,7 +62,8 @@ class UserErrors(UserError):
 
 
 class _Collector:
-    # A class, because type checkers do not expect a @contextmanager to swallow errors.
+    # A class whose __exit__ returns a bool: so type checkers know that it swallows errors, also
+    # where the code inside returns.
     def __init__(self, errors: list[UserError], field: str | None) -> None:
         self._errors = errors
         self._field = field

@@ -50,8 +50,8 @@ class Trainer:
 
     Attributes:
         round: rounds that have ended.
-        turn: this rank's shards that are through with the next one.
-        done: steps of the shard after them.
+        turn: how many of this rank's shards have been trained in the round under way.
+        done: steps taken on the shard after them.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Trainer:
     def _meet(self, intent: Intent) -> bool:
         """Meet the other ranks inside a round; True when all are through with their shards.
 
-        Until they are, whoever comes wants a checkpoint made, in which ranks that wait take part.
+        Until then every meeting makes a checkpoint, in which waiting ranks take part.
         """
         said = self.ranks.gather([int(intent), self.turn, self.done])
         if all(theirs[0] == Intent.END for theirs in said):
@@ -175,7 +175,11 @@ class Trainer:
         return False
 
     def _aggregate(self) -> None:
-        """theta <- sum_k (n_k / N) theta_k: arXiv 2407.15328, equation 4."""
+        """Make the proxies' mean, moved by the outer step, the aggregate; check its levels.
+
+        theta <- sum_k (n_k / N) theta_k: arXiv 2407.15328, equation 4. With `aggregate_weights:
+        uniform` all n_k count alike.
+        """
         mean = self.mean.over(self.ranks, self.weights, self.replica.tensors())
         self.outer.apply(self._start(), mean, set(self.replica.parameters))
         self.replica.overwrite(mean.items())
@@ -193,7 +197,8 @@ class Trainer:
         figures = self.ranks.gather([*self.progress.take_round(), self.ranks.stop_wanted()])
         loss, kept = mean_figures(figures)
         extra = self.mean.figures() if self.ensemble else {}
-        # Before the checkpoint: who is killed between them tells it twice, and never not at all.
+        # Before the checkpoint: a run that is killed between the two tells it twice, which is
+        # better than never.
         self.progress.round_ended(step, self.round, loss, kept, **extra)
         self._save(step)
         if any(stop_wanted for *_, stop_wanted in figures):
@@ -204,7 +209,7 @@ class Trainer:
         """Look at the held-out loss by noise level; of an ensemble, at that of the aggregate."""
         watch = self.watch
         if watch is None or not (self.shards or self.ensemble):
-            return  # a surplus rank's weights are nobody's
+            return  # a surplus rank trains nothing: its weights do not count
         begun = time.monotonic()
         stopping = watch.check(step, together=self.ensemble)
         if self.ranks.is_first:
@@ -236,7 +241,7 @@ class Trainer:
                 self.progress.sampled(step, self.round, file)
 
     def _stop(self) -> None:
-        """Stop, as some rank was asked to."""
+        """Raise `Stopped`, as some rank was asked to stop."""
         self.setup.stop.note()
         self.setup.stop.obey()
 
