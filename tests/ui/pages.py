@@ -326,6 +326,25 @@ class Visit:
         box.fill(value)
         box.press("Tab")
 
+    def fills(
+        self, label: str, value: str, text: str, within: str, press: str | None = None
+    ) -> None:
+        """Type into an input, press a button, and wait for words that answer.
+
+        A busy browser may still be filling the form in, and undo what is typed: it is typed again.
+        """
+        from playwright.sync_api import TimeoutError as TooLate
+
+        said = self.page.locator(within).get_by_text(text).locator("visible=true").first
+        for _ in range(3):
+            self.fill(label, value)
+            if press is not None:
+                self.press(press)
+            with contextlib.suppress(TooLate):
+                said.wait_for(timeout=PATIENCE * 1000 / 3)
+                return
+        raise AssertionError(f"{within} never said {text!r}, but {self.text(within)!r}")
+
     def sees(self, text: str, within: str = "body", seconds: float = PATIENCE) -> Locator:
         """Wait until a part of the page shows words."""
         found = self.page.locator(within).get_by_text(text).locator("visible=true").first

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import TimeoutError
 
 from memshield.ui.api import NAMES
 from tests.ui.axe import violations
 from tests.ui.pages import (
-    PATIENCE,
     Running,
     Visit,
     home_environment,
@@ -101,15 +98,7 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
         ("Publish as", "../x", "hf auth login", "#problems"),
     ):
         before = visit.value(label)
-        said = visit.page.locator(place).get_by_text(words)
-        # A busy browser may still be filling the form in, and undo what is typed.
-        for _ in range(3):
-            visit.fill(label, bad)
-            visit.press("Start training")
-            with contextlib.suppress(TimeoutError):
-                said.first.wait_for(timeout=PATIENCE * 1000 / 3)
-                break
-        visit.sees(words, place)
+        visit.fills(label, bad, words, place, "Start training")
         visit.fill(label, before)
     visit.open_advanced()
     visit.fill("learning rate", "a lot")
