@@ -37,7 +37,7 @@ def seen(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_downloads_are_not_handed_to_others(seen: dict[str, dict[str, Any]], name: str) -> None:
     assert seen["ada"][name] == {"image": "image", "caption": "text", "label": None}
     private, which = name.startswith("private"), NAMES[name][name.split()[1]]
-    problem = "is not on the Hub or not readable" if private else "is gated and this token has no"
+    problem = "is not on the Hub or not readable" if private else "is gated, and you have no access"
     assert f"{which} {problem}" in words(seen["eve"][name])
 
 
