@@ -326,10 +326,8 @@ class Visit:
         box.fill(value)
         box.press("Tab")
 
-    def fills(
-        self, label: str, value: str, text: str, within: str, press: str | None = None
-    ) -> None:
-        """Type into an input, press a button, and wait for words that answer.
+    def fills(self, label: str, value: str, text: str, within: str) -> None:
+        """Type into an input, leave it, and wait for words that answer.
 
         A busy browser may still be filling the form in, and undo what is typed: it is typed again.
         """
@@ -338,8 +336,6 @@ class Visit:
         said = self.page.locator(within).get_by_text(text).locator("visible=true").first
         for _ in range(3):
             self.fill(label, value)
-            if press is not None:
-                self.press(press)
             with contextlib.suppress(TooLate):
                 said.wait_for(timeout=PATIENCE * 1000 / 3)
                 return

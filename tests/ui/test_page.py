@@ -93,12 +93,23 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
     for label, bad, words, place in (
         ("Epochs", "0", "must be at least 1", "#problem-epochs"),
         ("Epochs", "-3", "must be at least 1", "#problem-epochs"),
-        ("Shards", "9999", "pictures", "#problem-shards"),
         ("Memorization budget", "5", "must be at most", "#problem-budget"),
+    ):
+        before = visit.value(label)
+        # Said as soon as the input is left. Only then is Start pressed, which would train.
+        visit.fills(label, bad, words, place)
+        visit.press("Start training")
+        named = visit.sees(label, "#problems")
+        visit.fill(label, before)
+        named.wait_for(state="hidden")
+    for label, bad, words, place in (
+        ("Shards", "9999", "pictures", "#problem-shards"),
         ("Publish as", "../x", "hf auth login", "#problems"),
     ):
         before = visit.value(label)
-        visit.fills(label, bad, words, place, "Start training")
+        visit.fill(label, bad)
+        visit.press("Start training")
+        visit.sees(words, place)
         visit.fill(label, before)
     visit.open_advanced()
     visit.fill("learning rate", "a lot")

@@ -1,23 +1,24 @@
 // Ties a problem to its field for those who do not see the page: the inputs of #field-X are invalid
 // and described by #problem-X while there is something in it. A summary's link goes to the input,
-// and disappears once that has no problem any more.
+// and is hidden while that has no problem: not removed, for a summary that is sent again with the
+// same words is not drawn again.
 (() => {
   const inputs = (name) =>
     document.querySelectorAll(`#field-${CSS.escape(name)} :is(input, textarea)`);
-  const mended = (name) => {
+  const show = (name, wrong) => {
     for (const link of document.querySelectorAll(`a[data-field="${CSS.escape(name)}"]`)) {
       const box = link.closest("section");
-      link.closest("li").remove();
+      link.closest("li").hidden = !wrong;
       const count = box.querySelector("[data-left]");
-      const left = Number(count.dataset.left) + box.querySelectorAll("a[data-field]").length;
-      if (left === 0) box.remove();
-      else count.textContent = left === 1 ? "1 thing" : `${left} things`;
+      const left = Number(count.dataset.left) + box.querySelectorAll("li:not([hidden])").length;
+      box.hidden = left === 0;
+      count.textContent = left === 1 ? "1 thing" : `${left} things`;
     }
   };
   const tie = (slot) => {
     const wrong = slot.querySelector(".ms-alarm") !== null;
     const name = slot.id.replace(/^problem-/, "");
-    if (!wrong) mended(name);
+    show(name, wrong);
     for (const input of inputs(name)) {
       if (wrong) {
         input.setAttribute("aria-invalid", "true");
