@@ -50,11 +50,12 @@ class Handlers:
             visible=bool(audits),
         )
 
-    def folded(self, token: gr.OAuthToken | None) -> Any:
-        """Fold the form where there are audits to look at."""
+    def load(self, token: gr.OAuthToken | None) -> list[Any]:
+        """Show the visitor's newest audit, and fold the form unless there is none."""
         owner = self._server.find_owner(token)
         audits = self._server.jobs.model_audits.list(owner) if owner is not None else []
-        return gr.Accordion(open=not audits)
+        newest = audits[0].id if audits else None
+        return [gr.Accordion(open=newest is None), *self.show(newest, "", token)]
 
     def show(self, chosen: object, before: object, token: gr.OAuthToken | None) -> list[Any]:
         """Show an audit, skipped where nothing is new: its line, state, result, buttons and key."""
@@ -164,8 +165,7 @@ def audits_tab(server: Server, page: gr.Blocks) -> None:
         on_start, form.inputs, [said, chosen, new, *fields.slots.values()], **RAW,
         show_progress_on=said,
     ).then(**looks, **_HIDDEN)  # fmt: skip
-    page.load(act.folded, None, new, **_HIDDEN)
-    page.load(**lists, **_HIDDEN).then(**looks, **_HIDDEN)
+    page.load(act.load, None, [new, *shown], **_HIDDEN)
     chosen.change(**looks, **_HIDDEN)
     clock.tick(**looks, **_HIDDEN)
     stop.click(act.stop, chosen, None, **RAW).then(**looks, **_HIDDEN)

@@ -105,7 +105,6 @@ def _lay_out_form(
     )  # fmt: skip
     folds = {more: {*BASIC, "resolution", "hub_model_id", "confirm"}, rest: set(advanced)}
     changed = [opened, settled.change, model.seen.change, dataset.seen.change, upload.change]
-    changed += where_to_run.changed
     cost = where_to_run.cost
     PlanSection(server, page, fields, recipe, upload, folds, started, cost, changed)
     return kind, where

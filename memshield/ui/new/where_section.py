@@ -24,7 +24,6 @@ class WhereSection:
 
     Attributes:
         cost: shows what the training costs.
-        changed: events of what that follows from, beside the fields' own.
     """
 
     def __init__(self, server: Server, page: gr.Blocks, fields: Fields) -> None:
@@ -52,7 +51,6 @@ class WhereSection:
             if not server.deployment.on_space:
                 given = token_input(server, "jobs-token")
                 given(self._told, None, self._right, **QUIET)
-        self.changed = [self._hardware.change]
         place.change(lambda one: gr.Column(visible=one == "jobs"), place, there, **QUIET)
         page.load(
             self._load, None, [self._hardware, self._right], show_progress="hidden",

@@ -75,7 +75,7 @@ class RunList:
         self.known = RunRows(server.jobs)
         # Not a State, whose changes are reported through gradio's queue alone. A page that was open
         # while the server restarted sends what it likes: every handler checks the owner.
-        self.chosen = gr.Textbox(visible="hidden", elem_id="run")
+        self.chosen = gr.Textbox("", visible="hidden", elem_id="run")
         self.answer = gr.Textbox(visible="hidden")
         self.rows = gr.HTML(elem_id="runs", js_on_load=_ON_LOAD)
         self.rows.select(None, None, self.chosen, js=_PICKED, **RAW)

@@ -73,7 +73,7 @@ class Handlers:
         own = published_by(jobs, owner) if owner is not None else []
         return [
             gr.Radio(value=RUN if runs else HUB),
-            gr.Dropdown(runs, value=runs[0][1] if runs else None),
+            gr.Dropdown(runs, value=runs[0][1]) if runs else gr.skip(),
             gr.Dropdown(own, value=None, visible=bool(own)),
             gr.HTML(_SIGN_IN, visible=owner is None),
             *self._now(owner, ("", "")),

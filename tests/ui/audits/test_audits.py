@@ -163,7 +163,8 @@ def test_an_audit_on_a_space_is_its_owners(server: Server) -> None:
     assert act.listed(None, ada).value == id and act.listed(None, ada).visible
     assert act.listed(id, bob).choices == [] and not act.listed(id, bob).visible
     assert act.listed(id, None).choices == []
-    assert not act.folded(ada).open and act.folded(bob).open and act.folded(None).open
+    assert [act.load(one)[0].open for one in (ada, bob, None)] == [False, True, True]
+    assert act.load(ada)[1].value == id and "Sign in" in act.load(None)[2]
     listed, state, result, _, stop, delete, clock, seen = act.show(id, "", ada)
     assert "Waiting, number 1" in text_of(state) and result == ""
     assert listed.value == id and stop.visible and delete.visible and clock.active
