@@ -50,8 +50,9 @@ COLUMN = """
 .gradio-container #runs li { max-width: none; }
 .gradio-container #strength-meaning p { font-size: 0.9rem; }
 .gradio-container #start-bar { position: sticky; bottom: 0; z-index: 20; padding: 0.7rem 0;
-  align-items: center; background: var(--body-background-fill);
-  border-top: 1px solid var(--border-color-primary); }
+  background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
+.gradio-container #start-bar .row { align-items: center; }
+.gradio-container #start-bar .ms-alarm { margin: 0; max-height: 30vh; overflow: auto; }
 html { scroll-padding-bottom: 6rem; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }

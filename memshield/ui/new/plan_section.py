@@ -71,17 +71,19 @@ class PlanSection:
             look = gr.Button("See what will happen")
             measure = gr.Button("Measure on this machine")
             stop = gr.Button("Stop measuring", visible=False)
-        summary = gr.HTML(elem_id="problems", elem_classes=["ms-slot"])
         state = gr.HTML(elem_id="measuring", elem_classes=["ms-slot"])
         numbers = gr.HTML(elem_id="plan", elem_classes=["ms-slot"])
         with gr.Accordion("The settings as a file, to run anywhere", open=False):
             # No language: gradio's colours for it cannot be read on white.
             yaml = gr.Code(NO_FILE, language=None, label="config.yaml", interactive=False)
             gr.Markdown("`accelerate launch -m memshield.train --config config.yaml`")
-        # The last part of the form: it stays at the bottom of the window while the form is in view.
-        with gr.Row(elem_id="start-bar", equal_height=True):
-            self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
-            start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
+        # The last part of the form: it stays at the bottom of the window while the form is in view,
+        # and so does what is to be mended before the start.
+        with gr.Column(elem_id="start-bar"):
+            summary = gr.HTML(elem_id="problems", elem_classes=["ms-slot"])
+            with gr.Row(equal_height=True):
+                self._beside = gr.HTML(estimate_view(None), elem_id="estimate")
+                start = gr.Button("Start training", variant="primary", scale=0, min_width=160)
         timer = gr.Timer(_TICK, active=False)
         shown = [summary, numbers, yaml, self._plan, recipe, self._beside, cost, *folds,
                  fields.inputs["confirm"], *fields.slots.values()]  # fmt: skip
