@@ -329,7 +329,7 @@ class Visit:
     def fills(self, label: str, value: str, text: str, within: str) -> None:
         """Type into an input, leave it, and wait for words that answer.
 
-        A busy browser may still be filling the form in, and undo what is typed: it is typed again.
+        A busy browser may tell of the old value as the input is left: it is typed again.
         """
         from playwright.sync_api import TimeoutError as TooLate
 

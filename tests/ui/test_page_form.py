@@ -227,6 +227,11 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     visit.sees("4 things to fix", "#problems")
     visit.sees("must be at least 1", "#problem-epochs")
     visit.sees("is empty", "#problem-rounds")
+    # Wherever in the form one is.
+    page.locator("#field-kind").scroll_into_view_if_needed()
+    box, window = page.locator("#problems").bounding_box(), page.viewport_size
+    assert box and window and box["height"] > 0
+    assert box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
     epochs = page.locator("#field-epochs input")
     assert epochs.get_attribute("aria-invalid") == "true"
     assert epochs.get_attribute("aria-describedby") == "problem-epochs"
