@@ -54,6 +54,7 @@ COLUMN = """
 .gradio-container #start-bar .row { align-items: center; }
 .gradio-container #start-bar .ms-alarm { margin: 0; max-height: 30vh; overflow: auto; }
 html { scroll-padding-bottom: 6rem; }
+html:has(#problems section:not([hidden])) { scroll-padding-bottom: 14rem; }
 footer { opacity: 0.8; }
 #head h1 { margin: 0.4rem 0 0; font-size: 1.6rem; }
 #head p { margin: 0.2rem 0 0; }
