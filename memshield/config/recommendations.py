@@ -16,7 +16,7 @@ MEASURED_A_SHARD = 25
 """Pictures a shard with which averaging was measured, and lost to plain training."""
 FEW_A_SHARD = 100
 """Pictures a shard below which it is advised against; between here and the paper's smallest, 473,
-nothing is known."""
+one training is known: with 250 it lost, too."""
 LEAST_HELD_OUT = 60
 """Held-out pictures with which an audit can say what happens by chance; see
 `memshield.audit.stats.calibration.LEVELS`."""
