@@ -39,6 +39,16 @@ def drop(visit: Visit, *files: Path) -> None:
     until(lambda: visit.page.locator("#field-upload").get_by_text("Drop File").count() == 1)
 
 
+_PRESS_BOTH = """
+async (names) => {
+  for (const name of names) {
+    document.querySelector(`[aria-label="${name}"]`).click();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+"""
+
+
 def odd_pictures(folder: Path) -> list[Path]:
     """A small one, an animation, a copy, one that is cut off, and one that is none."""
     folder.mkdir()
@@ -95,12 +105,15 @@ def test_pictures_add_up_and_start_as_they_are(
     visit.press("Leave out the copy")
     visit.sees("41 pictures", "#uploaded")
     visit.sees("No duplicates", "#upload-pairs")
+    # What is pressed before the last press was answered counts as well.
+    page.evaluate(_PRESS_BOTH, ["Remove 010.png", "Remove 011.png"])
+    visit.sees("39 pictures", "#uploaded")
     visit.press("Next")
-    visit.sees("25 to 41 of 41", "#tray")
+    visit.sees("25 to 39 of 39", "#tray")
     page.get_by_label("Caption of waving.gif").fill("it waves")
     visit.press("With notes 2")
     page.get_by_label("Remove small.png").click()
-    visit.sees("40 pictures", "#uploaded")
+    visit.sees("38 pictures", "#uploaded")
     assert page.get_by_label("Caption of waving.gif").input_value() == "it waves"
 
     # The tray outlives the page, and fits a phone.
@@ -108,7 +121,7 @@ def test_pictures_add_up_and_start_as_they_are(
     page.set_viewport_size({"width": 390, "height": 800})
     visit.go()
     open_tray(visit)
-    visit.sees("40 pictures", "#uploaded")
+    visit.sees("38 pictures", "#uploaded")
     assert page.get_by_label("Caption of 000.png").input_value() == caption
     assert violations(page, "#uploaded") == violations(page, "#tray") == []
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -119,8 +132,8 @@ def test_pictures_add_up_and_start_as_they_are(
     (taken,) = (folder for folder in home.data.glob("uploads/*/*") if folder.name != "tray")
     assert str(taken) in job.read_text()
     rows = [json.loads(line) for line in (taken / "metadata.jsonl").read_text().splitlines()]
-    assert len(rows) == 40 and all((taken / row["file_name"]).is_file() for row in rows)
-    assert len([file for file in taken.iterdir() if file.name != "metadata.jsonl"]) == 40
+    assert len(rows) == 38 and all((taken / row["file_name"]).is_file() for row in rows)
+    assert len([file for file in taken.iterdir() if file.name != "metadata.jsonl"]) == 38
     assert [row["text"] for row in rows if row["text"]] == [caption, "it waves"]
     assert "größer" not in home.said and "it waves" not in home.said
 
@@ -128,8 +141,8 @@ def test_pictures_add_up_and_start_as_they_are(
     page.get_by_role("tab", name="Runs", selected=True).wait_for()
     visit.tab("New training")
     visit.page.get_by_text("Remove all", exact=True).click()
-    visit.press("Remove all 40 pictures")
+    visit.press("Remove all 38 pictures")
     page.locator("#uploaded").get_by_text("pictures").first.wait_for(state="hidden")
-    assert len(list(taken.iterdir())) == 41
+    assert len(list(taken.iterdir())) == 39
     assert visit.problems == []
     visit.close()

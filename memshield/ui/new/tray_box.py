@@ -33,7 +33,6 @@ from memshield.ui.widgets.words import plural
 _SCRIPT = Path(__file__).with_name("tray.js").read_text(encoding="utf-8")
 _UPLOADS_AT_ONCE = 2
 """Each takes a core while it decodes."""
-_CHANGES_AT_ONCE = 8
 _MOST_CAPTIONS = 100
 """In one message; a page shows fewer."""
 _LABEL = "Add pictures, or zips of them"
@@ -92,9 +91,12 @@ class TrayBox:
             self._on_upload, [self._files, self._showing], [*tray, self._files], **RAW,
             concurrency_limit=_UPLOADS_AT_ONCE,
         ).then(**pairs)  # fmt: skip
+        # By default gradio drops what is pressed before the answer to the last press: each counts,
+        # in its order, which gradio keeps for all visitors together only.
         for box in (self._head, self._shown):
             box.act(
-                self._on_act, self._showing, tray, **QUIET, concurrency_limit=_CHANGES_AT_ONCE,
+                self._on_act, self._showing, tray, **QUIET, trigger_mode="multiple",
+                concurrency_limit=1, concurrency_id="tray",
             ).success(**pairs)  # fmt: skip
 
     def _tray(self, token: gr.OAuthToken | None) -> Tray:
