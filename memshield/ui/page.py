@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.components import Component
 
 from memshield import __version__
 from memshield.ui.api import NAMES, add_api
@@ -23,12 +25,16 @@ HEAD = (
 _UPLOADS = (600, 3600)
 """Every ten minutes, uploads older than an hour are deleted from gradio's folder: those of pages
 that were closed during an upload, for all others are moved at once."""
+_PRESSES = ("click", "load", "tick", "upload")
+"""Events that count once until they are answered. gradio drops all others as well, by default: who
+corrected an input while its first value was looked up saw what belongs to the first."""
 
 
 def build(server: Server) -> gr.Blocks:
     """Build the page."""
     page: gr.Blocks
     with gr.Blocks(title="MemShield", analytics_enabled=False, delete_cache=_UPLOADS) as page:
+        nowhere = gr.State()
         gr.Markdown(HEAD, elem_id="head")
         if server.deployment.warning:
             gr.Markdown(f"**{server.deployment.warning}**")
@@ -71,4 +77,21 @@ def build(server: Server) -> gr.Blocks:
     for handler in page.fns.values():
         if handler.api_name not in NAMES:
             handler.api_visibility = "private"
+        handler.show_progress_on = _progress_places(handler) or [nowhere]
+        if handler.trigger_mode == "once" and any(
+            event not in _PRESSES for _, event in handler.targets
+        ):
+            handler.trigger_mode = "always_last"
     return page
+
+
+def _progress_places(handler: BlockFunction) -> list[Component]:
+    """The parts of the page that show a handler's progress; [] for none.
+
+    By default all outputs do, even where progress is hidden, and gradio's front end goes through
+    them, and through all that a container holds, whenever any handler begins or ends.
+    """
+    if handler.show_progress == "hidden":
+        return []
+    places = handler.show_progress_on or handler.outputs
+    return [one for one in places if isinstance(one, Component)]

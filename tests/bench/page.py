@@ -3,7 +3,8 @@
 python -m tests.bench.page [--tabs 20]
 Aims on two cores: the server answers in under 10 s; the first view stands in under 2 s; 20 tabs
 that watch one training cost the server under a quarter of a core; what is shown of a training is
-at most a second old. Browser, server and training share the machine here.
+at most a second old; the browser works for under a second when an input is left. Browser, server
+and training share the machine here.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from gradio_client import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.bench.common import report
-from tests.ui.pages import Running, end_tasks, home_environment, start, until
+from tests.ui.pages import Running, Visit, end_tasks, home_environment, start, until
 
-VIEWS, WATCHED_S, LOOKED_S = 7, 60.0, 40.0
+VIEWS, WATCHED_S, LOOKED_S, LEFT_S = 7, 60.0, 40.0, 4.0
 LONG = {"recipe": "demo", "epochs": 5000, "rounds": 20, "shards": 4, "budget": None}
 WORDS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -56,6 +57,31 @@ def first_view(browser: Browser, url: str) -> tuple[float, float]:
     opened = time.perf_counter() - begun
     context.close()
     return seen, opened
+
+
+def work(page: Page, seconds: float) -> float:
+    """Seconds of a span in which a page's main thread works."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def spent() -> float:
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(float(one["value"]) for one in found if one["name"] == "TaskDuration")
+
+    before = spent()
+    page.wait_for_timeout(seconds * 1000)
+    return spent() - before
+
+
+def input_left(browser: Browser, url: str) -> float:
+    """Seconds that the page works from when an input of the form is left, the median of some."""
+    visit = Visit(browser, url)
+    found = []
+    for value in range(2, 2 + VIEWS):
+        visit.fill("Epochs", str(value))
+        found.append(work(visit.page, LEFT_S))
+    visit.close()
+    return statistics.median(found)
 
 
 def watching(browser: Browser, url: str) -> Page:
@@ -172,12 +198,14 @@ def main() -> None:
 
 def _figures(running: Running, browser: Browser, tabs: int) -> dict[str, Any]:
     seen, opened = zip(*(first_view(browser, running.url) for _ in range(VIEWS)), strict=True)
+    left = input_left(browser, running.url)
     job = Client(running.url, verbose=False).predict(LONG, api_name="/submit")
     until(lambda: running.state() == "running")
     server = psutil.Process(running.process.pid)
     page = watching(browser, running.url)
     time.sleep(5)
     age = ages(page, running.runs()[0] / "events.jsonl", LOOKED_S)
+    watched = work(page, LOOKED_S)
     page.context.close()
     clients = Tabs(running.url, job)
     with ThreadPoolExecutor(tabs) as pool:
@@ -193,6 +221,8 @@ def _figures(running: Running, browser: Browser, tabs: int) -> dict[str, Any]:
     return {
         "first_view_s": {"first": seen[0], "median": statistics.median(seen)},
         "form_s": {"first": opened[0], "median": statistics.median(opened)},
+        "input_left_work_s": left,
+        "watching_browser_cores": watched / LOOKED_S,
         "server_cores": cores,
         "looks_a_second": looks / WATCHED_S,
         "server_bytes": server.memory_info().rss,

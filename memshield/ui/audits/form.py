@@ -57,7 +57,7 @@ class AuditForm:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.fields = Fields()
+        self.fields = Fields("audit")
         self.states: dict[str, gr.State] = {}
         self._here = "" if server.deployment.on_space else ", or a folder on this computer"
         self._lay_out_model()
@@ -163,7 +163,7 @@ class AuditForm:
 
     def values(self, given: dict[Any, Any]) -> dict[str, object]:
         """The values of all inputs, by name; `given` is by input."""
-        values = self.fields.values(given)
+        values = self.fields.values(given[self.fields.sent])
         uploads = {name: given[state] for name, state in self.states.items()}
         return {**{name.removeprefix(_PREFIX): value for name, value in values.items()}, **uploads}
 
@@ -177,4 +177,4 @@ class AuditForm:
     @property
     def inputs(self) -> set[Any]:
         """All inputs."""
-        return {*self.fields.inputs.values(), *self.states.values()}
+        return {self.fields.sent, *self.states.values()}

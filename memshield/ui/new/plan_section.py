@@ -29,11 +29,6 @@ def _buttons(measuring: bool) -> list[Any]:
     return [gr.Button(visible=not measuring), gr.Button(visible=measuring)]
 
 
-def _left(made: Any) -> Any:
-    """The event after which an input has a new value."""
-    return made.blur if isinstance(made, (gr.Textbox, gr.Number)) else made.change
-
-
 class PlanSection:
     """Lays out the section, and answers its buttons.
 
@@ -87,7 +82,7 @@ class PlanSection:
         timer = gr.Timer(_TICK, active=False)
         shown = [summary, numbers, yaml, self._plan, recipe, self._beside, cost, *folds,
                  fields.inputs["confirm"], *fields.slots.values()]  # fmt: skip
-        inputs = {*self._states, *fields.inputs.values()}
+        inputs: set[Any] = {*self._states, fields.sent}
         buttons = [measure, stop]
         asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
         look.click(self._look, inputs, shown, **asks)
@@ -102,8 +97,8 @@ class PlanSection:
             show_progress="hidden", **RAW,
         )  # fmt: skip
         gr.on(
-            [*changed, *map(_left, fields.inputs.values())], self._estimate,
-            {*inputs, self._plan}, [self._beside, cost], trigger_mode="always_last", **QUIET,
+            [*changed, fields.settled.change], self._estimate,
+            {*inputs, self._plan}, [self._beside, cost], **QUIET,
         )  # fmt: skip
         stop.click(self._stop, None, state, **asks)
         page.load(
@@ -112,9 +107,9 @@ class PlanSection:
         )  # fmt: skip
 
     def _check(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> CheckedForm | UserError:
-        values = self._fields.values(given)
         recipe, upload = (given[one] for one in self._states)
         try:
+            values = self._fields.values(given[self._fields.sent])
             return check_form(self._server, values, recipe, upload, token)
         except UserError as error:
             return error
@@ -122,9 +117,10 @@ class PlanSection:
     def _look(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> list[Any]:
         return self._outputs(self._check(given, token))
 
+    @on_error(lambda error: (estimate_view(None), ""))
     def _estimate(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> tuple[str, str]:
         recipe, upload = (given[one] for one in self._states)
-        values = self._fields.values(given)
+        values = self._fields.values(given[self._fields.sent])
         return self._live.view(values, recipe, upload, given[self._plan], token)
 
     def _outputs(self, checked: CheckedForm | UserError, *more: UserError) -> list[Any]:

@@ -50,7 +50,7 @@ def _lay_out_form(
 ) -> tuple[gr.Radio, gr.Radio]:
     """Lay out the form, and return the choices of what to train and of where pictures are."""
     recipe, settled = gr.State("demo"), gr.State("demo")
-    fields = Fields()
+    fields = Fields("training")
     gr.Markdown("## What to train")
     kind = fields.add("kind", "What to train", lambda: gr.Radio(
         [(title, name) for name, title in TITLES.items()], value="demo",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -26,19 +27,43 @@ def _shown(check: Callable[[Any], UserError | None], value: Any) -> str:
     return "" if problem is None else problem_view(problem)
 
 
+_CHANGED = """
+(value) => {
+  const form = ((window.memshieldForms ??= {})[%s] ??= {});
+  form[%s] = value ?? null;
+  const all = JSON.stringify(form);
+  return [all, all];
+}
+"""
+_LEFT = "() => JSON.stringify(window.memshieldForms?.[%s] ?? {})"
+_LONGEST = 2**20
+
+
 class Fields:
-    """Inputs and the slots of their problems.
+    """Inputs, the slots of their problems, and what is in all of them, as one value.
+
+    Whenever any handler begins or ends, gradio's front end searches the page for every input that
+    a handler ever had, and with a form's hundred inputs that takes seconds. So handlers have one,
+    in which the browser notes the values as they change.
+
+    Args:
+        form: its name, of the page's forms.
 
     Attributes:
         labels: by the field's name.
         inputs: by name.
         slots: for problems, by name; their ids on the page are problem-<name>.
+        sent: input for handlers, which holds all values; see `values`.
+        settled: the same as of the time when an input was last left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: str) -> None:
+        self._form = json.dumps(form)
         self.labels: dict[str, str] = {}
         self.inputs: dict[str, Any] = {}
         self.slots: dict[str, gr.HTML] = {}
+        self.sent = gr.Textbox("{}", visible="hidden")
+        self.settled = gr.Textbox("{}", visible="hidden")
 
     @contextmanager
     def place(self, name: str, label: str, **look: Any) -> Iterator[None]:
@@ -81,14 +106,29 @@ class Fields:
         """Register an input that was made inside `place`."""
         self.inputs[name] = made
         made.input(None, None, self.slots[name], js=EMPTIED, **RAW)
+        changed = _CHANGED % (self._form, json.dumps(name))
+        if isinstance(made, (gr.Textbox, gr.Number)):
+            made.change(None, made, self.sent, js=changed, **RAW)
+            made.blur(None, None, self.settled, js=_LEFT % self._form, **RAW)
+        else:
+            made.change(None, made, [self.sent, self.settled], js=changed, **RAW)
 
-    def values(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the values of the inputs, by name.
+    def values(self, sent: object) -> dict[str, Any]:
+        """Return the values of the inputs, by name, of any type.
 
         Args:
-            given: by input, as gradio passes it to a handler.
+            sent: value of `sent` as the browser gave it. An input that it lacks never changed.
+
+        Raises:
+            UserError: it is no such value.
         """
-        return {name: given[one] for name, one in self.inputs.items()}
+        given = None
+        if isinstance(sent, str) and len(sent) <= _LONGEST:
+            with suppress(ValueError, RecursionError):
+                given = json.loads(sent)
+        if not isinstance(given, dict):
+            raise UserError("form", "the form cannot be read", "Load the page anew.")
+        return {name: given.get(name, one.value) for name, one in self.inputs.items()}
 
     def shown(self, errors: Sequence[UserError]) -> list[str]:
         """Return the contents of every slot, in the order of `slots`."""

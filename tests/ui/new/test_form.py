@@ -193,7 +193,7 @@ def test_settings_follow_the_model_and_leave_what_was_set() -> None:
 
 def test_every_input_has_a_place_for_its_problems() -> None:
     with gr.Blocks():
-        fields = Fields()
+        fields = Fields("training")
         basic_settings(fields, "demo")
         advanced_settings(fields, "demo")
     assert set(fields.slots) == set(fields.inputs) == set(fields.labels)

@@ -60,7 +60,8 @@ class Box:
         self.asked, self.latest = Asked(), LatestSearch()
         self._server = at(folder, on_space=False)
         with gr.Blocks() as page:
-            search_box(self._server, Fields(), "model", "Model", self.asked, model_line, requests=1)
+            fields = Fields("training")
+            search_box(self._server, fields, "model", "Model", self.asked, model_line, requests=1)
         self._handlers: dict[str, Callable[..., Any]] = {
             str(one.name): one.fn for one in page.fns.values() if one.fn is not None
         }
