@@ -13,8 +13,6 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.ui.widgets.problems import each, problem_view, summary_view
 
-EMPTIED = "() => ''"
-
 RAW: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 """For handlers that get values as a browser or a script sent them: gradio's own checks answer a
 value of the wrong type, out of bounds or not offered with a bare "Error", or fail on it."""
@@ -27,15 +25,22 @@ def _shown(check: Callable[[Any], UserError | None], value: Any) -> str:
     return "" if problem is None else problem_view(problem)
 
 
+# The value is another one: its problem disappears.
 _CHANGED = """
 (value) => {
   const form = ((window.memshieldForms ??= {})[%s] ??= {});
   form[%s] = value ?? null;
   const all = JSON.stringify(form);
-  return [all, all];
+  return ["", all, all];
 }
 """
-_LEFT = "() => JSON.stringify(window.memshieldForms?.[%s] ?? {})"
+_NOTED = "() => JSON.stringify(window.memshieldForms?.[%s] ?? {})"
+_ON_LEAVING = """
+document.addEventListener("focusout", (event) => {
+  const input = event.target.closest(".ms-field :is(input, textarea)");
+  if (input && !["checkbox", "radio", "range"].includes(input.type)) trigger("leave");
+});
+"""
 _LONGEST = 2**20
 
 
@@ -43,8 +48,8 @@ class Fields:
     """Inputs, the slots of their problems, and what is in all of them, as one value.
 
     Whenever any handler begins or ends, gradio's front end searches the page for every input that
-    a handler ever had, and with a form's hundred inputs that takes seconds. So handlers have one,
-    in which the browser notes the values as they change.
+    a handler ever had, and a form has a hundred. So handlers have one, in which the browser notes
+    the values as they change.
 
     Args:
         form: its name, of the page's forms.
@@ -64,6 +69,8 @@ class Fields:
         self.slots: dict[str, gr.HTML] = {}
         self.sent = gr.Textbox("{}", visible="hidden")
         self.settled = gr.Textbox("{}", visible="hidden")
+        leaving = gr.HTML(visible="hidden", js_on_load=_ON_LEAVING)
+        leaving.leave(None, None, self.settled, js=_NOTED % self._form, **RAW)
 
     @contextmanager
     def place(self, name: str, label: str, **look: Any) -> Iterator[None]:
@@ -105,13 +112,12 @@ class Fields:
     def keep(self, name: str, made: Any) -> None:
         """Register an input that was made inside `place`."""
         self.inputs[name] = made
-        made.input(None, None, self.slots[name], js=EMPTIED, **RAW)
+        # One handler each: as the page opens, gradio's front end goes through all for every input.
+        outputs = [self.slots[name], self.sent]
+        if not isinstance(made, (gr.Textbox, gr.Number)):
+            outputs.append(self.settled)
         changed = _CHANGED % (self._form, json.dumps(name))
-        if isinstance(made, (gr.Textbox, gr.Number)):
-            made.change(None, made, self.sent, js=changed, **RAW)
-            made.blur(None, None, self.settled, js=_LEFT % self._form, **RAW)
-        else:
-            made.change(None, made, [self.sent, self.settled], js=changed, **RAW)
+        made.change(None, made, outputs, js=changed, **RAW)
 
     def values(self, sent: object) -> dict[str, Any]:
         """Return the values of the inputs, by name, of any type.
