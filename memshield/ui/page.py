@@ -25,7 +25,7 @@ HEAD = (
 _UPLOADS = (600, 3600)
 """Every ten minutes, uploads older than an hour are deleted from gradio's folder: those of pages
 that were closed during an upload, for all others are moved at once."""
-_PRESSES = ("click", "load", "tick", "upload")
+_PRESSES = ("click", "load", "submit", "tick", "upload")
 """Events that count once until they are answered. gradio drops all others as well, by default: who
 corrected an input while its first value was looked up saw what belongs to the first."""
 

@@ -46,7 +46,9 @@ def test_what_is_changed_while_a_handler_answers_is_not_dropped(
 ) -> None:
     dropping = [one for one in handlers if one.trigger_mode == "once"]
     events = {event for one in dropping for _, event in one.targets}
-    assert events == {"click", "load", "tick", "upload"}
+    assert events == {"click", "load", "submit", "tick", "upload"}
+    shows = {"_look", "on_search", "on_submit", "verify", "_preview"}
+    assert not shows & {one.name for one in dropping}
     (tray, _) = (one for one in handlers if "act" in {event for _, event in one.targets})
     assert (tray.trigger_mode, tray.concurrency_limit) == ("multiple", 1)
 

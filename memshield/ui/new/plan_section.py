@@ -14,7 +14,7 @@ from memshield.ui.new.live_estimate import LiveEstimate
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
 from memshield.ui.new.submission import CheckedForm, check_form, submit_form
 from memshield.ui.server.server import Server
-from memshield.ui.widgets.fields import QUIET, RAW, Fields
+from memshield.ui.widgets.fields import AGAIN, QUIET, RAW, Fields
 from memshield.ui.widgets.problems import problem_view, status_view
 
 NO_FILE = "# The settings appear here once the form has been checked and can be read."
@@ -85,7 +85,7 @@ class PlanSection:
         inputs: set[Any] = {*self._states, fields.sent}
         buttons = [measure, stop]
         asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
-        look.click(self._look, inputs, shown, **asks)
+        look.click(self._look, inputs, shown, **asks, **AGAIN)
         start.click(self._start, inputs, [*shown, started], **asks)
         measure.click(
             self._measure, inputs, [*shown, state, self._measured, timer, *buttons], **asks

@@ -19,7 +19,7 @@ from memshield.hub.catalog.results import DatasetFound, ModelFound, Page
 from memshield.ui.errors import attempt
 from memshield.ui.new.descriptions import FAMILY_NAMES
 from memshield.ui.server.server import Server
-from memshield.ui.widgets.fields import QUIET, RAW, Fields
+from memshield.ui.widgets.fields import AGAIN, QUIET, RAW, Fields
 from memshield.ui.widgets.problems import empty_view, problem_view
 from memshield.ui.widgets.words import short
 
@@ -215,8 +215,8 @@ def search_box(
 
     shown = [found, fields.slots[name]]
     asks: dict[str, Any] = {**RAW, "show_progress_on": found}
-    button.click(on_search, [text, latest], shown, **asks)
-    text.submit(on_submit, [text, latest], shown, **asks)
+    button.click(on_search, [text, latest], shown, **asks, **AGAIN)
+    text.submit(on_submit, [text, latest], shown, **asks, **AGAIN)
     # `input` would miss deleted and pasted text, and "always_last" would call all listeners of
     # the input once more.
     text.change(

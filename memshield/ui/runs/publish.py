@@ -27,7 +27,7 @@ from memshield.ui.runs.publish_view import plan_view, publication_view
 from memshield.ui.runs.text_inputs import unique_texts
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.card import card_view
-from memshield.ui.widgets.fields import RAW
+from memshield.ui.widgets.fields import AGAIN, RAW
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import problems_view, status_view
 
@@ -73,7 +73,7 @@ class PublishPanel:
             _on_change, [chosen, form_of], [*inputs[1:], self.preview, form_of], queue=False,
             api_visibility="private",
         )  # fmt: skip
-        preview.click(self._preview, inputs, [self.preview, confirm], **RAW)
+        preview.click(self._preview, inputs, [self.preview, confirm], **RAW, **AGAIN)
         publish.click(self._publish, inputs, self.preview, **RAW)
 
     def _preview(

@@ -29,6 +29,7 @@ from memshield.ui.use.published_model import (
 )
 from memshield.ui.widgets.audit import audit_view
 from memshield.ui.widgets.card import card_text_view
+from memshield.ui.widgets.fields import AGAIN
 from memshield.ui.widgets.problems import empty_view, problems_view, status_view
 
 LABELS = {
@@ -303,7 +304,9 @@ def use_tab(
     what.input(act.show, chosen, looked, **quiet)
     tab.select(act.refresh, [run, name], [source, run], show_progress="hidden", **quiet)
     for event in (button.click, name.submit):
-        event(act.verify, name, looked, **quiet).then(_no_problems, None, problems, **quiet)
+        event(act.verify, name, looked, **quiet, **AGAIN).then(
+            _no_problems, None, problems, **quiet
+        )
     own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)
     arguments = [*chosen, name, prompts, number, steps, seed]
     draw.click(act.generate, arguments, [problems, *now], **quiet)

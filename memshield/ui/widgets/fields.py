@@ -18,6 +18,8 @@ RAW: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 value of the wrong type, out of bounds or not offered with a bare "Error", or fail on it."""
 QUIET: dict[str, Any] = {**RAW, "show_progress": "hidden"}
 """The same for quick handlers."""
+AGAIN: dict[str, Any] = {"trigger_mode": "always_last"}
+"""For buttons that show something: one that is pressed again meanwhile shows it anew."""
 
 
 def _shown(check: Callable[[Any], UserError | None], value: Any) -> str:
