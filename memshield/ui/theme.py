@@ -49,8 +49,9 @@ COLUMN = """
   .html-container { padding: 0; }
 .gradio-container #runs li { max-width: none; }
 .gradio-container #strength-meaning p { font-size: 0.9rem; }
-.gradio-container #start-bar { position: sticky; bottom: 0; z-index: 20; padding: 0.7rem 0;
-  background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
+.gradio-container #start-bar { position: sticky; bottom: 0; padding: 0.7rem 0;
+  z-index: var(--layer-5); background: var(--body-background-fill);
+  border-top: 1px solid var(--border-color-primary); }
 .gradio-container #start-bar .row { align-items: center; }
 .gradio-container #start-bar .ms-alarm { margin: 0; max-height: 30vh; overflow: auto; }
 html { scroll-padding-bottom: 6rem; }

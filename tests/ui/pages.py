@@ -256,6 +256,8 @@ class Visit:
         if not self.page.locator("#form").is_visible():
             self.page.locator("#demo-settings").click()
             self.page.locator("#form").wait_for()
+            # The page goes to the form once its choices are set, which would undo a press before.
+            self.page.wait_for_function("window.scrollY > 0")
 
     def _console(self, message: Any) -> None:
         where = message.location.get("url", "")
