@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+_PRESS_BOTH = """
+async (names) => {
+  for (const name of names) {
+    document.querySelector(`[aria-label="${name}"]`).click();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -37,16 +46,6 @@ def drop(visit: Visit, *files: Path) -> None:
     """Add files, and wait until the box is empty again."""
     visit.page.locator("#field-upload input[type=file]").set_input_files([str(f) for f in files])
     until(lambda: visit.page.locator("#field-upload").get_by_text("Drop File").count() == 1)
-
-
-_PRESS_BOTH = """
-async (names) => {
-  for (const name of names) {
-    document.querySelector(`[aria-label="${name}"]`).click();
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-"""
 
 
 def odd_pictures(folder: Path) -> list[Path]:
