@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from memshield.families.base import Draw, Encoded, Family, squared_error
@@ -40,9 +41,14 @@ class Teacher:
             self.state = {name: p.detach().clone() for name, p in live}
 
     def load(self, state: State) -> None:
-        """Take over what a checkpoint holds of `state`."""
-        device = self._family.device
-        self.state = {name: tensor.to(device) for name, tensor in state.items()}
+        """Take over what a checkpoint holds of `state`.
+
+        It is copied into memory like that of the parameters. Tensors of a mapped file have other
+        strides and another alignment, with which kernels sum in another order: a resumed run
+        would end with other bits.
+        """
+        live = self._replica.parameters
+        self.state = {name: torch.empty_like(live[name]).copy_(t) for name, t in state.items()}
 
     def predict(self, encoded: Encoded, draw: Draw) -> Tensor:
         """What the copy predicts for a batch, [B, ...], in evaluation mode, without gradients."""

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import RunDir
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, stream
+from memshield.training.replica import Replica
+from memshield.training.teacher import Teacher
 from memshield.training.watch import band_edges, batches_of_one_size, fixed_draws
 from tests.tiny import unet_config
 from tests.trained_runs import (
@@ -27,6 +30,7 @@ from tests.trained_runs import (
     wait_for_step,
     weights,
 )
+from tests.training.test_method import Twin
 
 PREFIX = "unet/diffusion_pytorch_model.safetensors:"
 WATCHING: dict[str, Any] = {
@@ -202,6 +206,28 @@ def test_a_lora_has_a_snapshot_for_a_teacher(
 
 
 # Going on
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_saved_teacher_predicts_the_same_bits(tmp_path: Path, channels_last: bool) -> None:
+    """Kernels sum in an order that follows from where tensors begin and from their strides."""
+    unet = unet_config(tmp_path)
+    twin = Twin(digits(tmp_path / "run", unet, channels_last=channels_last))
+    family = twin.family
+    replica = Replica(family.trainable(), twin.config)
+    teacher, resumed = Teacher(family, replica), Teacher(family, replica)
+    teacher.copy()
+    file = tmp_path / "teacher.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in teacher.state.items()}, file)
+    resumed.load(dict(stream(file)))
+    for name, tensor in resumed.state.items():
+        assert tensor.stride() == teacher.state[name].stride(), name
+        assert tensor.data_ptr() % 64 == 0, name
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):  # a lone sample is where the order differs
+        encoded = {"pixels": torch.randn(1, 1, 8, 8, generator=generator)}
+        draw = family.draw(encoded, generator)
+        assert torch.equal(resumed.predict(encoded, draw), teacher.predict(encoded, draw))
 
 
 @pytest.mark.process
