@@ -132,3 +132,12 @@ class RunList:
         ids = [row.id for row in rows]
         found = wanted if wanted in ids else next(iter(ids), "")
         return json.dumps([str(chosen or ""), found, secrets.token_hex(4)])
+
+    def load_if_any(self, token: gr.OAuthToken | None) -> Any:
+        """Read the list for a page on which nothing is chosen; nothing new where it is empty.
+
+        Who opened the page while the Hub did not answer would otherwise have no runs there.
+        """
+        owner = self._server.find_owner(token)
+        has_runs = owner is not None and bool(self.known.of(owner))
+        return self.load(None, None, token) if has_runs else gr.skip()

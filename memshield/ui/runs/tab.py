@@ -117,11 +117,17 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
         rows: tuple[RunRow, ...] = ()
         try:
             owner = server.visitor(token).owner
-            if not job or owner is None:
-                now, said = ("signed out", _SIGNED_OUT) if owner is None else ("nothing", _NONE)
-                everything = made.get(now, lambda: [said, "", "", "", *blank])
-                return now, everything, audit.blank(f"{now} {owner}", asked)
+            if owner is None:
+                everything = made.get("signed out", lambda: [_SIGNED_OUT, "", "", "", *blank])
+                return "signed out", everything, audit.blank("signed out", asked)
             rows = listed.known.of(owner)
+            if not job:
+                said = "" if rows else _NONE
+                everything = made.get(
+                    ("nothing", rows),
+                    lambda: [said, "", "", "", *blank[:-1], rows_view(rows, None)],
+                )
+                return f"nothing of {len(rows)}", everything, audit.blank(f"nothing {owner}", asked)
             found = server.jobs.get(owner, job)
             view, run = server.jobs.view_of(found), server.jobs.folders.run(found)
             # A job has one owner, so that its id keeps the outputs of owners apart.
@@ -161,7 +167,8 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
     ) -> list[Any]:  # fmt: skip
         _, everything, audits = look(job, [what, budget, beside, offered, audited], token)
         rest_now = everything[len(live) :]
-        return [*rest_now.only_new(rest_before or ()), rest_now.digests, *audits]
+        found = gr.skip() if job else listed.load_if_any(token)
+        return [*rest_now.only_new(rest_before or ()), rest_now.digests, found, *audits]
 
     answer = listed.answer
     page.load(listed.load, [chosen, chosen], answer, api_visibility="private")
@@ -173,7 +180,7 @@ def runs_tab(server: Server, page: gr.Blocks, started: gr.State) -> tuple[Any, g
     }  # fmt: skip
     asked = [rest_seen, *audit.inputs]
     timer.tick(on_tick, [chosen, seen, *asked], [*live, seen, more], **quiet)
-    more.change(on_more, [chosen, *asked], [*rest, rest_seen, *audit.outputs], **quiet)
+    more.change(on_more, [chosen, *asked], [*rest, rest_seen, answer, *audit.outputs], **quiet)
     acted = [button.click(_action(server, name), chosen, None, api_visibility="private")
              for name, button in {**buttons, "delete": surely}.items()]  # fmt: skip
     for one in (*acted, changing.resumed, *audit.acted, renamed):

@@ -147,6 +147,25 @@ def test_who_is_signed_out_is_not_told_that_there_are_no_runs(jobs: Jobs, sign_i
         assert ("No runs yet" in said) != sign_in
 
 
+def test_runs_of_a_page_that_chose_none_are_found(jobs: Jobs) -> None:
+    """As the page was opened, the Hub did not say who the visitor is."""
+    with gr.Blocks() as page:
+        runs_tab(server_of(jobs), page, gr.State(None))
+    handlers = {one.name: one for one in page.fns.values() if one.name in ("on_tick", "on_more")}
+    tick, more = (handlers[name].fn for name in ("on_tick", "on_more"))
+    answer = next(one.inputs[0] for one in page.fns.values() if "JSON.parse" in str(one.js))
+    place = handlers["on_more"].outputs.index(answer)
+    asked: tuple[Any, ...] = ("model", "", [], (), "", None)
+    assert "No runs yet" in text_of(str(tick("", None, None, *asked)[0]))
+    assert more("", None, *asked)[place] == gr.skip()  # an answer each time would have no end
+    job = jobs.submit(LOCAL, DEMO)
+    until(lambda: "No runs yet" not in str(tick("", None, None, *asked)[0]))
+    assert tick("", None, None, *asked)[-1] != gr.skip()  # `on_more` is to follow
+    before, found, _ = json.loads(more("", None, *asked)[place])
+    assert (before, found) == ("", job.id)
+    assert more(job.id, None, *asked)[place] == gr.skip()
+
+
 @pytest.mark.process
 def test_a_finished_run_says_where_its_model_lies_and_what_comes_next(jobs: Jobs) -> None:
     job, run = done(jobs)
