@@ -96,8 +96,11 @@ class WeightedMean(Mean):
 
     def over(self, ranks: Ranks, weights: Sequence[float], like: State) -> State:
         """The sum over all ranks; the weights add up to one."""
-        total = self._sum or {
-            name: torch.zeros_like(tensor, device="cpu") for name, tensor in like.items()
+        # In the order of `like`: ranks send what they have one after the other, and a sum that was
+        # read from a file has another order than one that was begun here.
+        total = {
+            name: self._sum[name] if self._sum else torch.zeros_like(tensor, device="cpu")
+            for name, tensor in like.items()
         }
         ranks.sum(total.values())
         return total

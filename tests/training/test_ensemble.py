@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from memshield.training.ensemble import LowRankMean, WeightedMean, low_rank_mean, shard_weights
 from memshield.training.interruption import StopRequest
 from memshield.training.ranks import Ranks
+from tests.trained_runs import ROOT, free_port
 
 
 @pytest.fixture
@@ -41,6 +48,50 @@ def test_a_proxy_may_be_overwritten_after_it_was_added() -> None:
         for key, value in mean.state_dict().items():
             assert torch.equal(value, before[key])
         tensor.fill_(1.0)
+
+
+_RANK = """
+import sys
+import torch
+from safetensors.torch import save_file
+from memshield.training.checkpoint import stream
+from memshield.training.ensemble import WeightedMean
+from memshield.training.interruption import StopRequest
+from memshield.training.ranks import Ranks
+
+ranks, mean = Ranks(StopRequest()), WeightedMean()
+ranks.connect()
+like = {name: torch.zeros(2, 3) for name in "cab"}
+if ranks.is_first:
+    mean.load_state_dict(dict(stream(sys.argv[1])))
+found = mean.over(ranks, [0.5, 0.5], like)
+ranks.close()
+save_file(found, f"{sys.argv[1]}-{ranks.rank}")
+"""
+"""Rank 0 was resumed after its first shard, rank 1 in the middle of its own."""
+
+
+@pytest.mark.process
+def test_a_sum_read_from_a_checkpoint_meets_one_without_a_proxy(tmp_path: Path) -> None:
+    file = tmp_path / "sum"
+    saved = {name: torch.randn(2, 3) for name in "cab"}
+    save_file(saved, file)
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RANK, file],
+            cwd=ROOT,
+            env={
+                **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true",
+            },
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    assert [process.wait(120) for process in processes] == [0, 0]
+    for rank in (0, 1):
+        found = load_file(f"{file}-{rank}")
+        assert all(torch.equal(found[name], saved[name]) for name in saved)
 
 
 @pytest.mark.parametrize("kind", [WeightedMean, LowRankMean])
