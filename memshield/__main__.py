@@ -44,7 +44,9 @@ COMMANDS = {
     "stop": Command("memshield.jobs.terminal.stop", "stop a training on Jobs, which saves"),
     "resume": Command("memshield.jobs.terminal.resume", "go on with a training on Jobs"),
     "fetch": Command("memshield.jobs.terminal.fetch", "bring a run on Jobs here"),
-    "verify": Command("memshield.hub.verify", "hold a published model to its own claims"),
+    "verify": Command(
+        "memshield.hub.verify", "check that a published model is consistent with itself"
+    ),
 }
 ON_JOBS = ("audit", "compare", "sample")
 """Commands that --hardware runs as a job, on a run that lies in a bucket."""

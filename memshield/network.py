@@ -97,12 +97,17 @@ def asking(
     try:
         yield
     except HFValidationError:
-        raise UserError(field, f"{name!r} is neither a folder here nor a Hub id", "") from None
+        raise UserError(
+            field, f"{name!r} is neither a folder here nor a Hub id", "Hub ids are owner/name."
+        ) from None
     except GatedRepoError:
         raise gated(field, name, repo_type) from None
     except RevisionNotFoundError:
         which = "revision" if repo_type == "model" else "dataset_revision"
-        raise UserError(which, f"{name} has no revision {revision!r}", "") from None
+        raise UserError(
+            which, f"{name} has no revision {revision!r}",
+            "Give a branch, a tag or a commit of it, or leave it out for the newest.",
+        ) from None  # fmt: skip
     except RepositoryNotFoundError:
         raise _not_found(field, name, repo_type, token) from None
     except HfHubHTTPError as error:

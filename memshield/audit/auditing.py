@@ -135,7 +135,10 @@ def prompts_of(options: Options, facts: Facts, reference: Reference) -> list[str
     if not facts.needs_captions:
         return None
     if reference.captions is None:
-        raise UserError("caption_column", "the dataset has no captions to prompt with", "")
+        raise UserError(
+            "caption_column", "the dataset has no captions to prompt with",
+            "Name the column of captions; those of a folder are in its metadata.jsonl.",
+        )  # fmt: skip
     return choose_prompts(
         options.prompts,
         reference.captions,

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         if "images" in flags:
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                 raise UserError(
-                    "accelerate launch", "pictures that are there need no more than one process",
+                    "accelerate launch", "pictures that exist already are audited by one process",
                     "Leave `accelerate launch` out.",
                 )  # fmt: skip
             report, folder = _audit_images(flags, settings, device, bars)
@@ -258,7 +258,9 @@ def _audit_target(
         bars.file = AuditProgressFile(RunDir(name)) if is_first() else None
         for flag in ("base", "weight_name", "held_out"):
             if flag in flags:
-                raise UserError(f"--{flag}", f"{name} is a run, which knows its own", "")
+                raise UserError(
+                    f"--{flag}", f"{name} is a run, which knows its own", "Leave it out."
+                )
         subject = open_run(Path(name), flags.get("round"), _moved(settings))
         folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:
@@ -320,7 +322,7 @@ def _audit_images(
     for name in ("target", "round", "num_images", "prompts"):
         if name in flags:
             raise UserError(
-                name, "says nothing of pictures that are there already", "Leave it out."
+                name, "cannot be given with --images, whose pictures exist already", "Leave it out."
             )
     _require_dataset(settings, "pictures are compared with training pictures")
     pictures = Path(flags["images"])

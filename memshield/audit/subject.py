@@ -76,7 +76,9 @@ class Subject:
             UserError: the model was trained from scratch, or its base is not known.
         """
         if self.config.pretrained_model_name_or_path is None:
-            raise UserError("beside", "the run was trained from scratch: it has no base", "")
+            raise UserError(
+                "beside", "the run was trained from scratch: it has no base", "Leave it out."
+            )
         if self.run is None and self.lora is None:
             raise UserError(
                 "beside",

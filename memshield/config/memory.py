@@ -53,7 +53,7 @@ def require_package(config: MemorySettings) -> None:
         raise UserError(
             "base_quantization",
             f"{config.base_quantization} needs {package}, which is not installed",
-            f"pip install 'memshield[quantization]', or {package} alone.",
+            f"pip install {package}, or pip install '.[quantization]' in MemShield's folder.",
         )
 
 

@@ -153,7 +153,7 @@ class MethodSettings(Settings):
     skip_threshold: float | None = setting(
         None,
         "Skip samples whose loss is under this times the bank's (lambda); "
-        "by default 0.5 for pixel models, 0.8 for Stable Diffusion.",
+        "by default 0.5 for pixel models, 0.8 for models with text.",
         ge=0,
         le=1,
     )
@@ -243,7 +243,7 @@ class TrainingSettings(Settings):
     """Training"""
 
     seed: int = setting(0, "Seed of everything that is drawn.", ge=0, lt=2**63)
-    train_batch_size: int = setting(16, "Pictures a batch.", ge=1, le=65_536)
+    train_batch_size: int = setting(16, "Pictures per batch.", ge=1, le=65_536)
     num_train_epochs: int = setting(10, "Passes over the pictures.", ge=1, le=1_000_000)
     max_train_steps: int | None = setting(
         None, "Optimizer steps of the whole run, over all shards; overrides the epochs.", ge=1
@@ -306,7 +306,10 @@ class OutputSettings(Settings):
         min_length=1,
     )
     checkpointing_steps: int = setting(
-        500, "Steps between checkpoints; one is also made a round.", free=True, ge=1
+        500,
+        "Steps between checkpoints; one more is made at the end of each round.",
+        free=True,
+        ge=1,
     )
     checkpoints_total_limit: int | None = setting(
         None, "Keep only this many of the newest checkpoints.", free=True, ge=1
@@ -389,6 +392,6 @@ class HubSettings(Settings):
         list[Literal["no_audit", "cannot_say", "memorization", "license", "no_license"]] | None
     ) = setting(
         None,
-        "Warnings to publish in spite of: no_audit, cannot_say, memorization, license, no_license.",
+        "Warnings to publish despite: no_audit, cannot_say, memorization, license, no_license.",
         free=True,
     )

@@ -75,10 +75,13 @@ def open_rows(place: Place) -> datasets.Dataset:
     except HfHubHTTPError as error:
         raise UserError(field, f"the Hub refused {named}: {_one_line(error)}", *_ACCESS) from None
     except FileNotFoundError as error:
-        raise UserError(field, f"no pictures found in {named}: {_one_line(error)}", "") from None
+        raise UserError(
+            field, f"no pictures found in {named}: {_one_line(error)}",
+            "Name a folder, a dataset or a split that has pictures.",
+        ) from None  # fmt: skip
     except ValueError as error:
         wrong = "dataset_split" if "Unknown split" in str(error) else field
-        raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", "") from None
+        raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
     except (TransportError, ConnectionError) as error:
         raise UserError(
             field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
@@ -87,13 +90,18 @@ def open_rows(place: Place) -> datasets.Dataset:
         # The library's own words for a wrong split, a wrong configuration, unreadable files. Its
         # cause may repeat a row of a table, and with it a caption.
         told = error.__cause__ if isinstance(error.__cause__, ArchiveError) else error
-        raise UserError(field, f"cannot open {named}: {_one_line(told)}", "") from None
+        raise UserError(field, f"cannot open {named}: {_one_line(told)}", *_PARTS) from None
 
 
 _ACCESS = (
     "Check the name; a private or gated dataset needs HF_TOKEN (or `hf auth login`) "
     "with access to it.",
     "Check the name. A private or gated dataset needs an account that has access to it.",
+)
+_PARTS = (
+    "Check dataset_split and dataset_config_name; `python -m memshield describe dataset ID` lists "
+    "those of a dataset on the Hub.",
+    "Check the split and the configuration.",
 )
 """Remedy and advice."""
 

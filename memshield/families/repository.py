@@ -134,7 +134,10 @@ class Repository:
         if self.files and file not in self.files:
             raise self._lacks(file)
         if self.files.get(file, 0) > LARGEST_JSON:
-            raise UserError(self.field, f"{self.name}/{file} is too large for what it is", "")
+            raise UserError(
+                self.field, f"{self.name}/{file} is too large for a file of settings",
+                "Take another model, or another revision.",
+            )  # fmt: skip
         return self.folder / file if self.folder else self._download(file)
 
     def _download(self, file: str) -> Path:
@@ -163,7 +166,10 @@ class Repository:
         if not self.files or any(_is_weight(file, variant) for file in inside):
             return
         if any(_is_weight(file, None) for file in inside):
-            raise UserError("variant", f"{where} has no weights of the variant {variant!r}", "")
+            raise UserError(
+                "variant", f"{where} has no weights of the variant {variant!r}",
+                "Leave it out, or name one that is there.",
+            )  # fmt: skip
         pickled = any(file.endswith(PICKLES) for file in inside)
         raise UserError(
             self.field,

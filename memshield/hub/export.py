@@ -51,7 +51,9 @@ def main(argv: Sequence[str]) -> int:
         saved = _of_hub(own["target"], own["round"], own["revision"])
     target = Path(own["output"] or f"{saved.name}-{own['format']}.safetensors")
     if target.suffix != ".safetensors":
-        raise UserError("output", f"{target} is no name of a safetensors file", "Let it end so.")
+        raise UserError(
+            "output", f"{target} does not end in .safetensors", "Choose a name that does."
+        )
     if target.exists():
         raise UserError("output", f"{target} is there already", "Name a new file.")
     if not target.parent.is_dir():

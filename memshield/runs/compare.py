@@ -95,7 +95,10 @@ def _require_sense(runs: Sequence[Path], flags: dict[str, Any]) -> None:
     if flags.get("promote") and "budget" not in flags:
         raise UserError("--promote", "the round to promote follows from a budget", "Add --budget.")
     if "alpha" in flags and "budget" not in flags:
-        raise UserError("--alpha", "says what the budget is of", "Add --budget.")
+        raise UserError(
+            "--alpha", "says what --budget applies to, and there is none",
+            "Add --budget, or leave --alpha out.",
+        )  # fmt: skip
     twice = {str(run) for run in runs if runs.count(run) > 1}
     if twice:
         raise UserError("runs", f"{', '.join(sorted(twice))} is named twice", "Name it once.")

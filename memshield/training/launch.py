@@ -100,8 +100,9 @@ def require_agreement(ranks: Ranks, config: Config) -> None:
             if theirs[what] != value and ranks.is_first:
                 raise UserError(
                     "accelerate launch",
-                    f"rank {rank} differs from rank 0 in {what}{_difference(value, theirs[what])}",
-                    "Every node needs the same code, packages and config.",
+                    f"process {rank} differs from process 0 in {what}"
+                    f"{_difference(value, theirs[what])}",
+                    "Every machine needs the same code, packages and config.",
                 )
 
 
@@ -121,8 +122,8 @@ def require_shared(ranks: Ranks, run: RunDir, processes: Sequence[dict[str, Any]
     if blind and (ranks.is_first or ranks.rank in blind):
         raise UserError(
             "output_dir",
-            f"{run.path} of rank 0 cannot be seen on rank {', '.join(map(str, blind))}",
-            "Put it on a file system that all nodes share.",
+            f"process {', '.join(map(str, blind))} does not see the {run.path} of process 0",
+            "Put it on a file system that all machines share.",
         )
 
 

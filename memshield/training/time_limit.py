@@ -1,4 +1,4 @@
-"""The time that a machine is lent for: a training stops, and saves, before it is over."""
+"""The time limit of a job: a training saves and stops shortly before it."""
 
 from __future__ import annotations
 

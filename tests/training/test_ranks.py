@@ -213,7 +213,7 @@ def test_ranks_of_different_settings_are_found_at_the_start(tmp_path: Path, unet
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert processes[0].returncode == 2, said
     assert processes[1].returncode != 0
-    assert "rank 1 differs from rank 0 in settings: learning_rate 0.5, not 0.001" in said[0]
+    assert "process 1 differs from process 0 in settings: learning_rate 0.5, not 0.001" in said[0]
     status = RunDir(settings["output_dir"]).read_status()
     assert (status["state"], status["error"]) == ("failed", "bad_input")
     assert not RunDir(settings["output_dir"]).rounds.exists()
@@ -228,7 +228,7 @@ def test_ranks_of_different_code_are_found_at_the_start(tmp_path: Path, unet: Pa
     processes = start_ranks(settings, last_code=tmp_path / "other")
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert processes[0].returncode == 2, said
-    assert "rank 1 differs from rank 0 in the code of memshield" in said[0]
+    assert "process 1 differs from process 0 in the code of memshield" in said[0]
 
 
 @pytest.mark.process
@@ -238,7 +238,7 @@ def test_what_goes_wrong_on_another_rank_is_told_by_rank_0(tmp_path: Path, unet:
     processes = start_ranks(settings, rank_1={"output_dir": tmp_path / "elsewhere"})
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert all(process.returncode != 0 for process in processes)
-    assert "Put it on a file system that all nodes share" in said[1]
+    assert "Put it on a file system that all machines share" in said[1]
     status = RunDir(settings["output_dir"]).read_status()
     assert status["state"] == "failed"
     assert json.dumps(status).count("rank 1") == 1
@@ -262,7 +262,7 @@ def test_two_machines_equal_one_and_must_share_a_folder(tmp_path: Path, unet: Pa
     machines = launch_on_machines(folder, own, **settings)
     said = [machine.communicate(timeout=120)[0] for machine in machines]
     assert all(machine.returncode for machine in machines)
-    assert "Put it on a file system that all nodes share" in said[1]
+    assert "Put it on a file system that all machines share" in said[1]
 
 
 # Files for accelerate

@@ -158,5 +158,5 @@ def test_a_package_that_is_not_installed(
     for kind in ("int8", "fp8"):
         said = refused(capsys, **words, base_quantization=kind)
         assert f"{kind} needs torchao, which is not installed" in said
-        assert "pip install 'memshield[quantization]'" in said
+        assert "pip install torchao, or pip install '.[quantization]'" in said
     assert "bitsandbytes is not installed" in refused(capsys, **words, use_8bit_adam=True)

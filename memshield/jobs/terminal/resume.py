@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         "time limit and image are those of before unless others are given.",
     )
     parser.add_argument("run", metavar="ID")
-    add_machine(parser, hardware=False)
+    add_machine(parser, "that of the last job")
     flags = parser.parse_args(argv)
     with open_run(flags.run, flags.namespace) as run:
         client, record = run.client, run.record

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help=f"on Jobs more than the newest {_MOST}")
     parser.add_argument(
         "--stop_orphans", action="store_true",
-        help="offer to cancel jobs that are billed and of which nothing comes",
+        help="offer to cancel jobs that are billed and write nothing",
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_account(parser)

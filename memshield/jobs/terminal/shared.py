@@ -57,19 +57,28 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_machine(parser: argparse.ArgumentParser, hardware: bool = True) -> None:
-    """Flags that say where and how a job is started."""
+def add_machine(parser: argparse.ArgumentParser, known: str | None = None) -> None:
+    """Flags that say where and how a job is started.
+
+    Args:
+        parser: takes them.
+        known: where hardware, time and image are taken from that are not given; None where the
+            hardware must be, and time and image have defaults.
+    """
     parser.add_argument(
-        "--hardware", metavar="NAME", required=hardware, help="such as a10g-small or l4x1"
+        "--hardware",
+        metavar="NAME",
+        required=known is None,
+        help="such as a10g-small or l4x1" + (f" [{known}]" if known else ""),
     )
     parser.add_argument(
         "--timeout", metavar="TIME",
-        help=f"such as 90m, 6h or 2d: shortly before, it saves and stops [{TIMEOUT}]",
+        help=f"such as 90m, 6h or 2d: shortly before, it saves and stops [{known or TIMEOUT}]",
     )  # fmt: skip
     parser.add_argument(
         "--image", metavar="IMAGE",
         help="container image, or hf.co/spaces/OWNER/NAME for that of a Space, which has the "
-        f"packages already [{default_image()}]",
+        f"packages already [{known or default_image()}]",
     )  # fmt: skip
     parser.add_argument("--detach", action="store_true", help="start it and do not follow it")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -199,7 +208,9 @@ def confirm(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UserError("--yes", "nobody is there to be asked", "Add --yes to go on unasked.")
+        raise UserError(
+            "--yes", "there is no terminal to ask in", "Add --yes to go on without being asked."
+        )
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 

@@ -135,7 +135,7 @@ def test_what_is_refused_starts_nothing(
     before = len(hub.jobs.of("ada"))
     assert "the Hub has no 'quantum'" in fails(capsys, *demo, "--hardware", "quantum", "--yes")
     demo += ["--hardware", "cpu-basic"]
-    assert "nobody is there" in fails(capsys, *demo)
+    assert "there is no terminal" in fails(capsys, *demo)
     assert "--timeout: 'soon' is no time" in fails(capsys, *demo, "--timeout", "soon")
     too_short = fails(capsys, *demo, "--timeout", "30s")
     assert "--timeout: 30s is too short" in too_short
