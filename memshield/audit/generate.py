@@ -24,6 +24,7 @@ from memshield.digests import texts_sha256
 from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.pixels import to_bytes
+from memshield.families.repository import Repository
 from memshield.randomness import Purpose, torch_seed
 from memshield.rundir import write_text
 
@@ -82,6 +83,9 @@ def generate(
         "precision": str(family.frozen_dtype),
         "base": [family.config.pretrained_model_name_or_path, family.config.revision],
         "weights": _digest_of_weights(family),
+        # As it is read back: JSON has no tuples.
+        "scheduler": json.loads(json.dumps(family.facts.scheduler)),
+        "vae": _name_of(family.facts.vae_repository),
         "seed": seed,
         "steps": steps,
         "prompts": None if prompts is None else texts_sha256(prompts),
@@ -173,6 +177,11 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     ours = isinstance(record, dict) and record.get("version") == VERSION
     return record if ours else None
+
+
+def _name_of(repository: Repository | None) -> list[str | None] | None:
+    """What names a replacement VAE."""
+    return None if repository is None else [repository.name, repository.revision]
 
 
 def _digest_of_weights(family: Family) -> str:

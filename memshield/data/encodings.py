@@ -311,6 +311,9 @@ class LiveEncoder:
         self._family = family
         self._captions = captions
         self._encoded = encoded
+        if encoded is not None:
+            # What comes next asks where the network is: its moments and averages lie there, too.
+            family.release_text_encoders()
 
     def encode(self, batch: MicroBatch) -> Encoded:
         """Encodings of a batch: of pictures on the device, of captions wherever they are."""

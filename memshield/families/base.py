@@ -197,6 +197,10 @@ class Family(ABC):
         return [0] * len(captions), 0
 
     @abstractmethod
+    def release_text_encoders(self) -> None:
+        """Have the network on the device in their place: all captions have been encoded."""
+
+    @abstractmethod
     def release_encoders(self) -> None:
         """Move the frozen encoders off the device: everything has been encoded."""
 

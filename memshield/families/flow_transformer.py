@@ -193,9 +193,13 @@ class FlowTransformer(Family):
         tokens = tokenizer(cls._wrapped(tokenizer, captions), verbose=False).input_ids
         return [len(one) for one in tokens], int(config.max_sequence_length or 0)
 
+    def release_text_encoders(self) -> None:
+        """Have the network on the device in their place."""
+        self._turns.take("network")
+
     def release_encoders(self) -> None:
         """Move the VAE and the text encoders to the host."""
-        self._turns.take("network")
+        self.release_text_encoders()
         self.vae.to("cpu")
 
     @contextmanager

@@ -141,9 +141,13 @@ class LatentDiffusion(Family):
         tokens = tokenizer(list(captions), verbose=False).input_ids
         return [len(one) for one in tokens], int(tokenizer.model_max_length)
 
+    def release_text_encoders(self) -> None:
+        """Have the network on the device in their place."""
+        self._turns.take("network")
+
     def release_encoders(self) -> None:
         """Move the VAE and the text encoders to the host."""
-        self._turns.take("network")
+        self.release_text_encoders()
         self.vae.to("cpu")
 
     def noise_levels(self) -> Tensor:

@@ -70,6 +70,9 @@ class Unconditional(Family):
         """Nothing: the model is unconditional."""
         return {}
 
+    def release_text_encoders(self) -> None:
+        """Nothing to release."""
+
     def release_encoders(self) -> None:
         """Nothing to release."""
 

@@ -332,15 +332,20 @@ def _is_end_of_round(folder: Path) -> bool:
     return manifest.get("version") == VERSION and not manifest["places"]
 
 
-def discard_after(run: RunDir, step: int) -> None:
-    """Delete the checkpoints that follow the one gone back to."""
+def discard_after(run: RunDir, checkpoint: Checkpoint) -> None:
+    """Delete what follows the checkpoint gone back to: later ones, rounds, and their audits."""
     for later in run.checkpoints():
-        if later > step:
+        if later > checkpoint.step:
             discard(run.checkpoint(later))
+    for number in run.round_numbers():
+        if number > checkpoint.round:
+            discard(run.rounds / str(number))
+            if run.audit_of(number).is_dir():
+                discard(run.audit_of(number))
 
 
 def discard(folder: Path) -> None:
-    """Delete a checkpoint so that a reader never sees half of it."""
+    """Delete a folder so that a reader never sees half of it."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     folder.rename(aside)
     shutil.rmtree(aside)

@@ -105,6 +105,9 @@ class Trainer:
         """Stand where a checkpoint was made."""
         if checkpoint is not None:
             at = self.checkpointer.restore(checkpoint)
+            if self.ranks.is_first:
+                # A run that was killed between a checkpoint and its record has none of it.
+                write_skips(self.run.skips, checkpoint, self.setup.examples)
             self.round = at.round
             if at.place is not None:
                 self.turn, self.done = at.place.turn, at.place.done

@@ -179,7 +179,7 @@ def train(
     chosen = checkpoints.choose(run, config, ranks.count)
     ranks.barrier()
     if chosen is not None and ranks.is_first:
-        checkpoints.discard_after(run, chosen.step)
+        checkpoints.discard_after(run, chosen)
         log.info("Going on from %s", chosen.folder.name)
     if ranks.count > config.num_shards and ranks.is_first:
         log.warning(

@@ -173,6 +173,24 @@ def test_other_prompts_are_another_set(tiny_sd: Path, captioned: Path, tmp_path:
     assert (values(third) != values_of_second).any()
 
 
+def test_another_noise_process_or_vae_is_another_set(
+    tiny_sd: Path, captioned: Path, tmp_path: Path
+) -> None:
+    """The weights that are trained are the same."""
+    vae = shutil.copytree(tiny_sd / "vae", tmp_path / "vae")
+    before = values(made(loaded(tiny_sd, captioned), tmp_path / "set")[0])
+    others: list[dict[str, Any]] = [
+        {"prediction_type": "v_prediction"},
+        {"pretrained_vae_model_name_or_path": str(vae)},
+    ]
+    for changes in others:
+        other = loaded(tiny_sd, captioned, **changes)
+        found, said = made(other, tmp_path / "set")
+        assert said == [COUNT], changes
+        assert (values(found) != before).any() == ("prediction_type" in changes)
+        assert made(other, tmp_path / "set")[1] == []
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 0}', "null"])
 def test_a_record_that_says_nothing_is_no_set(pixels: Family, tmp_path: Path, text: str) -> None:
     expected = values(made(pixels, tmp_path)[0])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from memshield.data.encodings import LiveEncoder
 from memshield.families.turns import DeviceTurns
 from tests.families import loaded
 from tests.families.test_memory import gradients
@@ -64,6 +65,10 @@ def test_a_family_asks_for_the_turn_of_what_it_uses(
     gradients(model)
     assert turns.asked[0] == "text" and turns.asked[-1] == "network"
     model.release_encoders()
+    turns.asked.clear()
+    encoded: Any = object()
+    LiveEncoder(model, ["a"], encoded)
+    assert turns.asked == ["network"], "moments and averages are made where it is"
     turns.asked.clear()
     model.sample([1, 2], ["a", "b"], 1)
     assert turns.asked[0] == "text" and turns.asked[-1] == "network"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from memshield.config.file import make_config, read_yaml
 from memshield.rundir import RunDir
-from memshield.training.checkpoint import MANIFEST
+from memshield.training.checkpoint import MANIFEST, Checkpoint, discard_after
 from tests.tiny import ddpm_pipeline, image_folder, unet_config
 from tests.trained_runs import ROOT, digits, flags, refused, train, weights
 
@@ -109,6 +109,31 @@ def test_going_back_to_a_named_checkpoint(tmp_path: Path, unet: Path) -> None:
         assert torch.equal(tensor, before[name])
     attempts = {e["attempt"] for e in run.read_events() if e["type"] == "checkpoint"}
     assert len(attempts) >= 1
+
+
+def test_what_follows_a_checkpoint_is_gone_with_it(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    for number in (1, 2):
+        (run.audit_of(number)).mkdir(parents=True)
+    ends = [Checkpoint.read(run, step) for step in run.checkpoints()]
+    first = next(found for found in ends if found.round == 1 and not found.places)
+    discard_after(run, first)
+    assert max(run.checkpoints()) == first.step
+    assert run.round_numbers() == [1]
+    assert run.audit_of(1).is_dir() and not run.audit_of(2).exists()
+
+
+def test_a_run_killed_before_it_wrote_its_record_has_it_after_a_resume(
+    tmp_path: Path, unet: Path
+) -> None:
+    settings = digits(tmp_path / "run", unet)
+    run = train(**settings)
+    record = pq.read_table(run.skips)
+    run.status.unlink()
+    run.skips.unlink()
+    train(**settings)
+    assert pq.read_table(run.skips) == record
 
 
 def test_settings_that_may_differ_do_on_resume(tmp_path: Path, unet: Path) -> None:
