@@ -51,8 +51,8 @@ def build(server: Server) -> gr.Blocks:
                 draw, run = runs_tab(server, page, started)
             with gr.Tab("Use a model", id="use") as using:
                 choose, model = use_tab(server, page, using)
-            with gr.Tab("Audits", id="audits"):
-                audits_tab(server, page)
+            with gr.Tab("Audits", id="audits") as auditing:
+                audits_tab(server, page, auditing)
 
         def greet(token: gr.OAuthToken | None) -> list[Any]:
             """Show the runs first to who has some, and what the ways to start take here."""

@@ -191,6 +191,16 @@ def test_the_hub_is_searched_as_one_types(visit: Visit, hub: HubServer) -> None:
     page.get_by_label("ada/table").wait_for()
 
 
+_TYPED_AND_PRESSED = """
+() => {
+  const input = document.querySelector("#field-resolution :is(input, textarea)");
+  input.value = "large";
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  [...document.querySelectorAll("#start-bar button")].at(-1).click();
+}
+"""
+
+
 def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     page = visit.page
     choose(visit, "A model from the Hub")
@@ -244,6 +254,9 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     until(lambda: epochs.get_attribute("aria-invalid") is None)
     visit.sees("3 things to fix", "#problems")
     assert page.locator("#problems").get_by_role("link", name="Epochs").count() == 0
+    # What is typed counts, however soon the button is pressed.
+    page.evaluate(_TYPED_AND_PRESSED)
+    visit.sees("is not a number", "#problem-resolution")
     # Those of other settings open their place.
     visit.open_advanced()
     visit.fill("learning rate", "a lot")

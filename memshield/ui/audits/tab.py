@@ -106,12 +106,13 @@ def _result(audit: ModelAudit) -> tuple[str, str]:
     return ("", "") if report is None else (audit_view(report), at_risk_view(audit.folder))
 
 
-def audits_tab(server: Server, page: gr.Blocks) -> None:
+def audits_tab(server: Server, page: gr.Blocks, tab: gr.Tab) -> None:
     """Lay out the tab.
 
     Args:
         server: the page's server.
         page: lists the audits when it is loaded.
+        tab: lists them anew when it is chosen.
     """
     act = Handlers(server)
     gr.HTML(heading_view("Audit any model", _ABOUT))
@@ -162,10 +163,11 @@ def audits_tab(server: Server, page: gr.Blocks) -> None:
     looks: dict[str, Any] = {"fn": act.show, "inputs": [chosen, seen], "outputs": shown}
     lists: dict[str, Any] = {"fn": act.listed, "inputs": chosen, "outputs": chosen}
     start.click(
-        on_start, form.inputs, [said, chosen, new, *fields.slots.values()], **RAW,
-        show_progress_on=said,
+        on_start, outputs=[said, chosen, new, *fields.slots.values()], **RAW,
+        **fields.read_by(form.inputs), show_progress_on=said,
     ).then(**looks, **_HIDDEN)  # fmt: skip
     page.load(act.load, None, [new, *shown], **_HIDDEN)
+    tab.select(**lists, **_HIDDEN).then(**looks, **_HIDDEN)
     chosen.change(**looks, **_HIDDEN)
     clock.tick(**looks, **_HIDDEN)
     stop.click(act.stop, chosen, None, **RAW).then(**looks, **_HIDDEN)

@@ -45,8 +45,10 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
         for name, label in PARTS.items():
             parts[name] = fields.add(name, label, partial(_dropdown, label))
     pictures = gr.HTML(elem_id="first-pictures", elem_classes=["ms-slot"])
+    # gradio tells of an input also where a list is left as it was.
+    described, previewed = gr.State(None), gr.State(None)
 
-    @on_error(lambda error: ["", problem_view(error), "", *_dropdowns(None)])
+    @on_error(lambda error: ["", problem_view(error), "", *_dropdowns(None), None])
     def inspect(name: str, config: object, token: gr.OAuthToken | None) -> list[Any]:
         dataset = describe_dataset(name, _short_text(config), token=server.visitor(token).token)
         problem = problem_of(dataset)
@@ -54,41 +56,50 @@ def choose_dataset(server: Server, fields: Fields) -> SearchBox:
         proposed = parts_of(dataset)["image_column"].value is not None
         shown = replace(dataset, unused=None) if proposed else dataset
         about = dataset_view(shown) if dataset.has_access else ""
+        parts = [*_dropdowns(dataset), parts_of(dataset)["dataset_config"].value]
         if problem is not None:
-            return [about, problem_view(problem), "", *_dropdowns(dataset)]
-        return [about, "", name, *_dropdowns(dataset)]
+            return [about, problem_view(problem), "", *parts]
+        return [about, "", name, *parts]
 
     def on_name(name: object, seen: str, token: gr.OAuthToken | None) -> list[Any]:
         text = name.strip() if isinstance(name, str) else ""
         if not text:
-            return ["", "", "", *_dropdowns(None)]
+            return ["", "", "", *_dropdowns(None), None]
         if text == seen or not is_id(text):
             return [gr.skip()] * len(outputs)  # described already, or still being typed
         return inspect(text, None, token)
 
-    def on_config(seen: str, config: object, token: gr.OAuthToken | None) -> list[Any]:
-        return inspect(seen, config, token) if seen else [gr.skip()] * len(outputs)
+    def on_config(
+        seen: str, config: object, before: object, token: gr.OAuthToken | None
+    ) -> list[Any]:
+        if not seen or _short_text(config) == before:
+            return [gr.skip()] * len(outputs)
+        return inspect(seen, config, token)
 
-    @on_error(problem_view)
+    @on_error(lambda error: [problem_view(error), None])
     def on_part(
-        seen: str, config: object, split: object, image: object, caption: object,
+        seen: str, config: object, split: object, image: object, caption: object, before: object,
         token: gr.OAuthToken | None,
-    ) -> str:  # fmt: skip
+    ) -> list[Any]:  # fmt: skip
         # The described dataset: the box may hold search words by now.
         if not seen:
-            return ""
-        return first_pictures(seen, (config, split, image, caption), server.visitor(token).token)
+            return ["", None]
+        chosen = (config, split, image, caption)
+        if [seen, *chosen] == before:
+            return [gr.skip(), gr.skip()]
+        return [first_pictures(seen, chosen, server.visitor(token).token), [seen, *chosen]]
 
-    outputs = [box.about, fields.slots[FIELD], box.seen, *parts.values()]
+    outputs = [box.about, fields.slots[FIELD], box.seen, *parts.values(), described]
     asks: dict[str, Any] = {**RAW, "show_progress_on": [box.about, pictures]}
     config, *others, _ = parts.values()
-    shows = [box.seen, config, *others]
+    shows: dict[str, Any] = {
+        "fn": on_part, "inputs": [box.seen, config, *others, previewed],
+        "outputs": [pictures, previewed], **asks,
+    }  # fmt: skip
     gr.on([box.text.blur, box.text.submit], on_name, [box.text, box.seen], outputs, **asks)
     box.picked.then(on_name, [box.text, box.seen], outputs, **asks)
-    config.input(on_config, [box.seen, config], outputs, **asks).then(
-        on_part, shows, pictures, **asks
-    )
-    gr.on([box.seen.change, *(one.input for one in others)], on_part, shows, pictures, **asks)
+    config.input(on_config, [box.seen, config, described], outputs, **asks).then(**shows)
+    gr.on([box.seen.change, *(one.input for one in others)], **shows)
     return box
 
 

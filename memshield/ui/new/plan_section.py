@@ -85,10 +85,11 @@ class PlanSection:
         inputs: set[Any] = {*self._states, fields.sent}
         buttons = [measure, stop]
         asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
-        look.click(self._look, inputs, shown, **asks, **AGAIN)
-        start.click(self._start, inputs, [*shown, started], **asks)
+        pressed = {**asks, **fields.read_by(inputs)}
+        look.click(self._look, outputs=shown, **pressed, **AGAIN)
+        start.click(self._start, outputs=[*shown, started], **pressed)
         measure.click(
-            self._measure, inputs, [*shown, state, self._measured, timer, *buttons], **asks
+            self._measure, outputs=[*shown, state, self._measured, timer, *buttons], **pressed
         )
         # Hidden progress: it ticks every second.
         timer.tick(

@@ -57,6 +57,8 @@ def _lay_out_form(
         label="What to train", show_label=False))  # fmt: skip
     recipe_about = gr.Markdown(about("demo", "demo", False), elem_id="about-kind")
     with gr.Column(visible=False) as choosing:
+        # First: a listener waits for the answers of those before it, and the model's asks the Hub.
+        kind.change(lambda one: gr.Column(visible=one != "demo"), kind, choosing, **QUIET)
         model = choose_model(server, fields, kind, recipe)
         gr.Markdown("## Pictures")
         open_places = [one for one in WHERE if one != "folder" or not server.deployment.on_space]
@@ -80,10 +82,7 @@ def _lay_out_form(
     where_to_run = WhereSection(server, page, fields)
     columns |= {"upload": own, "folder": folder}
 
-    kind.change(
-        lambda one: (gr.Column(visible=one != "demo"), gr.Textbox(placeholder=_placeholder(one))),
-        kind, [choosing, model.text], **QUIET,
-    )  # fmt: skip
+    kind.change(lambda one: gr.Textbox(placeholder=_placeholder(one)), kind, model.text, **QUIET)
     where.change(
         lambda one: [gr.Column(visible=one == name) for name in columns], where,
         list(columns.values()), **QUIET,

@@ -145,15 +145,17 @@ class TrayBox:
             said = f"{removed[0].name} removed." if removed else ""
         elif what == "drop":
             removed = tray.remove(copies(tray.pictures()))
-            said = f"{plural(len(removed), 'copy', 'copies')} left out."
+            said = f"{plural(len(removed), 'copy', 'copies')} left out." if removed else ""
         elif what == "clear":
             removed = tray.remove(one.id for one in tray.pictures())
-            said = f"{plural(len(removed), 'picture')} removed."
+            said = f"{plural(len(removed), 'picture')} removed." if removed else ""
         elif what == "show":
             showing = show(asked.get("which")) or showing
         elif what == "page" and str(asked.get("page", "")).isdecimal():
             showing = replace(showing, page=int(asked["page"]))
         outputs = ["", status_view(said) if said else "", *_shown(tray, showing)]
+        if what in ("remove", "drop", "clear") and not said:
+            outputs[1] = gr.skip()  # pressed twice: what the first press did still stands
         if what == "caption":
             outputs[-1] = gr.skip()  # the boxes hold their captions already
         return outputs

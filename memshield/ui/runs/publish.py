@@ -73,13 +73,18 @@ class PublishPanel:
             _on_change, [chosen, form_of], [*inputs[1:], self.preview, form_of], queue=False,
             api_visibility="private",
         )  # fmt: skip
-        preview.click(self._preview, inputs, [self.preview, confirm], **RAW, **AGAIN)
+        previewed = gr.State("")
+        preview.click(
+            self._preview, inputs, [self.preview, confirm, previewed], **RAW, **AGAIN
+        ).then(
+            _keep_if_shown, [chosen, previewed], [self.preview, confirm], queue=False, **RAW
+        )  # fmt: skip
         publish.click(self._publish, inputs, self.preview, **RAW)
 
     def _preview(
         self, job: str | None, name: object, public: object, license: object, confirm: object,
         token: gr.OAuthToken | None,
-    ) -> tuple[str, Any]:  # fmt: skip
+    ) -> tuple[str, Any, str | None]:  # fmt: skip
         errors: list[UserError] = []
         with collect_errors(errors):
             visitor = self._server.visitor(token)
@@ -95,8 +100,8 @@ class PublishPanel:
             with TemporaryDirectory(
                 prefix=".preview-", dir=run.path.parent, ignore_cleanup_errors=True
             ) as place:
-                return self._preview_in(publisher, Path(place), unique_texts(confirm))
-        return plan_view(None, self._problems(errors)), gr.skip()
+                return *self._preview_in(publisher, Path(place), unique_texts(confirm)), job
+        return plan_view(None, self._problems(errors)), gr.skip(), job
 
     def _preview_in(self, publisher: Publisher, place: Path, agreed: list[str]) -> tuple[str, Any]:
         """Assemble the published folder; if that is refused, show why, and a draft of the card."""
@@ -137,6 +142,11 @@ class PublishPanel:
         others = comparable(self._server.jobs, owner, job, audited)
         newest = next((one.id for one in others if one.plain), None)
         return {} if newest is None else {"plain": newest}
+
+
+def _keep_if_shown(job: str | None, previewed: str | None) -> list[Any]:
+    """Take a preview away if another run has been chosen meanwhile."""
+    return [gr.skip(), gr.skip()] if job == previewed else ["", consents(())]
 
 
 def _on_change(job: str | None, form_of: str) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.jobs.titles import MOST
-from memshield.ui.errors import on_error
+from memshield.ui.errors import attempt, on_error
 from memshield.ui.runs.rows import RunRows
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import RAW
@@ -138,6 +138,7 @@ class RunList:
 
         Who opened the page while the Hub did not answer would otherwise have no runs there.
         """
-        owner = self._server.find_owner(token)
+        visitor = attempt(lambda: self._server.visitor(token))  # what is shown says why not
+        owner = None if visitor is None else visitor.owner
         has_runs = owner is not None and bool(self.known.of(owner))
         return self.load(None, None, token) if has_runs else gr.skip()

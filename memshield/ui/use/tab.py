@@ -80,14 +80,28 @@ class Handlers:
             *self._now(owner, ("", "")),
         ]
 
-    def refresh(self, chosen: object, name: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
-        """List the visitor's runs anew; the first of them is shown unless a model was named."""
+    def refresh(
+        self, chosen: object, name: object, before: tuple[str, str] | None,
+        token: gr.OAuthToken | None,
+    ) -> list[Any]:  # fmt: skip
+        """Show the visitor's models anew; the first run is shown unless a model was named.
+
+        The Hub may not have said who the visitor is as the page was opened.
+        """
         owner = self._server.find_owner(token)
-        runs = run_choices(self._server.jobs, owner) if owner is not None else []
+        jobs = self._server.jobs
+        runs = run_choices(jobs, owner) if owner is not None else []
+        own = published_by(jobs, owner) if owner is not None else []
         ids = [id for _, id in runs]
         value = chosen if chosen in ids else next(iter(ids), None)
         is_first = bool(ids) and not chosen and not name
-        return gr.Radio(value=RUN) if is_first else gr.skip(), gr.Dropdown(runs, value=value)
+        return [
+            gr.Radio(value=RUN) if is_first else gr.skip(),
+            gr.Dropdown(runs, value=value),
+            gr.Dropdown(own, visible=bool(own)),
+            gr.HTML(visible=owner is None),
+            *self._now(owner, before or ("", "")),
+        ]
 
     def choose(self, job: object, token: gr.OAuthToken | None) -> tuple[Any, Any]:
         """Choose one of the visitor's runs."""
@@ -161,6 +175,12 @@ class Handlers:
             card_text_view(model.card),
             gr.Textbox(visible=manifest.text),
         ]
+
+    def show_run(
+        self, source: object, run: object, what: object, token: gr.OAuthToken | None
+    ) -> list[Any]:
+        """Tell of the visitor's own model where one was chosen while another was verified."""
+        return self.show(source, run, what, token) if source == RUN else [gr.skip()] * _LOOKED
 
     @on_error(lambda error: [gr.HTML(problems_view(error, LABELS), visible=True), *[gr.skip()] * 5])
     def generate(
@@ -302,12 +322,22 @@ def use_tab(
     source.change(act.turn, source, [mine, theirs], **quiet).then(act.show, chosen, looked, **quiet)
     run.change(act.rounds, run, what, **quiet).then(act.show, chosen, looked, **quiet)
     what.input(act.show, chosen, looked, **quiet)
-    tab.select(act.refresh, [run, name], [source, run], show_progress="hidden", **quiet)
+    tab.select(
+        act.refresh, [run, name, marks], [source, run, own, hint, *now], show_progress="hidden",
+        **quiet,
+    )  # fmt: skip
+    shows_run: dict[str, Any] = {"fn": act.show_run, "inputs": chosen, "outputs": looked}
     for event in (button.click, name.submit):
-        event(act.verify, name, looked, **quiet, **AGAIN).then(
+        event(act.verify, name, looked, **quiet, **AGAIN).then(**shows_run, **quiet).then(
             _no_problems, None, problems, **quiet
         )
-    own.input(lambda chosen: chosen, own, name, **quiet).then(act.verify, name, looked, **quiet)
+    # gradio tells of an input also where the list is left as it was; of a change it does not.
+    picked = gr.Textbox(visible="hidden")
+    own.input(lambda model: model or gr.skip(), own, picked, **quiet)
+    picked.change(lambda model: model or gr.skip(), picked, name, **quiet).then(
+        act.verify, name, looked, **quiet
+    ).then(**shows_run, **quiet)
+    name.input(None, None, [own, picked], js="() => [null, '']", **quiet)
     arguments = [*chosen, name, prompts, number, steps, seed]
     draw.click(act.generate, arguments, [problems, *now], **quiet)
     stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)

@@ -36,7 +36,14 @@ _CHANGED = """
   return ["", all, all];
 }
 """
-_NOTED = "() => JSON.stringify(window.memshieldForms?.[%s] ?? {})"
+# What is typed is noted a moment later, when gradio tells of the change.
+_NOTED = """
+async (...given) => {
+  await new Promise((done) => setTimeout(done, 50));
+  given[%d] = JSON.stringify(window.memshieldForms?.[%s] ?? {});
+  return given.slice(0, %d);
+}
+"""
 _ON_LEAVING = """
 document.addEventListener("focusout", (event) => {
   const input = event.target.closest(".ms-field :is(input, textarea)");
@@ -72,7 +79,23 @@ class Fields:
         self.sent = gr.Textbox("{}", visible="hidden")
         self.settled = gr.Textbox("{}", visible="hidden")
         leaving = gr.HTML(visible="hidden", js_on_load=_ON_LEAVING)
-        leaving.leave(None, None, self.settled, js=_NOTED % self._form, **RAW)
+        leaving.leave(None, None, self.settled, js=self._noted(0, 1), **RAW)
+
+    def _noted(self, place: int, count: int) -> str:
+        """JavaScript that puts the values in this place of so many."""
+        return _NOTED % (place, self._form, count)
+
+    def read_by(self, inputs: set[Any]) -> dict[str, Any]:
+        """What a button's handler reads: the values as they are when it is pressed.
+
+        Args:
+            inputs: `sent` among them.
+
+        Returns:
+            `inputs`, and `js` that waits until what was typed last is noted.
+        """
+        ordered = sorted(inputs, key=lambda one: one._id)  # as gradio sends a set
+        return {"inputs": inputs, "js": self._noted(ordered.index(self.sent), len(ordered))}
 
     @contextmanager
     def place(self, name: str, label: str, **look: Any) -> Iterator[None]:

@@ -18,7 +18,14 @@ from memshield.jobs.environment import environment_of
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.runs.publication import Publication
-from memshield.ui.runs.publish import PublishPanel, _on_change, _settings, consents, consents_of
+from memshield.ui.runs.publish import (
+    PublishPanel,
+    _keep_if_shown,
+    _on_change,
+    _settings,
+    consents,
+    consents_of,
+)
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
@@ -125,7 +132,7 @@ def test_a_preview_says_that_the_hub_asks_to_wait(
         busy = Fault("answer", status=429, headers={"Retry-After": "30"}, times=None)
         hub.fail(busy)
         begun = time.monotonic()
-        said, _ = part._preview(job.id, "ada/mine", False, "mit", ["no_audit"], None)
+        said, *_ = part._preview(job.id, "ada/mine", False, "mit", ["no_audit"], None)
         assert "it asks to wait 30 s" in said
         config = make_config({**DEMO, "hub_model_id": "ada/mine"})
         (error,) = publishing_errors(config, TOKEN)
@@ -145,12 +152,15 @@ def test_consent_is_asked_where_a_warning_applies(
         hub.add_user("ada", TOKEN)
         connect(monkeypatch, hub.endpoint)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        said, shown = part._preview(job.id, "ada/mine", True, "", [], None)
+        said, shown, of = part._preview(job.id, "ada/mine", True, "", [], None)
+        # It is taken away where another run was chosen before it came.
+        assert _keep_if_shown(job.id, of) == [gr.skip()] * 2
+        assert _keep_if_shown("another", of) == ["", consents(())]
         assert [name for _, name in shown["choices"]] == ["no_audit", "no_license"]
         assert shown["visible"]
         for sentence, _ in shown["choices"]:
             assert sentence in text_of(said)
-        _, shown = part._preview(job.id, "ada/mine", True, "mit", ["no_audit"], None)
+        _, shown, _ = part._preview(job.id, "ada/mine", True, "mit", ["no_audit"], None)
         assert [name for _, name in shown["choices"]] == ["no_audit"], "what was ticked stays"
         assert consents_of(run) == gr.skip()
         with pytest.raises(UserError):

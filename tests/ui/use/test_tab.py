@@ -244,15 +244,22 @@ def test_an_own_run_draws_without_being_published(
     assert mine is not None and mine.arguments is not None
     assert (mine.arguments.target, mine.arguments.round) == (str(run.path), 2)
     assert "2 pictures of digits, round 2" in said(act.load(ada)[4])
-    assert act.refresh(id, "", ada)[0] == SKIPPED and act.refresh(id, "", ada)[1].value == id
+    assert act.refresh(id, "", None, ada)[0] == SKIPPED
+    assert act.refresh(id, "", None, ada)[1].value == id
     # A run that has a model by now is shown, unless another model was named.
-    source, runs = act.refresh(None, "", ada)
+    source, runs, *_ = act.refresh(None, "", None, ada)
     assert source.value == "run" and runs.value == id
-    assert act.refresh(None, "a/b", ada)[0] == SKIPPED
+    assert act.refresh(None, "a/b", None, ada)[0] == SKIPPED
+    # Also where the Hub did not say who she is as the page was opened.
+    assert act.refresh(None, "", None, None)[3].visible
+    assert not act.refresh(None, "", None, ada)[3].visible
+    # A published model that was verified meanwhile is not shown in its place.
+    assert "digits" in said(act.show_run("run", id, "model", ada)[2])
+    assert act.show_run("hub", id, "model", ada) == [SKIPPED] * 9
     # It is nobody else's.
     source, runs, *_ = act.load(bob)
     assert source.value == "hub" and runs == SKIPPED  # as in the page that has not loaded: none
-    assert act.rounds(id, bob).choices == [] and act.refresh(id, "", bob)[1].choices == []
+    assert act.rounds(id, bob).choices == [] and act.refresh(id, "", None, bob)[1].choices == []
     # "Draw pictures" below a finished run; of somebody else's nothing is chosen.
     source, runs = act.choose(id, ada)
     assert source.value == "run" and runs.value == id and id in [one for _, one in runs.choices]
