@@ -89,8 +89,10 @@ def open_rows(place: Place) -> datasets.Dataset:
     except (datasets.exceptions.DatasetGenerationError, IndexError) as error:
         # The library's own words for a wrong split, a wrong configuration, unreadable files. Its
         # cause may repeat a row of a table, and with it a caption.
-        told = error.__cause__ if isinstance(error.__cause__, ArchiveError) else error
-        raise UserError(field, f"cannot open {named}: {_one_line(told)}", *_PARTS) from None
+        if isinstance(error.__cause__, ArchiveError):
+            told = _one_line(error.__cause__)
+            raise UserError(field, f"cannot open {named}: {told}", "") from None
+        raise UserError(field, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
 
 
 _ACCESS = (
@@ -98,12 +100,13 @@ _ACCESS = (
     "with access to it.",
     "Check the name. A private or gated dataset needs an account that has access to it.",
 )
+"""Remedy and advice."""
 _PARTS = (
     "Check dataset_split and dataset_config_name; `python -m memshield describe dataset ID` lists "
     "those of a dataset on the Hub.",
     "Check the split and the configuration.",
 )
-"""Remedy and advice."""
+"""The same."""
 
 
 def _load(path: Path, place: Place) -> datasets.Dataset:
