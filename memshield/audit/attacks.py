@@ -66,14 +66,19 @@ def attack_all(
                 ),
             )
         )
-    return [
+    found = [
         _attacked(name, reference, most, score, seed, progress) for name, most, score in attacks
-    ], []
+    ]
+    return (
+        [one for one in found if isinstance(one, Attack)],
+        [one for one in found if isinstance(one, Missing)],
+    )
 
 
 def _attacked(
     name: str, reference: Reference, most: int, score: Score, seed: int, progress: OnProgress
-) -> Attack:
+) -> Attack | Missing:
+    """An attack; scores that are no numbers, of a broken model, are left out and counted."""
     members, held_out = (
         _scores(name, pictures, texts, most, score, seed, progress)
         for pictures, texts in (
@@ -81,7 +86,13 @@ def _attacked(
             (reference.held_out, reference.held_out_captions),
         )
     )
+    whole = [scores[np.isfinite(scores)] for scores in (members, held_out)]
+    lost = len(members) + len(held_out) - sum(map(len, whole))
+    members, held_out = whole
+    if lost and min(len(members), len(held_out)) < LEAST:
+        return Missing(measure=name, reason=f"{lost} scores are no numbers")
     result = separation(members, held_out, numpy_generator(seed, Purpose.ATTACK))
+    left_out = f"{lost} scores that are no numbers are left out" if lost else None
     return Attack(
         attack=name,
         members=result.members,
@@ -90,7 +101,7 @@ def _attacked(
         auc_interval=result.auc_interval,
         tpr_at_1_percent_fpr=result.tpr,
         tpr_interval=result.tpr_interval,
-        note=result.note,
+        note="; ".join(one for one in (result.note, left_out) if one) or None,
     )
 
 

@@ -42,8 +42,9 @@ from memshield.audit.team import Team
 from memshield.errors import UserError
 
 _NOISES = 100
-LEAST_COMPARED = 3
-"""Held-out pictures that a measure of quality needs."""
+LEAST_COMPARED = 4
+"""Pictures of either kind that a measure of quality needs: precision and recall look at the third
+neighbour of each."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,26 @@ class ModelMeasurer:
         if self.sscd is not None:
             self._features.append(ScriptedFeatures(*self.sscd, self.device))
         for name in self.spaces:
-            try:
-                self._features.append(open_features(name, self.device))
-                if name == "clip" and self.reference.captions is not None:
-                    self._clip = ClipScore(NAMED[name].repository, self.device)
-            except UserError as error:
-                self._missing.append(Missing(measure=f"features: {name}", reason=error.problem))
+            self._open_space(name)
         self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
+
+    def _open_space(self, name: str) -> None:
+        """Open a feature space, unless it is not there for some process of the audit."""
+        space: FeatureSpace | None = None
+        clip, problem = None, None
+        try:
+            space = open_features(name, self.device)
+            if name == "clip" and self.reference.captions is not None:
+                clip = ClipScore(NAMED[name].repository, self.device)
+        except UserError as error:
+            problem = error.problem
+        # All embed together: one that cannot would be waited for without an end.
+        reason = next((one for one in self.team.gather(problem) if one is not None), None)
+        if reason is not None:
+            self._missing.append(Missing(measure=f"features: {name}", reason=reason))
+        elif space is not None:
+            self._features.append(space)
+            self._clip = clip or self._clip
 
     def compare(
         self, generated: GeneratedImages, prompts: Sequence[str] | None = None

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from memshield.audit.images import ImageSet, Ints, of_run
-from memshield.audit.sample_size import LEAST_TRAINING
+from memshield.audit.sample_size import LEAST_TRAINING, require_different
 from memshield.config.buckets import Size, sizes_of
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
@@ -72,6 +72,7 @@ class Reference:
         """
         members, held_out = examples.members(), examples.held_out()
         _require_enough(len(members))
+        require_different(examples)
         reader = PictureReader(
             source, examples, channels, int(config.resolution or 0), config.center_crop
         )

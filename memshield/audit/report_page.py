@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,12 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
     """
     quality = report.headline_quality
     everything = [report, *beside]
-    curves = {name_of(one): one.headline.curve for one in everything if one.headline.curve}
+    names = _names(everything)
+    curves = {
+        name: one.headline.curve
+        for name, one in zip(names, everything, strict=True)
+        if one.headline.curve
+    }
     points = [point for point in map(point_of, everything) if point is not None]
     return environment().get_template("report.html.jinja").render(
         title=f"Memorization audit of {name_of(report)}",
@@ -56,7 +62,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         report=report,
         statements=statements_of(report, base_among(report, beside)),
         quality=quality,
-        table=ModelTable.of(((name_of(one), one) for one in everything), View.REPORT, report),
+        table=ModelTable.of(zip(names, everything, strict=True), View.REPORT, report),
         chosen=0,
         level=percent(report.headline.level or 0.0),
         curve=curve_plot(curves) if curves else "",
@@ -67,6 +73,16 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         levels=_levels(report.watch) if report.watch is not None else None,
         figures=uncalibrated_figures(report),
     )  # fmt: skip
+
+
+def _names(reports: Sequence[Report]) -> list[str]:
+    """The names of models that are shown together: those that are alike are numbered."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for name in map(name_of, reports):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
 
 
 def write_comparison(
@@ -90,8 +106,11 @@ def write_comparison(
         for place, report in enumerate(reports)
         if (point := point_of(report, place == chosen)) is not None
     ]
+    names = _names(reports)
     curves = {
-        name_of(one): one.headline.curve for one in reports[-len(COLOURS) :] if one.headline.curve
+        name: one.headline.curve
+        for name, one in list(zip(names, reports, strict=True))[-len(COLOURS) :]
+        if one.headline.curve
     }
     text = environment().get_template("compare.html.jinja").render(
         title=f"{len(reports)} models side by side",
@@ -99,7 +118,7 @@ def write_comparison(
         f"{first.data.training} training pictures of {first.data.name}",
         verdict=f"Chosen: {name_of(reports[chosen])}: {reason}." if chosen is not None else "",
         quality=quality,
-        table=ModelTable.of(((name_of(one), one) for one in reports), View.REPORT, measured),
+        table=ModelTable.of(zip(names, reports, strict=True), View.REPORT, measured),
         chosen=chosen,
         trade_off=trade_off_plot(
             points, axis_of(first.headline), axis_of_quality(quality), budget

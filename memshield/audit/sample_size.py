@@ -36,6 +36,25 @@ def require_auditable(config: Config, examples: Examples) -> None:
         UserError: too few pictures are held out, or trained on.
     """
     require_enough_to_audit(config, len(examples.members()), len(examples.held_out()))
+    if config.audit_interval is not None:
+        require_different(examples)
+
+
+def require_different(examples: Examples) -> None:
+    """Refuse training pictures that are all near-duplicates of each other.
+
+    What a generated picture is compared with is the nearest training picture that is no duplicate
+    of its nearest one.
+
+    Raises:
+        UserError: there is no such picture.
+    """
+    if len(set(examples.group[examples.members()].tolist())) < 2:
+        raise UserError(
+            "audit",
+            "all training pictures are near-duplicates of each other, so nothing can be compared",
+            "Add other pictures, or lower duplicate_distance.",
+        )
 
 
 def require_enough_to_audit(config: Config, members: int, held_out: int) -> None:

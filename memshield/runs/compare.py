@@ -26,6 +26,7 @@ from memshield.audit.report_page import write_comparison
 from memshield.audit.report_view import COLUMNS, ModelRow, View, name_of
 from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import config_parser, given
+from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.rundir import RunDir, write_text
 from memshield.runs.promote import promote_alone
@@ -142,7 +143,8 @@ def _audit_all(
                 continue
             weights = RunDir(run).model if number is None else RunDir(run).rounds / str(number)
             family.load_saved(weights)
-            target = subject.target.model_copy(update={"round": number})
+            its = {"round": number, "weights": weights_sha256(weights)}
+            target = subject.target.model_copy(update=its)
             report = audit_model(
                 family, target, comparison, options, RunDir(run).audit_of(number),
                 watch=subject.watch(number),

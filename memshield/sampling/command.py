@@ -95,8 +95,12 @@ def _on_device(target: SampledModel, device: torch.device) -> Any:
     """The pipeline, in half precision where it is large and the device has it."""
     import torch
 
-    half = target.text and device.type == "cuda"
-    pipeline = target.open(**({"torch_dtype": torch.float16} if half else {})).to(device)
+    precision: dict[str, Any] = {}
+    if target.text and device.type == "cuda":
+        # Activations of flow-matching transformers are beyond float16's range.
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        precision["torch_dtype"] = torch.bfloat16 if has_bf16 else torch.float16
+    pipeline = target.open(**precision).to(device)
     if hasattr(pipeline, "vae"):
         pipeline.vae.enable_slicing()  # decoders take much memory
     return pipeline

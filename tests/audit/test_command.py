@@ -201,6 +201,26 @@ def test_too_few_training_pictures_are_refused(
     assert "50" in said
 
 
+def test_training_pictures_that_are_all_alike_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is generated; and before a training that is to be audited begins."""
+    settings = {"duplicate_distance": 0.5, "max_train_steps": 2, "num_rounds": 1}
+    run = small_run(tmp_path, held_out_fraction=0.0, **settings)
+    assert "all training pictures are near-duplicates" in refused(capsys, "audit", run.path)
+    assert not run.audit_of(None).exists()
+
+
+@pytest.mark.parametrize("held_out", [3, 4])
+def test_a_handful_of_held_out_pictures(tmp_path: Path, held_out: int) -> None:
+    settings = {"max_train_samples": 60, "max_train_steps": 2, "num_rounds": 1}
+    run = small_run(tmp_path, held_out_fraction=held_out / 60, **settings)
+    command("audit", run.path, *QUICK, "--no_attacks")
+    report = report_in(run.audit_of(None))
+    assert report.data.held_out == held_out
+    assert bool(report.quality) == (held_out == 4)
+
+
 def test_refused_folders_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training = image_folder(tmp_path / "training", 60, 16)
     mixed = image_folder(tmp_path / "mixed", 3, 16)

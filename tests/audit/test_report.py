@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits_of
-from memshield.audit.report_page import write_comparison, write_page
+from memshield.audit.report_page import page_of, write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
 from memshield.audit.watch_findings import sentences
 from memshield.errors import UserError
@@ -74,6 +74,20 @@ def test_names_from_outside_cannot_write_html(tmp_path: Path) -> None:
     beside = report_of(excess=0.2, kid=0.1, target=AuditedModel(name=evil + "2", kind="run"))
     write_page(report, tmp_path / "report.html", [beside])
     assert "<script" not in (tmp_path / "report.html").read_text()
+
+
+def test_models_of_one_name_keep_their_own_curves() -> None:
+    """`plain/out` beside `mitigated/out`: both are called by their folder."""
+    report, beside = (
+        report_of(
+            excess=excess, kid=0.1, curve={0.5: (excess, 0.01)},
+            target=AuditedModel(name="out", kind="run"),
+        )
+        for excess in (0.0, 0.2)
+    )  # fmt: skip
+    text = page_of(report, [beside])
+    assert "<tr><td>out (2)</td>" in text, "in the table"
+    assert text.count(">out (2)</text>") == 1, "at its own curve"
 
 
 def test_models_beside_are_in_the_table_and_the_plot(tmp_path: Path) -> None:

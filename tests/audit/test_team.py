@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from memshield.audit import measurement
 from memshield.audit.generate import generate
+from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.search.features import rows_of
+from memshield.audit.subject import open_run
 from memshield.audit.team import Team
 from memshield.errors import UserError
 from memshield.families import unconditional
@@ -39,6 +45,30 @@ def together(folder: Path, count: int, call: Callable[[Team], ResultT]) -> list[
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+def test_a_feature_space_that_one_process_lacks_is_left_out_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub refuses it to one of them, for whose rows the others would wait."""
+    run = small_run(tmp_path, max_train_steps=2, num_rounds=1)
+    reference = open_run(run.path, None, {}).reference
+    ranks: dict[int, int] = {}
+
+    def open_or_refuse(name: str, device: torch.device) -> Any:
+        if ranks[threading.get_ident()] == 1:
+            raise UserError("features", "the Hub cannot be asked now", "Try again in a while.")
+        return SimpleNamespace(name=name)
+
+    monkeypatch.setattr(measurement, "open_features", open_or_refuse)
+
+    def opened(team: Team) -> tuple[int, list[str]]:
+        ranks[threading.get_ident()] = team.rank
+        measurer = ModelMeasurer(reference, torch.device("cpu"), ("dino",), team=team)
+        measurer.open()
+        return len(measurer._features), [one.reason for one in measurer._missing]
+
+    assert together(tmp_path, 2, opened) == [(1, ["the Hub cannot be asked now"])] * 2
 
 
 @pytest.mark.parametrize("count", [2, 3])

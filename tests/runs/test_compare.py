@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from memshield.digests import weights_sha256
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
@@ -25,6 +26,8 @@ def test_all_rounds_are_audited_with_the_same_pictures_and_one_is_promoted(
     command("compare", run.path, *QUICK, "--no_attacks", "--budget", 0.9, "--promote")
     reports = [report_in(run.audit_of(number)) for number in (1, 2, 3)]
     assert len({report.generated.seed for report in reports}) == 1
+    for report in reports:
+        assert report.target.weights == weights_sha256(run.rounds / str(report.target.round))
     kept = min(reports, key=lambda report: report.quality[0].value)
     number = kept.target.round
     assert f"Chosen: run, round {number}" in capsys.readouterr().out
@@ -32,6 +35,7 @@ def test_all_rounds_are_audited_with_the_same_pictures_and_one_is_promoted(
     assert found["choice"]["place"] == int(number or 0) - 1
     assert found["choice"]["within"]
     assert report_in(run.audit_of(None)) == kept
+    assert kept.target.weights == weights_sha256(run.model), "it can be published with its audit"
     assert not (run.audit_of(None) / "private.json").exists()
     ours, theirs = (
         (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
