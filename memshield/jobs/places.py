@@ -129,7 +129,12 @@ class Places:
         Raises:
             UserError: it cannot be deleted now.
         """
-        there = [task for task in job.tasks if task.work.place is not None and task.started]
+        # A start that was not answered may have sent pictures before the task was put back.
+        there = [
+            task for task in job.tasks
+            if task.work.place is not None
+            and (task.started or self._folders.told(job.id, task.number).is_file())
+        ]  # fmt: skip
         if job.current or not there:
             return
         task = there[-1]

@@ -292,7 +292,15 @@ class Scheduler:
         except OSError as error:
             self._store.end(task, problem=f"It cannot be started: {error.strerror}.")
         else:
+            self._note_start(task, begun)
+
+    def _note_start(self, task: Task, begun: Begun) -> None:
+        """Note what a backend has started; where that cannot be written, it is looked for."""
+        try:
             self._store.started(task, begun.pid, begun.time)
+        except UserError as error:  # the disk is full, or another server writes
+            log.warning("job %s is started, which could not be noted: %s", task.job, error)
+            self._unanswered[task.number] = self._now()
 
     def _require_allowed(self, task: Task, order: Order) -> None:
         """Refuse what the owner may not have.

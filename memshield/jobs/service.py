@@ -198,6 +198,8 @@ class Jobs(OwnedRuns):
         task = job.last("train")
         if task is None or task.work.place is None or self.folders.run(job).model.is_dir():
             raise UserError("job", "its files are here", "Audit or publish it.")
+        if task.start_time is None:  # to look for it would start it
+            raise UserError("job", "it never began, so it has no files", "Resume it.")
         self._store.run_again(job, task)
         self.scheduler.wake()
 
@@ -307,16 +309,16 @@ class Jobs(OwnedRuns):
         """
         waiting = self.get(owner, id).current
         taken = waiting is not None and self._store.withdraw(waiting)
-        job = self._idle(owner, id)
         try:
+            job = self._idle(owner, id)
             self.places.forget(job)
+            with self._turn:
+                self._require_settled(id)
+                self._store.hide(job)
         except UserError:
             if waiting is not None and taken:
                 self._store.queue_again(waiting)
             raise
-        with self._turn:
-            self._require_settled(id)
-            self._store.hide(job)
         self.scheduler.wake()
 
     def _idle(self, owner: str, id: str) -> Job:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,6 +197,59 @@ def test_what_cannot_be_deleted_there_keeps_its_position_in_the_queue(jobs: Jobs
     sign_in(jobs)
     place_of(jobs).runs = True
     until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+
+
+def test_a_start_that_cannot_be_noted_is_found(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job may be billed: it does not count as ended."""
+    there, note = place_of(jobs), jobs._store.started
+
+    def full(*words: Any) -> None:
+        monkeypatch.setattr(jobs._store, "started", note)
+        there.known = Begun(7.0)
+        raise UserError("jobs", "the disk is full", "Make room.")
+
+    monkeypatch.setattr(jobs._store, "started", full)
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: task_of(jobs, job).start_time == 7.0, jobs=jobs)
+    assert task_of(jobs, job).state == "running"
+    assert "could not be noted: jobs: the disk is full" in caplog.text
+
+
+def test_what_was_sent_for_a_start_without_an_answer_is_deleted(jobs: Jobs) -> None:
+    job = begun(jobs)
+    jobs.stop("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    task = task_of(jobs, job)
+    # As it is put back in the queue, and taken out of it by the deletion.
+    jobs._store._change("UPDATE tasks SET started = NULL WHERE number = ?", task.number)
+    jobs.delete("ada", job.id)
+    assert "forget" in place_of(jobs).asked
+
+
+def test_a_refused_deletion_leaves_what_waits_in_the_queue(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = begun(jobs)
+    jobs.stop("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    jobs.places.tokens.forget("hf_x")
+    jobs.resume("ada", job.id)
+    monkeypatch.setattr("memshield.jobs.service.runs_elsewhere", lambda *words: True)
+    with pytest.raises(UserError, match="it is running, started elsewhere"):
+        jobs.delete("ada", job.id)
+    assert task_of(jobs, job).state == "queued"
+
+
+def test_what_never_began_is_not_started_to_be_fetched(jobs: Jobs) -> None:
+    there = place_of(jobs)
+    there.fails = UserError("job", "there is no credit", "Buy some.")
+    job = jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    with pytest.raises(UserError, match="it never began"):
+        jobs.fetch("ada", job.id)
+    assert there.asked.count("start") == 1
 
 
 def test_files_that_never_came_are_asked_for_again(jobs: Jobs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from memshield.errors import UserError
@@ -67,10 +68,13 @@ class Accounts:
         try:
             return self._make(client, machine).start(order, token)
         except UnansweredError:
-            write_told(order, replace(told, words="The Hub did not say whether it has started it"))
+            words = "The Hub did not say whether it has started it"
+            with suppress(OSError):  # a full disk makes no refusal of it
+                write_told(order, replace(told, words=words))
             raise
         except (UserError, OSError):
-            write_told(order, replace(told, words=""))  # nothing is sent any more
+            with suppress(OSError):
+                write_told(order, replace(told, words=""))  # nothing is sent any more
             raise
 
     def find(self, order: Order) -> Begun | None:
@@ -101,10 +105,15 @@ class Accounts:
         """Delete the run from the owner's bucket.
 
         Raises:
-            UserError: it cannot be deleted now.
+            UserError: it cannot be deleted now, or a job works on it.
         """
-        client = self._client(order.owner)
-        forget(client, run_of(order))
+        client, id = self._client(order.owner), run_of(order)
+        for job in client.jobs(run=id, active=True):
+            raise UserError(
+                "job", f"a job that was started elsewhere works on it: {job.url}",
+                "Stop that one first, or wait for it.",
+            )  # fmt: skip
+        forget(client, id)
 
     def runs_of(self, owner: str) -> Iterator[Found]:
         """The runs of an owner that the Hub knows by their label.

@@ -118,10 +118,11 @@ class Follower:
         while not self._closed.wait(SECONDS):
             with self._lock:
                 now = time.monotonic()
-                for mark in [
-                    mark for mark, one in self._tasks.items() if now - one.at > _UNASKED_SECONDS
-                ]:
-                    del self._tasks[mark]
+                for mark, one in list(self._tasks.items()):
+                    # Another one would write the same files beside the thread that brings them.
+                    brings = one.bringing is not None and one.bringing.is_alive()
+                    if now - one.at > _UNASKED_SECONDS and not brings:
+                        del self._tasks[mark]
                 if not self._tasks:
                     self._thread = None
                     return

@@ -133,15 +133,19 @@ class Copy:
         """Copy new and changed files; names of those that are no more."""
         here = dict(self._files())
         done: dict[str, Stamp] = {}
+        halves: set[str] = set()
         for name, stamp in here.items():
             if self._copied.get(name) == stamp or not (all_files or "/" not in name):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # deleted or replaced at this moment
+            try:
                 _copy_file(self._run / name, self._folder / RUN / name)
                 done[name] = stamp
-        # All at once: a folder that is copied halfway is not there yet.
-        self._copied.update(done)
-        gone = set(self._copied) - set(here) if all_files else set()
+            except FileNotFoundError:  # deleted or replaced at this moment
+                halves.add(_folder_of(name))
+        # All at once: a folder that is copied halfway is not there yet. Where one was deleted
+        # meanwhile, what stood in its place before stays until a whole one is there.
+        self._copied.update((name, s) for name, s in done.items() if _folder_of(name) not in halves)
+        gone = set(self._copied) - set(here) if all_files and not halves else set()
         for name in gone:
             del self._copied[name]
         return gone
@@ -360,6 +364,11 @@ def _write(path: Path, data: bytes) -> None:
     aside = _aside(path)
     aside.write_bytes(data)
     aside.replace(path)
+
+
+def _folder_of(name: str) -> str:
+    """What stands at the top of the run directory: a file, or a folder that is whole or not."""
+    return name.partition("/")[0]
 
 
 def _copy_file(source: Path, target: Path) -> None:

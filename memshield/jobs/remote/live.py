@@ -224,6 +224,9 @@ def fetch(
         # A folder is written once, or anew: its files do not grow.
         version = f"{length}-{modified}" if "/" in name else None
         client.download(f"{id}/{RUN}/{name}", target, version)
+        if version is not None and target.stat().st_size != length:
+            target.unlink()
+            raise UserError("bucket", f"{name} changed while it was read", "Try again in a moment.")
         if name == "config.yaml":
             mean_here(run, meant)
         os.utime(target, ns=(modified, modified))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,6 +52,47 @@ def test_a_bucket_that_takes_everything_has_room(tmp_path: Path) -> None:
     copy.bring_up_to_date(True, b"", ended=0)  # the last one, after which nothing is tried again
     assert copy.refused_since is None
     assert json.loads((mount / "live.json").read_text())["ended"] == 0
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_copied_takes_no_whole_one_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, mount = tmp_path / "run", tmp_path / "mount"
+    mount.mkdir()
+
+    def checkpoint(step: int) -> Path:
+        folder = run / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in ("checkpoint.json", "start.safetensors"):
+            (folder / name).write_text(str(step))
+        return folder
+
+    copy, copy_file = container.Copy(run, mount, "m"), container._copy_file
+    first = checkpoint(50)
+    copy.bring_up_to_date(True, b"")
+    shutil.rmtree(first)
+    second = checkpoint(100)
+
+    def rotate(source: Path, target: Path) -> None:
+        copy_file(source, target)
+        if source.parent == second and second.is_dir():
+            shutil.rmtree(second)
+            checkpoint(150)
+
+    monkeypatch.setattr(container, "_copy_file", rotate)
+
+    def listed() -> set[str]:
+        return {
+            name.partition("/")[0]
+            for name in json.loads((mount / "live.json").read_text())["files"]
+        }
+
+    copy.bring_up_to_date(True, b"")
+    assert listed() == {"checkpoint-50"}
+    assert len(list((mount / "run/checkpoint-50").iterdir())) == 2
+    copy.bring_up_to_date(True, b"")
+    assert listed() == {"checkpoint-150"}
+    assert not list((mount / "run").glob("checkpoint-50/*"))
 
 
 @pytest.mark.process
