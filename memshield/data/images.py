@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from memshield.config.buckets import Size
 from memshield.data.archives import ZipMember
@@ -25,6 +26,16 @@ BadImage = (
     Image.DecompressionBombError,
 )
 """What Pillow raises for pictures that it cannot decode (truncated, unknown, hostile size)."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the EXIF orientation (TIFF 6.0, tag 274)."""
 Image.init()  # so that Pillow knows which of them it was built with
 FORMATS = tuple(
     name
@@ -107,7 +118,7 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
 
     16-bit and floating-point grey is scaled to 8 bits (Pillow's own conversion would clip it).
     """
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -115,6 +126,19 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert(mode)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; as it is stored where they say nothing that can be read.
+
+    `ImageOps.exif_transpose` also writes all EXIF data anew, which fails on those of many cameras.
+    """
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation)
+    except (*BadImage, struct.error, TypeError, AttributeError, KeyError):
+        turn = None
+    method = _TURNS.get(turn) if isinstance(turn, int) else None
+    return image if method is None else image.transpose(method)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

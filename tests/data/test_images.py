@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 from memshield.data.images import (
     BadImage,
@@ -169,6 +169,23 @@ def test_rotated_photographs_are_upright(orientation: int, kind: str) -> None:
     stored = encode(pixels, kind, exif=exif)
     expected = UPRIGHT[orientation](np.asarray(Image.open(io.BytesIO(stored))))
     assert np.array_equal(shown(stored), expected)
+
+
+def test_exif_data_that_no_camera_should_write_turn_and_refuse_nothing_else() -> None:
+    """A tag of another type than it should have, which Pillow reads and cannot write anew."""
+    pixels = pictures(1, 32)[0][:16]
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    exif[296] = 2  # the unit of the resolution, a SHORT
+    stored = encode(pixels, "JPEG", exif=exif)
+    entry = stored.index(bytes.fromhex("01280003"), stored.index(b"Exif"))
+    odd = stored[: entry + 2] + bytes.fromhex("0007") + stored[entry + 4 :]
+    with Image.open(io.BytesIO(odd)) as image, pytest.raises(struct.error):
+        ImageOps.exif_transpose(image)
+    assert np.array_equal(shown(odd), shown(stored))
+    # An offset beyond the file, and a directory that is cut off.
+    for end in (entry + 1, entry + 6):
+        assert shown(stored[:entry] + b"\xff" * (end - entry) + stored[end:]).shape[2] == 3
 
 
 # What cannot be decoded
