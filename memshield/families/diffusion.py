@@ -11,7 +11,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from memshield.config.file import Config
-from memshield.families.base import Draw, Encoded, Family, SampleLoss, squared_error
+from memshield.families.base import Draw, Encoded, SampleLoss, squared_error
 from memshield.families.levels import LevelDraws, TimestepBias
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
@@ -111,31 +111,41 @@ class DiffusionProcess:
 
 
 class DDIMSteps:
-    """DDIM on the predictions of a family, in terms of epsilon; see `base.SamplingSteps`.
+    """DDIM on what a network predicts, epsilon or v; see `base.SamplingSteps`.
 
     Args:
-        family: whose `predict_noise` takes integer timesteps for slots.
+        process: of the family.
         sampler: as the family samples.
         steps: at most T.
+        predict: (encoded, noisy [B, ...], level [B] int64) -> the network's prediction in float32.
     """
 
-    def __init__(self, family: Family, sampler: DDIMScheduler, steps: int) -> None:
-        self._family = family
-        # The network's own prediction has been turned into epsilon when the scheduler gets it.
-        self._scheduler = DDIMScheduler.from_config(sampler.config, prediction_type="epsilon")
+    def __init__(
+        self,
+        process: DiffusionProcess,
+        sampler: DDIMScheduler,
+        steps: int,
+        predict: Callable[[Encoded, Tensor, Tensor], Tensor],
+    ) -> None:
+        self._process = process
+        self._predict = predict
+        self._scheduler = sampler
         # The offset moves the first of as many steps as levels out of the schedule.
-        most = family.num_slots - int(self._scheduler.config.steps_offset)
-        self._scheduler.set_timesteps(max(1, min(steps, most)))
-        self.timesteps: Tensor = self._scheduler.timesteps
+        most = process.num_timesteps - int(sampler.config.steps_offset)
+        sampler.set_timesteps(max(1, min(steps, most)))
+        self.timesteps: Tensor = sampler.timesteps
 
     def predict(self, encoded: Encoded, noisy: Tensor, timestep: Tensor) -> Tensor:
-        """Epsilon."""
+        """Epsilon, or v: at a level without any signal, no step follows from epsilon."""
         level = torch.full((len(noisy),), int(timestep), dtype=torch.int64, device=noisy.device)
-        return self._family.predict_noise(encoded, noisy, level)
+        return self._predict(encoded, noisy, level)
 
     def as_noise(self, change: Tensor, timestep: Tensor) -> Tensor:
-        """What it is already."""
-        return change
+        """What it is already, or sqrt(abar_t) times the change of v."""
+        if not self._process.predicts_velocity:
+            return change
+        kept: Tensor = self._scheduler.alphas_cumprod[int(timestep)]
+        return kept.sqrt().to(change.device) * change
 
     def advance(self, noisy: Tensor, prediction: Tensor, timestep: Tensor) -> Tensor:
         """DDIM's step (Song et al. 2020, equation 12 without noise)."""

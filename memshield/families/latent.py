@@ -190,6 +190,10 @@ class LatentDiffusion(Family):
         """As its schedule noises."""
         return self.process.noised(clean, noise, level)
 
+    def _prediction(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
+        with self.running():
+            return self._predictor(self.network, encoded)(noisy, level).float()
+
     def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
         """Epsilon under the captions of the batch."""
         with self.running():
@@ -215,7 +219,7 @@ class LatentDiffusion(Family):
 
     def sampling_steps(self, steps: int) -> DDIMSteps:
         """Those of `sampler`."""
-        return DDIMSteps(self, self.sampler(), steps)
+        return DDIMSteps(self.process, self.sampler(), steps, self._prediction)
 
     def at_once(self) -> int:
         """16 pictures of 512 px."""

@@ -108,6 +108,10 @@ class Unconditional(Family):
         """As its schedule noises."""
         return self.process.noised(clean, noise, level)
 
+    def _prediction(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
+        with self.running():
+            return _predictor(self.network)(noisy, level).float()
+
     def predict_noise(self, encoded: Encoded, noisy: Tensor, level: Tensor) -> Tensor:
         """Epsilon; the model has no conditions."""
         with self.running():
@@ -119,7 +123,7 @@ class Unconditional(Family):
 
     def sampling_steps(self, steps: int) -> DDIMSteps:
         """Those of `sampler`."""
-        return DDIMSteps(self, self.sampler(), steps)
+        return DDIMSteps(self.process, self.sampler(), steps, self._prediction)
 
     def at_once(self) -> int:
         """64 pictures of 64 px."""

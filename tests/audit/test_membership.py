@@ -209,6 +209,28 @@ def test_a_prompt_is_scored_on_a_schedule_of_few_levels(
     assert np.isfinite(family.sample([0], ["a cat"], 50)).all()
 
 
+def test_a_prompt_is_scored_on_a_schedule_that_ends_without_a_signal(
+    tiny_sd: Path, captioned: Path, tmp_path: Path
+) -> None:
+    """As v-prediction models have it (Lin et al., arXiv 2305.08891): epsilon says nothing there."""
+    base = tmp_path / "zero"
+    shutil.copytree(tiny_sd, base)
+    path = base / "scheduler" / "scheduler_config.json"
+    zero = {
+        "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+    }  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text()), **zero}))
+    family = loaded(base, captioned)
+    sampling = family.sampling_steps(4)
+    assert int(sampling.timesteps[0]) == family.num_slots - 1
+    # The first step says of epsilon what is left of the signal: nothing.
+    assert float(sampling.as_noise(torch.ones(1), sampling.timesteps[0])) < 1e-3
+    found = prompt_scores(family, ["a cat", "", "a dog"], 3, steps=4)
+    assert np.isfinite(found).all()
+    assert found[1] == 0 and min(found[0], found[2]) > 0
+
+
 # What a score finds
 
 
