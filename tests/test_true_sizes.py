@@ -9,9 +9,9 @@ import pytest
 
 from memshield.config.file import make_config
 from memshield.forecast.estimate import MEMORY_FACTOR
-from memshield.forecast.memory import ENCODERS, peak_memory
+from memshield.forecast.memory import ENCODERS, LORA, peak_memory
 from tests.bench.common import RESULTS, ROOT
-from tests.bench.published import MODELS
+from tests.bench.published import MODELS, family_of, recipe_of
 from tests.bench.true_sizes import (
     MEASURED,
     MEASURED_SIDE,
@@ -43,6 +43,20 @@ def test_loras_of_the_usual_targets() -> None:
         lora_size("Stable Diffusion XL", 16).weights
         == 4 * lora_size("Stable Diffusion XL", 4).weights
     )
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_estimate_knows_the_size_of_a_lora(name: str) -> None:
+    assert lora_size(name, 4).weights == pytest.approx(4 * LORA[family_of(name)], rel=0.05)
+
+
+def test_a_lora_of_a_high_rank_takes_memory_of_its_own() -> None:
+    """At rank 256 FLUX.1's LoRA takes as much as its base in 4 bits: 0.7 billion weights."""
+    before = recipe_of("FLUX.1-dev").model_copy(update={"base_quantization": "nf4"})
+    sizes = sizes_of("FLUX.1-dev", before, 512)
+    peaks = [peak_memory(before.model_copy(update={"rank": rank}), sizes) for rank in (4, 16, 256)]
+    assert peaks[0] == peaks[1]
+    assert peaks[2] - peaks[1] == pytest.approx(10.0e9, rel=0.02)
 
 
 def test_the_tables_are_those_of_the_estimate() -> None:

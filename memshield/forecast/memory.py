@@ -47,11 +47,25 @@ LINEAR: Mapping[FamilyName, float] = {
 }
 """Share of a network's weights in linear layers, which are those that are quantized."""
 
+LORA: Mapping[FamilyName, float] = {
+    "unconditional": 0.0,
+    "stable_diffusion": 0.20e6,
+    "stable_diffusion_xl": 1.45e6,
+    "stable_diffusion_3": 0.59e6,
+    "flux": 2.80e6,
+    "z_image": 1.05e6,
+    "qwen_image": 1.48e6,
+    "flux2_klein": 1.05e6,
+    "krea2": 3.00e6,
+}
+"""Weights of a LoRA of rank 1 on the usual layers."""
+
 QUANTIZED: Mapping[str, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8": 1.0}
 """Bytes a quantized weight: nf4 has a float32 for every 64."""
 
 _VAE = 0.084e9
 _CAST = 1.0  # bytes a weight in 8-bit floats
+_USUAL_RANK = 32
 _OFFLOADED = 0.05  # share of the base on the device: the layer in use, the next one, what is kept
 _CHECKPOINTED = 0.15  # share of the activations that are still kept
 _DRIVER = 1.2e9  # bytes of CUDA's context, or of Python and its libraries
@@ -123,7 +137,10 @@ def _full(config: Config, sizes: Sizes) -> float:
 
 
 def _lora(config: Config, sizes: Sizes, width: int) -> float:
-    """The frozen base; a LoRA and its moments add a few per cent of it as it was loaded."""
+    """The frozen base; a LoRA of a usual rank and its moments add a few per cent of it.
+
+    A higher rank adds its weights, their gradients and moments.
+    """
     base = float(width)
     if config.base_quantization is not None:
         share = LINEAR[sizes.family]
@@ -132,4 +149,6 @@ def _lora(config: Config, sizes: Sizes, width: int) -> float:
         base = _CAST
     if config.enable_group_offload and sizes.has_gpu:
         base *= _OFFLOADED
-    return sizes.parameters * (base + 0.05 * width)
+    copies = 4 if config.stop_levels else 0
+    each = LORA[sizes.family] * (4 + 4 + moment_bytes(config) + copies)
+    return sizes.parameters * (base + 0.05 * width) + max(0, config.rank - _USUAL_RANK) * each

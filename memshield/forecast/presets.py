@@ -28,17 +28,24 @@ _CHECKPOINTED: Mapping[str, Any] = {
     "enable_layerwise_casting": False,
     "enable_group_offload": False,
 }
-_ONE = {**_CHECKPOINTED, "train_batch_size": 1}
+_FAST: Mapping[str, Any] = {**_CHECKPOINTED, "gradient_checkpointing": False}
+
+
+def _up_to(batch: int, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings with the largest batch that fits with them."""
+    return {**settings, "train_batch_size": batch}
+
+
+_ONE = _up_to(1, _CHECKPOINTED)
 _INT8 = {**_ONE, "base_quantization": "int8"}
 _NF4 = {**_ONE, "base_quantization": "nf4"}
 _OFFLOADED = {**_ONE, "enable_group_offload": True}
-_FAST = {**_CHECKPOINTED, "gradient_checkpointing": False}
-_FAST_ONE = {**_FAST, "train_batch_size": 1}
+_FAST_ONE = _up_to(1, _FAST)
 
 PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType(
     {
         "12gb": {
-            "stable_diffusion": _CHECKPOINTED,
+            "stable_diffusion": _up_to(16, _CHECKPOINTED),
             "stable_diffusion_xl": _ONE,
             "flux": _OFFLOADED,
             "z_image": _NF4,
@@ -46,7 +53,7 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "krea2": _OFFLOADED,
         },
         "16gb": {
-            "stable_diffusion": _CHECKPOINTED,
+            "stable_diffusion": _up_to(16, _CHECKPOINTED),
             "stable_diffusion_xl": _ONE,
             "stable_diffusion_3": _ONE,
             "flux": _NF4,
@@ -55,28 +62,28 @@ PRESETS: Mapping[str, Mapping[FamilyName, Mapping[str, Any]]] = MappingProxyType
             "krea2": _OFFLOADED,
         },
         "24gb": {
-            "stable_diffusion": _CHECKPOINTED,
-            "stable_diffusion_xl": _CHECKPOINTED,
-            "stable_diffusion_3": _CHECKPOINTED,
+            "stable_diffusion": _up_to(32, _CHECKPOINTED),
+            "stable_diffusion_xl": _up_to(4, _CHECKPOINTED),
+            "stable_diffusion_3": _up_to(8, _CHECKPOINTED),
             "flux": _INT8,
             "z_image": _ONE,
             "qwen_image": _NF4,
-            "flux2_klein": _CHECKPOINTED,
+            "flux2_klein": _up_to(8, _CHECKPOINTED),
             "krea2": _NF4,
         },
         "80gb": {
-            "stable_diffusion": _FAST,
-            "stable_diffusion_xl": _FAST,
-            "stable_diffusion_3": _FAST,
+            "stable_diffusion": _up_to(16, _FAST),
+            "stable_diffusion_xl": _up_to(2, _FAST),
+            "stable_diffusion_3": _up_to(4, _FAST),
             "flux": _FAST_ONE,
             "z_image": _FAST_ONE,
-            "qwen_image": _CHECKPOINTED,
-            "flux2_klein": _FAST,
-            "krea2": _CHECKPOINTED,
+            "qwen_image": _up_to(4, _CHECKPOINTED),
+            "flux2_klein": _up_to(4, _FAST),
+            "krea2": _up_to(4, _CHECKPOINTED),
         },
     }
 )
-"""Settings by preset and family; a family that is missing does not fit."""
+"""Settings by preset and family, with the largest batch; a family that is missing does not fit."""
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
@@ -183,10 +190,11 @@ def settings_of(
         )
     flags = flags or {}
     settings = dict(PRESETS[preset][family])
-    if "train_batch_size" in settings:
-        # A smaller batch, as many samples a step.
-        samples = config.train_batch_size * config.gradient_accumulation_steps
-        settings["gradient_accumulation_steps"] = samples // settings["train_batch_size"]
+    # A smaller batch where it is too large, and as many samples a step.
+    samples = config.train_batch_size * config.gradient_accumulation_steps
+    largest = min(config.train_batch_size, settings["train_batch_size"])
+    batch = next(size for size in range(largest, 0, -1) if samples % size == 0)
+    settings |= {"train_batch_size": batch, "gradient_accumulation_steps": samples // batch}
     # Settings that only make sense together are left alone together.
     for together in (_BATCH, FROZEN_ONLY):
         if any(name in flags for name in together):

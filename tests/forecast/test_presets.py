@@ -43,9 +43,15 @@ def asked(model: str, preset: str, **flags: Any) -> dict[str, Any]:
     return {"config": RECIPE, "preset": preset, **named, **flags}
 
 
+@pytest.mark.parametrize("batch", [None, 16, 12, 7])
 @pytest.mark.parametrize(("preset", "name"), FITTING)
-def test_a_preset_fits_its_gpu_and_changes_no_sample(preset: str, name: str) -> None:
+def test_a_preset_fits_its_gpu_and_changes_no_sample(
+    preset: str, name: str, batch: int | None
+) -> None:
+    """In a recipe, and in settings of one's own, whose batch is 16 by default."""
     before = recipe_of(name)
+    if batch is not None:
+        before = before.model_copy(update={"train_batch_size": batch})
     after = before.model_copy(update=settings_of(preset, family_of(name), before))
     peak = peak_memory(after, sizes_of(name, after, int(after.resolution or 0)))
     assert peak <= int(preset.removesuffix("gb")) * 1e9
