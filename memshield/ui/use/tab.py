@@ -176,6 +176,10 @@ class Handlers:
             gr.Textbox(visible=manifest.text),
         ]
 
+    def pick(self, model: str | None, token: gr.OAuthToken | None) -> list[Any]:
+        """Verify one of the visitor's published models; nothing where the choice was taken back."""
+        return [model, *self.verify(model, token)] if model else [gr.skip()] * (_LOOKED + 1)
+
     def show_run(
         self, source: object, run: object, what: object, token: gr.OAuthToken | None
     ) -> list[Any]:
@@ -334,9 +338,7 @@ def use_tab(
     # gradio tells of an input also where the list is left as it was; of a change it does not.
     picked = gr.Textbox(visible="hidden")
     own.input(lambda model: model or gr.skip(), own, picked, **quiet)
-    picked.change(lambda model: model or gr.skip(), picked, name, **quiet).then(
-        act.verify, name, looked, **quiet
-    ).then(**shows_run, **quiet)
+    picked.change(act.pick, picked, [name, *looked], **quiet).then(**shows_run, **quiet)
     name.input(None, None, [own, picked], js="() => [null, '']", **quiet)
     arguments = [*chosen, name, prompts, number, steps, seed]
     draw.click(act.generate, arguments, [problems, *now], **quiet)

@@ -253,6 +253,8 @@ def test_an_own_run_draws_without_being_published(
     # Also where the Hub did not say who she is as the page was opened.
     assert act.refresh(None, "", None, None)[3].visible
     assert not act.refresh(None, "", None, ada)[3].visible
+    # What is typed takes a choice among the published ones back; nothing is verified then.
+    assert act.pick("", ada) == [SKIPPED] * 10
     # A published model that was verified meanwhile is not shown in its place.
     assert "digits" in said(act.show_run("run", id, "model", ada)[2])
     assert act.show_run("hub", id, "model", ada) == [SKIPPED] * 9
