@@ -132,10 +132,15 @@ class Reference:
         )
 
     def is_like(self, other: Reference) -> bool:
-        """Whether the same pictures are trained on and held out, and are as large here."""
+        """Whether the same pictures are trained on and held out, as large and with equal captions.
+
+        A model without text has none, and can be compared with one that has.
+        """
         ours, theirs = self.examples, other.examples
+        captions = [one.captions for one in (self, other) if one.captions is not None]
         return (
             self.training.shape == other.training.shape
+            and all(list(one) == list(captions[0]) for one in captions)
             and np.array_equal(ours.sha256, theirs.sha256)
             and np.array_equal(ours.split, theirs.split)
         )

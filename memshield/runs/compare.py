@@ -124,8 +124,10 @@ def _audit_all(
         if not subject.reference.is_like(first.reference):
             raise UserError(
                 "runs",
-                f"{run} was trained on other pictures than {runs[0]}, or holds other ones out",
-                "Compare runs of the same dataset, seed, resolution and held_out_fraction.",
+                f"{run} was trained on other pictures or captions than {runs[0]}, or holds other "
+                "ones out",
+                "Compare runs of the same dataset, columns, seed, resolution and "
+                "held_out_fraction.",
             )
     mirrored = any(subject.reference.mirrored for subject in subjects.values())
     reference = replace(first.reference, mirrored=mirrored)

@@ -47,6 +47,11 @@ def test_other_pictures_or_others_held_out_are_not_alike(reference: Reference) -
     assert not reference.is_like(replace(reference, examples=replace(examples, split=swapped)))
     other = replace(examples, sha256=examples.sha256[::-1])
     assert not reference.is_like(replace(reference, examples=other))
+    # A model is prompted with the captions that it was trained with.
+    texts = [f"picture {i}" for i in range(len(reference.members))]
+    told = replace(reference, captions=texts)
+    assert told.is_like(reference) and told.is_like(replace(reference, captions=tuple(texts)))
+    assert not told.is_like(replace(reference, captions=[*texts[1:], "another"]))
 
 
 def test_a_fingerprint_is_of_the_set_and_not_of_its_order(reference: Reference) -> None:

@@ -114,7 +114,7 @@ def test_runs_of_other_pictures_are_refused_before_any_work(
 ) -> None:
     other = small_run(tmp_path / "other", seed=1, **SHORT)
     said = refused(capsys, "compare", run.path, other.path, *QUICK)
-    assert "was trained on other pictures" in said
+    assert "was trained on other pictures or captions" in said
 
 
 @pytest.mark.parametrize("change", [{"held_out_fraction": 0.3}, {"resolution": 16}])
