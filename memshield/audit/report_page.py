@@ -116,7 +116,7 @@ def write_comparison(
         title=f"{len(reports)} models side by side",
         subtitle=f"{first.generated.count} generated pictures of each, against "
         f"{first.data.training} training pictures of {first.data.name}",
-        verdict=f"Chosen: {name_of(reports[chosen])}: {reason}." if chosen is not None else "",
+        verdict=f"Chosen: {names[chosen]}: {reason}." if chosen is not None else "",
         quality=quality,
         table=ModelTable.of(zip(names, reports, strict=True), View.REPORT, measured),
         chosen=chosen,

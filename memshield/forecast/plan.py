@@ -75,11 +75,9 @@ def disk_of(run: PreparedRun) -> Disk:
     kept_moments = moments * config.num_shards if config.shard_optimizer == "keep" else 0
     encoded, captions = [*examples.members().tolist(), *examples.watched().tolist()], run.captions()
     texts = {"", *(captions[index] for index in encoded)} if captions is not None else set()
-    encodings = 0
-    if captions is not None or can_cache(config, facts, examples):
-        a_picture, encodings = encoded_bytes(config, facts, texts)
-        if can_cache(config, facts, examples):  # captions are kept in any case
-            encodings += len(encoded) * (2 if config.random_flip else 1) * a_picture
+    a_picture, encodings = encoded_bytes(config, facts, texts)
+    if can_cache(config, facts, examples):  # captions are kept in any case
+        encodings += len(encoded) * (2 if config.random_flip else 1) * a_picture
     return Disk(
         rounds=weights * (config.num_rounds + 1) + 2 * frozen,
         checkpoints=each * count + kept_moments,

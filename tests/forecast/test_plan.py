@@ -57,6 +57,19 @@ def test_the_plan_is_what_the_run_does(tmp_path: Path, capsys: pytest.CaptureFix
     assert expected < used * 3
 
 
+def test_captions_take_room_also_where_pictures_are_encoded_as_they_come(
+    tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live, cached = (
+        plan_of(
+            capsys, pretrained_model_name_or_path=tiny_sd, train_data_dir=captioned,
+            train_batch_size=2, num_shards=2, cache_latents=cache, output_dir=tmp_path / "run",
+        )["disk_bytes"]["encodings"]
+        for cache in (False, True)
+    )  # fmt: skip
+    assert 0 < live < cached
+
+
 def test_captions_that_are_cut_are_told(
     tmp_path: Path, tiny_sd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

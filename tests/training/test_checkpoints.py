@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from memshield.rundir import RunDir
 from memshield.training.checkpoint import Checkpoint, discard_after
 from tests.tiny import unet_config
 from tests.trained_runs import digits, train, weights
@@ -17,6 +19,17 @@ from tests.trained_runs import digits, train, weights
 @pytest.fixture
 def unet(tmp_path: Path) -> Path:
     return unet_config(tmp_path / "unet")
+
+
+def assert_same_bits_from(checkpoint: str, settings: dict[str, Any]) -> RunDir:
+    """Train to the end, and from a checkpoint to the end again."""
+    run = train(**settings)
+    before = weights(run)
+    run.status.unlink()
+    train(**settings, resume_from_checkpoint=checkpoint)
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name])
+    return run
 
 
 def test_checkpoints_total_limit_and_linked_files(tmp_path: Path, unet: Path) -> None:
@@ -34,13 +47,7 @@ def test_checkpoints_total_limit_and_linked_files(tmp_path: Path, unet: Path) ->
 
 
 def test_going_back_to_a_named_checkpoint(tmp_path: Path, unet: Path) -> None:
-    settings = digits(tmp_path / "run", unet)
-    run = train(**settings)
-    before = weights(run)
-    run.status.unlink()
-    train(**settings, resume_from_checkpoint="checkpoint-9")
-    for name, tensor in weights(run).items():
-        assert torch.equal(tensor, before[name])
+    assert_same_bits_from("checkpoint-9", digits(tmp_path / "run", unet))
 
 
 def test_what_follows_a_checkpoint_is_gone_with_it(tmp_path: Path, unet: Path) -> None:
@@ -89,12 +96,7 @@ def test_kept_moments_fit_channels_last_parameters(
     tmp_path: Path, unet: Path, offload: str
 ) -> None:
     settings = digits(tmp_path / "run", unet, channels_last=True, shard_optimizer_offload=offload)
-    run = train(**settings)
-    before = weights(run)
-    run.status.unlink()
-    train(**settings, resume_from_checkpoint="checkpoint-9")
-    for name, tensor in weights(run).items():
-        assert torch.equal(tensor, before[name])
+    assert_same_bits_from("checkpoint-9", settings)
 
 
 @pytest.mark.parametrize("back", [4, 6])
@@ -103,12 +105,7 @@ def test_reset_moments_do_not_come_back_with_a_checkpoint(
 ) -> None:
     """Step 4 ends a shard's turn: its moments are still there when that is saved."""
     settings = digits(tmp_path / "run", unet, shard_optimizer="reset", checkpointing_steps=2)
-    run = train(**settings)
-    before = weights(run)
-    run.status.unlink()
-    train(**settings, resume_from_checkpoint=f"checkpoint-{back}")
-    for name, tensor in weights(run).items():
-        assert torch.equal(tensor, before[name])
+    run = assert_same_bits_from(f"checkpoint-{back}", settings)
     assert not [
         name
         for name in load_file(run.checkpoint(6) / "shard-0.safetensors")

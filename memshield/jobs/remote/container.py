@@ -133,7 +133,7 @@ class Copy:
         """Copy new and changed files; names of those that are no more."""
         here = dict(self._files())
         done: dict[str, Stamp] = {}
-        halves: set[str] = set()
+        halves: set[str] = set()  # what stands at the top, a file or a folder
         for name, stamp in here.items():
             if self._copied.get(name) == stamp or not (all_files or "/" not in name):
                 continue
@@ -141,10 +141,10 @@ class Copy:
                 _copy_file(self._run / name, self._folder / RUN / name)
                 done[name] = stamp
             except FileNotFoundError:  # deleted or replaced at this moment
-                halves.add(_folder_of(name))
-        # All at once: a folder that is copied halfway is not there yet. Where one was deleted
-        # meanwhile, what stood in its place before stays until a whole one is there.
-        self._copied.update((name, s) for name, s in done.items() if _folder_of(name) not in halves)
+                halves.add(name.partition("/")[0])
+        # All at once: a folder that is copied halfway is not there yet, and until it is, what
+        # stood in its place before stays.
+        self._copied.update({n: s for n, s in done.items() if n.partition("/")[0] not in halves})
         gone = set(self._copied) - set(here) if all_files and not halves else set()
         for name in gone:
             del self._copied[name]
@@ -364,11 +364,6 @@ def _write(path: Path, data: bytes) -> None:
     aside = _aside(path)
     aside.write_bytes(data)
     aside.replace(path)
-
-
-def _folder_of(name: str) -> str:
-    """What stands at the top of the run directory: a file, or a folder that is whole or not."""
-    return name.partition("/")[0]
 
 
 def _copy_file(source: Path, target: Path) -> None:
