@@ -339,7 +339,8 @@ def use_tab(
     picked = gr.Textbox(visible="hidden")
     own.input(lambda model: model or gr.skip(), own, picked, **quiet)
     picked.change(act.pick, picked, [name, *looked], **quiet).then(**shows_run, **quiet)
-    name.input(None, None, [own, picked], js="() => [null, '']", **quiet)
+    # The list fills the box, and is empty again: the same model can be chosen once more.
+    name.change(None, None, [own, picked], js="() => [null, '']", **quiet)
     arguments = [*chosen, name, prompts, number, steps, seed]
     draw.click(act.generate, arguments, [problems, *now], **quiet)
     stop.click(act.stop, None, None, **quiet).then(act.tick, marks, now, **quiet)
