@@ -166,7 +166,10 @@ def scan(config: Config, source: Source) -> Scan:
         raise UserError("dataset_name", "no picture can be decoded", "Choose another dataset.")
     hashes = [item.sha256 for item in scanned]
     groups = duplicates.groups(
-        hashes, np.stack([item.thumbnail for item in scanned]), config.duplicate_distance
+        hashes,
+        np.stack([item.thumbnail for item in scanned]),
+        config.duplicate_distance,
+        config.random_flip,
     )
     all_labels = source.labels()
     labels = None if all_labels is None else [all_labels[row] for row in good]

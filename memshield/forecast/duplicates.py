@@ -14,18 +14,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from memshield.config.file import fields
-from memshield.data import duplicates
 from memshield.data.duplicate_pairs import pairs_in_turn
+from memshield.data.duplicates import groups, mirror
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.scan import Scanned, scan_picture
 from memshield.data.source import Source, SourceSettings, open_source
 
 MOST_PICTURES = 2000
-"""Limit of the comparison: memory grows with the square if all of them are near each other."""
+"""Limit of the comparison, whose time grows with the square."""
 MOST_PAIRS = 40
 SECONDS = 20.0
 SIDE = 256
 _AT_ONCE = 32
+PairKind = Literal["exact", "near", "mirrored"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class DuplicatePair:
     """Two pictures of a duplicate group.
 
     Attributes:
-        kind: exact if all pixels are equal.
+        kind: exact if all pixels are equal; mirrored if one is nearer to the other's mirror image
+            than to the other.
         rows: of the source.
         images: RGB, scaled down.
-        distance: root mean square of their 16 px thumbnails in [0, 1].
+        distance: root mean square of their 16 px thumbnails in [0, 1], one of them mirrored where
+            that is the kind.
     """
 
-    kind: Literal["exact", "near"]
+    kind: PairKind
     rows: tuple[int, int]
     images: tuple[Image.Image, Image.Image]
     distance: float
@@ -84,6 +87,7 @@ def find_duplicates(
     source: Source,
     distance: float | None = None,
     *,
+    mirrored: bool = False,
     most_pictures: int = MOST_PICTURES,
     most_pairs: int = MOST_PAIRS,
     seconds: float = SECONDS,
@@ -94,6 +98,7 @@ def find_duplicates(
     Args:
         source: of pictures on this machine.
         distance: value of `duplicate_distance`; None for its default.
+        mirrored: whether pictures are to be mirrored at random, so that mirror images count.
         most_pictures: number of pictures to compare.
         most_pairs: number of pairs to return.
         seconds: time limit of decoding; the pictures decoded so far are compared.
@@ -106,7 +111,8 @@ def find_duplicates(
         [scanned[row].thumbnail for row in rows],
         lambda place: _shown(source, rows[place], side),
         distance,
-        most_pairs,
+        mirrored=mirrored,
+        most_pairs=most_pairs,
     )
     shown = (replace(pair, rows=(rows[pair.rows[0]], rows[pair.rows[1]])) for pair in found.shown)
     return replace(found, shown=tuple(shown), rows=len(source), unreadable=tuple(unreadable))
@@ -117,6 +123,8 @@ def pair_up(
     thumbnails: Sequence[npt.NDArray[np.float32]],
     image: Callable[[int], Image.Image],
     distance: float | None = None,
+    *,
+    mirrored: bool = False,
     most_pairs: int = MOST_PAIRS,
 ) -> DuplicatePairs:
     """Find duplicates among scanned pictures, by the rules of training.
@@ -125,18 +133,21 @@ def pair_up(
         hashes, thumbnails: of each picture; see `memshield.data.scan`.
         image: returns a picture to show, by its place.
         distance: value of `duplicate_distance`; None for its default.
+        mirrored: whether mirror images count.
         most_pairs: number of pairs to return.
     """
     if not hashes:
         return DuplicatePairs((), 0, 0, 0, 0, ())
     vectors = np.stack(thumbnails)
     reach = fields()["duplicate_distance"].default if distance is None else distance
-    group_of = duplicates.groups(hashes, vectors, reach)
+    group_of = groups(hashes, vectors, reach, mirrored)
     sizes = np.bincount(group_of)
     shown = []
     for first, other in islice(pairs_in_turn(group_of), most_pairs):
-        apart = float(np.sqrt(np.mean((vectors[first] - vectors[other]) ** 2)))
-        kind: Literal["exact", "near"] = "exact" if hashes[first] == hashes[other] else "near"
+        apart = _distance(vectors[first], vectors[other])
+        kind: PairKind = "exact" if hashes[first] == hashes[other] else "near"
+        if mirrored and (as_mirrored := _distance(vectors[first], mirror(vectors[other]))) < apart:
+            kind, apart = "mirrored", as_mirrored
         shown.append(DuplicatePair(kind, (first, other), (image(first), image(other)), apart))
     return DuplicatePairs(
         shown=tuple(shown),
@@ -146,6 +157,10 @@ def pair_up(
         rows=len(hashes),
         unreadable=(),
     )
+
+
+def _distance(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean((first - second) ** 2)))
 
 
 def _scan(source: Source, count: int, seconds: float) -> tuple[dict[int, Scanned], list[int]]:

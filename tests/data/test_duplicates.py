@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from memshield.data.duplicates import groups, near_pairs, thumbnail
+from memshield.data import duplicates
+from memshield.data.duplicates import groups, mirror, near_pairs, thumbnail
 from tests.data import encode
 from tests.tiny import Pixels, pictures
 
@@ -29,9 +31,8 @@ def naive_pairs(vectors: Floats, distance: float) -> list[tuple[int, int]]:
 
 
 def pairs(vectors: Floats, distance: float) -> list[tuple[int, int]]:
-    found = near_pairs(vectors, distance)
-    assert found.shape == (len(found), 2)
-    return sorted((int(a), int(b)) for a, b in found)
+    return sorted((min(pair), max(pair)) for block in near_pairs(vectors, distance)
+                  for pair in block.tolist())  # fmt: skip
 
 
 def clustered(count: int, width: int, seed: int, spread: float = DISTANCE) -> Floats:
@@ -130,9 +131,15 @@ def test_a_thumbnail_is_a_vector_of_colours() -> None:
 # Groups
 
 
-def naive_groups(hashes: list[str], vectors: Floats, distance: float) -> list[int]:
+def naive_groups(
+    hashes: list[str], vectors: Floats, distance: float, mirrored: bool = False
+) -> list[int]:
     """Spread the lowest number along links until nothing changes, then number anew."""
     near = set(naive_pairs(vectors, distance))
+    for row in range(len(vectors) if mirrored else 0):
+        turned = vectors[row].reshape(16, 16, 3)[:, ::-1].reshape(1, -1)
+        found = naive_pairs(np.concatenate([turned, vectors[:row]]), distance)
+        near |= {(other - 1, row) for first, other in found if first == 0}
     number = list(range(len(hashes)))
     changed = True
     while changed:
@@ -152,15 +159,51 @@ def test_groups_equal_those_of_the_twin() -> None:
         vectors = clustered(count, 48, seed)
         hashes = [f"{number:x}" for number in rng.integers(0, 2 * count, count)]
         expected = naive_groups(hashes, vectors, DISTANCE)
-        assert groups(hashes, vectors, DISTANCE).tolist() == expected
+        assert groups(hashes, vectors, DISTANCE, mirrored=False).tolist() == expected
+
+
+def test_mirror_images_are_in_a_group_where_they_count() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        vectors = clustered(24, 768, seed, spread=DISTANCE / 2)
+        turned = rng.random(24) < 0.5
+        vectors[turned] = mirror(vectors[turned])
+        hashes = [f"{number:x}" for number in range(24)]
+        together = naive_groups(hashes, vectors, DISTANCE, mirrored=True)
+        assert groups(hashes, vectors, DISTANCE, mirrored=True).tolist() == together
+        apart = naive_groups(hashes, vectors, DISTANCE)
+        assert groups(hashes, vectors, DISTANCE, mirrored=False).tolist() == apart
+        assert max(together) < max(apart)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 37)])
+def test_the_mirror_of_a_thumbnail_is_that_of_the_picture(size: tuple[int, int]) -> None:
+    image = Image.fromarray(large_pictures()[0]).resize(size)
+    other = thumbnail(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    mirrored, plain = (np.sqrt(np.mean((one - other) ** 2))
+                       for one in (mirror(thumbnail(image)), thumbnail(image)))  # fmt: skip
+    assert mirrored < DISTANCE / 4 < DISTANCE < plain
+
+
+def test_memory_does_not_grow_with_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 256)
+    peaks = []
+    for count in (512, 2048):  # all alike: 16 times as many pairs
+        vectors = np.full((count, 3), 0.3, np.float32)
+        tracemalloc.start()
+        assert not groups([str(i) for i in range(count)], vectors, DISTANCE, mirrored=False).any()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_groups_are_numbered_in_the_order_of_their_first_picture() -> None:
     vectors = np.eye(5, 16, dtype=np.float32)
-    assert groups(["z", "a", "z", "m", "a"], vectors, 0.0).tolist() == [0, 1, 0, 2, 1]
-    assert groups(list("edcba"), vectors, 0.0).tolist() == [0, 1, 2, 3, 4]
+    named = ["z", "a", "z", "m", "a"]
+    assert groups(named, vectors, 0.0, mirrored=False).tolist() == [0, 1, 0, 2, 1]
+    assert groups(list("edcba"), vectors, 0.0, mirrored=False).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_nearness_is_passed_on() -> None:
     vectors = np.array([[0.0], [0.02], [0.04], [0.06], [0.5]], np.float32)
-    assert groups(list("abcde"), vectors, 0.025).tolist() == [0, 0, 0, 0, 1]
+    assert groups(list("abcde"), vectors, 0.025, mirrored=False).tolist() == [0, 0, 0, 0, 1]

@@ -223,6 +223,19 @@ def test_distance_zero_counts_equal_pictures_only(doubled: Path) -> None:
     assert (found.exact_groups, found.near_groups) == (6, 0)
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_mirror_images_are_copies_where_pictures_are_mirrored(
+    tmp_path: Path, twelve: list[Pixels], flips: bool
+) -> None:
+    folder = save_set(tmp_path / "turned", [*twelve, *(pixels[:, ::-1] for pixels in twelve)])
+    examples = prepared(folder, random_flip=flips, held_out_fraction=0.25).examples
+    held, trained = (
+        set((rows % 12).tolist()) for rows in (examples.held_out(), examples.members())
+    )
+    assert bool(held & trained) is not flips
+    assert (examples.group[12:] == examples.group[:12]).all() == flips
+
+
 def test_same_shard_keeps_copies_together(doubled: Path) -> None:
     shard = prepared(doubled).examples.shard
     assert np.array_equal(shard[:12], shard[12:])

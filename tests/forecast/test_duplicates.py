@@ -25,6 +25,16 @@ def test_exact_and_near_ones(tmp_path: Path) -> None:
     assert find_duplicates(open_folder(folder), 0).groups == 1
 
 
+def test_mirror_images_are_found_where_they_count(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "set", [1, 2, 3, 1], size=64)
+    turned = picture(2, 64).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    turned.save(folder / "100.png")
+    found = find_duplicates(open_folder(folder), mirrored=True)
+    assert {pair.rows: pair.kind for pair in found.shown} == {(0, 3): "exact", (1, 4): "mirrored"}
+    assert found.shown[1].distance == 0
+    assert len(find_duplicates(open_folder(folder)).shown) == 1
+
+
 def test_every_group_is_shown_before_a_second_pair_of_any(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", [1] * 30 + [2, 2, 3, 3])
     found = find_duplicates(open_folder(folder), most_pairs=4)

@@ -38,6 +38,11 @@ _SIDE = 192
 _MOST_SKIPPED = 10
 _FIRST, _DECODED_SIDE = 8, 256
 _MOST_PAIRS = 24
+_KINDS = {
+    "exact": "equal pixel by pixel",
+    "near": "nearly the same",
+    "mirrored": "mirror images",
+}
 _EFFECTS = {
     "same_shard": "Training keeps duplicates in one shard (duplicates: same_shard), so that the "
     "other shards never train on copies of them.",
@@ -145,7 +150,7 @@ def duplicates_view(found: DuplicatePairs, setting: object) -> str:
         pairs=[
             (
                 *(picture_of(image, _SIDE) for image in pair.images),
-                "equal pixel by pixel" if pair.kind == "exact" else "nearly the same",
+                _KINDS[pair.kind],
             )
             for pair in shown
         ],

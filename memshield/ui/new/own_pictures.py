@@ -11,8 +11,10 @@ import gradio as gr
 from memshield.errors import UserError
 from memshield.forecast.duplicates import find_duplicates, open_folder
 from memshield.ui.errors import on_error
+from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import duplicates_view, own_view
 from memshield.ui.new.local_folder import find_folder
+from memshield.ui.new.recipe_choice import is_mirrored
 from memshield.ui.new.tray_box import TrayBox
 from memshield.ui.new.uploads.tray import Tray
 from memshield.ui.server.server import Server
@@ -22,20 +24,20 @@ from memshield.ui.widgets.problems import problem_view
 UPLOAD, FOLDER = "upload", "folder"
 
 
-def upload_pictures(server: Server, fields: Fields, duplicates: Any, where: Any) -> gr.State:
+def upload_pictures(server: Server, fields: Fields, recipe: gr.State, where: Any) -> gr.State:
     """Lay out the picture tray.
 
     Args:
         server: the page's server.
-        fields: takes the tray.
-        duplicates: input of that setting.
+        fields: takes the tray, and has the inputs of all settings.
+        recipe: its name.
         where: choice of where the pictures come from.
 
     Returns:
         The name of the visitor's tray, which changes with it; "" while it is empty.
     """
     box = TrayBox(server, fields, UPLOAD)
-    box.answer(duplicates, where)
+    box.answer(_duplicate_settings(fields, recipe), where)
     return box.upload
 
 
@@ -76,13 +78,13 @@ def for_job(
     return {**values, "train_data_dir": str(tray.for_training())}
 
 
-def name_folder(server: Server, fields: Fields, duplicates: Any) -> None:
+def name_folder(server: Server, fields: Fields, recipe: gr.State) -> None:
     """Lay out the input for a local folder; only for a page at home.
 
     Args:
         server: the page's server.
-        fields: takes the input.
-        duplicates: input of that setting.
+        fields: takes the input, and has those of all settings.
+        recipe: its name.
     """
     assert not server.deployment.on_space
     box = fields.add(
@@ -108,12 +110,19 @@ def name_folder(server: Server, fields: Fields, duplicates: Any) -> None:
         return "", own_view(open_folder(find_folder(text)))
 
     @on_error(lambda error: "")
-    def on_pairs(text: object, setting: object) -> str:
+    def on_pairs(text: object, setting: object, flips: object, recipe: RecipeName) -> str:
         if not isinstance(text, str) or not text.strip():
             return ""
-        return duplicates_view(find_duplicates(open_folder(find_folder(text))), setting)
+        pictures = open_folder(find_folder(text))
+        found = find_duplicates(pictures, mirrored=is_mirrored(flips, recipe))
+        return duplicates_view(found, setting)
 
     gr.on(
         [box.submit, box.blur], on_name, box, [fields.slots[FOLDER], shown],
         **RAW,
-    ).then(on_pairs, [box, duplicates], pairs, **RAW)  # fmt: skip
+    ).then(on_pairs, [box, *_duplicate_settings(fields, recipe)], pairs, **RAW)  # fmt: skip
+
+
+def _duplicate_settings(fields: Fields, recipe: gr.State) -> list[Any]:
+    """Inputs that say what becomes of duplicates, and whether mirror images are some."""
+    return [fields.inputs["duplicates"], fields.inputs["random_flip"], recipe]

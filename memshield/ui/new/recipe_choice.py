@@ -54,6 +54,18 @@ def about(kind: object, recipe: RecipeName, named: bool) -> str:
     return f"**{chosen.title}.** {chosen.about}" if kind == "hub" else chosen.about
 
 
+def is_mirrored(chosen: object, recipe: RecipeName) -> bool:
+    """Whether training mirrors pictures at random.
+
+    Args:
+        chosen: value of `random_flip` in the form; "" for the recipe's.
+        recipe: its name.
+    """
+    if chosen in ("true", "false"):
+        return chosen == "true"
+    return bool(recipes()[recipe].settings.get("random_flip"))
+
+
 def defaults(recipe: RecipeName) -> tuple[Any, ...]:
     """The recipe's values for the inputs of `BASIC`."""
     chosen = recipes()[recipe]

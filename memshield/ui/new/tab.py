@@ -75,10 +75,10 @@ def _lay_out_form(
     with gr.Accordion("All other settings", open=False) as rest:
         advanced = advanced_settings(fields, "demo")
     with own:
-        upload = upload_pictures(server, fields, fields.inputs["duplicates"], where)
+        upload = upload_pictures(server, fields, recipe, where)
     if not server.deployment.on_space:
         with folder:
-            name_folder(server, fields, fields.inputs["duplicates"])
+            name_folder(server, fields, recipe)
     where_to_run = WhereSection(server, page, fields)
     columns |= {"upload": own, "folder": folder}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import gradio as gr
 
 from memshield.errors import UserError
 from memshield.ui.errors import on_error
+from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import duplicates_view
+from memshield.ui.new.recipe_choice import is_mirrored
 from memshield.ui.new.tray_view import (
     Showing,
     added_view,
@@ -70,17 +72,17 @@ class TrayBox:
         self._shown = gr.HTML(elem_id="tray", elem_classes=slot, js_on_load=_SCRIPT)
         self._pairs = gr.HTML(elem_id="upload-pairs", elem_classes=slot)
 
-    def answer(self, duplicates: Any, where: Any) -> None:
+    def answer(self, settings: Sequence[Any], where: Any) -> None:
         """Answer uploads and buttons.
 
         Args:
-            duplicates: input of that setting.
+            settings: inputs of `duplicates`, of `random_flip`, and of the recipe's name.
             where: choice of where the pictures come from.
         """
         tray = [self._problem, self._said, self.upload, self._showing, self._head, self._shown]
         pairs: dict[str, Any] = {
             "fn": self._on_pairs,
-            "inputs": [self.upload, duplicates, self._compared],
+            "inputs": [self.upload, *settings, self._compared],
             "outputs": [self._compared, self._pairs],
             "concurrency_limit": _UPLOADS_AT_ONCE,
             **QUIET,
@@ -162,17 +164,24 @@ class TrayBox:
 
     @on_error(lambda error: ["", ""])  # the field's problem, if any, is shown already
     def _on_pairs(
-        self, name: str, setting: object, compared: str, token: gr.OAuthToken | None
+        self,
+        name: str,
+        setting: object,
+        flips: object,
+        recipe: RecipeName,
+        compared: str,
+        token: gr.OAuthToken | None,
     ) -> list[Any]:
         """Show duplicates, unless they are shown already."""
         if not name:
             return ["", ""]
         tray = self._tray(token)
         pictures = tray.pictures()
-        now = f"{setting} {hash(tuple(one.id for one in pictures))}"
+        mirrored = is_mirrored(flips, recipe)
+        now = f"{setting} {mirrored} {hash(tuple(one.id for one in pictures))}"
         if now == compared:
             return [gr.skip()] * 2
-        return [now, duplicates_view(tray_pairs(tray, pictures), setting)]
+        return [now, duplicates_view(tray_pairs(tray, pictures, mirrored), setting)]
 
 
 def _shown(tray: Tray, showing: Showing) -> list[Any]:

@@ -161,11 +161,15 @@ def added_view(added: Added) -> str:
     )
 
 
-def tray_pairs(tray: Tray, pictures: Sequence[TrayPicture]) -> DuplicatePairs:
+def tray_pairs(tray: Tray, pictures: Sequence[TrayPicture], mirrored: bool) -> DuplicatePairs:
     """Find duplicates in the tray, by the rules of training; nothing is decoded for it.
 
-    Only the first pictures are compared: memory grows with the square if all of them are near
-    each other.
+    Only the first pictures are compared: the time grows with the square.
+
+    Args:
+        tray: of the visitor.
+        pictures: in it.
+        mirrored: whether training is to mirror pictures, so that mirror images count.
     """
     compared, hashes, colours = [], [], []
     for one in pictures[:MOST_PICTURES]:
@@ -183,7 +187,7 @@ def tray_pairs(tray: Tray, pictures: Sequence[TrayPicture]) -> DuplicatePairs:
         except BadImage:  # removed a moment ago
             return Image.new("RGB", (SIDE, SIDE), "lightgrey")
 
-    return replace(pair_up(hashes, colours, image), rows=len(pictures))
+    return replace(pair_up(hashes, colours, image, mirrored=mirrored), rows=len(pictures))
 
 
 def _is_small(picture: TrayPicture) -> bool:

@@ -94,13 +94,13 @@ def test_a_thousand_pictures_are_as_quick_as_a_page(tray: Tray) -> None:
 def test_duplicates_are_those_that_decoding_finds(tray: Tray, tmp_path: Path) -> None:
     Image.open(tmp_path / "set" / "001.png").save(tmp_path / "near.jpg", quality=80)
     add_files([tmp_path / "near.jpg"], tmp_path / "ada")
-    quick = tray_pairs(tray, tray.pictures())
+    quick = tray_pairs(tray, tray.pictures(), mirrored=False)
     slow = find_duplicates(open_folder(tray.for_plan()))
     # The animation and the camera's picture begin with the same frame.
     assert [(one.kind, one.rows) for one in quick.shown] == [(p.kind, p.rows) for p in slow.shown]
     assert len(quick.shown) == 3 and quick.complete
     assert (quick.groups, quick.pictures) == (slow.groups, slow.pictures)
-    assert tray_pairs(tray, []).shown == ()
+    assert tray_pairs(tray, [], mirrored=False).shown == ()
 
 
 def test_what_became_of_an_upload() -> None:
