@@ -21,7 +21,7 @@ from tests.trained_runs import ROOT, flags
 
 TOKEN = "hf_" + "adasownsecrettokenofthirtyfour"
 BOBS = "hf_" + "bobsownsecrettokenofthirtyfour"
-CARD = "---\nlicense: {licence}\nlibrary_name: diffusers\n---\n# Tiny\n"
+CARD = "---\nlicense: {license}\nlibrary_name: diffusers\n---\n# Tiny\n"
 
 
 class FakeClock:
@@ -48,7 +48,7 @@ def clock() -> FakeClock:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable Diffusion pipeline with a card, as it lies on the Hub."""
     folder = sd_pipeline(tmp_path_factory.mktemp("base") / "sd")
-    (folder / "README.md").write_text(CARD.format(licence="creativeml-openrail-m"))
+    (folder / "README.md").write_text(CARD.format(license="creativeml-openrail-m"))
     return folder
 
 
@@ -60,7 +60,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill(server: HubServer, base: Path, pictures: Path) -> None:
-    """Users, bases under several licences, and datasets, public and private."""
+    """Users, bases under several licenses, and datasets, public and private."""
     server.add_user("ada", TOKEN, orgs=["lab"])
     server.add_user("bob", BOBS)
     server.add_token("ada", "hf_" + "readonlyreadonlyreadonlyreadonly", role="read")

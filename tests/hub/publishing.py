@@ -14,7 +14,7 @@ from tests.hub_server import HubServer
 
 
 def publish(run: RunDir, clock: FakeClock | None = None, **changes: Any) -> PublishedModel:
-    """Publish a run of digits, under a licence and a name unless others are given."""
+    """Publish a run of digits, under a license and a name unless others are given."""
     settings = {"hub_model_id": "ada/digits", "hub_license": "mit", **changes}
     beside = settings.pop("beside", ())
     run, config = open_to_publish(run.path, **settings)

@@ -45,7 +45,7 @@ def test_a_model_from_its_search_to_its_pull(
     training: str,
 ) -> None:
     base = build(tmp_path / "base")
-    (base / "README.md").write_text(CARD.format(licence="apache-2.0"))
+    (base / "README.md").write_text(CARD.format(license="apache-2.0"))
     hub.add_repo("model", "lab/tiny-flow", base)
     (found,) = [one for one in search_models("flow", token=TOKEN).items if one.family == family]
     assert (found.id, found.pipeline_class) == ("lab/tiny-flow", pipeline_class)
@@ -86,7 +86,7 @@ def test_a_model_of_several_shapes_from_its_training_to_its_pull(
     hub: HubServer, tmp_path: Path, clock: FakeClock
 ) -> None:
     base = tiny_flow.sd3_pipeline(tmp_path / "base")
-    (base / "README.md").write_text(CARD.format(licence="apache-2.0"))
+    (base / "README.md").write_text(CARD.format(license="apache-2.0"))
     hub.add_repo("model", "lab/shapes-base", base)
     settings = lora_settings(
         tmp_path / "run", pretrained_model_name_or_path="lab/shapes-base", resolution=16,

@@ -46,7 +46,7 @@ WEIGHTS = {
 }
 
 
-def model(folder: Path, files: dict[str, Any], licence: str | None = "mit") -> Path:
+def model(folder: Path, files: dict[str, Any], license: str | None = "mit") -> Path:
     """A pipeline whose weights are one number each."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ def model(folder: Path, files: dict[str, Any], licence: str | None = "mit") -> P
     for part, name in WEIGHTS.items():
         if (folder / part).is_dir():
             save_file({"one": np.ones(1, np.float32)}, folder / part / f"{name}.safetensors")
-    if licence is not None:
-        (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+    if license is not None:
+        (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n")
     return folder
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     folder = tmp_path_factory.mktemp("hub")
     base = sd_pipeline(folder / "sd")
-    (base / "README.md").write_text(CARD.format(licence="mit"))
+    (base / "README.md").write_text(CARD.format(license="mit"))
     captions = [f"a very secret caption number {i}" for i in range(200)]
     pictures = image_folder(folder / "set", 200, captions=captions)
     # The Hub itself says so of every set in which it finds pictures.

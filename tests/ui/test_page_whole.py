@@ -25,7 +25,7 @@ WAIT = 240.0
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubServer]:
     base = sd_pipeline(tmp_path / "sd")
-    (base / "README.md").write_text(CARD.format(licence="mit"))
+    (base / "README.md").write_text(CARD.format(license="mit"))
     with HubServer() as server:
         fill(server, base, image_folder(tmp_path / "others", 4))
         yield server

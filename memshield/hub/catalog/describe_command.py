@@ -94,7 +94,7 @@ def _facts_of_dataset(dataset: DatasetDescription) -> Iterator[tuple[str, str]]:
 def _head(described: ModelDescription | DatasetDescription) -> Iterator[tuple[str, str]]:
     yield "id", described.id
     yield "commit", described.sha
-    yield "licence", "not stated" if described.license is None else str(described.license)
+    yield "license", "not stated" if described.license is None else str(described.license)
     if described.private:
         yield "private", "yes"
     if described.gated:

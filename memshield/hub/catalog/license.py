@@ -1,4 +1,4 @@
-"""The licence of a repository, as its card states it."""
+"""The license of a repository, as its card states it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FILE = re.compile(r"(\./)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class License:
-    """The licence that a card states; all of it is the author's own claim.
+    """The license that a card states; all of it is the author's own claim.
 
     Attributes:
         id: the Hub's short name, such as apache-2.0; "other" where only name and link tell.
-        name: the author's name for a licence that is not the Hub's; None where not given.
+        name: the author's name for a license that is not the Hub's; None where not given.
         link: to its text; None where not given.
     """
 
@@ -38,9 +38,9 @@ class License:
 
     @property
     def terms(self) -> str | None:
-        """What a model's licence asks of who trains on it, in a sentence; None for the usual ones.
+        """What a model's license asks of who trains on it, in a sentence; None for the usual ones.
 
-        It goes by the licence's name: only its text binds.
+        It goes by the license's name: only its text binds.
         """
         if _NONCOMMERCIAL.search(f"{self.id} {self.name or ''}"):
             return "It allows no commercial use, and that covers models trained from this one."
@@ -57,7 +57,7 @@ class License:
 def read_license(
     card: Mapping[str, Any], tags: Sequence[str] | None, page: str | None = None
 ) -> License | None:
-    """The licence that a card or, without one, the repository's tags name; None if none does.
+    """The license that a card or, without one, the repository's tags name; None if none does.
 
     Args:
         card: the front matter of its README.
@@ -81,14 +81,14 @@ def read_license(
 
 
 def _address(link: str, page: str | None) -> str | None:
-    """A link that is good elsewhere, too: cards of the Hub name the licence's file beside them."""
+    """A link that is good elsewhere, too: cards of the Hub name the license's file beside them."""
     if not _FILE.fullmatch(link):
         return link
     return None if page is None else f"{page}/blob/main/{link.removeprefix('./')}"
 
 
 def license_of(repository: Repository) -> License | None:
-    """The licence of a model repository that was looked up, here or on the Hub."""
+    """The license of a model repository that was looked up, here or on the Hub."""
     if repository.info is not None:
         info = repository.info
         return read_license(card_of(info), info.tags, page_of("model", info.id))
@@ -96,7 +96,7 @@ def license_of(repository: Repository) -> License | None:
 
 
 def license_words(repository: Repository | None) -> str | None:
-    """A base's licence and what it asks, for who is about to train; None where nothing is known."""
+    """A base's license and what it asks, for who is about to train; None where nothing is known."""
     license = None if repository is None else license_of(repository)
     if license is None:
         return None
@@ -104,7 +104,7 @@ def license_words(repository: Repository | None) -> str | None:
 
 
 def license_in(folder: Path) -> License | None:
-    """The licence that the card in a local folder names; None where there is none to be read."""
+    """The license that the card in a local folder names; None where there is none to be read."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
         return read_license(read_front_matter(split_card(text)[0]), None)

@@ -42,7 +42,7 @@ def _lines(page: Page[ModelFound] | Page[DatasetFound], what: str) -> str:
     if not page.items:
         return f"No {what} found."
     heads = ("MODEL", "PIPELINE", "PARAMETERS:") if what == "models" else ("DATASET", "ROWS:")
-    lines = table((*heads, "DOWNLOADS:", "LICENCE", ""), map(_cells, page.items))
+    lines = table((*heads, "DOWNLOADS:", "LICENSE", ""), map(_cells, page.items))
     if page.more:
         lines += f"\nThere are more: --offset {page.offset + len(page.items)}"
     return lines

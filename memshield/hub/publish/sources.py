@@ -1,4 +1,4 @@
-"""The origins of a run's model and pictures: their licences and privacy on the Hub."""
+"""The origins of a run's model and pictures: their licenses and privacy on the Hub."""
 
 from __future__ import annotations
 

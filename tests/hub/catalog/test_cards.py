@@ -1,4 +1,4 @@
-"""What cards say of licences and rows, however they are written."""
+"""What cards say of licenses and rows, however they are written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEST = {"name": "test", "num_bytes": 9, "num_examples": 4}
         ({}, None, None),
     ],
 )
-def test_licences(card: dict[str, Any], tags: list[str] | None, expected: License | None) -> None:
+def test_licenses(card: dict[str, Any], tags: list[str] | None, expected: License | None) -> None:
     assert read_license(card, tags, "https://hub/lab/it") == expected
 
 
@@ -60,7 +60,7 @@ def test_terms_go_by_the_name(license: License, expected: str | None) -> None:
     assert (license.terms is None) == (expected is None)
 
 
-def test_a_licence_in_words() -> None:
+def test_a_license_in_words() -> None:
     assert str(License("mit")) == "mit"
     assert str(License("other", "mine", "LICENSE.md")) == "mine (LICENSE.md)"
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 def test_search_models(hub: HubServer, home: Path) -> None:
     said = run(hub, home, "search", "models", "tiny", "--limit", "2")
     assert said.splitlines() == [
-        "MODEL          PIPELINE                 PARAMETERS  DOWNLOADS  LICENCE",
+        "MODEL          PIPELINE                 PARAMETERS  DOWNLOADS  LICENSE",
         "ada/tiny-ddpm  DDPMPipeline                      ?         70  apache-2.0",
         "ada/tiny-sd    StableDiffusionPipeline           ?         50  tiny-license",
         "There are more: --offset 2",
@@ -47,7 +47,7 @@ def test_describe_a_gated_model(hub: HubServer, home: Path) -> None:
 def test_describe_a_model(hub: HubServer, home: Path) -> None:
     lines = run(hub, home, "describe", "model", "ada/tiny-sd").splitlines()
     assert "id          ada/tiny-sd" in lines
-    assert "licence     tiny-license (https://example.org/tiny)" in lines
+    assert "license     tiny-license (https://example.org/tiny)" in lines
     assert "trained as  a LoRA" in lines
     assert "resolution  16 px" in lines
     assert "UNet        52 K parameters" in lines

@@ -271,10 +271,10 @@ def test_a_private_dataset_keeps_the_model_private(
 
 
 @pytest.mark.process
-def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path) -> None:
+def test_licenses(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"hub_model_id": "ada/lora", "hub_license": None}
     config = lora_run.config.read_text()
-    for name, licence, words in (
+    for name, license, words in (
         ("bob/none", None, "is not known"),
         ("bob/link", "other\nlicense_link: LICENSE", "is not known"),
         ("bob/own", "other\nlicense_name: No Derivatives License", "allows no derivatives"),
@@ -283,8 +283,8 @@ def test_licences(hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: P
         folder = tmp_path / name
         folder.mkdir(parents=True)
         (folder / "model_index.json").write_text((tiny_base / "model_index.json").read_text())
-        if licence:
-            (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+        if license:
+            (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n")
         commit = hub.add_repo("model", name, folder)
         old = hub.head("model", "lab/tiny-sd")
         lora_run.config.write_text(config.replace("lab/tiny-sd", name).replace(old, commit))

@@ -42,8 +42,8 @@ ASKED: dict[str, tuple[dict[str, Any], str | bool]] = {
     "publish": (PUBLISH, ADA),
     "publish to another's": ({**GOOD, "hub_model_id": "ada/new"}, EVE),
     "publish in public": ({**SECRET, "hub_model_id": "ada/new", "private": False}, ADA),
-    "no licence": ({**PUBLISH, "model": "ada/unlicensed"}, ADA),
-    "no licence, confirmed": (
+    "no license": ({**PUBLISH, "model": "ada/unlicensed"}, ADA),
+    "no license, confirmed": (
         {**PUBLISH, "model": "ada/unlicensed", "confirm": ["license"]},
         ADA,
     ),
@@ -68,7 +68,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
         server.add_repo("model", "ada/secret-sd", text, private=True)
         server.add_repo("model", "lab/gated-sd", text, gated=True)
         server.add_repo("model", "ada/odd", odd)
-        server.add_repo("model", "ada/unlicensed", model(root / "bare", TEXT, licence=None))
+        server.add_repo("model", "ada/unlicensed", model(root / "bare", TEXT, license=None))
         server.add_repo("model", "ada/ddpm", model(root / "ddpm", PIXELS))
         server.add_repo("dataset", "ada/pictures", captioned)
         server.add_repo("dataset", "ada/secret-pictures", captioned, private=True)
@@ -149,8 +149,8 @@ def test_publishing_is_checked(found: dict[str, list[list[str]]]) -> None:
     assert found["publish signed out"][0][2] == "Sign in with Hugging Face."
     assert inputs(found["publish to another's"]) == ["hub_model_id"]
     assert "private" in inputs(found["publish in public"])
-    assert inputs(found["no licence"]) == ["confirm"]
-    assert found["no licence, confirmed"] == []
+    assert inputs(found["no license"]) == ["confirm"]
+    assert found["no license, confirmed"] == []
 
 
 @pytest.mark.process

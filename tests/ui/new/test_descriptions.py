@@ -106,10 +106,10 @@ def test_an_empty_place() -> None:
 
 
 def test_hostile_names_are_shown_as_text() -> None:
-    licence = License("other", HOSTILE, "javascript:alert(1)")
+    license = License("other", HOSTILE, "javascript:alert(1)")
     column = DatasetColumn(HOSTILE, "other", HOSTILE, (HOSTILE,))
     for html in (
-        model_view(model(id=HOSTILE, page="javascript:alert(1)", license=licence)),
+        model_view(model(id=HOSTILE, page="javascript:alert(1)", license=license)),
         dataset_view(dataset(id=HOSTILE, columns=(column,), unused=HOSTILE, used=None)),
         preview_view(Preview((Shown(0, picture(1), HOSTILE),), (HOSTILE,))),
         problems_view(UserError(HOSTILE, HOSTILE, HOSTILE)),
