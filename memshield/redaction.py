@@ -10,7 +10,11 @@ import traceback
 from types import TracebackType
 
 _SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bhf_oauth_[\w.-]{20,}|\bapi_org_[A-Za-z0-9]{20,}")
-_BEARER = re.compile(r"(?i)(bearer\s+)[^\s\"']+")
+# In a header, or long and with a digit: in a caption "bearer" is a word like others.
+_BEARER = re.compile(
+    r"""(?i)(authorization[\\"']*\s*[:=,]\s*[\\"']*bearer\s+)[^\s"'\\]+"""
+    r"""|(\bbearer\s+)(?=\S*\d)[\w.~+/=-]{16,}"""
+)
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _SHORTEST = 6
 _LIBRARIES = ("huggingface_hub", "datasets", "diffusers", "transformers", "accelerate", "httpx2")
@@ -33,7 +37,8 @@ def redact(text: str) -> str:
     for token in (*_known, *(os.environ.get(name, "").strip() for name in _VARIABLES)):
         if len(token) >= _SHORTEST:
             text = text.replace(token, HIDDEN)
-    return _BEARER.sub(rf"\1{HIDDEN}", _SHAPES.sub(HIDDEN, text))
+    text = _SHAPES.sub(HIDDEN, text)
+    return _BEARER.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", text)
 
 
 def holds_token(text: str) -> bool:

@@ -21,6 +21,9 @@ SHAPED = "hf_" + "a1B2" * 8
         SHAPED,
         f"Authorization: Bearer {SHAPED}",
         "authorization: bearer something-else",
+        "{'authorization': 'Bearer else'}",
+        json.dumps(json.dumps({"Authorization": "Bearer else"})),
+        "it sent Bearer eyJhbGciOi.JIUzI1NiJ9",
         "api_org_" + "x" * 24,
         "hf_oauth_" + "eyJ.x-" * 6,
     ],
@@ -35,6 +38,16 @@ def test_what_looks_like_a_token_is_hidden(text: str) -> None:
 def test_other_words_stay(text: str) -> None:
     assert redact(text).startswith(text[:8])
     assert "hf_" not in text or redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a flag bearer in the snow", 'the ring bearer "Tom"', "Bearer of unconstitutionally", "bearer"],
+)
+def test_a_bearer_in_a_caption_is_no_token(text: str) -> None:
+    assert not holds_token(text)
+    written = redact(json.dumps({"prompt": text}))
+    assert json.loads(written) == {"prompt": text}
 
 
 def test_the_token_of_the_environment_is_hidden_whatever_it_looks_like(

@@ -14,6 +14,8 @@ from memshield.hub.allowed_files import is_allowed
 from memshield.hub.model_index import code_in
 from memshield.redaction import holds_token
 
+_VOCABULARY = re.compile(r"[a-z][a-z0-9_]*/(vocab\.json|tokenizer\.json|merges\.txt)")
+"""Pieces of words, of the base's own tokenizer: some look like paths."""
 _TEXT = (".json", ".md", ".txt", ".html", ".jinja")
 _LARGEST_HEADER = 100_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -59,29 +61,36 @@ def problems_of_file(path: Path, name: str, words: tuple[str, ...] = ()) -> Iter
         except UnicodeDecodeError:
             yield "is not text"
             return
-        yield from _problems_of_text(text, words)
+        is_vocabulary = _VOCABULARY.fullmatch(name) is not None
+        yield from _problems_of_text(text, None if is_vocabulary else words)
         if suffix == ".json":
-            yield from _problems_of_values(text)
+            yield from _problems_of_values(text, is_vocabulary)
     elif suffix == ".safetensors":
         yield from _problems_of_weights(path, words)
     elif suffix == ".png":
         yield from _problems_of_picture(path.read_bytes())
 
 
-def _problems_of_text(text: str, words: tuple[str, ...]) -> Iterator[str]:
+def _problems_of_text(text: str, words: tuple[str, ...] | None) -> Iterator[str]:
+    """Tokens, and folders unless `words` is None."""
     if holds_token(text):
         yield "holds what looks like a token"
-    if _PLACE.search(text) or any(word in text for word in words):
+    if words is not None and (_PLACE.search(text) or any(_names(text, word) for word in words)):
         yield "names a folder of this machine"
 
 
-def _problems_of_values(text: str) -> Iterator[str]:
+def _names(text: str, word: str) -> bool:
+    """Whether it stands there by itself: /root is not part of the-web.org/root or /roots."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
+
+
+def _problems_of_values(text: str, is_vocabulary: bool) -> Iterator[str]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
         yield "is not valid JSON"
         return
-    if any(_PLACE_OF_VALUE.fullmatch(value) for value in _strings(values)):
+    if not is_vocabulary and any(map(_PLACE_OF_VALUE.fullmatch, _strings(values))):
         yield "holds a path of a machine"
     if isinstance(values, dict) and (key := code_in(values)):
         yield f"would have its own code run ({key})"

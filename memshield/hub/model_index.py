@@ -11,6 +11,8 @@ from memshield.digests import LORA
 
 NAME = "model_index.json"
 _LIBRARIES = ("diffusers", "transformers")
+_SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+"""Of Stable Diffusion 1.x: diffusers' own, which names the folder of its pipeline."""
 _WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor")
 _WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d{5}-of-(?P<count>\d{5}))?\.safetensors")
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
@@ -36,7 +38,8 @@ def read_index(text: str) -> tuple[str, tuple[str, ...]]:
             continue
         if all(isinstance(one, int) for one in entry):
             continue  # a setting, such as the layers that a text encoder is asked for
-        if len(entry) != 2 or entry[0] not in _LIBRARIES or not isinstance(entry[1], str):
+        own = len(entry) == 2 and entry[0] in _LIBRARIES and isinstance(entry[1], str)
+        if not own and entry != _SAFETY_CHECKER:
             raise ValueError(f"{NAME} names code of another library for {name}")
         parts.append(name)
     return kind, tuple(parts)

@@ -79,6 +79,40 @@ def test_what_is_found(folder: Path, name: str, text: str, words: str) -> None:
     assert SHAPED not in "\n".join(problems)
 
 
+@pytest.mark.parametrize("home", ["/root", "/home/ada"])
+def test_a_vocabulary_may_hold_what_looks_like_a_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    pieces = ["~/", "\\\\", "/root", "/home/ada", "://"]
+    (folder / "tokenizer").mkdir()
+    for name, values in (
+        ("vocab.json", dict(zip(pieces, range(5), strict=True))),
+        ("tokenizer.json", {"model": {"merges": pieces}}),
+    ):
+        (folder / "tokenizer" / name).write_text(json.dumps(values))
+    (folder / "tokenizer/merges.txt").write_text("\n".join(pieces))
+    assert problems_of(folder) == []
+    (folder / "tokenizer/vocab.json").write_text(json.dumps({SHAPED: 0}))
+    assert "looks like a token" in problems_of(folder)[0]
+    (folder / "tokenizer/vocab.json").unlink()
+    (folder / "tokenizer/tokenizer_config.json").write_text(json.dumps({"name": f"{home}/base"}))
+    assert problems_of(folder) == [
+        f"tokenizer/tokenizer_config.json: {words}"
+        for words in ("names a folder of this machine", "holds a path of a machine")
+    ]
+
+
+def test_a_private_word_inside_another_is_not_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/root")
+    (folder / "README.md").write_text("See https://example.org/root and ~/roots.")
+    assert problems_of(folder) == []
+    (folder / "README.md").write_text("It was in (/root).")
+    assert problems_of(folder) == ["README.md: names a folder of this machine"]
+
+
 def test_weights_that_hold_more_than_weights(folder: Path) -> None:
     path = folder / "pytorch_lora_weights.safetensors"
     data = path.read_bytes()
