@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -16,6 +17,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -23,10 +25,16 @@ from huggingface_hub.errors import (
 )
 
 from memshield.errors import UserError
+from memshield.redaction import redact
 
 NO_ANSWER = (TransportError, OSError)
 """Refused or broken connections, unknown hosts, timeouts; catch the Hub's own refusals first."""
 
+
+_SILENCE = (
+    TransportError, ConnectionError, TimeoutError, socket.gaierror, LocalEntryNotFoundError,
+)  # fmt: skip
+"""What of it is the network's; other errors of the system are this machine's."""
 
 NOT_JSON = (JSONDecodeError, UnicodeDecodeError)
 """Answers from something that is not a Hub: a proxy's page, or a network's sign-in page."""
@@ -126,9 +134,11 @@ def asking(
             raise _refused(field, name, answer) from None
         if answer is not None:
             raise not_a_hub(field) from None
-        raise UserError(
-            field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
-        ) from None
+        if any(isinstance(one, _SILENCE) for one in _causes(error)):
+            raise UserError(
+                field, f"the Hub cannot be reached ({type(error).__name__})", "Check the network."
+            ) from None
+        raise _not_kept(field, name, error) from None
     except NOT_JSON:
         raise not_a_hub(field) from None
 
@@ -155,10 +165,30 @@ def not_a_hub(field: str) -> UserError:
 
 def _answer_behind(error: BaseException) -> HfHubHTTPError | FileMetadataError | None:
     """The answer for which the client says that a file is not in its cache; None if none came."""
+    for cause in _causes(error):
+        if isinstance(cause, (HfHubHTTPError, FileMetadataError)):
+            return cause
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised for."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, (HfHubHTTPError, FileMetadataError)):
+    while cause is not None:
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return cause
+
+
+def _not_kept(field: str, name: str, error: BaseException) -> UserError:
+    """An error of this machine: a full disk, missing rights, or files that are no model."""
+    if isinstance(error, OSError) and error.errno is not None:
+        words = error.strerror or type(error).__name__
+        return UserError(
+            field, f"{name} cannot be read or kept on this machine: {words}",
+            "Check the room and the rights of the folders for models and of the Hub's cache.",
+        )  # fmt: skip
+    words = redact(" ".join(str(error).split()))[:300]
+    return UserError(field, f"{name} cannot be opened: {words}", "Check the name and its files.")
 
 
 def words_of(error: HfHubHTTPError) -> str:

@@ -42,7 +42,12 @@ def test_other_words_stay(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a flag bearer in the snow", 'the ring bearer "Tom"', "Bearer of unconstitutionally", "bearer"],
+    [
+        "a flag bearer in the snow",
+        'the ring bearer "Tom"',
+        "Bearer of unconstitutionally",
+        "bearer",
+    ],
 )
 def test_a_bearer_in_a_caption_is_no_token(text: str) -> None:
     assert not holds_token(text)

@@ -189,17 +189,33 @@ def text_config(width: int, **changes: Any) -> Any:
     return _text_config(hidden_size=width, num_hidden_layers=1, **changes)
 
 
-def sd_pipeline(folder: Path, prediction_type: str = "epsilon") -> Path:
-    """A saved Stable Diffusion pipeline without a safety checker."""
+def sd_pipeline(
+    folder: Path, prediction_type: str = "epsilon", has_safety_checker: bool = False
+) -> Path:
+    """A saved Stable Diffusion pipeline; that of 1.x has a safety checker."""
     from diffusers import StableDiffusionPipeline
 
+    checker, extractor = _safety_checker() if has_safety_checker else (None, None)
     StableDiffusionPipeline(
         **sd_components(prediction_type),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        safety_checker=checker,
+        feature_extractor=extractor,
+        requires_safety_checker=has_safety_checker,
     ).save_pretrained(folder)
     return folder
+
+
+def _safety_checker() -> tuple[Any, Any]:
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 16, "patch_size": 8,
+    }  # fmt: skip
+    config = CLIPConfig(vision_config=vision, projection_dim=8)
+    processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16)
+    return StableDiffusionSafetyChecker(config).eval(), processor
 
 
 def sdxl_pipeline(folder: Path, **vae: Any) -> Path:

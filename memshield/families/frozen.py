@@ -14,6 +14,8 @@ from memshield.config.file import Config
 from memshield.families.facts import Facts
 from memshield.families.repository import Repository
 
+_INDEX = ".safetensors.index"
+
 
 def copy_frozen(
     config: Config, facts: Facts, base: Path, vae: Path, folder: Path, previous: Path | None
@@ -36,14 +38,31 @@ def copy_frozen(
         replaced = part == "vae" and facts.vae_repository is not None
         variant = None if replaced else config.variant
         for name in Repository.open("", str(source)).component_files("", variant):
-            plain = name.replace(f".{variant}", "") if variant else name
-            link_or_copy(previous, folder, f"{part}/{plain}", source / name)
+            plain = _plain(name, variant)
+            if variant and _INDEX in name:
+                if plain != name:  # the other is that of the weights without a variant
+                    _write_index(source / name, folder / part / plain, variant)
+            else:
+                link_or_copy(previous, folder, f"{part}/{plain}", source / name)
     if config.prediction_type is not None:
         path = folder / "scheduler" / "scheduler_config.json"
         settings = json.loads(path.read_text(encoding="utf-8"))
         path.unlink()  # it may be linked: write a file of our own
         settings["prediction_type"] = config.prediction_type
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(name: str, variant: str | None) -> str:
+    """A file's name without the variant."""
+    return name.replace(f".{variant}", "") if variant else name
+
+
+def _write_index(source: Path, target: Path, variant: str) -> None:
+    """The index of weights in several files, which are named without the variant here."""
+    index = json.loads(source.read_text(encoding="utf-8"))
+    places = {tensor: _plain(file, variant) for tensor, file in index["weight_map"].items()}
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps({**index, "weight_map": places}, indent=2) + "\n", "utf-8")
 
 
 def link_or_copy(previous: Path | None, folder: Path, inside: str, source: Path) -> None:

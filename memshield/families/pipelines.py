@@ -9,16 +9,22 @@ from typing import Any
 from memshield.digests import LORA
 
 
-def open_pipeline(folder: Path, base: str | None, **options: Any) -> Any:
+def open_pipeline(
+    folder: Path, base: str | None, vae: str | Path | None = None, **options: Any
+) -> Any:
     """Load a saved model, with safetensors weights only.
 
     Args:
         folder: as `save_pretrained` or `save_lora_weights` left it.
         base: id or folder of the pipeline that a LoRA goes on; None for a whole pipeline.
+        vae: id or folder of a VAE instead of the pipeline's own; None for that.
         options: of `from_pretrained`, such as the base's revision and variant.
     """
-    from diffusers import DDIMScheduler, DDPMPipeline, DiffusionPipeline
+    from diffusers import AutoencoderKL, DDIMScheduler, DDPMPipeline, DiffusionPipeline
 
+    if vae is not None:
+        kept = {name: options[name] for name in ("torch_dtype", "token") if name in options}
+        options["vae"] = AutoencoderKL.from_pretrained(vae, use_safetensors=True, **kept)
     whole = folder if base is None else base
     pipeline = DiffusionPipeline.from_pretrained(whole, use_safetensors=True, **options)
     if base is not None:

@@ -78,6 +78,7 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         repo_id=Plain(repo_id),
         manifest=manifest,
         base=Plain(base.name) if base and base.name else None,
+        vae=Plain(manifest.vae.name) if manifest.vae and manifest.vae.name else None,
         base_revision=_commit(base.revision if base else None),
         base_variant=_variant(base.variant if base else None),
         table=_table(manifest),

@@ -61,6 +61,18 @@ class Base(_Part):
         return _without_empty(handler(self), "gated")
 
 
+class Vae(_Part):
+    """A VAE that replaced the base's own.
+
+    Attributes:
+        name: Hub id; None for a local folder.
+        license: as its card states it; None where it is not known.
+    """
+
+    name: str | None
+    license: License | None = None
+
+
 class Dataset(_Part):
     """The pictures that were trained on.
 
@@ -121,7 +133,8 @@ class Manifest(_Part):
         pipeline_class: of diffusers.
         text: whether the model is prompted.
         license: of the base, or as stated; None where it is not known.
-        base, dataset, training: see there; base is None for a model from scratch.
+        base, vae, dataset, training: see there; base is None for a model from scratch, vae for the
+            base's own.
         audit: of these very weights; None where there is none.
         beside: audits of other models on the same pictures, under "base" and "plain".
         gallery: generated pictures that are no near-copies, by path.
@@ -136,6 +149,7 @@ class Manifest(_Part):
     text: bool
     license: License | None
     base: Base | None
+    vae: Vae | None = None
     dataset: Dataset
     training: Training
     audit: Report | None
@@ -147,7 +161,7 @@ class Manifest(_Part):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_empty(handler(self), "prompts")
+        return _without_empty(_without_empty(handler(self), "prompts"), "vae")
 
     @property
     def weights(self) -> str:

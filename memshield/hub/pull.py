@@ -70,17 +70,20 @@ def open_fetched(
 
     if manifest.training.kind == "full":
         return open_pipeline(folder, None, **options)
+    vae = _fetch_vae(repo_id, manifest, token)
+    recorded = manifest.base
     if base is not None:
         api_token = api_for(token).token or False
+        # Whoever withheld the base knows which of its weights they trained on.
+        known = {"variant": recorded.variant} if recorded and recorded.name is None else {}
         with asking("base", base, "model", None, api_token):
-            return open_pipeline(folder, base, **{"token": api_token, **options})
-    recorded = manifest.base
+            return open_pipeline(folder, base, vae, **{"token": api_token, **known, **options})
     if recorded is None or recorded.name is None:
         raise UserError(
             "base", f"{repo_id} is a LoRA, and its base was withheld", "Say where the base is."
         )
     fetched = _fetch_base(recorded.name, recorded.revision, recorded.variant, token)
-    return open_pipeline(folder, fetched, **{"variant": recorded.variant, **options})
+    return open_pipeline(folder, fetched, vae, **{"variant": recorded.variant, **options})
 
 
 def _fetch_base(name: str, revision: str | None, variant: str | None, token: Token) -> str:
@@ -98,6 +101,23 @@ def _fetch_base(name: str, revision: str | None, variant: str | None, token: Tok
                 name, revision=revision, variant=variant, token=api_token, use_safetensors=True
             )
         )
+
+
+def _fetch_vae(repo_id: str, manifest: Manifest, token: Token) -> str | None:
+    """The local folder of the VAE that a LoRA was trained with; None for its base's own."""
+    if manifest.vae is None:
+        return None
+    name = manifest.vae.name
+    if name is None:
+        log.warning(
+            "%s was trained and audited with another VAE than its base's, which was withheld: "
+            "the base's own is used.", repo_id,
+        )  # fmt: skip
+        return None
+    api_token = api_for(token).token or False
+    with asking("vae", name, "model", None, api_token):
+        files = ["config.json", "diffusion_pytorch_model*.safetensors*"]
+        return snapshot_download(name, token=api_token, allow_patterns=files)
 
 
 def fetch(

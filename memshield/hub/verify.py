@@ -215,6 +215,11 @@ def _model(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
         except HFValidationError:
             # It is put into the code that people copy, and is what they will fetch.
             yield f"{NAME} names a base that is no id on the Hub"
+    if manifest.vae is not None and manifest.vae.name is not None:
+        try:
+            validate_repo_id(manifest.vae.name)
+        except HFValidationError:
+            yield f"{NAME} names a VAE that is no id on the Hub"
     if manifest.dataset.on_hub and manifest.dataset.name is not None:
         try:
             validate_repo_id(manifest.dataset.name)

@@ -96,7 +96,8 @@ def _open_of_run(config: Config, folder: Path, options: dict[str, Any]) -> Any:
         return open_pipeline(folder, None, **options)
     where: dict[str, Any] = {"revision": config.revision, "variant": config.variant}
     with asking("pretrained_model_name_or_path", base, "model", config.revision):
-        return open_pipeline(folder, base, **where, **options)
+        vae = config.pretrained_vae_model_name_or_path
+        return open_pipeline(folder, base, vae, **where, **options)
 
 
 def _of_hub(arguments: SampleArguments) -> SampledModel:

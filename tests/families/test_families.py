@@ -171,6 +171,36 @@ def test_other_variants_are_left_behind(
     sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
 
 
+def test_a_variant_in_several_files_is_saved_with_its_index(
+    tmp_path: Path, tiny_sd: Path, captioned: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_sd, base)
+    for path in tiny_sd.rglob("*.safetensors"):
+        shutil.copy(path, base / path.relative_to(tiny_sd).with_suffix(".fp16.safetensors"))
+    encoder = base / "text_encoder"
+    for path in encoder.glob("*.safetensors"):
+        path.unlink()
+    loaded = sd_components()["text_encoder"]
+    # The index of the plain weights, which have other parts, lies beside it.
+    loaded.save_pretrained(encoder, max_shard_size="12KB")
+    loaded.save_pretrained(encoder, max_shard_size="6KB", variant="fp16")
+    assert len(list(encoder.glob("*.index*.json"))) == 2
+    run = train(
+        variant="fp16",
+        pretrained_model_name_or_path=base,
+        train_data_dir=captioned,
+        training="full",
+        output_dir=tmp_path / "run",
+        **SHORT,
+    )
+    (index,) = (run.model / "text_encoder").glob("*.index*.json")
+    parts = set(json.loads(index.read_text())["weight_map"].values())
+    assert len(parts) > 1
+    assert parts == {path.name for path in index.parent.glob("*.safetensors")}
+    sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
+
+
 def test_alpha_is_folded_into_the_saved_lora(
     tmp_path: Path, tiny_sd: Path, captioned: Path
 ) -> None:

@@ -51,7 +51,7 @@ def test_its_terms_reach_who_trains_and_who_reads_the_card(
 
     caplog.clear()
     published = publish(run, clock, hub_model_id="ada/from-dev", hub_license=None)
-    assert f"License of the base: {expected}" in [one.getMessage() for one in caplog.records]
+    assert f"License of the model: {expected}" in [one.getMessage() for one in caplog.records]
     require_complete(hub, published)
     card = ModelCard.load("ada/from-dev", token=TOKEN)
     data = card.data.to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,31 @@ def test_a_client_that_the_library_closes_meanwhile(server: HubServer) -> None:
     client.close()
     with steady_session(), pytest.raises(TryAgainError, match="closed meanwhile"):
         client.get(server.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "kept on this machine: No space left on device"),
+        (PermissionError(13, "Permission denied"), "kept on this machine: Permission denied"),
+        (OSError("no file named model.fp16.safetensors"), "cannot be opened: no file named model"),
+        (ConnectionResetError(104, "reset"), "the Hub cannot be reached"),
+        (TimeoutError("slow"), "the Hub cannot be reached"),
+        (socket.gaierror(-2, "unknown host"), "the Hub cannot be reached"),
+    ],
+)
+def test_what_this_machine_lacks_is_not_the_hubs_silence(error: OSError, words: str) -> None:
+    with pytest.raises(UserError, match=words), asking("model", "lab/it"):
+        raise error
+    # A library's own words, raised for that error.
+    with pytest.raises(UserError) as told, asking("model", "lab/it"):
+        try:
+            raise error
+        except OSError as cause:
+            raise OSError("We could not load it") from cause
+    silent = "cannot be reached" in words
+    expected = "the Hub cannot be reached" if silent else "cannot be opened: We could not load it"
+    assert expected in told.value.problem
 
 
 @pytest.mark.parametrize("page", [None, "<html>Welcome to the hotel</html>"])

@@ -15,6 +15,24 @@ from memshield.network import page_of
 
 _NONCOMMERCIAL = re.compile(r"non[\s_-]?commercial|(^|[\W_])nc([\W_]|$)", re.IGNORECASE)
 _STABILITY = "stabilityai-ai-community"
+_OF_THE_HUB = frozenset((
+    "afl-3.0", "agpl-3.0", "apache-2.0", "apple-amlr", "apple-ascl", "artistic-2.0",
+    "bigcode-openrail-m", "bigscience-bloom-rail-1.0", "bigscience-openrail-m", "bsd",
+    "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc", "cc-by-2.0",
+    "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0",
+    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
+    "cc-by-nd-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-1.0",
+    "cdla-permissive-2.0", "cdla-sharing-1.0", "creativeml-openrail-m", "deepfloyd-if-license",
+    "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "gemma", "gfdl", "gpl",
+    "gpl-2.0", "gpl-3.0", "h-research", "intel-research", "isc", "lgpl", "lgpl-2.1", "lgpl-3.0",
+    "lgpl-lr", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "lppl-1.3c", "mit",
+    "mpl-2.0", "ms-pl", "ncsa", "odbl", "odc-by", "ofl-1.1", "openmdw-1.0", "openrail",
+    "openrail++", "osl-3.0", "other", "pddl", "postgresql", "unknown", "unlicense", "wtfpl", "zlib",
+))  # fmt: skip
+"""Short names that the Hub takes: https://huggingface.co/docs/hub/repositories-licenses.
+
+One that it has learned since is written as a name of the author's: true, if less precise.
+"""
 _FILE = re.compile(r"(\./)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -72,12 +90,12 @@ def read_license(
     ids = entry if isinstance(entry, list) else [entry]
     if not ids:
         return None
-    name, link = (card.get(key) for key in ("license_name", "license_link"))
-    return License(
-        ", ".join(str(one) for one in ids),
-        None if name is None else str(name),
-        None if link is None else _address(str(link), page),
-    )
+    given, link = (card.get(key) for key in ("license_name", "license_link"))
+    name = None if given is None else str(given)
+    id, *others = (str(one) for one in ids)
+    if others or id.lower() not in _OF_THE_HUB:
+        id, name = "other", name or ", ".join((id, *others))
+    return License(id.lower(), name, None if link is None else _address(str(link), page))
 
 
 def _address(link: str, page: str | None) -> str | None:

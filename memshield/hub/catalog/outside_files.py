@@ -83,9 +83,12 @@ def _patterns(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:
-    """Those inside; YAML can nest without end, and what is deeper the library refuses."""
-    if isinstance(value, str):
-        yield value
-    elif depth > 0 and isinstance(value, (list, Mapping)):
+    """Those inside, and "" for all else, so that who counts them counts what was looked at.
+
+    YAML can nest without end, and what is deeper the library refuses; its aliases make a few lines
+    as large as one likes.
+    """
+    yield value if isinstance(value, str) else ""
+    if depth > 0 and isinstance(value, (list, Mapping)):
         for one in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(one, depth - 1)

@@ -97,6 +97,7 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         text=takes_prompts(pipeline_class),
         license=claims.origins.license,
         base=base,
+        vae=claims.origins.vae,
         dataset=data,
         training=_training(run, claims.config),
         audit=audit,

@@ -56,22 +56,27 @@ def warnings_of(
 def license_warnings(origins: Origins, public: bool) -> list[PublishWarning]:
     """Warnings about the license of a model; see `warnings_of`."""
     if origins.base is not None:
-        problem = _objection(origins.license)
+        found = [_objection(origins.license, "the base")]
+        if origins.vae is not None and origins.copies_vae:
+            found.append(_objection(origins.vae.license, "the VAE"))
+        problems = [problem for problem in found if problem is not None]
         remedy = "Ask its owner, or state the license as hub_license."
-        return [] if problem is None else [PublishWarning("license", problem, remedy)]
+        if found[0] is None:
+            remedy = "Ask its owner, or train with the base's own VAE."
+        return [PublishWarning("license", ", and ".join(problems), remedy)] if problems else []
     if not public or is_known(origins.license):
         return []
     problem = "the model has no license, so nobody else may use it"
     return [PublishWarning("no_license", problem, "State one as hub_license, such as mit.")]
 
 
-def _objection(license: License | None) -> str | None:
+def _objection(license: License | None, what: str) -> str | None:
     """Why publishing a derivative may not be allowed; None where nothing speaks against it."""
     if license is None or not is_known(license):
-        return "the license of the base is not known"
+        return f"the license of {what} is not known"
     words = f"{license.id} {license.name or ''}"
     if re.search(r"(^|[\W_])nd([\W_]|$)|no[\s_-]?deriv", words, re.IGNORECASE):
-        return f"the license of the base, {license}, allows no derivatives"
+        return f"the license of {what}, {license}, allows no derivatives"
     return None
 
 

@@ -52,12 +52,20 @@ def find_destination(
     name = name if "/" in name else f"{account.name}/{name}"
     repo_id = require_id(name, "model", FIELD)
     info = repository_at(api, repo_id)
-    if info is None and not account.owns(repo_id.split("/")[0]):
+    owner = repo_id.split("/")[0]
+    if info is None and not account.owns(owner):
         owners = ", ".join((account.name, *account.organizations))
         raise UserError(
             FIELD, f"{account.name} cannot create {repo_id}", f"Owners you can write to: {owners}."
         )
+    if info is None and not account.may("repo.write", owner):
+        raise UserError(
+            FIELD, f"this token may not create {repo_id}",
+            f"Give the token write access to the repositories of {owner}.",
+        )  # fmt: skip
     if info is not None:
+        # Its name as the Hub has it: it may have been renamed, or be written in other letters.
+        repo_id = info.id
         _require_writable(api, info)
         require_ours(info)
     public = wants_public if info is None else not info.private

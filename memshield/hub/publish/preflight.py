@@ -106,6 +106,7 @@ def _imagined(config: Config, origins: Origins) -> Manifest:
         text=text,
         license=origins.license,
         base=origins.base,
+        vae=origins.vae,
         dataset=origins.dataset,
         training=Training(
             kind=config.training or ("lora" if text else "full"),
@@ -124,6 +125,8 @@ def room_errors(config: Config, token: Token = None) -> list[UserError]:
     name = config.dataset_name
     if name is None or name == BUILT_IN or Path(name).expanduser().exists():
         return []
+    if config.dataset_config_name is not None:
+        return []  # only its files are fetched, and which these are is known once they are
     try:
         info = api_for(token).dataset_info(
             name, revision=config.dataset_revision, files_metadata=True

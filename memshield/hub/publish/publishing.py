@@ -238,8 +238,8 @@ class Publisher:
             raise UserErrors(errors)
         assert destination is not None
         names = tuple(sorted({one.name for one in warned}))
-        if origins.base is not None and origins.license is not None and origins.license.terms:
-            log.warning("License of the base: %s. %s", origins.license, origins.license.terms)
+        if origins.license is not None and origins.license.terms:
+            log.warning("License of the model: %s. %s", origins.license, origins.license.terms)
         return destination, Claims(config, origins, report, beside, names)
 
     def _published(

@@ -17,7 +17,7 @@ from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
 from memshield.hub.catalog.access import card_of
 from memshield.hub.catalog.license import License, license_in, read_license
-from memshield.hub.manifest import Base, Dataset
+from memshield.hub.manifest import Base, Dataset, Vae
 from memshield.network import page_of
 
 _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
@@ -31,6 +31,8 @@ class Origins:
         base: the pipeline; None where the model was trained from scratch.
         license: of the base or, where that is not known, as the user states it; None for neither.
         dataset: withheld where it is private or local.
+        vae: that replaces the base's own; None where none does.
+        copies_vae: whether its weights are published with the model's.
         private: what of it is private on the Hub, in words; its model may not be public.
         pipeline_class: of the base, where it is known.
     """
@@ -40,6 +42,8 @@ class Origins:
     dataset: Dataset
     private: tuple[str, ...]
     pipeline_class: str | None = None
+    vae: Vae | None = None
+    copies_vae: bool = False
 
 
 def look_up_origins(api: HfApi, config: Config) -> Origins:
@@ -48,13 +52,20 @@ def look_up_origins(api: HfApi, config: Config) -> Origins:
     What cannot be seen with this token counts as private, and its license as unknown.
     """
     found = _base(api, config)
+    vae, vae_private = _vae(api, config.pretrained_vae_model_name_or_path)
     dataset, dataset_private = _dataset(api, config)
-    private = ("the base",) if found.private else ()
+    closed = {
+        "the base": bool(found.private),
+        "the VAE": vae_private,
+        "the dataset": dataset_private,
+    }
     return replace(
         found,
         license=_license(found, config.hub_license),
+        vae=vae,
+        copies_vae=vae is not None and config.training != "lora",
         dataset=dataset,
-        private=(*private, "the dataset") if dataset_private else private,
+        private=tuple(what for what, is_closed in closed.items() if is_closed),
     )
 
 
@@ -112,6 +123,23 @@ def _local(folder: Path, base: Base) -> Origins:
         pass  # the training says what is wrong with it
     known = named if isinstance(named, str) else None
     return Origins(base, license_in(folder), _WITHHELD, (), known)
+
+
+def _vae(api: HfApi, name: str | None) -> tuple[Vae | None, bool]:
+    """The replacement VAE, and whether it is private."""
+    if name is None:
+        return None, False
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Vae(name=None, license=license_in(folder)), False
+    try:
+        info = api.model_info(name)
+    except HFValidationError:
+        return Vae(name=None), False  # a folder that is gone
+    except RepositoryNotFoundError:
+        return Vae(name=name), True
+    license = read_license(card_of(info), info.tags, page_of("model", info.id))
+    return Vae(name=name, license=license), bool(info.private)
 
 
 def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:

@@ -138,8 +138,10 @@ def published_by(jobs: Jobs, owner: str) -> list[str]:
 
 
 def _repositories(repo_id: str, manifest: Manifest) -> list[str]:
-    base = manifest.base.name if manifest.base and manifest.training.kind == "lora" else None
-    return [repo_id, *([base] if base else [])]
+    if manifest.training.kind != "lora":
+        return [repo_id]
+    others = (one.name for one in (manifest.base, manifest.vae) if one is not None)
+    return [repo_id, *(name for name in others if name is not None)]
 
 
 def _is_open(name: str) -> bool:

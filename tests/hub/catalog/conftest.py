@@ -201,6 +201,10 @@ def add_useless(server: HubServer, root: Path) -> None:
     nine = "[" + ", ".join(["*a"] * 999) + "]"
     many = f"a: &a [{', '.join('x' * 999)}]\nconfigs:\n- config_name: x\n  data_files: {nine}\n"
     add("many", (".huggingface.yaml", many), ("a.png", b""))
+    nested = (
+        f"a: &a [{', '.join(['[]'] * 999)}]\nconfigs:\n- config_name: x\n  data_files: {nine}\n"
+    )
+    add("nested", (".huggingface.yaml", nested), ("a.png", b""))
     add("torn-archive", ("pictures.zip", b"PK\x03\x04 and nothing more"))
     own = str(root / "folder/*.png")
     configs = {

@@ -17,7 +17,13 @@ TEST = {"name": "test", "num_bytes": 9, "num_examples": 4}
     ("card", "tags", "expected"),
     [
         ({"license": "mit"}, [], License("mit")),
-        ({"license": ["mit", "cc0-1.0"]}, [], License("mit, cc0-1.0")),
+        ({"license": "MIT"}, [], License("mit")),
+        ({"license": ["mit"]}, [], License("mit")),
+        # The Hub takes none of these in a card any more, but takes their names.
+        ({"license": ["mit", "cc0-1.0"]}, [], License("other", "mit, cc0-1.0")),
+        ({"license": "my-own"}, [], License("other", "my-own")),
+        ({"license": "my-own", "license_name": "mine"}, [], License("other", "mine")),
+        ({}, ["license:Our-Terms"], License("other", "Our-Terms")),
         ({}, ["toy", "license:openrail"], License("openrail")),
         ({"license": "mit"}, ["license:openrail"], License("mit")),
         (

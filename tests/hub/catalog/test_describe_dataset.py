@@ -148,7 +148,7 @@ def refusals(hub: HubServer, home: Path) -> dict[str, str]:
         "builder": {"repo_id": "imagefolder"},
         "path": {"repo_id": "/etc"},
     }
-    useless = ("script", "empty", "garbled", "torn-archive", "yaml", "endless", "many")
+    useless = ("script", "empty", "garbled", "torn-archive", "yaml", "endless", "many", "nested")
     for name in (*useless, *OUTSIDE, *(f"{name}-apart" for name in OUTSIDE)):
         calls[name] = {"repo_id": f"ada/{name}"}
     visit = ask(hub, home, *(("describe_dataset", one) for one in calls.values()))
@@ -170,6 +170,7 @@ def refusals(hub: HubServer, home: Path) -> dict[str, str]:
         ("yaml", "README.md of ada/yaml is not valid YAML"),
         ("endless", "ada/endless"),
         ("many", "names too many files"),
+        ("nested", "names too many files"),
         ("torn-archive", "ada/torn-archive cannot be opened"),
         *((name, "takes data from outside the repository") for name in OUTSIDE),
         *((f"{name}-apart", "takes data from outside the repository") for name in OUTSIDE),

@@ -343,6 +343,14 @@ def test_tokens(hub: HubServer, digits_run: RunDir, monkeypatch: pytest.MonkeyPa
     assert "no token is set" in refused(digits_run)
     monkeypatch.setenv("HF_TOKEN", BOBS)
     assert "bob cannot create ada/digits" in refused(digits_run)
+    few = "hf_" + "fewrightsfewrightsfewrightsfew"
+    hub.add_token("ada", few, permissions=["repo.content.read"])
+    monkeypatch.setenv("HF_TOKEN", few)
+    assert "this token may not create ada/digits" in refused(digits_run)
+    full = "hf_" + "allrightsallrightsallrightsall"
+    hub.add_token("ada", full, permissions=["repo.content.read", "repo.write"])
+    monkeypatch.setenv("HF_TOKEN", full)
+    assert publish(digits_run).repo_id == "ada/digits"
 
 
 def test_a_full_account(hub: HubServer, digits_run: RunDir) -> None:

@@ -115,6 +115,9 @@ def test_a_dataset_larger_than_the_disk(
     monkeypatch.setattr("memshield.hub.publish.preflight._PICTURES_ARE_COPIED", free)
     (error,) = room_errors(config)
     assert "ada/pictures needs" in str(error)
+    # Of a configuration only its own files are fetched.
+    named = config.model_copy(update={"dataset_config_name": "small"})
+    assert room_errors(named) == []
     assert no_room("output_dir", "the run", free // 2, tmp_path / "not" / "yet") is None
 
 
