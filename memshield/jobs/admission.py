@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from memshield.config.file import Config, make_config, read_yaml
@@ -22,6 +23,8 @@ PLACES = (
     "train_data_dir",
 )
 """Settings that may name a folder or file."""
+OF_PICTURES = ("dataset_name", "train_data_dir")
+"""Those that name pictures."""
 SHIPPED = ROOT / "configs" / "models"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _TRACKERS = ("tensorboard",)
@@ -38,7 +41,11 @@ def settle_paths(config: Config) -> Config:
 
 
 def require_allowed(
-    config: Config, owner: str, folders: Folders, may_be_gone: bool = False
+    config: Config,
+    owner: str,
+    folders: Folders,
+    may_be_gone: bool = False,
+    unread: Collection[str] = (),
 ) -> None:
     """Refuse settings that reach for files or accounts of the server that are not the owner's.
 
@@ -48,6 +55,8 @@ def require_allowed(
         folders: of the server.
         may_be_gone: whether what the owner uploaded may have been deleted since: publishing
             sends a model that is there, and opens no picture that it was trained on.
+        unread: settings of `PLACES` that are not looked at, such as those of a run that began on
+            another computer.
 
     Raises:
         UserErrors: naming every such setting.
@@ -57,7 +66,7 @@ def require_allowed(
     errors, uploads = [], folders.uploads(owner)
     for name in PLACES:
         value = getattr(config, name)
-        if value is None or _is_open(name, value, uploads):
+        if value is None or name in unread or _is_open(name, value, uploads):
             continue
         if not _is_gone(value, uploads):
             errors.append(
@@ -89,7 +98,11 @@ def require_allowed(
 
 
 def require_run_allowed(
-    run: RunDir, owner: str, folders: Folders, may_be_gone: bool = False
+    run: RunDir,
+    owner: str,
+    folders: Folders,
+    may_be_gone: bool = False,
+    unread: Collection[str] = (),
 ) -> None:
     """Refuse a run whose own settings reach for files that are not the owner's.
 
@@ -97,13 +110,13 @@ def require_run_allowed(
 
     Args:
         run: of the owner.
-        owner, folders, may_be_gone: as of `require_allowed`.
+        owner, folders, may_be_gone, unread: as of `require_allowed`.
 
     Raises:
         UserErrors: naming every such setting.
         UserError: the settings cannot be read.
     """
-    require_allowed(make_config(read_yaml(run.config)), owner, folders, may_be_gone)
+    require_allowed(make_config(read_yaml(run.config)), owner, folders, may_be_gone, unread)
 
 
 def _is_open(name: str, value: str, uploads: Path) -> bool:

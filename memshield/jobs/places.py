@@ -145,7 +145,9 @@ class Places:
             )  # fmt: skip
         log = self._folders.log(job.id, task.number)
         settings, run = self._folders.settings(job.id), self._folders.run(job)
-        self.backend.forget(Order(task.mark, job.owner, task.work, run, settings, log))
+        told = self._folders.told(job.id, task.number)
+        order = Order(task.mark, job.owner, task.work, run, settings, log, told=told)
+        self.backend.forget(order)
 
     def adopt(self, owner: str) -> int:
         """Take over the runs of an owner that the place has and the store does not.

@@ -166,6 +166,12 @@ class Job:
         return self.kind == "train"
 
     @property
+    def is_found(self) -> bool:
+        """Whether another store began it, on another computer."""
+        places = (task.work.place for task in self.tasks)
+        return any(place is not None and place.found for place in places)
+
+    @property
     def current(self) -> Task | None:
         """The task that waits or runs; a job has at most one."""
         return next((task for task in self.tasks if task.state != "ended"), None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
-from memshield.jobs.admission import require_allowed, require_run_allowed
+from memshield.jobs.admission import OF_PICTURES, require_allowed, require_run_allowed
 from memshield.jobs.backends.seam import (
     GRACE_ELSEWHERE,
     Backend,
@@ -185,7 +185,8 @@ class Scheduler:
             log.warning("job %s: %s", task.job, error)
             return
         if not found.runs:
-            self._store.end(task, found.exit_code, found.problem)
+            stopped = self._now() if found.stopped else None
+            self._store.end(task, found.exit_code, found.problem, stopped)
 
     def _backend_of(self, task: Task) -> Backend | None:
         return self._backend if task.work.place is None else self._elsewhere
@@ -196,6 +197,7 @@ class Scheduler:
         if found is not None:
             self._store.started(task, found.pid, found.time)
         elif task.work.place is not None and self._now() < self._listed_from(task):
+            time.sleep(SECONDS)
             return  # it may run, unlisted: neither start it again nor call it stopped
         elif backend.may_have_run(order) or task.stop_asked is not None:
             # A task that ended without a trace is not started twice: it can be resumed.
@@ -319,9 +321,15 @@ class Scheduler:
             assert job is not None  # a job with a running task cannot be deleted
             require_runs_allowed(read_sample_arguments(folders, job), owner, folders)
             return
-        published = task.work.kind == "publish"
-        if place is None or not place.found:
-            config = make_config(read_yaml(order.settings))
-            require_allowed(config, owner, folders, may_be_gone=published)
+        if place is not None and place.found:
+            return  # nothing of it is read here
+        is_published = task.work.kind == "publish"
+        unread: Collection[str] = ()
+        if is_published:
+            job = self._store.job(task.job)
+            assert job is not None  # a job with a running task cannot be deleted
+            unread = OF_PICTURES if job.is_found else ()
+        config = make_config(read_yaml(order.settings))
+        require_allowed(config, owner, folders, is_published, unread)
         if task.work.kind in ("audit", "publish"):
-            require_run_allowed(order.run, owner, folders, may_be_gone=published)
+            require_run_allowed(order.run, owner, folders, is_published, unread)

@@ -254,11 +254,24 @@ class Store:
             now, task.number,
         )  # fmt: skip
 
-    def end(self, task: Task, exit_code: int | None = None, problem: str | None = None) -> None:
-        """Note that a task's processes are gone, or that it could not be started."""
+    def end(
+        self,
+        task: Task,
+        exit_code: int | None = None,
+        problem: str | None = None,
+        stopped: float | None = None,
+    ) -> None:
+        """Note that a task's processes are gone, or that it could not be started.
+
+        Args:
+            task: that has ended.
+            exit_code, problem: see `Task`.
+            stopped: when it was seen that it had been stopped elsewhere.
+        """
         self._change(
-            "UPDATE tasks SET state = 'ended', exit_code = ?, problem = ? WHERE number = ?",
-            exit_code, problem, task.number,
+            "UPDATE tasks SET state = 'ended', exit_code = ?, problem = ?, "
+            "stop_asked = COALESCE(stop_asked, ?) WHERE number = ?",
+            exit_code, problem, stopped, task.number,
         )  # fmt: skip
 
     # Deleting

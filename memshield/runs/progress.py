@@ -83,6 +83,8 @@ class _EventSummary:
             for series in self.kept.values():
                 series.cut(step)
             self.ends = {number: end for number, end in self.ends.items() if end.step < step}
+            last = max(self.ends, default=0)
+            self.audits = {number: one for number, one in self.audits.items() if number <= last}
             self.stepped_in = attempt
         self.last = event
         loss, kept = _number(event.get("loss")), _number(event.get("kept"))

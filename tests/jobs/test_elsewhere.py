@@ -16,8 +16,9 @@ from memshield.config.file import make_config, to_yaml
 from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.records import Found, Job, Place, UnansweredError
+from memshield.jobs.scheduler import SECONDS
 from memshield.jobs.service import Jobs
-from memshield.rundir import StatusFile
+from memshield.rundir import RunDir, StatusFile
 from tests.jobs.children import DEMO, DONE, ended, open_jobs, task_of, until, view
 
 PLACE = Place("t4-small", 3600)
@@ -34,7 +35,7 @@ class Somewhere:
         self.lost: Exception | None = None
         self.found: list[Found] = []
         self.problem: str | None = None
-        self.runs = True
+        self.runs, self.stopped = True, False
         self.answers = threading.Event()
         self.answers.set()
 
@@ -64,7 +65,7 @@ class Somewhere:
         return False
 
     def look(self, order: Order) -> Look:
-        return Look(self.runs, None, self.problem)
+        return Look(self.runs, 0 if self.stopped else None, self.problem, self.stopped)
 
     def stop(self, order: Order) -> None:
         self.asked.append("stop")
@@ -175,6 +176,65 @@ def test_a_start_without_an_answer_is_not_repeated_before_the_place_lists_it(roo
     jobs.close()
 
 
+def test_a_start_without_an_answer_is_looked_for_once_a_second(jobs: Jobs) -> None:
+    there = place_of(jobs)
+    there.fails = UnansweredError("submit", "no answer")
+    jobs.submit("ada", DEMO, place=PLACE)
+    until(lambda: any("find" in one for one in there.asked), jobs=jobs)
+    end = time.monotonic() + 2.5 * SECONDS
+    until(lambda: time.monotonic() > end, jobs=jobs)
+    assert sum("find" in one for one in there.asked) <= 4
+
+
+def finish(run: RunDir) -> None:
+    status = StatusFile(run, 1)
+    status.set("done")
+    status.close()
+
+
+def test_what_was_stopped_elsewhere_is_shown_as_stopped(jobs: Jobs) -> None:
+    job = begun(jobs)
+    jobs.folders.run(job).status.unlink()  # before it wrote any
+    there = place_of(jobs)
+    there.runs, there.stopped = False, True
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert view(jobs, job).training.state == "stopped"
+
+
+def test_a_run_of_another_computer_is_audited_there_and_published(jobs: Jobs) -> None:
+    """Its pictures lay on that computer, and neither task reads them here."""
+    settings = {**DEMO, "dataset_name": None, "train_data_dir": "/home/ada/pictures"}
+    there = place_of(jobs)
+    there.found = [Found(replace(PLACE, run="run-1", found=True), "run", settings, 5.0)]
+    assert jobs.places.adopt("ada") == 1
+    (job,) = jobs.list("ada")
+    there.known = Begun(7.0)
+    until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+    run = jobs.folders.run(job)
+    run.path.mkdir(exist_ok=True)
+    run.config.write_text(jobs.folders.settings(job.id).read_text())
+    run.model.mkdir()
+    finish(run)
+    there.runs = False
+    until(lambda: ended(jobs, job), jobs=jobs)
+    there.runs = True
+    jobs.audit("ada", job.id, there=True)
+    until(lambda: task_of(jobs, job).start_time is not None, jobs=jobs)
+    assert "start" in there.asked
+    finish(run)
+    there.runs = False
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert task_of(jobs, job).problem is None
+    jobs.publish("ada", job.id, {"hub_model_id": "ada/x"})
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert task_of(jobs, job).work.kind == "publish"
+    assert task_of(jobs, job).problem is None
+    # An audit on this machine would read them.
+    jobs.audit("ada", job.id)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "nor among what you uploaded" in str(task_of(jobs, job).problem)
+
+
 def test_a_search_that_breaks_is_tried_again(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     there = place_of(jobs)
     there.fails, there.lost = UnansweredError("submit", "no answer"), ZeroDivisionError()
@@ -255,9 +315,7 @@ def test_what_never_began_is_not_started_to_be_fetched(jobs: Jobs) -> None:
 def test_files_that_never_came_are_asked_for_again(jobs: Jobs) -> None:
     job, there = begun(jobs), place_of(jobs)
     run = jobs.folders.run(job)
-    status = StatusFile(run, 1)
-    status.set("done")
-    status.close()
+    finish(run)
     there.problem, there.runs = "It is done, and cannot be brought here: the disk is full", False
     until(lambda: ended(jobs, job), jobs=jobs)
     assert view(jobs, job).actions == ("fetch", "delete")

@@ -19,12 +19,14 @@ from memshield.jobs.backends.follower import Asked, Follower
 from memshield.jobs.backends.hub_jobs import HubJobs
 from memshield.jobs.backends.seam import Look, Order
 from memshield.jobs.records import UnansweredError
-from memshield.jobs.remote import submission
+from memshield.jobs.remote import live, submission
 from memshield.jobs.remote.client import HubClient, UnreachableError
+from memshield.jobs.remote.live import LiveCopy
 from memshield.jobs.remote.record import RunRecord
 from memshield.jobs.remote.runs import find_runs
 from memshield.jobs.told import Told, read_told, told_of
 from memshield.network import TryAgainError
+from memshield.rundir import RunDir
 from tests.jobs.children import DEMO
 from tests.jobs.made_up_hub import MadeUpHub, job, order
 
@@ -47,11 +49,11 @@ def hub() -> MadeUpHub:
 
 def write_live(hub: MadeUpHub, state: str) -> None:
     hub.files[f"{ID}/run/watch.json"] = b"{}"
-    live = {
+    told = {
         "time": time.time(), "mark": "mark", "status": {"state": state, "reason": ""},
         "files": {"watch.json": [2, 1]},
     }  # fmt: skip
-    hub.files[f"{ID}/live.json"] = json.dumps(live).encode()
+    hub.files[f"{ID}/live.json"] = json.dumps(told).encode()
 
 
 def finish(hub: MadeUpHub) -> None:
@@ -146,6 +148,7 @@ def start_of(hub: MadeUpHub, folder: Path, patch: pytest.MonkeyPatch) -> Order:
     """Start a task anew; its order."""
     patch.setattr(accounts, "HubClient", lambda token: hub)
     patch.setattr(submission, "send_code", lambda client: "1")
+    patch.setattr(hub_jobs, "send_code", lambda client: "2")
     there = order(folder)
     there.settings.write_text(to_yaml(make_config(DEMO)))
     Accounts(lambda owner: "hf_x", dict).start(there, "hf_x")
@@ -161,7 +164,10 @@ def test_a_start_without_an_answer_leaves_the_mark_by_which_it_is_found(
     hub.fails["start"] = lambda: UnansweredError("submit", "no answer")
     with pytest.raises(UnansweredError):
         start_of(hub, tmp_path, monkeypatch)
-    assert RunRecord.parse(hub.files[f"{ID}/request.json"], ID).mark == "mark"
+    record_there = RunRecord.parse(hub.files[f"{ID}/request.json"], ID)
+    assert record_there.mark == "mark"
+    # Its settings are written anew, and code that was sent long ago may not know them all.
+    assert record_there.code == "2"
     told = read_told(tmp_path / "told.json")
     assert told is not None
     assert "did not say whether" in told.words
@@ -280,6 +286,73 @@ def test_another_account_is_told_whose_it_is(
     assert watched.told.remedy == "Sign in as ada to see it."
 
 
+def test_nothing_is_begun_or_deleted_in_the_bucket_of_another_account(
+    hub: MadeUpHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.made = []
+    Told("t4-small", url="https://hub/jobs/1", account="ada").write(tmp_path / "task-1.json")
+    # A start that was refused left nothing there.
+    Told("t4-small", account="eve").write(tmp_path / "task-2.json")
+    bobs = MadeUpHub("bob")
+    with pytest.raises(UserError, match="in the bucket of ada, not of bob"):
+        start_of(bobs, tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="in the bucket of ada, not of bob"):
+        Accounts(lambda owner: "hf_x", dict).forget(order(tmp_path))
+    assert bobs.files == {} and not bobs.asked
+    start_of(hub, tmp_path, monkeypatch)
+    assert "start" in hub.asked
+
+
+@pytest.mark.parametrize("failing", ["jobs", "read"])
+def test_looks_that_fail_are_no_more_frequent(hub: MadeUpHub, tmp_path: Path, failing: str) -> None:
+    backend = HubJobs(hub.as_client(), None, 4.0, 0.0)
+    backend.now = lambda: 1000.0
+    assert backend.look(order(tmp_path)).runs
+    hub.fails[failing] = lambda: UnreachableError("bucket", "the Hub answered 429")
+    hub.asked.clear()
+    for half in range(24):
+        backend.now = lambda now=1000.5 + half / 2: now  # type: ignore[misc]
+        assert backend.look(order(tmp_path)).runs
+    assert hub.asked.count(failing) == 3
+
+
+def test_the_progress_of_an_audit_goes_with_it(hub: MadeUpHub, tmp_path: Path) -> None:
+    copy = LiveCopy(hub.as_client(), ID, RunDir(tmp_path / "run"))
+    shown = tmp_path / "run" / "audit-progress.json"
+    hub.files[f"{ID}/run/audit-progress.json"] = b"{}"
+    before = json.loads(hub.files[f"{ID}/live.json"])
+    told = {**before, "files": {**before["files"], "audit-progress.json": [2, 1]}}
+    hub.files[f"{ID}/live.json"] = json.dumps(told).encode()
+    copy.bring_up_to_date()
+    assert shown.exists()
+    hub.files[f"{ID}/live.json"] = json.dumps(before).encode()
+    copy.bring_up_to_date()
+    assert not shown.exists()
+
+
+def test_many_events_are_fetched_as_a_file(
+    hub: MadeUpHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST_BYTES", 8)
+    written = json.loads(hub.files[f"{ID}/live.json"])
+    copy = LiveCopy(hub.as_client(), ID, RunDir(tmp_path / "run"))
+    for events, way in ((b"{}\n" * 5, "download"), (b"{}\n" * 7, "read")):
+        hub.files[f"{ID}/run/events.jsonl"] = events
+        written["files"]["events.jsonl"] = [len(events), len(events)]
+        hub.files[f"{ID}/live.json"] = json.dumps(written).encode()
+        hub.asked.clear()
+        copy.bring_up_to_date()
+        assert (tmp_path / "run" / "events.jsonl").read_bytes() == events
+        assert ("download" in hub.asked) == (way == "download")
+
+
+def test_what_was_stopped_elsewhere_is_not_done(hub: MadeUpHub, watched: Watched) -> None:
+    assert watched.look().runs
+    write_live(hub, "stopped")
+    hub.made = [job(ID, "mark", "COMPLETED")]
+    assert watched.look(3) == Look(False, 0, stopped=True)
+
+
 def test_without_prices_what_is_known_of_the_cost_stays(hub: MadeUpHub, watched: Watched) -> None:
     assert watched.look().runs
     assert (watched.told.dollars, watched.told.most) == (0.4, 0.4)
@@ -352,9 +425,9 @@ def test_a_run_that_this_disk_cannot_take_is_not_begun_to_be_fetched(
     hub: MadeUpHub, watched: Watched
 ) -> None:
     finish(hub)
-    live = json.loads(hub.files[f"{ID}/live.json"])
-    live["files"]["model/weights"] = [2**60, 1]
-    hub.files[f"{ID}/live.json"] = json.dumps(live).encode()
+    told = json.loads(hub.files[f"{ID}/live.json"])
+    told["files"]["model/weights"] = [2**60, 1]
+    hub.files[f"{ID}/live.json"] = json.dumps(told).encode()
     assert watched.look(20).runs
     assert "are free" in watched.told.words
     assert "download" not in hub.asked

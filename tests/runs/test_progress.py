@@ -113,6 +113,15 @@ def test_a_resumed_run_does_its_steps_again(tmp_path: Path) -> None:
     assert [end.round for end in found.round_ends] == [1]
 
 
+def test_audits_of_rounds_that_were_gone_back_from_are_gone(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", steps=60)
+    audits = [{"type": "audit", "round": n, "excess": 0.1 * n, "step": 30 * n} for n in (0, 1, 2)]
+    write_events(run, audits, "a")
+    assert [one.round for one in read_progress(run).audits] == [0, 1, 2]
+    write_events(run, [{**step_event(31, loss=9.0, round=2), "attempt": 2}], "a")
+    assert [one.round for one in read_progress(run).audits] == [0, 1]
+
+
 def test_an_estimate_of_the_attempt_before_is_not_told(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     write_status(run, state="running", attempt=2, total_steps=66)

@@ -17,7 +17,7 @@ from memshield.jobs.remote.client import HubClient
 from memshield.jobs.remote.record import new_id
 from memshield.jobs.remote.runs import find_runs
 from memshield.jobs.remote.submission import Machine, default_image, forget
-from memshield.jobs.told import Told
+from memshield.jobs.told import Told, read_told
 
 
 class Accounts:
@@ -59,6 +59,7 @@ class Accounts:
         """
         place = place_of(order)
         client = self._client(order.owner)
+        _require_its_account(order, client)
         told = Told(
             place.hardware, words="Sending the settings and the pictures",
             account=client.account.name,
@@ -108,6 +109,7 @@ class Accounts:
             UserError: it cannot be deleted now, or a job works on it.
         """
         client, id = self._client(order.owner), run_of(order)
+        _require_its_account(order, client)
         for job in client.jobs(run=id, active=True):
             raise UserError(
                 "job", f"a job that was started elsewhere works on it: {job.url}",
@@ -143,3 +145,21 @@ class Accounts:
                     lambda: self._token_of(owner), self._prices, self._make
                 )
             return self._followers[owner]
+
+
+def _require_its_account(order: Order, client: HubClient) -> None:
+    """Refuse to go on with a run, or to delete it, in the bucket of another account.
+
+    Raises:
+        UserError: its files are in the bucket of another one.
+    """
+    if order.told is None:
+        return
+    paths = sorted(order.told.parent.glob("task-*.json"))
+    # A start that was refused left nothing there.
+    accounts = [one.account for one in map(read_told, paths) if one and one.account and one.url]
+    if accounts and accounts[-1] != client.account.name:
+        raise UserError(
+            "place", f"its files are in the bucket of {accounts[-1]}, not of {client.account.name}",
+            f"Sign in as {accounts[-1]}.",
+        )  # fmt: skip

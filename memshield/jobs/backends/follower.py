@@ -240,14 +240,14 @@ class Follower:
                 )
                 asked.bringing.start()
             elif asked.wish == "kill":  # who stopped it long ago waits for no files
-                return Look(runs=False, exit_code=found.exit_code, problem=asked.trouble)
+                return found._replace(problem=asked.trouble)
             return Look(runs=True)
         if asked.bringing.is_alive():
             return Look(runs=True)
         if asked.brought:
             return found
         if asked.problem is not None:
-            return Look(runs=False, exit_code=found.exit_code, problem=asked.problem)
+            return found._replace(problem=asked.problem)
         asked.bringing = None
         asked.again = time.monotonic() + min(_PAUSE * 2 ** min(asked.tries, 9), _LONGEST_PAUSE)
         asked.tries += 1

@@ -29,6 +29,7 @@ from memshield.jobs.remote.submission import (
     prepare_submission,
     processes_for,
     send,
+    send_code,
     start,
 )
 
@@ -115,9 +116,11 @@ class HubJobs:
         elif self.machine is not None:
             config = make_config(read_yaml(order.settings))
             processes = processes_for(self.machine.hardware, config.num_shards)
-            changes = {**self.machine._asdict(), "processes": processes}
+            # Settings may have been changed to go on with. They are those of the code that is here,
+            # which the code that the run began with may not know.
+            code = send_code(self.client)
+            changes = {**self.machine._asdict(), "processes": processes, "code": code}
             record = record.model_copy(update=changes)
-            # They may have been changed to go on with.
             self.client.change({f"{id}/{SETTINGS}": to_yaml(inside(config)).encode()})
         return self._begin(order, record, token)
 
@@ -193,7 +196,8 @@ class HubJobs:
         state = self.state(order)
         done = state.name in ("done", "stopped") or _never_ran(followed)
         words = f"{state.words}. {state.remedy}".strip()
-        return Look(False, 0 if done else None, None if done else words)
+        stopped = state.name == "stopped"
+        return Look(False, 0 if done else None, None if done else words, stopped)
 
     def state(self, order: Order) -> RemoteState:
         """The state of a task as it was looked at last, in words; only after a look."""
@@ -257,11 +261,12 @@ class HubJobs:
         pause = self.live_seconds / 2 if followed.is_starting else self.live_seconds
         seconds = max(pause, _SECONDS_A_RUN * self._count_active())
         if now - followed.looked >= seconds and not ended_before:
+            followed.looked = now  # a look that fails is followed by a pause as others are
             job = self._job(order)
             # After the job: of one that has ended, everything is there.
             live = followed.copy.bring_up_to_date()
             # Together: an end that is known without its last words would pass for a loss.
-            followed.job, followed.live, followed.looked = job, live, now
+            followed.job, followed.live = job, live
 
     def _count_active(self) -> int:
         jobs = (followed.job for followed in self._followed.values())

@@ -33,11 +33,13 @@ class Look(NamedTuple):
         runs: whether anything of it does.
         exit_code: of what has ended; None where nobody saw it.
         problem: why it has ended, in words, where neither its output nor its run directory says so.
+        stopped: whether somebody stopped it, perhaps from elsewhere.
     """
 
     runs: bool
     exit_code: int | None = None
     problem: str | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 ARCHIVE = "code.zip"
 LIVE = "live.json"
@@ -49,6 +49,7 @@ _LOOK_SECONDS = 0.1
 """Between two looks at the state: a new one is copied at once, for somebody may wait for it."""
 _GRACE = 0.6
 """Share of the time to save that the command has, before it is ended; the rest is for copying."""
+Part = Literal["small", "folders", "all"]
 Stamp = tuple[int, int]
 """Size, and time of the last change in nanoseconds."""
 
@@ -56,6 +57,10 @@ Stamp = tuple[int, int]
 def time_to_save(seconds: float) -> float:
     """Seconds before the time limit at which the command is to stop and save."""
     return min(_MOST_TO_SAVE, _SHARE_TO_SAVE * seconds)
+
+
+def _is_of(name: str, part: Part) -> bool:
+    return part == "all" or ("/" in name) == (part == "folders")
 
 
 class Copy:
@@ -76,7 +81,7 @@ class Copy:
         self.state: object = None
         self._left_there: dict[str, Stamp] = {}
         self._copied: dict[str, Stamp] = {}
-        self._refused: dict[bool, float] = {}
+        self._refused: dict[Part, float] = {}
         self._telling = threading.Lock()
 
     @property
@@ -107,35 +112,36 @@ class Copy:
             os.utime(target, ns=(modified, modified))
             self._copied[name] = (size, modified)
 
-    def bring_up_to_date(self, all_files: bool, output: bytes, **facts: Any) -> None:
+    def bring_up_to_date(self, part: Part, output: bytes, **facts: Any) -> None:
         """Copy what has changed, then say so; a refusal is noted, and tried again the next time.
 
         Args:
-            all_files: folders such as checkpoints too, not only small files at the top.
+            part: small files at the top, folders such as checkpoints, or all. Folders take minutes:
+                what they would say of a small file is old by then.
             output: the end of what the command printed.
             facts: further values of `live.json`.
         """
-        if not all_files:
+        if part == "small":
             self.state = read_status(self._run).get("state")
         try:
-            gone = self._copy(all_files)
+            gone = self._copy(part)
             self._tell(output, facts)
             for name in gone:
                 (self._folder / RUN / name).unlink(missing_ok=True)
         except OSError as error:
-            self._refused.setdefault(all_files, time.monotonic())
+            self._refused.setdefault(part, time.monotonic())
             print(f"The bucket takes no files: {error.strerror}", flush=True)
         else:
-            for one in {False, all_files}:  # all files are those few as well
+            for one in list(self._refused) if part == "all" else [part]:
                 self._refused.pop(one, None)
 
-    def _copy(self, all_files: bool) -> set[str]:
+    def _copy(self, part: Part) -> set[str]:
         """Copy new and changed files; names of those that are no more."""
-        here = dict(self._files())
+        here = {name: stamp for name, stamp in self._files() if _is_of(name, part)}
         done: dict[str, Stamp] = {}
         halves: set[str] = set()  # what stands at the top, a file or a folder
         for name, stamp in here.items():
-            if self._copied.get(name) == stamp or not (all_files or "/" not in name):
+            if self._copied.get(name) == stamp:
                 continue
             try:
                 _copy_file(self._run / name, self._folder / RUN / name)
@@ -145,7 +151,8 @@ class Copy:
         # All at once: a folder that is copied halfway is not there yet, and until it is, what
         # stood in its place before stays.
         self._copied.update({n: s for n, s in done.items() if n.partition("/")[0] not in halves})
-        gone = set(self._copied) - set(here) if all_files and not halves else set()
+        before = {name for name in list(self._copied) if _is_of(name, part)}
+        gone = set() if halves else before - set(here)
         for name in gone:
             del self._copied[name]
         return gone
@@ -275,10 +282,10 @@ def run(
     signal.signal(signal.SIGTERM, pass_on)
     heavy: threading.Thread | None = None
     while (ended := _wait(command, every, copy, local)) is None:
-        copy.bring_up_to_date(False, command.output())
+        copy.bring_up_to_date("small", command.output())
         if heavy is None or not heavy.is_alive():
             heavy = threading.Thread(
-                target=copy.bring_up_to_date, args=(True, command.output()), daemon=True
+                target=copy.bring_up_to_date, args=("folders", command.output()), daemon=True
             )
             heavy.start()
         refused = copy.refused_since
@@ -291,10 +298,10 @@ def run(
     if heavy is not None:
         heavy.join()
     deadline = time.monotonic() + _LAST_COPY_SECONDS
-    copy.bring_up_to_date(True, command.output(), ended=ended)
+    copy.bring_up_to_date("all", command.output(), ended=ended)
     while copy.refused_since is not None and time.monotonic() < deadline:
         time.sleep(every)
-        copy.bring_up_to_date(True, command.output(), ended=ended)
+        copy.bring_up_to_date("all", command.output(), ended=ended)
     status = read_status(local)
     stopped = command.asked or (status != before and status.get("state") == "stopped")
     shutil.rmtree(place, ignore_errors=True)

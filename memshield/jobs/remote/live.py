@@ -134,6 +134,9 @@ class LiveCopy:
             stamp = live.files.get(name)
             if stamp is not None and self._here.get(name) != stamp:
                 self._fetch(name, stamp)
+        if _PROGRESS not in live.files:  # the audit has ended
+            (self._run.path / _PROGRESS).unlink(missing_ok=True)
+            self._here.pop(_PROGRESS, None)
         if self._trains:
             self._fetch_training(live)
         if self._output is not None and live.ended is not None:
@@ -162,6 +165,9 @@ class LiveCopy:
         if listed < here:  # of a run that was begun anew
             self._run.events.unlink()
             here = 0
+        if listed - here > _MOST_BYTES:
+            self._client.download(f"{self._id}/{RUN}/{_EVENTS}", self._run.events)
+            return
         found = self._client.read(f"{self._id}/{RUN}/{_EVENTS}", first=here)
         if found is not None and found.data:
             with self._run.events.open("ab") as file:

@@ -112,13 +112,13 @@ def test_a_folder_is_listed_only_when_it_is_whole(tmp_path: Path) -> None:
     (run / "status.json").write_text("{}")
     mount.mkdir()
     copy = container.Copy(run, mount, "m")
-    copy.bring_up_to_date(False, b"out")
+    copy.bring_up_to_date("small", b"out")
     assert sorted(json.loads((mount / "live.json").read_text())["files"]) == ["status.json"]
-    copy.bring_up_to_date(True, b"out")
+    copy.bring_up_to_date("all", b"out")
     listed = json.loads((mount / "live.json").read_text())["files"]
     assert sorted(listed) == ["checkpoint-1/a", "status.json"]
     (run / "checkpoint-1" / "a").unlink()
-    copy.bring_up_to_date(True, b"out")
+    copy.bring_up_to_date("all", b"out")
     assert not (mount / "run" / "checkpoint-1" / "a").exists()
     again = tmp_path / "again"
     container.Copy(again, mount, "m").restore()

@@ -44,14 +44,44 @@ def test_a_bucket_that_takes_everything_has_room(tmp_path: Path) -> None:
     (run / "status.json").write_text("{}")
     mount.write_text("no folder")
     copy = container.Copy(run, mount, "m")
-    copy.bring_up_to_date(False, b"")
+    copy.bring_up_to_date("small", b"")
     refused_at = copy.refused_since
     assert refused_at is not None
     mount.unlink()
     mount.mkdir()
-    copy.bring_up_to_date(True, b"", ended=0)  # the last one, after which nothing is tried again
+    copy.bring_up_to_date("all", b"", ended=0)  # the last one, after which nothing is tried again
     assert copy.refused_since is None
     assert json.loads((mount / "live.json").read_text())["ended"] == 0
+
+
+def test_what_a_long_copy_saw_at_its_start_is_not_told_of_small_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, mount = tmp_path / "run", tmp_path / "mount"
+    mount.mkdir()
+    (run / "checkpoint-1").mkdir(parents=True)
+    (run / "checkpoint-1" / "a").write_text("1")
+    events = run / "events.jsonl"
+    events.write_text("{}\n")
+    copy, copy_file = container.Copy(run, mount, "m"), container._copy_file
+
+    def slowly(source: Path, target: Path) -> None:
+        copy_file(source, target)
+        if source.name == "a":
+            with events.open("a") as file:
+                file.write("{}\n")
+            copy.bring_up_to_date("small", b"")
+
+    monkeypatch.setattr(container, "_copy_file", slowly)
+    copy.bring_up_to_date("folders", b"")
+    listed = json.loads((mount / "live.json").read_text())["files"]
+    assert set(listed) == {"checkpoint-1/a", "events.jsonl"}
+    assert listed["events.jsonl"][0] == events.stat().st_size == 6
+    # What is gone at the top is so at once, and no folder with it.
+    events.unlink()
+    copy.bring_up_to_date("small", b"")
+    assert set(json.loads((mount / "live.json").read_text())["files"]) == {"checkpoint-1/a"}
+    assert not (mount / "run" / "events.jsonl").exists()
 
 
 def test_a_checkpoint_that_is_deleted_while_it_is_copied_takes_no_whole_one_with_it(
@@ -69,7 +99,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_copied_takes_no_whole_one_with
 
     copy, copy_file = container.Copy(run, mount, "m"), container._copy_file
     first = checkpoint(50)
-    copy.bring_up_to_date(True, b"")
+    copy.bring_up_to_date("all", b"")
     shutil.rmtree(first)
     second = checkpoint(100)
 
@@ -87,10 +117,10 @@ def test_a_checkpoint_that_is_deleted_while_it_is_copied_takes_no_whole_one_with
             for name in json.loads((mount / "live.json").read_text())["files"]
         }
 
-    copy.bring_up_to_date(True, b"")
+    copy.bring_up_to_date("all", b"")
     assert listed() == {"checkpoint-50"}
     assert len(list((mount / "run/checkpoint-50").iterdir())) == 2
-    copy.bring_up_to_date(True, b"")
+    copy.bring_up_to_date("all", b"")
     assert listed() == {"checkpoint-150"}
     assert not list((mount / "run").glob("checkpoint-50/*"))
 
