@@ -201,8 +201,12 @@ def test_what_was_stopped_elsewhere_is_shown_as_stopped(jobs: Jobs) -> None:
     assert view(jobs, job).training.state == "stopped"
 
 
-def test_a_run_of_another_computer_is_audited_there_and_published(jobs: Jobs) -> None:
+@pytest.mark.process
+def test_a_run_of_another_computer_is_audited_there_and_published(root: Path) -> None:
     """Its pictures lay on that computer, and neither task reads them here."""
+    jobs = open_jobs(root, DONE, elsewhere=Somewhere)
+    sign_in(jobs)
+    jobs.tokens.keep("ada", "hf_x", time.time() + 1000)
     settings = {**DEMO, "dataset_name": None, "train_data_dir": "/home/ada/pictures"}
     there = place_of(jobs)
     there.found = [Found(replace(PLACE, run="run-1", found=True), "run", settings, 5.0)]
@@ -233,6 +237,7 @@ def test_a_run_of_another_computer_is_audited_there_and_published(jobs: Jobs) ->
     jobs.audit("ada", job.id)
     until(lambda: ended(jobs, job), jobs=jobs)
     assert "nor among what you uploaded" in str(task_of(jobs, job).problem)
+    jobs.close()
 
 
 def test_a_search_that_breaks_is_tried_again(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
