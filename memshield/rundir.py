@@ -98,10 +98,12 @@ class RunDir:
         return self.is_run() and (bool(self.checkpoints()) or self.rounds.is_dir())
 
     def read_status(self) -> dict[str, Any]:
-        """The last status, or {} where there is none."""
+        """The last status, or {} where there is none that can be read."""
         try:
             return dict(json.loads(self.status.read_text(encoding="utf-8")))
         except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError):  # a machine that lost its power can leave an empty file
             return {}
 
     def read_events(self) -> list[dict[str, Any]]:

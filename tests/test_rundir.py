@@ -55,6 +55,13 @@ def test_only_whole_checkpoints_are_listed(run: RunDir) -> None:
     assert run.checkpoint(10) == run.path / "checkpoint-10"
 
 
+@pytest.mark.parametrize("left", ["", "{", "7"])
+def test_a_status_that_cannot_be_read_is_none(run: RunDir, left: str) -> None:
+    """A machine that loses its power can leave one."""
+    run.status.write_text(left)
+    assert run.read_status() == {}
+
+
 def test_a_folder_is_a_run_once_it_holds_a_config(run: RunDir) -> None:
     assert not run.is_run()
     assert run.read_status() == {}

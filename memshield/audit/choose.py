@@ -39,6 +39,23 @@ def excess_of(report: Report, alpha: float | None = None) -> float | None:
     return None
 
 
+def is_over(report: Report, budget: float, alpha: float | None = None) -> bool:
+    """Whether a model gives back more than a budget, and more than chance explains.
+
+    With few held-out pictures the excess of a model that memorizes nothing is often some percent,
+    in every round alike: it is the threshold's own error, which the interval holds.
+
+    Args:
+        report: of an audit.
+        budget: largest excess, a share.
+        alpha: see `excess_of`; an excess at a fixed threshold has no interval.
+    """
+    excess, interval = excess_of(report, alpha), report.headline.excess_interval
+    if excess is None or excess <= budget:
+        return False
+    return alpha is not None or interval is None or interval[0] > 0
+
+
 def choose(reports: Sequence[Report], budget: float, alpha: float | None = None) -> Choice:
     """The best quality (headline measure) among those within the budget.
 
@@ -57,7 +74,7 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
     ]
     if not said:
         return Choice(len(reports) - 1, False, "no audit can say how much is given back")
-    within = [(place, excess) for place, excess in said if excess <= budget]
+    within = [one for one in said if not is_over(reports[one[0]], budget, alpha)]
     if not within:
         place, excess = min(said, key=lambda one: one[1])
         reason = (
@@ -72,6 +89,8 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
         f"best {quality.measure} ({quality.value:.4g}, {quality.space}) within the budget of "
         f"{percent(budget)}: excess {percent(excess)}"
     )
+    if excess > budget:
+        reason += ", which chance may explain"
     return Choice(place, True, reason)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from memshield.audit.images import ImageSet, Ints, of_run
-from memshield.audit.sample_size import LEAST_TRAINING, require_different
+from memshield.audit.sample_size import LEAST_TRAINING, controls, require_different
 from memshield.config.buckets import Size, sizes_of
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
@@ -70,7 +70,7 @@ class Reference:
         Raises:
             UserError: too few pictures were trained on.
         """
-        members, held_out = examples.members(), examples.held_out()
+        members, held_out = examples.members(), controls(examples, examples.held_out())
         _require_enough(len(members))
         require_different(examples)
         reader = PictureReader(
@@ -114,7 +114,8 @@ class Reference:
     def _with_fresh(self, config: Config, channels: int) -> Reference:
         source, examples = _whole(config)
         # A picture that is in both sets was trained on.
-        index = np.flatnonzero(~np.isin(examples.sha256, self.examples.sha256))
+        fresh = np.flatnonzero(~np.isin(examples.sha256, self.examples.sha256))
+        index = controls(examples, fresh)
         if len(index) == 0:
             raise UserError(
                 "held_out",
@@ -128,7 +129,7 @@ class Reference:
             self,
             held_out=of_run(reader, index),
             held_out_captions=_some(captions_of(source, examples), index),
-            overlap=len(examples) - len(index),
+            overlap=len(examples) - len(fresh),
         )
 
     def is_like(self, other: Reference) -> bool:

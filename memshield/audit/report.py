@@ -347,10 +347,9 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
     if made.prompts == "train":
         limits.append("Prompts were the training captions: the worst case, not everyday use.")
     elif made.prompts is not None:
-        limits.append(
-            f"Prompts were {made.prompts.replace('_', '-')} ones: training captions may bring "
-            "back more."
-        )
+        kind = made.prompts.replace("_", "-")
+        which = f"those of {kind}" if kind == "a file" else f"{kind} ones"
+        limits.append(f"Prompts were {which}: training captions may bring back more.")
     if made.broken:
         limits.append(
             f"{made.broken} pictures hold values that are no numbers and are left out everywhere."

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from memshield.audit.stats.calibration import LEVELS
 from memshield.audit.stats.memorization import NEAREST
 from memshield.config.file import Config
 from memshield.data.examples import Examples
 from memshield.errors import UserError
+
+Ints = npt.NDArray[np.int64]
 
 LEAST_TRAINING = NEAREST
 """Training pictures below which distance ratios mean nothing."""
@@ -26,7 +31,23 @@ def count_of_round(config: Config, members: int) -> int:
 def audits_of_run(config: Config) -> int:
     """Rounds that are audited while training."""
     every = config.audit_interval
-    return 0 if every is None else config.num_rounds // every
+    # The last one is audited in any case: it is a model like the others to choose from.
+    return 0 if every is None else -(-config.num_rounds // every)
+
+
+def controls(examples: Examples, index: Ints) -> Ints:
+    """Of held-out pictures, the first of every duplicate group.
+
+    Copies of each other are no independent controls: with them the thresholds' intervals, and so
+    the verdicts, would be surer than they are.
+
+    Args:
+        examples: of the dataset.
+        index: [m] of the pictures.
+    """
+    _, first = np.unique(examples.group[index], return_index=True)
+    chosen: Ints = index[np.sort(first)]
+    return chosen
 
 
 def require_auditable(config: Config, examples: Examples) -> None:
@@ -35,7 +56,8 @@ def require_auditable(config: Config, examples: Examples) -> None:
     Raises:
         UserError: too few pictures are held out, or trained on.
     """
-    require_enough_to_audit(config, len(examples.members()), len(examples.held_out()))
+    held_out = controls(examples, examples.held_out())
+    require_enough_to_audit(config, len(examples.members()), len(held_out))
     if config.audit_interval is not None:
         require_different(examples)
 

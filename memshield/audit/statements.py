@@ -13,6 +13,7 @@ from typing import Literal
 from memshield.audit.report import Interval, Quality, Report, percent
 
 Tone = Literal["calm", "alarm", ""]
+_HALFWAY = 0.5
 _CLOSE = 0.05
 """Share of the way from fresh pictures to noise: real pictures at half their resolution are at
 0.01, at a quarter of it at 0.08 (Fashion-MNIST at 16 px, principal components)."""
@@ -127,13 +128,20 @@ def _quality(quality: Quality | None, base: Quality | None) -> Statement:
     if before is not None:
         detail += f" Before it was trained, the model had {_figure(before)}."
     ends = quality.interval or (quality.value, quality.value)
-    if ends[1] >= quality.noise:
+    # With few held-out pictures the interval of a good model reaches noise, too.
+    if ends[1] >= quality.noise and way > _HALFWAY:
         return Statement(
             "Quality", "not better than noise", detail, "alarm", "no better than noise"
         )
+    if ends[1] >= quality.noise:
+        words = "unknown: too few pictures are held out to tell it from noise"
+        return Statement("Quality", words, detail, "", "quality unknown")
     if before is not None and quality.value >= before:
         words = "not better than before the training"
-        return Statement("Quality", words, detail, "alarm", "no better than before")
+        # Nothing is wrong with a model that was good before.
+        was_good = (before - quality.fresh) / (quality.noise - quality.fresh) <= _CLOSE
+        tone: Tone = "" if was_good else "alarm"
+        return Statement("Quality", words, detail, tone, "no better than before")
     if way <= _CLOSE:
         return Statement("Quality", "close to fresh pictures", detail, "calm", "good quality")
     return Statement("Quality", "rough", detail, "", "rough quality")

@@ -218,7 +218,7 @@ def watch_of(
         round: number of the round; None for the run's model, a copy of one of them. Where it
             cannot be told which, the watch is that of the whole run.
     """
-    record = WatchRecord.read(run.watch)
+    record = WatchRecord.read(run.watch) if config.watches else None
     if record is None:
         return None
     number = round if round is not None else run.round_of_model()

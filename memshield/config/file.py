@@ -155,6 +155,15 @@ def _conflicts(config: Config) -> list[UserError]:
     buckets = problem_of_text(config)
     if buckets is not None:
         errors.append(buckets)
+    every = config.audit_interval
+    if every is not None and every > config.num_rounds:
+        errors.append(
+            UserError(
+                "audit_every_rounds",
+                f"{every} is more than num_rounds {config.num_rounds}: no round would be audited",
+                "Give fewer rounds from one audit to the next.",
+            )
+        )
     most = config.max_train_steps
     if most is not None and config.lr_warmup_steps > most:
         errors.append(

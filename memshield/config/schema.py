@@ -350,8 +350,8 @@ class AuditSettings(Settings):
     )
     memorization_budget: float | None = setting(
         None,
-        "Stop when more than this share of generated pictures is given back beyond chance, and "
-        "keep the best round under it.",
+        "Stop when more than this share of generated pictures is given back beyond chance, and the "
+        "excess is more than chance explains; keep the best round under it.",
         free=True,
         ge=0,
         le=1,

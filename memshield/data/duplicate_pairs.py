@@ -6,6 +6,7 @@ They are training pictures: like the samples they stay where the run is, and are
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ def pairs_in_turn(groups: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def write_pairs(folder: Path, source: Source, examples: Examples) -> None:
-    """Write the first pairs as pictures; no folder where there are none."""
+    """Write the first pairs as pictures, instead of others; no folder where there are none."""
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of a start that came to nothing, perhaps with other pictures
     pairs = islice(pairs_in_turn(examples.group), MOST)
     for number, places in enumerate(pairs, 1):
         first, second = places

@@ -108,7 +108,7 @@ class EncodingStore:
         parts = [range(start, min(start + _PART, self._count)) for start in missing]
         with tqdm(total=sum(map(len, parts)), desc=describe, unit="row", delay=1) as bar:
             for rows in parts:
-                encoded = {name: t.cpu().contiguous() for name, t in encode(rows).items()}
+                encoded = {name: t.contiguous() for name, t in encode(rows).items()}
                 with new_folder(self._part(rows.start)) as aside:
                     save_file(encoded, aside / "rows.safetensors")
                 bar.update(len(rows))
@@ -160,7 +160,8 @@ class EncodedCaptions:
 
         def encode(rows: range) -> Encoded:
             chunks = [texts[i : min(i + batch, rows.stop)] for i in rows[::batch]]
-            return _concatenate([end_to_end(family.encode_captions(chunk)) for chunk in chunks])
+            encoded = (end_to_end(family.encode_captions(chunk)) for chunk in chunks)
+            return _concatenate([_on_host(one) for one in encoded])
 
         self._store.fill(encode, "Encoding captions", ranks)
 
@@ -235,7 +236,8 @@ class EncodedExamples:
             done = []
             for start in range(rows.start, rows.stop, batch):
                 chosen = range(start, min(start + batch, rows.stop))
-                done.append(family.encode_pictures(self._read(chosen, members, examples, reader)))
+                pictures = self._read(chosen, members, examples, reader)
+                done.append(_on_host(family.encode_pictures(pictures)))
             return _concatenate(done)
 
         store.fill(encode_pictures, "Encoding pictures", ranks)
@@ -264,6 +266,11 @@ class EncodedExamples:
         return Pictures(
             torch.from_numpy(np.stack(pixels)), torch.tensor(sizes), torch.tensor(corners)
         )
+
+
+def _on_host(encoded: Encoded) -> Encoded:
+    """Off the GPU, where the text encoders need the room that a part's encodings would take."""
+    return {name: tensor.cpu() for name, tensor in encoded.items()}
 
 
 def _concatenate(parts: list[Encoded]) -> Encoded:

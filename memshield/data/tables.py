@@ -6,6 +6,7 @@ every start. Buffers it takes as they are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,10 @@ def write_table(path: Path, columns: Mapping[str, Column]) -> None:
     """Write columns, by their names, whole or not at all."""
     table = pa.table([_array(column) for column in columns.values()], names=list(columns))
     aside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, aside)
+    with aside.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())  # or a machine that loses its power may leave an empty table
     aside.replace(path)
 
 

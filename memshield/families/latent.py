@@ -27,6 +27,8 @@ from memshield.families.turns import DeviceTurns
 
 _SAMPLED_AT_ONCE = 16 * 512**2
 """Pixels: larger pictures are sampled in smaller batches."""
+_MOST_PROMPTS = 256
+"""Kept encoded: those of SDXL take a megabyte each."""
 
 
 class LatentDiffusion(Family):
@@ -258,7 +260,8 @@ class LatentDiffusion(Family):
     def _prompted(self, pipeline: Any, texts: Sequence[str]) -> dict[str, Tensor]:
         """What the stock pipeline makes of prompts, by the names of its arguments.
 
-        Prompts come again with every grid of samples, so that they are encoded once.
+        Prompts come again with every grid of samples, so that they are encoded once; of an audit's
+        thousands, the last are kept.
         """
         missing = sorted(set(texts) - self._prompts.keys())
         if missing:
@@ -277,6 +280,8 @@ class LatentDiffusion(Family):
             "pooled_prompt_embeds", "negative_pooled_prompt_embeds",
         )  # fmt: skip
         parts = zip(*(self._prompts[text] for text in texts), strict=True)
+        for text in list(self._prompts)[:-_MOST_PROMPTS]:
+            del self._prompts[text]
         return {
             name: torch.cat(part).to(self.device) for name, part in zip(names, parts, strict=False)
         }

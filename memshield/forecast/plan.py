@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from memshield.audit.sample_size import audits_of_run, count_of_round
+from memshield.audit.sample_size import audits_of_run, controls, count_of_round
 from memshield.config.buckets import lost_to_squares, most_pixels
 from memshield.config.file import Config
 from memshield.config.flags import config_parser, given
@@ -118,7 +118,7 @@ def situation_of(run: PreparedRun) -> Situation:
     sizes = zip(examples.height[members].tolist(), examples.width[members].tolist(), strict=True)
     return Situation.of(
         run.config, len(members), run.budget.total, run.facts.needs_captions,
-        len(examples.held_out()), lost_to_squares(sizes),
+        len(controls(examples, examples.held_out())), lost_to_squares(sizes),
     )  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def _write(
     place = None if choice is None else choice.place
     reason = "" if choice is None else choice.reason
     # The plot is of the headline statistic: a budget on another one is no line in it.
-    write_comparison(reports, folder / OWN_PAGE, None if alpha else budget, place, reason)
+    write_comparison(reports, folder / OWN_PAGE, budget if alpha is None else None, place, reason)
 
 
 def _line(report: Report, alpha: float | None, chosen: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from memshield.audit.auditing import Options, audit_model, mitigation_of, note_of
-from memshield.audit.choose import choose, excess_of
+from memshield.audit.choose import choose, excess_of, is_over
 from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.reference import Reference, shown_name
@@ -70,8 +70,8 @@ class RoundAudits:
         finally:
             self._progress.clear()
         self._events.write("audit", round=number, **note_of(report))
-        budget, excess = self.config.memorization_budget, excess_of(report)
-        return budget is None or excess is None or excess <= budget
+        budget = self.config.memorization_budget
+        return budget is None or not is_over(report, budget)
 
     def choice(self, last: int) -> tuple[int, str | None]:
         """The round to keep, and why it is not simply the last one.
@@ -96,7 +96,7 @@ class RoundAudits:
         excess = excess_of(newest)
         if newest.generated.is_broken:
             reason = f"{newest.verdict} {reason}"
-        elif excess is not None and excess > budget:
+        elif excess is not None and is_over(newest, budget):
             reason = (
                 f"round {numbers[-1]} gives back {percent(excess)} more than chance, over the "
                 f"budget of {percent(budget)}; {reason}"

@@ -239,9 +239,10 @@ def low_rank_mean(
     energy = values.square()
     total = float(energy.sum())
     dropped = float(energy[rank:].sum()) / total if total > 0 else 0.0
-    scale = sum(float(down.double().norm()) for down in downs) / len(downs) / rank**0.5
-    # A layer smaller than the rank has fewer singular values: pad to keep the shapes.
+    # A layer smaller than the rank has fewer singular values: pad to keep the shapes. The rows
+    # that are left have the size of all, or A would shrink with every mean, and B grow.
     kept = min(rank, len(values))
+    scale = sum(float(down.double().norm()) for down in downs) / len(downs) / kept**0.5
     up = torch.zeros(ups[0].shape, dtype=torch.float64)
     down = torch.zeros(downs[0].shape, dtype=torch.float64)
     up[:, :kept] = (basis_up @ left[:, :kept]) * (values[:kept] / scale)

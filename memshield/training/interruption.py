@@ -33,6 +33,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._received: int | None = None
+        self._signalled = False
         self._deferred = False
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
@@ -41,7 +42,7 @@ class StopRequest:
         # A launcher and its group may both pass SIGTERM on: only an interrupt, which a person
         # sends, counts as impatience.
         again = self._received is not None and number == signal.SIGINT
-        self._received = number
+        self._received, self._signalled = number, True
         if not self._deferred or again:
             raise Stopped(number)
 
@@ -54,6 +55,14 @@ class StopRequest:
     def requested(self) -> bool:
         """Whether a stop was asked for."""
         return self._received is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether who asked may kill this process soon, as a launcher does.
+
+        A time limit is kept in time for saving, and what another process was asked for may be that.
+        """
+        return self._signalled and self.reason is None
 
     def obey(self) -> None:
         """Stop now if that was asked for; called where everything is saved."""

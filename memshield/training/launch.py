@@ -21,7 +21,9 @@ from memshield.training.ranks import Ranks
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-OWN_FILES = {"status.json", "events.jsonl", "examples.parquet", ".lock", ".stop", "logs"}
+OWN_FILES = {
+    "status.json", "events.jsonl", "examples.parquet", "duplicates", ".lock", ".stop", "logs",
+}  # fmt: skip
 """What a start that failed before training may leave in an output_dir."""
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 
@@ -61,7 +63,8 @@ def require_usable(run: RunDir) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise UserError("output_dir", f"{run.path} is a file", "Choose a folder.")
     if run.path.is_dir() and not run.is_run():
-        foreign = {entry.name for entry in run.path.iterdir()} - OWN_FILES
+        half_written = {path.name for path in run.path.glob(".*.tmp")}
+        foreign = {entry.name for entry in run.path.iterdir()} - OWN_FILES - half_written
         if foreign:
             raise UserError(
                 "output_dir",

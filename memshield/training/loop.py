@@ -118,6 +118,12 @@ class Trainer:
             self._save(0)
             if not self.ranks.is_first:
                 self.replica.overwrite(self._start())
+        if self.ranks.is_first:
+            # What an attempt left that came to nothing, or went beyond this checkpoint, is void.
+            if self.watch is not None and self.watch.record.checks:
+                self.watch.record.write(self.run.watch)
+            else:
+                self.run.watch.unlink(missing_ok=True)
         if self.watch is not None and not self.watch.record.checks:
             self._check_levels(0, 0)
         self.family.network.train()
@@ -222,7 +228,8 @@ class Trainer:
     def _audit(self) -> bool:
         """Audit the aggregate of the last round, on rank 0; whether to go on."""
         every = self.config.audit_interval
-        if every is None or self.round == 0 or self.round % every:
+        is_last = self.round == len(self.budget.steps)
+        if every is None or self.round == 0 or (self.round % every and not is_last):
             return True
         goes_on, stopping = True, False
         if self.audit is not None and self.ranks.is_first:

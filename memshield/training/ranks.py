@@ -55,6 +55,7 @@ class Ranks:
         self._stop_file: Path | None = None
         self._last_look = float("-inf")
         self._group: Any = None
+        self._gave_up = False
 
     @property
     def is_first(self) -> bool:
@@ -73,7 +74,13 @@ class Ranks:
         self._group = dist.new_group(backend="gloo", timeout=timedelta(days=365))
 
     def close(self) -> None:
-        """Leave the others; every rank does so at the end of a run."""
+        """Leave the others; every rank does so at the end of a run.
+
+        One that gave up waiting leaves the note of the stop for those that have not read it, and
+        the group as it is: to leave it would be to wait for them.
+        """
+        if self._gave_up:
+            return
         if self._stop_file is not None and self.is_first:
             self._stop_file.unlink(missing_ok=True)
         if self._group is not None:
@@ -117,7 +124,7 @@ class Ranks:
         """A JSON value of every rank, in the order of ranks.
 
         Raises:
-            RankLostError: a rank died, or did not come within 20 s of a stop.
+            RankLostError: a rank died, or did not come within 20 s of a signal to stop.
         """
         if self.count == 1:
             return [value]
@@ -181,9 +188,10 @@ class Ranks:
         pause = _FIRST_POLL_SECONDS
         try:
             while not work.is_completed():
-                if deadline is None and self.stop_wanted():
+                if deadline is None and self.stop_wanted() and self._stop.is_urgent:
                     deadline = time.monotonic() + STOP_SECONDS
                 if deadline is not None and time.monotonic() > deadline:
+                    self._gave_up = True
                     raise RankLostError
                 time.sleep(pause)
                 pause = min(2 * pause, _LAST_POLL_SECONDS)

@@ -180,7 +180,11 @@ class Shard:
         self._turn = optimizer, scaler
 
     def end_turn(self) -> None:
-        """Take the moments and the gradient scale back, or forget them."""
+        """Take the moments and the gradient scale back, or forget the moments.
+
+        The scale is the precision's and not the basis's: from its first value on, it would cost
+        some steps of every turn.
+        """
         assert self._turn is not None
         optimizer, scaler = self._turn
         self._turn = None
@@ -188,7 +192,6 @@ class Shard:
         self._scale = scaler.state_dict()
         if self._resets:
             self._moments.clear()
-            self._scale = {}
 
     def parts(self, at: RankPosition) -> dict[str, CheckpointFile]:
         """Records, bank and moments, once a step was taken."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from memshield.audit.choose import choose, excess_of
+from memshield.audit.choose import choose, excess_of, is_over
 from tests.audit.reports import report_of
 
 
@@ -17,6 +17,17 @@ def test_the_best_quality_within_the_budget_is_chosen() -> None:
     assert (choice.place, choice.within) == (1, True)
     assert "0.2" in choice.reason
     assert choose(reports, 0.1).place == 3
+
+
+def test_what_chance_may_explain_is_within_the_budget() -> None:
+    unsure, sure = report_of(excess=0.028, kid=0.1), report_of(excess=0.032, kid=0.1)
+    assert unsure.headline.excess_interval is not None
+    assert unsure.headline.excess_interval[0] < 0
+    assert not is_over(unsure, 0.02) and is_over(sure, 0.02)
+    choice = choose([report_of(excess=0.0, kid=0.5), unsure], 0.02)
+    assert (choice.place, choice.within) == (1, True)
+    assert choice.reason.endswith("excess 2.8 %, which chance may explain")
+    assert choose([report_of(excess=0.0, kid=0.5), sure], 0.02).place == 0
 
 
 def test_of_equal_quality_the_later_round_is_chosen() -> None:

@@ -152,6 +152,19 @@ def test_low_rank_mean_leaves_a_fresh_lora_able_to_learn() -> None:
     assert torch.linalg.matrix_rank(down) == 4
 
 
+@pytest.mark.parametrize(("rows", "columns", "rank"), [(1, 12, 8), (6, 5, 32), (20, 12, 4)])
+def test_round_after_round_the_factors_keep_their_sizes(rows: int, columns: int, rank: int) -> None:
+    torch.manual_seed(0)
+    down, up = torch.randn(rank, columns), torch.randn(rows, rank)
+    size, product = float(down.norm()), up @ down
+    for _ in range(6):
+        down, up, _ = low_rank_mean([down, down], [up, up], [0.5, 0.5])
+        assert float(down.norm()) == pytest.approx(size, rel=1e-4)
+    # Cut to the rank once, the product stays.
+    kept = torch.linalg.svdvals(product)[: min(rank, rows, columns)]
+    assert float((up @ down).norm()) == pytest.approx(float(kept.norm()), rel=1e-4)
+
+
 def test_rank_above_the_layer() -> None:
     downs, ups = [torch.randn(8, 5)], [torch.randn(6, 8)]
     down, up, _ = low_rank_mean(downs, ups, [1.0])

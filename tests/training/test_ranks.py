@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock
 
-from memshield.rundir import RunDir, is_alive
+from memshield.rundir import RunDir, is_alive, lock_path
 from memshield.training import ranks
 from memshield.training.checkpoint import Checkpoint, RoundProgress
 from tests.tiny import unet_config
@@ -23,6 +25,8 @@ from tests.trained_runs import (
     ROOT,
     digits,
     finish_ranks,
+    flags,
+    free_port,
     launch,
     launch_on_machines,
     start_ranks,
@@ -40,6 +44,23 @@ UNEVEN: dict[str, Any] = {
     # AdamW divides by the gradient's size: this keeps rounding from growing into steps.
     "adam_epsilon": 1e-4,
 }
+
+
+# Rank 1 is in a step that is longer than a rank waits for another after a signal.
+SLOW = """
+import os, sys, time
+from memshield.training import ranks, step
+ranks.STOP_SECONDS = 2.0
+steps, whole = [], step.Stepper.step
+def slow(self, *words):
+    steps.append(1)
+    if len(steps) > 3:
+        time.sleep(8 if os.environ["RANK"] == "1" else 0.1)
+    return whole(self, *words)
+step.Stepper.step = slow
+from memshield.train import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -300,3 +321,40 @@ def test_messages_hold_every_tensor_once_and_no_more_than_a_bucket(
     found = [[len(tensor) for tensor in bucket] for bucket in ranks._buckets(tensors)]
     assert found == [[4, 4], [4], [25], [1, 9], [1], [2]]
     assert list(ranks._buckets([])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", ["by a signal", "by a time limit"])
+def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked: str) -> None:
+    """A time limit waits for it; after a signal to one rank all end, and no lock is held."""
+    settings = digits(
+        tmp_path / "run", unet, num_rounds=1, max_train_steps=4000, checkpointing_steps=1000
+    )
+    run, port = RunDir(tmp_path / "run"), str(free_port())
+    limit = {"MEMSHIELD_STOP_AT": str(time.time() + 45)} if asked == "by a time limit" else {}
+    of_all = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true",
+              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW, *flags(**settings)],
+            cwd=ROOT,
+            env={**os.environ, **of_all, **limit, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    if not limit:
+        deadline = time.monotonic() + 120
+        while not any(event["type"] == "step" for event in run.read_events()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(4)  # rank 1 is in such a step by now
+        processes[0].send_signal(signal.SIGTERM)
+    codes = [process.wait(120) for process in processes]
+    state = run.read_status()["state"]
+    if limit:
+        assert (codes, state) == ([143, 143], "stopped")
+        assert max(run.checkpoints()) > 0
+    else:
+        assert (codes, state) == ([1, 1], "failed")
+    with FileLock(lock_path(run), timeout=0):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from memshield.audit.subject import watch_of
 from memshield.audit.watch_record import WatchRecord
+from memshield.config.file import make_config, read_yaml
+from memshield.data.examples import Examples
 from memshield.rundir import RunDir
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, stream
@@ -292,3 +296,26 @@ def test_by_default_a_tenth_is_watched_and_at_least_twenty(tmp_path: Path) -> No
     record = record_of(run)
     assert record.pictures == 20
     assert json.loads(run.watch.read_text())["bounds"] == pytest.approx(list(record.bounds))
+
+
+def test_what_an_attempt_that_came_to_nothing_left_is_not_the_next_ones(tmp_path: Path) -> None:
+    """It failed before its first checkpoint; the same folder then takes other settings."""
+    settings = digits(tmp_path / "run", unet_config(tmp_path), num_shards=1, num_rounds=1,
+                      max_train_steps=4, max_train_samples=120)  # fmt: skip
+    watched = train(**settings, stop_levels=True)
+    left = {name: (watched.path / name).read_bytes() for name in ("watch.json", "events.jsonl")}
+    shutil.rmtree(watched.path)
+    watched.path.mkdir()
+    for name, data in left.items():
+        (watched.path / name).write_bytes(data)
+    # A start that was refused after the scan leaves pictures of duplicates.
+    watched.duplicates.mkdir()
+    (watched.duplicates / "01-near-first.png").write_bytes(b"")
+    (watched.path / ".config.yaml.1.tmp").touch()
+    (watched.path / "watch.json").rename(tmp_path / "watch.json")
+    run = train(**settings)
+    assert not run.watch.exists() and not run.duplicates.exists()
+    # Nor does an audit take one for its own that watched nothing.
+    (tmp_path / "watch.json").rename(run.watch)
+    config = make_config(read_yaml(run.config))
+    assert watch_of(run, config, Examples.read(run.examples), None) is None

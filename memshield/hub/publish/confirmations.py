@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from memshield.audit.choose import is_over
 from memshield.audit.report import Report, percent
 from memshield.errors import UserError
 from memshield.hub.catalog.license import License
@@ -92,8 +93,8 @@ def _of_audit(
     if headline.excess is None or headline.excess_interval is None or report.generated.is_broken:
         remedy = f"Hold more pictures out, {private}"
         return [PublishWarning("cannot_say", report.verdict.rstrip("."), remedy)]
-    over = headline.excess > budget if budget is not None else headline.excess_interval[0] > 0
-    if not over:
+    beyond_chance = headline.excess_interval[0] > 0
+    if not (beyond_chance if budget is None else is_over(report, budget)):
         return []
     allowed = "what happens by chance" if budget is None else f"the budget of {percent(budget)}"
     given = f"the model gives {percent(headline.excess)} back beyond chance, over {allowed}"
