@@ -324,6 +324,7 @@ def test_messages_hold_every_tensor_once_and_no_more_than_a_bucket(
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("asked", ["by a signal", "by a time limit"])
 def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked: str) -> None:
     """A time limit waits for it; after a signal to one rank all end, and no lock is held."""
