@@ -169,8 +169,8 @@ class Attack(_Part):
     held_out: int
     auc: float
     auc_interval: Interval
-    tpr_at_1_percent_fpr: float
-    tpr_interval: Interval
+    tpr_at_1_percent_fpr: float | None
+    tpr_interval: Interval | None
     note: str | None = None
 
 
