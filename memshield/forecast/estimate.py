@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from memshield.config.file import Config
 from memshield.errors import UserError
-from memshield.forecast.cost import ModelSize, cost_of, grid_of, own_model
+from memshield.forecast.cost import ModelSize, cost_of, own_model
 from memshield.forecast.flavours import Hardware, hardware_of
 from memshield.forecast.hardware import this_machine
 from memshield.forecast.totals import Numbers, numbers
@@ -156,9 +156,6 @@ def seconds_on_cpu(config: Config, rows: int, threads: int) -> Range | None:
 
 def measured_estimate(
     plan: str,
-    config: Config,
-    numbers: Numbers,
-    model: ModelSize,
     memory_there: int | None = None,
     dollars_an_hour: float | None = None,
 ) -> Estimate:
@@ -166,9 +163,6 @@ def measured_estimate(
 
     Args:
         plan: what `python -m memshield plan --measure --json` of the settings printed.
-        config: settings.
-        numbers: of the same settings.
-        model: from its description.
         memory_there: bytes of the device; None where not known.
         dollars_an_hour: as in `estimate`.
 
@@ -176,10 +170,7 @@ def measured_estimate(
         UserError: the text is something else.
     """
     found = _measured(plan)
-    # A plan leaves audits out; their pictures take as long as those of a grid.
-    grid = grid_of(config, model.family)
-    audits = numbers.audits * numbers.audit_images * found["samples_s"] / grid if grid else 0.0
-    seconds = Range.about(found["total_s"] + audits, MEASURED_FACTOR)
+    seconds = Range.about(found["total_s"], MEASURED_FACTOR)
     return Estimate(
         hardware=str(found["device"])[:100],
         seconds=seconds,
@@ -212,7 +203,7 @@ def _read(plan: str) -> Mapping[str, Any]:
 def _measured(plan: str) -> Mapping[str, Any]:
     try:
         found = _read(plan)["measured"]
-        numbers = [float(found[name]) for name in ("total_s", "samples_s", "peak_bytes")]
+        numbers = [float(found[name]) for name in ("total_s", "peak_bytes")]
         if not all(0 <= number < float("inf") for number in numbers):
             raise ValueError
         return {**found, "device": str(found["device"])}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from memshield.audit.sample_size import audits_of_run, count_of_round
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.buckets import as_text
 from memshield.config.file import Config
@@ -23,6 +24,7 @@ from memshield.data.encodings import EncodedCaptions, LiveEncoder
 from memshield.data.requirements import can_cache
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
+from memshield.forecast.cost import grid_of
 from memshield.quantities import duration
 from memshield.rundir import RunDir
 from memshield.step_budget import StepBudget
@@ -54,6 +56,7 @@ class Measured:
         check_s: of a look at the held-out loss; 0 where it is not watched.
         save_s: of a checkpoint, with a round's aggregate.
         samples_s: of a sample grid.
+        audits_s: to generate the pictures of all audits while training; 0 without audits.
         total_s: of the whole run.
         peak_bytes: of the GPU, or of this process without one.
     """
@@ -66,6 +69,7 @@ class Measured:
     check_s: float
     save_s: float
     samples_s: float
+    audits_s: float
     total_s: float
     peak_bytes: int
 
@@ -140,6 +144,8 @@ class _Once:
 
 def measure(prepared: PreparedRun) -> Measured:
     """Train a few steps of a run in a temporary folder: two shards, one round, all it entails."""
+    drawn = grid_of(prepared.config, prepared.facts.family)
+    audited = audits_of_run(prepared.config)
     config = prepared.config.model_copy(
         update={
             "num_shards": min(2, prepared.config.num_shards),
@@ -148,6 +154,8 @@ def measure(prepared: PreparedRun) -> Measured:
             "report_to": None,
             "watch_checks": 1,
             "aspect_ratio_buckets": _largest_bucket(prepared),
+            # Without a grid, pictures are drawn to see what those of an audit take.
+            **({"num_validation_images": 1} if audited and not drawn else {}),
         }
     )
     if torch.cuda.is_available():
@@ -179,18 +187,23 @@ def measure(prepared: PreparedRun) -> Measured:
         if prepared.config.num_shards == 1
         else prepared.config.num_rounds
     )
+    pictures = audited * count_of_round(prepared.config, len(prepared.examples.members()))
+    timed = grid_of(config, prepared.facts.family)
+    audits = pictures * costs.samples / timed if pictures else 0.0
+    samples = costs.samples if drawn else 0.0
     total = (
         load_s
         + encode_s
         + costs.first_step
         + budget.total * costs.step
-        + prepared.config.num_rounds * (costs.save + costs.samples)
+        + prepared.config.num_rounds * (costs.save + samples)
+        + audits
         + inside * costs.save
         + checks * costs.check
     )
     return Measured(
         _device(), load_s, encode_s, costs.first_step, costs.step, costs.check, costs.save,
-        costs.samples, total, _peak_bytes(),
+        samples, audits, total, _peak_bytes(),
     )  # fmt: skip
 
 
@@ -267,6 +280,7 @@ def in_words(measured: Measured, price: tuple[str, float] | None) -> Iterable[st
         + (f"{duration(one.check_s)} a look at the held-out loss, " if one.check_s else "")
         + f"{duration(one.save_s)} a save, "
         f"{duration(one.samples_s)} a grid of samples"
+        + (f", {duration(one.audits_s)} for the pictures of all audits" if one.audits_s else "")
         + (f", {duration(one.encode_s)} to encode the pictures once" if one.encode_s else "")
     )
     kind = "GPU" if torch.cuda.is_available() else "process"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,13 +67,18 @@ def disk_of(run: PreparedRun) -> Disk:
     moments = int(weights * moment_bytes(config) / FLOAT)
     trained = weights * (2 if config.use_ema else 1)
     ensemble = config.num_shards > 1
-    made = budget.total // config.checkpointing_steps + config.num_rounds + 1
-    count = min(made, config.checkpoints_total_limit or made)
-    # A checkpoint writes the proxy, the running sum and the active shard's moments; what did
-    # not change since the one before is linked.
+    inside = budget.total // config.checkpointing_steps
+    made = inside + config.num_rounds + 1
+    # With a limit, there are also that of the last round's end and the one that is being written.
+    count = min(made, (config.checkpoints_total_limit or made) + 2)
+    # A checkpoint writes the proxy and the running sum; what did not change since the one before
+    # is linked.
     teacher = weights if config.stop_levels else 0
-    each = trained * (3 if ensemble else 1) + moments + teacher
-    kept_moments = moments * config.num_shards if config.shard_optimizer == "keep" else 0
+    each = trained * (3 if ensemble else 1) + teacher
+    # Moments are written anew of every shard that had a turn since, and of the active one.
+    turns = config.num_rounds * config.num_shards if config.shard_optimizer == "keep" else 0
+    written = turns + inside
+    kept = min(written, math.ceil(count * written / made) + (config.num_shards if turns else 0))
     encoded, captions = [*examples.members().tolist(), *examples.watched().tolist()], run.captions()
     texts = {"", *(captions[index] for index in encoded)} if captions is not None else set()
     a_picture, encodings = encoded_bytes(config, facts, texts)
@@ -80,7 +86,7 @@ def disk_of(run: PreparedRun) -> Disk:
         encodings += len(encoded) * (2 if config.random_flip else 1) * a_picture
     return Disk(
         rounds=weights * (config.num_rounds + 1) + 2 * frozen,
-        checkpoints=each * count + kept_moments,
+        checkpoints=each * count + moments * kept,
         encodings=encodings,
         audits=audits_of_run(config)
         * count_of_round(config, len(examples.members()))

@@ -40,6 +40,23 @@ def plan_of(capsys: pytest.CaptureFixture[str], **settings: Any) -> dict[str, An
     return dict(json.loads(capsys.readouterr().out))
 
 
+@pytest.mark.parametrize("every", [5, 1000])
+def test_moments_that_are_kept_take_room_in_every_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], every: int
+) -> None:
+    settings = digits(
+        tmp_path / "run", unet_config(tmp_path), num_shards=6, num_rounds=3, max_train_steps=36,
+        checkpointing_steps=every, shard_optimizer="keep",
+    )  # fmt: skip
+    expected = plan_of(capsys, **settings)["disk_bytes"]["checkpoints"]
+    run = train(**settings)
+    inodes = {p.stat().st_ino: p.stat().st_size
+              for p in run.path.glob("checkpoint-*/**/*") if p.is_file()}  # fmt: skip
+    used = sum(inodes.values())
+    assert used <= expected * 1.1
+    assert expected < used * 1.6
+
+
 def test_the_plan_is_what_the_run_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path), use_ema=True, checkpointing_steps=5)
     plan = plan_of(capsys, **settings)
@@ -123,6 +140,24 @@ def test_a_measured_plan_is_near_what_the_run_takes(
     took = sum(e["seconds"] for e in run.read_events() if e["type"] == "round")
     expected = measured["total_s"] - measured["load_s"]
     assert took / 3 < expected < took * 3, "as near as a busy machine allows"
+
+
+@pytest.mark.parametrize("grid", [0, 4])
+def test_audits_are_part_of_a_measured_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], grid: int
+) -> None:
+    settings = digits(
+        tmp_path / "run", unet_config(tmp_path), num_validation_images=grid, audit_every_rounds=2,
+        audit_num_images=400,
+    )  # fmt: skip
+    found = plan_of(capsys, **settings, measure=True)["measured"]
+    assert (found["samples_s"] > 0) == (grid > 0)
+    # Of three rounds two are audited, the last one among them.
+    if grid:
+        assert found["audits_s"] == pytest.approx(2 * 400 / grid * found["samples_s"])
+    assert 0 < found["audits_s"] < found["total_s"]
+    assert main(["plan", *flags(**settings), "--measure"]) == 0
+    assert "for the pictures of all audits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shards", [1, 2])

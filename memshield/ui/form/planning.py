@@ -88,9 +88,7 @@ class Plan:
         """
         if self.config is None or self.counted is None or self.size is None:
             return self
-        found = measured_estimate(
-            text, self.config, self.counted, self.size, memory_there, self.price
-        )
+        found = measured_estimate(text, memory_there, self.price)
         lost = lost_to_squares_in(text)
         return replace(
             self,
