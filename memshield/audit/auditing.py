@@ -257,6 +257,8 @@ def note_of(report: Report) -> dict[str, object]:
     """An audit's values for the event log; none of them points at a single picture."""
     headline, quality = report.headline, report.headline_quality
     note: dict[str, object] = {"verdict": report.verdict, "share": headline.share}
+    if report.generated.is_broken:
+        return {"verdict": report.verdict}
     note |= {"excess": headline.excess, "excess_interval": headline.excess_interval}
     if quality is not None:
         note |= {"quality": quality.value, "quality_measure": quality.measure}

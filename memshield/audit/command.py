@@ -369,7 +369,7 @@ def _beside(
 
 
 def require_same_pictures(report: Report, reference: Reference, name: str) -> None:
-    """Refuse to set audits side by side that are of different training pictures.
+    """Refuse to set audits side by side that are of different pictures.
 
     Raises:
         UserError: they are.
@@ -380,6 +380,13 @@ def require_same_pictures(report: Report, reference: Reference, name: str) -> No
             "beside",
             f"{name} was audited on other training pictures",
             "Compare models that were trained on the same pictures, with the same seed.",
+        )
+    if report.data.held_out != len(reference.held_out):
+        raise UserError(
+            "beside",
+            f"{name} was audited with {report.data.held_out} held-out pictures, and this is with "
+            f"{len(reference.held_out)}: what is chance differs",
+            "Audit both again with the same held-out pictures.",
         )
 
 

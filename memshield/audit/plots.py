@@ -64,6 +64,8 @@ def point_of(report: Report, chosen: bool = False) -> Point | None:
     headline, quality = report.headline, report.headline_quality
     if headline.excess is None or headline.excess_interval is None or quality is None:
         return None
+    if report.generated.is_broken:
+        return None  # of the few whole pictures of a broken model nothing follows
     target = report.target
     return Point(
         target.name if target.round is None else str(target.round),

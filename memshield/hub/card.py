@@ -157,7 +157,7 @@ def metadata_of(manifest: Manifest, name: str) -> ModelCardData:
 def _results(manifest: Manifest) -> list[EvalResult]:
     """The audit's figures as the Hub's evaluation results."""
     report = manifest.audit
-    if report is None:
+    if report is None or report.generated.is_broken:
         return []
     dataset: dict[str, Any] = {
         "task_type": TASKS[manifest.text],

@@ -67,8 +67,8 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
         if not _are_alike(found[name], report):
             raise UserError(
                 "beside",
-                f"{name} was audited on other training pictures",
-                "Name audits of models that were trained on the same pictures.",
+                f"{name} was audited on other training or held-out pictures",
+                "Name audits of the same training and held-out pictures.",
             )
     if len(found) > MOST_BESIDE:
         raise UserError(
@@ -78,8 +78,10 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
 
 
 def _are_alike(one: Report, other: Report) -> bool:
-    same = one.data.fingerprint == other.data.fingerprint
-    return same and one.data.resolution == other.data.resolution
+    ours, theirs = (
+        (data.fingerprint, data.resolution, data.held_out) for data in (one.data, other.data)
+    )
+    return ours == theirs
 
 
 def _read(path: Path) -> Report:

@@ -124,6 +124,7 @@ def test_a_full_model_holds_its_vae_and_safety_checker(
         publish(run, hub_model_id="ada/full", hub_license=None)
 
 
+@pytest.mark.process
 def test_a_vae_that_is_no_id_of_the_hub_is_refused(
     hub: HubServer, lora_run: RunDir, vae: Path, tmp_path: Path
 ) -> None:

@@ -116,9 +116,13 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     assert audits.keep(BY_BUDGET, "1")[0] == 3
     number, reason = audits.keep(BY_BUDGET, "2 %")
     assert (number, reason[:8]) == (1, "best KID")
+    # Of 1 % chance may be all; of 4 % it is not.
+    assert audits.keep(BY_BUDGET, "0.001")[0] == 1
+    other, of_other = new(jobs)
+    with_rounds(of_other, 0.04, 0.3)
     with pytest.raises(UserError) as refused:
-        audits.keep(BY_BUDGET, "0.001")
-    assert "the least excess is 1.0 %, of round 1" in refused.value.problem
+        Audits.of(jobs, LOCAL, other, None).keep(BY_BUDGET, "0.001")
+    assert "the least excess is 4.0 %, of round 1" in refused.value.problem
     assert "by hand" in refused.value.remedy
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")
