@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -56,6 +57,7 @@ USAGE = "usage: python -m memshield COMMAND ...\n\ncommands:\n" + "".join(
     f"  {name:<10}{command.help}\n" for name, command in COMMANDS.items()
 )
 USAGE += (
+    "\nTo train: accelerate launch -m memshield.train --config FILE\n"
     f"\n{', '.join(ON_COPIES)} take the id of a run on Jobs, too;\n"
     f"{', '.join(ON_JOBS)} with --hardware NAME work there.\n"
 )
@@ -72,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     if argv[0] not in COMMANDS:
-        print(f"unknown command {argv[0]!r}\n\n{USAGE}", end="", file=sys.stderr)
+        told = "it is a program of its own" if argv[0] == "train" else "unknown command"
+        print(f"{argv[0]}: {told}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
     guard_logging()
     try:
@@ -80,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
     except OSError as error:
         if error.errno is None:
             raise

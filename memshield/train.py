@@ -196,6 +196,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         if refused and before.get("state") in ("stopped", "failed", "done"):
             # A start that was refused changes nothing about the run that stands here.
             kept = {"error": before["error"]} if "error" in before else {}
+            kept |= _place_of(before)
             status.set(before["state"], before.get("reason"), **kept)
             return failure.code
         # On a full disk the report may not be written; the message above is what is left.
@@ -226,6 +227,7 @@ def _lead_training(
     if before.get("state") == "done" and start.is_done(config, run):
         log.info("This run is done: %s", run.model)
         ranks.share()
+        status.update(**_place_of(before))
         return before.get("reason")
     prepared = start.lead(config, run, events, _checks_of_new(config))
     ranks.share(to_yaml(prepared.config))
@@ -239,6 +241,12 @@ def _lead_training(
         log.info("%s", reason)
     log.info("Done. The model is in %s", run.model)
     return reason
+
+
+def _place_of(status: dict[str, Any]) -> dict[str, Any]:
+    """How far a run is, of its status."""
+    names = ("step", "total_steps", "round", "shard")
+    return {name: status[name] for name in names if name in status}
 
 
 def _checks_of_new(config: Config) -> list[PreparationCheck]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from memshield import __version__
 from memshield.audit.attacks import attack_all
@@ -44,6 +45,9 @@ from memshield.families.facts import Facts
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplotlib")
 
 
+DEFAULT_PROMPTS = "train"
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of generation; all models that are compared share them.
@@ -60,7 +64,7 @@ class Options:
     num_images: int | None = None
     seed: int = 0
     steps: int = 50
-    prompts: str = "train"
+    prompts: str = DEFAULT_PROMPTS
     validation_prompts: tuple[str, ...] = ()
     attacks: bool = True
 
@@ -88,8 +92,26 @@ def audit_model(
         watch: of the training of these weights, where the held-out loss was watched.
 
     Raises:
-        UserError: there are no prompts.
+        UserError: there are no prompts, no room for the pictures, or another audit of these weights
+            is under way.
     """
+    if not comparison.team.is_first:
+        return _audit(family, target, comparison, options, folder, beside, watch)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _audit(family, target, comparison, options, folder, beside, watch)
+    except Timeout:
+        raise UserError(
+            "output_dir", f"another process is writing an audit to {folder}",
+            "Wait for it, or stop it.",
+        ) from None  # fmt: skip
+
+
+def _audit(
+    family: Family, target: AuditedModel, comparison: ModelMeasurer, options: Options, folder: Path,
+    beside: Sequence[Report], watch: WatchRecord | None,
+) -> Report:  # fmt: skip
     begun = time.monotonic()
     reference = comparison.reference
     count = _count(options, family.facts, reference)
@@ -132,6 +154,8 @@ def prompts_of(options: Options, facts: Facts, reference: Reference) -> list[str
     Raises:
         UserError: there are none.
     """
+    if not facts.needs_captions and options.prompts != DEFAULT_PROMPTS:
+        raise UserError("--prompts", "the model takes no prompts", "Leave it out.")
     if not facts.needs_captions:
         return None
     if reference.captions is None:

@@ -87,7 +87,7 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
         return Choice(place, True, f"excess {percent(excess)}; no measure of quality was taken")
     reason = (
         f"best {quality.measure} ({quality.value:.4g}, {quality.space}) within the budget of "
-        f"{percent(budget)}: excess {percent(excess)}"
+        f"{percent(budget)}: excess {percent(excess) if excess > 0 else 'none'}"
     )
     if excess > budget:
         reason += ", which chance may explain"

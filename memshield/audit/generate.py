@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.pixels import to_bytes
 from memshield.families.repository import Repository
+from memshield.quantities import size
 from memshield.randomness import Purpose, torch_seed
 from memshield.rundir import write_text
 
@@ -149,11 +152,24 @@ def _begin(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     # A record must never lie beside pictures that it does not tell of.
     (folder / IMAGES_RECORD).unlink(missing_ok=True)
-    open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"]))
-    if hasattr(os, "posix_fallocate"):
-        # A process that writes to a mapped page for which the disk has no room is killed.
-        with (folder / IMAGES).open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, file.seek(0, os.SEEK_END))
+    path, needed = folder / IMAGES, math.prod(wanted["shape"])
+    path.unlink(missing_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            "num_images",
+            f"{wanted['shape'][0]:,} pictures take {size(needed)}, and {size(free)} are free",
+            "Generate fewer, or make room.",
+        )
+    try:
+        open_memmap(path, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"]))
+        if hasattr(os, "posix_fallocate"):
+            # A process that writes to a mapped page for which the disk has no room is killed.
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, file.seek(0, os.SEEK_END))
+    except OSError:  # it keeps what it got
+        path.unlink(missing_ok=True)
+        raise
     record = {**wanted, "done": 0, "broken": []}
     _note(folder, record)
     return record

@@ -14,7 +14,7 @@ from memshield.errors import UserError
 PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
 """Settings that name where a dataset is."""
 
-_SHARE = re.compile(r"(\d{1,2}) ?%")
+_SHARE = re.compile(r"(-?[\d.]+) ?%")
 Parts = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -32,7 +32,7 @@ def parts_of(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Parts:
     named = flags.get("held_out")
     share = _SHARE.fullmatch(str(named))
     if share is not None and not Path(str(named)).exists():
-        return _share_of(settings, int(share[1]))
+        return _share_of(settings, share[1])
     fresh: dict[str, Any] = {}
     if named is not None:
         is_place = "/" in named or Path(named).expanduser().exists()
@@ -44,12 +44,14 @@ def parts_of(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Parts:
     return dict(settings), fresh
 
 
-def _share_of(settings: Mapping[str, Any], percent: int) -> Parts:
-    split, kept = str(settings.get("dataset_split") or "train"), 100 - percent
+def _share_of(settings: Mapping[str, Any], said: str) -> Parts:
+    split = str(settings.get("dataset_split") or "train")
+    percent = int(said) if said.isdecimal() else 0
+    kept = 100 - percent
     if not 0 < percent < 100 or set(split) & set("[+"):
         raise UserError(
             "held_out",
-            f"{percent} % of {split} is no part of it",
+            f"{said} % of {split} is no part of it",
             "Give 1% to 99% of a whole split, or name both parts: --dataset_split train[:800] "
             "--held_out_split train[800:].",
         )

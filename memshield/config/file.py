@@ -230,6 +230,17 @@ def _readable(detail: dict[str, Any]) -> UserError:
     return UserError(name, words_of_rule(detail), fields()[described].description or "")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice, of which YAML's own readers take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(name, deep=True) for name, _ in node.value]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise yaml.YAMLError(f"{twice[0]} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, not yet validated.
 
@@ -245,7 +256,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UserError("--config", f"{path} is not a text file", "Give a YAML file.") from None
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(
             "--config", f"{path} is not valid YAML: {error}", "Mend the file."

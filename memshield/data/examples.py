@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memshield.data.tables import write_table
+from memshield.errors import UserError
 
 Ints = npt.NDArray[np.int64]
 MEMBER, HELD_OUT, WATCHED, DROPPED = "member", "held_out", "watched", "dropped"
@@ -80,8 +82,22 @@ class Examples:
 
     @classmethod
     def read(cls, path: Path) -> Examples:
-        """Read what `write` wrote."""
-        table = pq.read_table(path)
+        """Read what `write` wrote.
+
+        Raises:
+            UserError: it is not there, or is damaged.
+        """
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError:
+            raise UserError(
+                path.parent.name, f"has no {path.name}, so its pictures are not known",
+                "Bring the whole run directory here.",
+            ) from None  # fmt: skip
+        except pa.ArrowInvalid:
+            raise UserError(
+                path.parent.name, f"its {path.name} is damaged", "Bring a whole copy of it here."
+            ) from None
         columns = {field.name: table[field.name].to_numpy() for field in fields(cls)}
         for name in ("sha256", "split"):
             columns[name] = np.asarray(columns[name].tolist(), dtype=np.str_)

@@ -80,6 +80,13 @@ def open_rows(place: Place) -> datasets.Dataset:
             "Name a folder, a dataset or a split that has pictures.",
         ) from None  # fmt: skip
     except ValueError as error:
+        if "corresponds to no data" in str(error):
+            raise UserError(
+                field, f"no pictures found in {named}",
+                "Name a folder, a dataset or a split that has pictures.",
+            ) from None  # fmt: skip
+        if path.exists() and _is_damaged(error):
+            raise _damaged(field, named, error) from None
         wrong = "dataset_split" if "Unknown split" in str(error) else field
         raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
     except (TransportError, ConnectionError) as error:
@@ -92,7 +99,26 @@ def open_rows(place: Place) -> datasets.Dataset:
         if isinstance(error.__cause__, ArchiveError):
             told = _one_line(error.__cause__)
             raise UserError(field, f"cannot open {named}: {told}", "") from None
+        if path.exists() and _is_damaged(error):
+            raise _damaged(field, named, error) from None
         raise UserError(field, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
+
+
+def _is_damaged(error: BaseException) -> bool:
+    """Whether a library could not make sense of a file's bytes."""
+    import zipfile
+
+    import pyarrow as pa
+
+    kinds = (pa.ArrowInvalid, zipfile.BadZipFile)
+    return isinstance(error, kinds) or isinstance(error.__cause__, kinds)
+
+
+def _damaged(field: str, named: str, error: BaseException) -> UserError:
+    words = _one_line(error.__cause__ or error)
+    return UserError(
+        field, f"{named} is damaged or not whole: {words}", "Fetch it or write it again."
+    )
 
 
 _ACCESS = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from memshield.errors import UserError
@@ -25,14 +26,23 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     live, files = network.state_dict(), sorted(folder.glob("*.safetensors"))
     shapes: dict[str, list[int]] = {}
     for path in files:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     if shapes != {name: list(tensor.shape) for name, tensor in live.items()}:
         raise wrong_weights(folder)
     for path in files:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             for name in file.keys():  # noqa: SIM118
                 live[name].copy_(file.get_tensor(name))
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError:
+        raise UserError(
+            str(path), "is damaged: it is no whole safetensors file", "Bring a whole copy here."
+        ) from None
 
 
 def wrong_weights(folder: Path) -> UserError:

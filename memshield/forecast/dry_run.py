@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,7 +14,7 @@ from memshield.config.file import Config, to_yaml
 from memshield.config.recommendations import cut_to_squares
 from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of
-from memshield.errors import UserErrors
+from memshield.errors import UserError, UserErrors
 from memshield.forecast.plan import disk_of, situation_of
 from memshield.hub.catalog.license import license_words
 from memshield.hub.publish.preflight import no_room, publishing_errors, room_errors
@@ -65,7 +66,16 @@ def dry_run(config: Config) -> Iterator[str]:
 
 
 def _check_output(preparation: Preparation) -> None:
-    require_usable(RunDir(preparation.config.output_dir))
+    from memshield.training import start
+
+    run = RunDir(preparation.config.output_dir)
+    require_usable(run)
+    there = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError("output_dir", f"{there} cannot be written to", "Choose another folder.")
+    earlier = start.earlier_config(run)
+    if earlier is not None and preparation.facts is not None:
+        start.require_same(start.pin(preparation.config, earlier), earlier)
 
 
 def _check_publication(preparation: Preparation) -> None:
@@ -84,7 +94,8 @@ def _scan_if_there_is_room(preparation: Preparation) -> None:
 def _check_disk(preparation: Preparation) -> None:
     config, facts, source = preparation.config, preparation.facts, preparation.source
     examples, budget = preparation.examples, preparation.budget
-    if facts is None or source is None or examples is None or budget is None:
+    refused = bool(preparation.problems.errors)
+    if refused or facts is None or source is None or examples is None or budget is None:
         return
     disk = disk_of(PreparedRun(config, facts, source, examples, budget))
     problem = no_room("output_dir", "the run", disk.total, Path(config.output_dir))

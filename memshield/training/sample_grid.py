@@ -75,7 +75,10 @@ def save_grid(setup: Setup, round: int) -> str | None:
 
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    image.save(aside, format="PNG")
-    aside.replace(path)
+    try:
+        image.save(aside, format="PNG")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

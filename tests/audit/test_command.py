@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from memshield.audit.report import Report
@@ -188,6 +190,36 @@ def test_refused_targets_and_datasets(
     assert "at least 10" in refused(capsys, "audit", run.path, "--num_images", 3)
     assert "sscd_sha256" in refused(capsys, "audit", run.path, "--sscd", tmp_path / "sscd.pt")
     assert "holds no audit" in refused(capsys, "audit", run.path, *QUICK, "--beside", tmp_path)
+
+
+def test_of_two_audits_of_the_same_weights_one_is_refused(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run.audit_of(None)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        assert "another process is writing an audit" in refused(capsys, "audit", run.path, *QUICK)
+    command("audit", run.path, *QUICK)
+
+
+def test_what_cannot_be_asked_for_is_refused(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "audit", run.path, *QUICK, "--prompts", "held_out")
+    assert "the model takes no prompts" in said
+
+
+def test_damaged_files_of_a_run_are_named(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = RunDir(shutil.copytree(run.path, tmp_path / "copy"))
+    (weights,) = (copy.model / "unet").glob("*.safetensors")
+    whole = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(whole[:1000])
+    assert f"{weights}: is damaged" in refused(capsys, "audit", copy.path, *QUICK, "--seed", 3)
+    copy.examples.write_bytes(b"PAR1")
+    assert "examples.parquet is damaged" in refused(capsys, "audit", copy.path, *QUICK)
 
 
 def test_too_few_training_pictures_are_refused(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -255,6 +257,24 @@ def test_prompts_must_be_as_many_as_pictures(pixels: Family, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="3 prompts for 10 pictures"):
         made(pixels, tmp_path, prompts=["a"] * 3)
     assert list(tmp_path.glob("*.npy")) == []
+
+
+def test_a_set_for_which_the_disk_has_no_room(pixels: Family, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pictures take .* TB, and .* are free"):
+        made(pixels, tmp_path / "set", count=10**13, prompts=None)
+    assert not list((tmp_path / "set").iterdir())
+
+
+def test_what_a_full_disk_took_is_given_back(
+    pixels: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        made(pixels, tmp_path / "set")
+    assert not list((tmp_path / "set").iterdir())
 
 
 def test_an_empty_folder_holds_no_set(tmp_path: Path) -> None:

@@ -153,7 +153,9 @@ def test_models_that_cannot_be_audited_are_refused_before_any_weight_is_read(
     bare = image_folder(tmp_path / "bare", 60, captions=False)
     assert "the dataset has none" in said("--model", "lab/tiny-sd", "--dataset", bare)
     assert "no pictures" in said("--model", "lab/tiny-sd", "--dataset", tmp_path / "empty")
-    assert "held_out" in said("--model", "lab/tiny-sd", *data, "--held_out", "0%")
+    for share in ("0%", "100%", "120%", "-5%", "20.5%"):
+        told = said("--model", "lab/tiny-sd", *data, f"--held_out={share}")
+        assert told.startswith("held_out: ") and "Give 1% to 99%" in told
     assert "given beside a target" in said("x", "--model", "lab/tiny-sd", *data)
     assert not (tmp_path / "memshield-audit").exists()
 

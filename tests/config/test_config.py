@@ -294,6 +294,12 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         read_yaml(tmp_path)
 
 
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("num_shards: 4\nseed: 1\nnum_shards: 2\n")
+    with pytest.raises(UserError, match="num_shards stands there twice"):
+        read_yaml(tmp_path / "twice.yaml")
+
+
 def test_an_empty_file_holds_no_settings(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("# nothing\n")
     assert read_yaml(tmp_path / "settings.yaml") == {}

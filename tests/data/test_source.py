@@ -187,7 +187,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "set", 2)
-    assert "no data" in refusal(folder, dataset_split="train[:0]")
+    assert "no pictures found" in refusal(folder, dataset_split="train[:0]")
 
 
 def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path / "set.bin")
     assert said.startswith("dataset_name: set.bin is not a parquet, zip or tar file")
     (tmp_path / "junk.parquet").write_bytes(b"junk")
-    assert "cannot open" in refusal(tmp_path / "junk.parquet")
+    assert "junk.parquet is damaged or not whole" in refusal(tmp_path / "junk.parquet")
 
 
 def test_broken_metadata_is_refused(tmp_path: Path) -> None:

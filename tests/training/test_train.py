@@ -380,3 +380,32 @@ def test_a_shard_without_a_full_batch(
     settings = digits(tmp_path / "run", unet, train_batch_size=7, gradient_accumulation_steps=4)
     said = refused(capsys, **settings)
     assert "the smallest shard has 27 pictures, fewer than a step takes (7 x 4)" in said
+
+
+def test_a_start_that_changes_nothing_leaves_how_far_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path))
+    names = ("state", "step", "total_steps", "round")
+    before = {name: train(**settings).read_status().get(name) for name in names}
+    assert before["state"] == "done" and before["step"] == before["total_steps"]
+    assert "done" in {train(**settings).read_status()["state"]}
+    assert "these settings differ" in refused(capsys, **{**settings, "num_shards": 3})
+    status = RunDir(tmp_path / "run").read_status()
+    assert {name: status.get(name) for name in names} == before
+
+
+def test_a_dry_run_names_what_training_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path))
+    said = refused(capsys, **settings, training="lora", dry_run=True)
+    assert "pixel models are trained in full" in said
+    train(**settings)
+    said = refused(capsys, **{**settings, "num_shards": 3}, dry_run=True)
+    assert "holds another run; these settings differ" in said
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if not os.access(closed, os.W_OK):  # root may write anywhere
+        said = refused(capsys, **{**settings, "output_dir": closed / "run"}, dry_run=True)
+        assert "cannot be written to" in said

@@ -114,12 +114,8 @@ def _state(client: HubClient, id: str, job: RemoteJob) -> RemoteState:
 
 def _local(folder: Path) -> list[tuple[str, str, str]]:
     rows = []
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-        run = RunDir(path)
-        try:
-            status = run.read_status()
-        except (ValueError, UserError):
-            continue
+    for path in sorted(folder.glob("*/")) if folder.is_dir() else []:
+        status = RunDir(path).read_status()
         if not status:
             continue
         state = str(status.get("state"))

@@ -155,7 +155,9 @@ def test_an_audit_stands_on_the_card_with_those_beside_it(
 
     foreign = report.data.model_copy(update={"fingerprint": "1" * 64})
     report.model_copy(update={"data": foreign}).write(tmp_path / "plain" / REPORT)
-    assert "other training or held-out pictures" in refused(digits_run, beside=[str(tmp_path / "plain")])
+    assert "other training or held-out pictures" in refused(
+        digits_run, beside=[str(tmp_path / "plain")]
+    )
 
 
 def test_no_card_is_a_list_of_audits(hub: HubServer, digits_run: RunDir) -> None:
