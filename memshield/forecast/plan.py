@@ -130,7 +130,7 @@ def situation_of(run: PreparedRun) -> Situation:
 
 def main(argv: Sequence[str]) -> int:
     """Print the plan of a config; `--json` for machines, `--measure` for time and memory."""
-    own = argparse.ArgumentParser(add_help=False)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--json", action="store_true")
     own.add_argument("--measure", action="store_true")
     own.add_argument("--hardware")

@@ -168,7 +168,10 @@ def follow_here(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> int
     shown.close()
     state = status.get("state") or "not begun"
     words = "died" if state in ("preparing", "running") else state
-    print(f"{words}: {status['reason']}" if status.get("reason") else words)
+    reason = status.get("reason")
+    if words == "died":
+        reason = "its process was killed. The same command goes on from the last checkpoint."
+    print(f"{words}: {reason}" if reason else words)
     return 1 if words in ("died", "failed") else 0
 
 
