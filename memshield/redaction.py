@@ -12,7 +12,7 @@ from types import TracebackType
 _SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bhf_oauth_[\w.-]{20,}|\bapi_org_[A-Za-z0-9]{20,}")
 # In a header, or long and with a digit: in a caption "bearer" is a word like others.
 _BEARER = re.compile(
-    r"""(?i)(authorization[\\"']*\s*[:=,]\s*[\\"']*bearer\s+)[^\s"'\\]+"""
+    r"""(?i)(authorization[\\"']*\s*[:=,]\s*b?[\\"']*bearer\s+)[^\s"'\\]+"""
     r"""|(\bbearer\s+)(?=\S*\d)[\w.~+/=-]{16,}"""
 )
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

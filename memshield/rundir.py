@@ -211,6 +211,13 @@ class StatusFile:
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
+    @property
+    def state(self) -> State:
+        """The state that was written last."""
+        with self._lock:
+            state: State = self._values["state"]
+            return state
+
     def set(
         self, state: State, reason: str | None = None, error: str | None = None, **values: Any
     ) -> None:

@@ -192,12 +192,14 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         if failure.is_crash:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(redact(failure.reason), file=sys.stderr)
-        refused = isinstance(error, UserError) and run.is_run()
+        # What stops a training that has begun is a failure, in whatever words.
+        begun = status.state not in ("preparing", "done")
+        refused = isinstance(error, UserError) and run.is_run() and not begun
         if refused and before.get("state") in ("stopped", "failed", "done"):
             # A start that was refused changes nothing about the run that stands here.
             kept = {"error": before["error"]} if "error" in before else {}
             kept |= _place_of(before)
-            status.set(before["state"], before.get("reason"), **kept)
+            status.set(before["state"], before.get("reason"), refused=True, **kept)
             return failure.code
         # On a full disk the report may not be written; the message above is what is left.
         with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ SHAPED = "hf_" + "a1B2" * 8
         f"Authorization: Bearer {SHAPED}",
         "authorization: bearer something-else",
         "{'authorization': 'Bearer else'}",
+        "(b'Authorization', b'Bearer else')",
         json.dumps(json.dumps({"Authorization": "Bearer else"})),
         "it sent Bearer eyJhbGciOi.JIUzI1NiJ9",
         "api_org_" + "x" * 24,

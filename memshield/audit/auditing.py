@@ -76,7 +76,7 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 def audit_model(
     family: Family, target: AuditedModel, comparison: ModelMeasurer, options: Options, folder: Path,
-    beside: Sequence[Report] = (), watch: WatchRecord | None = None,
+    beside: Sequence[Report] = (), watch: WatchRecord | None = None, waits: bool = False,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
 
@@ -90,6 +90,7 @@ def audit_model(
         folder: of the audit; images that are there already are used.
         beside: audits of other models, for the page.
         watch: of the training of these weights, where the held-out loss was watched.
+        waits: for another audit of these weights that is under way.
 
     Raises:
         UserError: there are no prompts, no room for the pictures, or another audit of these weights
@@ -99,7 +100,7 @@ def audit_model(
         return _audit(family, target, comparison, options, folder, beside, watch)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=-1 if waits else 0):
             return _audit(family, target, comparison, options, folder, beside, watch)
     except Timeout:
         raise UserError(

@@ -155,15 +155,6 @@ def _conflicts(config: Config) -> list[UserError]:
     buckets = problem_of_text(config)
     if buckets is not None:
         errors.append(buckets)
-    every = config.audit_interval
-    if every is not None and every > config.num_rounds:
-        errors.append(
-            UserError(
-                "audit_every_rounds",
-                f"{every} is more than num_rounds {config.num_rounds}: no round would be audited",
-                "Give fewer rounds from one audit to the next.",
-            )
-        )
     most = config.max_train_steps
     if most is not None and config.lr_warmup_steps > most:
         errors.append(
@@ -234,7 +225,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a name that stands twice, of which YAML's own readers take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(name, deep=True) for name, _ in node.value]
+        names = [
+            self.construct_object(name, deep=True)
+            for name, _ in node.value
+            if name.tag != "tag:yaml.org,2002:merge"  # what it brings gives way to the rest
+        ]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise yaml.YAMLError(f"{twice[0]} stands there twice")

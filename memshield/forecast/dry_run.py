@@ -46,7 +46,12 @@ def dry_run(config: Config) -> Iterator[str]:
     checks = [_check_output, check_noise_level, check_hardware]
     if config.hub_model_id:
         checks.append(_check_publication)
-    preparation = prepare(config, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
+    from memshield.training import start
+
+    earlier = start.earlier_config(RunDir(config.output_dir))
+    # As a start does: what was settled at first stays, such as the commit of the base.
+    pinned = start.pin(config, earlier)
+    preparation = prepare(pinned, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
     with preparation.problems.keep():
         _check_disk(preparation)
     prepared = preparation.prepared_run()
@@ -75,7 +80,7 @@ def _check_output(preparation: Preparation) -> None:
         raise UserError("output_dir", f"{there} cannot be written to", "Choose another folder.")
     earlier = start.earlier_config(run)
     if earlier is not None and preparation.facts is not None:
-        start.require_same(start.pin(preparation.config, earlier), earlier)
+        start.require_same(preparation.config, earlier)
 
 
 def _check_publication(preparation: Preparation) -> None:

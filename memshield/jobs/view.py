@@ -173,10 +173,10 @@ def _training(
         and task.stop_asked is None
         and progress.state in ("failed", "stopped")
     ):
-        # A start that was refused leaves the state before it; the lines say why. It knew of no
-        # steps, and a failure of its own is reported as such.
+        # A start that was refused leaves the state before it; the lines say why. A failure of its
+        # own is reported as such.
         again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
-        if again and progress.state == "stopped" and "total_steps" not in status:
+        if again and progress.state == "stopped" and status.get("refused"):
             why = "It ended before it trained; its last lines say why."
             return TaskProgress(
                 progress.state, progress.words, why, place.lines(task), refused=True

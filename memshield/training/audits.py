@@ -65,7 +65,7 @@ class RoundAudits:
             report = audit_model(
                 self._family, self._target(number), comparison, self._options,
                 self.run.audit_of(number),
-                watch=watch_of(self.run, self.config, self._pictures[1], number),
+                watch=watch_of(self.run, self.config, self._pictures[1], number), waits=True,
             )  # fmt: skip
         finally:
             self._progress.clear()

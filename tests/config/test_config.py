@@ -300,6 +300,11 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
         read_yaml(tmp_path / "twice.yaml")
 
 
+def test_merged_mappings_are_read(tmp_path: Path) -> None:
+    (tmp_path / "merged.yaml").write_text("<<: {resolution: 64, seed: 2}\nseed: 1\n")
+    assert read_yaml(tmp_path / "merged.yaml") == {"resolution": 64, "seed": 1}
+
+
 def test_an_empty_file_holds_no_settings(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("# nothing\n")
     assert read_yaml(tmp_path / "settings.yaml") == {}

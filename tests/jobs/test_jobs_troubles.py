@@ -304,6 +304,24 @@ def test_nothing_is_begun_or_deleted_in_the_bucket_of_another_account(
 
 
 @pytest.mark.parametrize("failing", ["jobs", "read"])
+def test_a_first_look_that_fails_ends_nothing(hub: MadeUpHub, tmp_path: Path, failing: str) -> None:
+    """A new server's, or one with another token: it knows nothing of the job yet."""
+    backend = HubJobs(hub.as_client(), None, 4.0, 0.0)
+    old = order(tmp_path, begun=0.0)
+    backend.now = lambda: 4000.0
+    backend._of(old)
+    hub.fails[failing] = lambda: UnreachableError("bucket", "the Hub answered 503")
+    assert backend.look(old).runs
+    hub.fails.clear()
+    backend.now = lambda: 4001.0
+    assert backend.look(old).runs
+    assert backend.unreachable_for(old) == 1.0
+    backend.now = lambda: 4005.0
+    assert backend.look(old).runs
+    assert backend.unreachable_for(old) == 0.0
+
+
+@pytest.mark.parametrize("failing", ["jobs", "read"])
 def test_looks_that_fail_are_no_more_frequent(hub: MadeUpHub, tmp_path: Path, failing: str) -> None:
     backend = HubJobs(hub.as_client(), None, 4.0, 0.0)
     backend.now = lambda: 1000.0

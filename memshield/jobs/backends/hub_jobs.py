@@ -50,6 +50,7 @@ class _Followed:
     live: Live | None = None
     job: RemoteJob | None = None
     looked: float = float("-inf")
+    failed: bool = False
     asked_to_stop: bool = False
     unreachable_since: float | None = None
 
@@ -187,6 +188,8 @@ class HubJobs:
         except UnreachableError:
             followed.unreachable_since = followed.unreachable_since or self.now()
             return Look(runs=True)
+        if followed.failed:
+            return Look(runs=True)  # it was asked a moment ago, in vain
         followed.unreachable_since = None
         if followed.job is not None and followed.job.is_active:
             return Look(runs=True)
@@ -261,12 +264,13 @@ class HubJobs:
         pause = self.live_seconds / 2 if followed.is_starting else self.live_seconds
         seconds = max(pause, _SECONDS_A_RUN * self._count_active())
         if now - followed.looked >= seconds and not ended_before:
-            followed.looked = now  # a look that fails is followed by a pause as others are
+            # A look that fails is followed by a pause as others are.
+            followed.looked, followed.failed = now, True
             job = self._job(order)
             # After the job: of one that has ended, everything is there.
             live = followed.copy.bring_up_to_date()
             # Together: an end that is known without its last words would pass for a loss.
-            followed.job, followed.live = job, live
+            followed.job, followed.live, followed.failed = job, live, False
 
     def _count_active(self) -> int:
         jobs = (followed.job for followed in self._followed.values())
