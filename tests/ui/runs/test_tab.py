@@ -28,7 +28,7 @@ REFUSES = STOPS.replace(
     'status.set("running", total_steps=10)',
     """
 if attempt > 1:
-    status.set("stopped", "SIGTERM received")
+    status.set("stopped", "SIGTERM received", refused=True)
     sys.exit("output_dir: these settings differ and may not: <b>learning_rate</b>")
 status.set("running", total_steps=10)
 """,
