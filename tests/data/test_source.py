@@ -201,7 +201,7 @@ def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
 def test_broken_metadata_is_refused(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "set", 2)
     (folder / "metadata.jsonl").write_text('{"file_name": "0000.png", "text": ')
-    with pytest.raises(UserError, match="train_data_dir: .* is damaged or not whole"):
+    with pytest.raises(UserError, match=r"train_data_dir: .* is damaged or not whole"):
         open_folder(folder)
 
 
