@@ -288,3 +288,25 @@ def note_of(report: Report) -> dict[str, object]:
     if quality is not None:
         note |= {"quality": quality.value, "quality_measure": quality.measure}
     return note
+
+
+def require_same_pictures(report: Report, reference: Reference, name: str) -> None:
+    """Refuse to set audits side by side that are of different pictures.
+
+    Raises:
+        UserError: they are.
+    """
+    same = report.data.fingerprint == reference.fingerprint
+    if not same or report.data.resolution != reference.training.shape[2]:
+        raise UserError(
+            "beside",
+            f"{name} was audited on other training pictures",
+            "Compare models that were trained on the same pictures, with the same seed.",
+        )
+    if report.data.held_out != len(reference.held_out):
+        raise UserError(
+            "beside",
+            f"{name} was audited with {report.data.held_out} held-out pictures, and this is with "
+            f"{len(reference.held_out)}: what is chance differs",
+            "Audit both again with the same held-out pictures.",
+        )

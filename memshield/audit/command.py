@@ -20,6 +20,7 @@ from memshield.audit.auditing import (
     audit_pictures,
     prompts_of,
     read_report,
+    require_same_pictures,
 )
 from memshield.audit.held_out import PLACES, parts_of, with_fresh
 from memshield.audit.images import of_folder
@@ -366,28 +367,6 @@ def _beside(
         require_same_pictures(report, comparison.reference, name)
         found.append(report)
     return found
-
-
-def require_same_pictures(report: Report, reference: Reference, name: str) -> None:
-    """Refuse to set audits side by side that are of different pictures.
-
-    Raises:
-        UserError: they are.
-    """
-    same = report.data.fingerprint == reference.fingerprint
-    if not same or report.data.resolution != reference.training.shape[2]:
-        raise UserError(
-            "beside",
-            f"{name} was audited on other training pictures",
-            "Compare models that were trained on the same pictures, with the same seed.",
-        )
-    if report.data.held_out != len(reference.held_out):
-        raise UserError(
-            "beside",
-            f"{name} was audited with {report.data.held_out} held-out pictures, and this is with "
-            f"{len(reference.held_out)}: what is chance differs",
-            "Audit both again with the same held-out pictures.",
-        )
 
 
 def _moved(settings: dict[str, Any]) -> dict[str, Any]:
