@@ -10,12 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from memshield.audit.reference import Reference, shown_name
+from memshield.audit.sample_size import controls
 from memshield.audit.subject import open_run
 from memshield.config.file import make_config
 from memshield.data.examples import HELD_OUT, MEMBER
 from memshield.rundir import RunDir
 from tests.audit.runs import save_pictures, small_run
-from tests.tiny import image_folder
+from tests.data import save_set
+from tests.data.test_scan import prepared
+from tests.tiny import image_folder, pictures
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,14 @@ def test_names_of_local_folders_are_their_last_part(tmp_path: Path) -> None:
     assert shown_name(str(tmp_path)) == tmp_path.name
     assert shown_name("someone/pictures") == "someone/pictures"
     assert shown_name(None) is None
+
+
+def test_of_held_out_duplicates_one_is_a_control(tmp_path: Path) -> None:
+    shown = pictures(40, 8, channels=1)
+    folder = save_set(tmp_path / "set", [*shown, *shown[:30]])
+    examples = prepared(folder, held_out_fraction=0.4).examples
+    held_out = examples.held_out()
+    chosen = controls(examples, held_out)
+    assert len(chosen) < len(held_out)
+    groups = examples.group[held_out].tolist()
+    assert examples.group[chosen].tolist() == list(dict.fromkeys(groups))
