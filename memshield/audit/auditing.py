@@ -281,10 +281,13 @@ def read_report(path: Path) -> Report:
 def note_of(report: Report) -> dict[str, object]:
     """An audit's values for the event log; none of them points at a single picture."""
     headline, quality = report.headline, report.headline_quality
-    note: dict[str, object] = {"verdict": report.verdict, "share": headline.share}
+    note: dict[str, object] = {"verdict": report.verdict}
     if report.generated.is_broken:
-        return {"verdict": report.verdict}
-    note |= {"excess": headline.excess, "excess_interval": headline.excess_interval}
+        return note  # of the few whole pictures of a broken model nothing follows
+    note |= {
+        "share": headline.share, "excess": headline.excess,
+        "excess_interval": headline.excess_interval,
+    }  # fmt: skip
     if quality is not None:
         note |= {"quality": quality.value, "quality_measure": quality.measure}
     return note

@@ -43,12 +43,17 @@ def dry_run(config: Config) -> Iterator[str]:
     Raises:
         UserErrors: every problem that was found.
     """
-    checks = [_check_output, check_noise_level, check_hardware]
-    if config.hub_model_id:
-        checks.append(_check_publication)
     from memshield.training import start
 
     earlier = start.earlier_config(RunDir(config.output_dir))
+
+    def check_same(preparation: Preparation) -> None:
+        if earlier is not None and preparation.facts is not None:
+            start.require_same(preparation.config, earlier)
+
+    checks = [_check_output, check_same, check_noise_level, check_hardware]
+    if config.hub_model_id:
+        checks.append(_check_publication)
     # As a start does: what was settled at first stays, such as the commit of the base.
     pinned = start.pin(config, earlier)
     preparation = prepare(pinned, checks=checks, pictures=_scan_if_there_is_room, at_once=True)
@@ -71,16 +76,11 @@ def dry_run(config: Config) -> Iterator[str]:
 
 
 def _check_output(preparation: Preparation) -> None:
-    from memshield.training import start
-
     run = RunDir(preparation.config.output_dir)
     require_usable(run)
     there = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
         raise UserError("output_dir", f"{there} cannot be written to", "Choose another folder.")
-    earlier = start.earlier_config(run)
-    if earlier is not None and preparation.facts is not None:
-        start.require_same(preparation.config, earlier)
 
 
 def _check_publication(preparation: Preparation) -> None:

@@ -62,6 +62,22 @@ def test_quality_in_words(kid: float, said: str, tone: str) -> None:
     assert statements_of(report)[1].tone == tone
 
 
+def test_a_wide_interval_is_no_proof_of_a_bad_model() -> None:
+    """With ten held-out pictures that of a perfect model reaches noise."""
+    said = statements_of(audited(-0.01, 0.02, interval=(-1.2, 1.3)))[1]
+    assert said.words == "unknown: too few pictures are held out to tell it from noise"
+    assert said.tone == ""
+    assert statements_of(audited(-0.01, 0.8, interval=(0.5, 1.1)))[1].tone == "alarm"
+
+
+def test_a_base_that_was_good_already_is_no_reason_for_an_alarm() -> None:
+    for before, tone in ((0.01, ""), (0.5, "alarm")):
+        model, base = audited(-0.01, before + 0.01), audited(-0.01, before)
+        said = statements_of(model, base)[1]
+        assert said.words == "not better than before the training"
+        assert said.tone == tone
+
+
 def test_figures_stand_in_the_details() -> None:
     copies, quality = statements_of(audited(-0.01, 0.3))
     assert "excess at most 2.0 %, 95 % interval" in copies.detail
