@@ -54,6 +54,7 @@ class Ranks:
         self._stop = stop
         self._stop_file: Path | None = None
         self._last_look = float("-inf")
+        self._told = False
         self._group: Any = None
         self._gave_up = False
 
@@ -108,14 +109,21 @@ class Ranks:
             self._stop_file = file
 
     def stop_wanted(self) -> bool:
-        """Whether any rank was asked to stop; looks at the file once a second."""
-        now = time.monotonic()
-        if self._stop_file is not None and now - self._last_look > _LOOK_SECONDS:
-            self._last_look = now
+        """Whether any rank was asked to stop.
+
+        A stop that this rank was asked for is told to the others at once: it may give up waiting
+        for them before it looks again. Theirs is looked for once a second.
+        """
+        if self._stop_file is not None:
+            now = time.monotonic()
             if self._stop.requested:
-                self._stop_file.touch()
-            elif self._stop_file.exists():
-                self._stop.note()
+                if not self._told:
+                    self._stop_file.touch()
+                    self._told = True
+            elif now - self._last_look > _LOOK_SECONDS:
+                self._last_look = now
+                if self._stop_file.exists():
+                    self._stop.note()
         return self._stop.requested
 
     # Meeting

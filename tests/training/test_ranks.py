@@ -20,6 +20,8 @@ from filelock import FileLock
 from memshield.rundir import RunDir, is_alive, lock_path
 from memshield.training import ranks
 from memshield.training.checkpoint import Checkpoint, RoundProgress
+from memshield.training.interruption import StopRequest
+from memshield.training.ranks import Ranks
 from tests.tiny import unet_config
 from tests.trained_runs import (
     ROOT,
@@ -323,6 +325,23 @@ def test_messages_hold_every_tensor_once_and_no_more_than_a_bucket(
     assert list(ranks._buckets([])) == []
 
 
+def test_the_others_are_told_of_a_stop_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the next look, a second later: a rank that gives up waiting makes none."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = tmp_path / ".stop"
+    stops = [StopRequest(), StopRequest()]
+    both = [Ranks(stop) for stop in stops]
+    for rank in both:
+        rank._stop_file = told
+        assert not rank.stop_wanted()
+    stops[0].note()
+    assert both[0].stop_wanted() and told.exists()
+    both[1]._last_look = float("-inf")
+    assert both[1].stop_wanted() and stops[1].requested
+
+
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("asked", ["by a signal", "by a time limit"])
@@ -343,14 +362,18 @@ def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked
         )
         for rank in range(2)
     ]
-    if not limit:
-        deadline = time.monotonic() + 120
-        while not any(event["type"] == "step" for event in run.read_events()):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        time.sleep(4)  # rank 1 is in such a step by now
-        processes[0].send_signal(signal.SIGTERM)
-    codes = [process.wait(120) for process in processes]
+    try:
+        if not limit:
+            deadline = time.monotonic() + 120
+            while not any(event["type"] == "step" for event in run.read_events()):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            time.sleep(4)  # rank 1 is in such a step by now
+            processes[0].send_signal(signal.SIGTERM)
+        codes = [process.wait(120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     state = run.read_status()["state"]
     if limit:
         assert (codes, state) == ([143, 143], "stopped")
