@@ -174,8 +174,16 @@ def fresh_accelerator() -> Iterator[None]:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """A browser without a window open; what a test leaves open is closed, or it goes on asking."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     """Chromium without a window, where the machine has it."""
     path = which("chromium") or which("chromium-browser") or which("google-chrome")
     if path is None:

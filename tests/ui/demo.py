@@ -32,7 +32,7 @@ from memshield.ui.runs.pictures import samples_view
 from memshield.ui.runs.progress import progress_view
 from memshield.ui.runs.publish_view import plan_view, publication_view
 from memshield.ui.theme import VIEW_CSS
-from memshield.ui.widgets.audit import audit_view, rounds_view
+from memshield.ui.widgets.audit import audit_view, earlier_view, rounds_view
 from memshield.ui.widgets.card import card_view
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.problems import empty_view, problem_view, problems_view
@@ -122,6 +122,7 @@ def _audits(real: RunDir) -> Iterator[tuple[str, str]]:
     rounds = read_rounds(real)
     beside = {"base": rounds[1], "plain": rounds[2]}
     yield "audit", audit_view(report, beside, "mitigated", 0.05)
+    yield "earlier audit", earlier_view(audit_view(report), report.made)
     yield "no audit", audit_view(None)
     yield "at risk", at_risk_view(real.audit_of(None))
 

@@ -174,33 +174,6 @@ def test_a_stopped_training_begins_anew_with_other_settings(
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_a_demo_is_trained_and_audited(browser: Browser, home: Running) -> None:
-    visit = Visit(browser, home.url)
-    tiny(visit)
-    visit.press("Start training")
-    visit.sees("The model is ready", "#state")
-    assert home.state() == "done"
-    visit.tab("Audit")
-    visit.fill("Pictures to generate", "40")
-    visit.press("Audit")
-    audit = home.runs()[0] / "audit" / "model" / "report.json"
-    until(audit.is_file, 240)
-    visit.sees("generated pictures")
-    visit.shoot("page-audited")
-    # The card too, with no account and no network.
-    visit.tab("Publish")
-    visit.press("Preview")
-    visit.sees("no token is set", "#preview")
-    visit.sees("This is the card as it stands", "#preview")
-    visit.sees("How much does it give back?", "#preview")
-    visit.shoot("page-card")
-    assert list(home.runs()[0].parent.glob(".preview-*")) == []
-    assert visit.problems == []
-    visit.close()
-
-
-@pytest.mark.browser
-@pytest.mark.slow
 def test_a_killed_server_leaves_the_training_and_finds_it_again(
     browser: Browser, folder: Path
 ) -> None:

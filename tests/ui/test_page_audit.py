@@ -139,19 +139,18 @@ def test_a_round_is_chosen_by_budget_and_a_plain_one_stands_beside(
     visit.page.locator("#beside").get_by_role("button").first.click()
     until(lambda: "Side by side" not in visit.text("#audit"))
     assert visit.problems == [], "\n".join(visit.problems)
+    plots_are_legible_in_the_dark_and_nothing_is_cut_on_a_phone(visit, home, run)
     visit.close()
 
 
-def test_plots_are_legible_in_the_dark_and_nothing_is_cut_on_a_phone(
-    browser: Browser, home: Running
+def plots_are_legible_in_the_dark_and_nothing_is_cut_on_a_phone(
+    visit: Visit, home: Running, run: Path
 ) -> None:
-    visit = Visit(browser, home.url)
-    start_small(visit)
-    visit.sees("The model is ready", "#state", WAIT)
     for name, query, size in (("dark", "?__theme=dark", (1200, 900)), ("phone", "", (390, 844))):
         visit.page.set_viewport_size({"width": size[0], "height": size[1]})
         visit.go(f"{home.url}/{query}")
         visit.tab("Runs")
+        choose_run(visit, run)
         visit.tab("Audit")
         plot = visit.page.locator("#rounds img")
         plot.wait_for()
@@ -160,4 +159,3 @@ def test_plots_are_legible_in_the_dark_and_nothing_is_cut_on_a_phone(
         width = visit.page.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0]
         visit.shoot(f"audit-{name}")
-    visit.close()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+IS_DARK = "document.body.classList.contains('dark')"
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +27,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         end_tasks(running.data)
 
 
-def audited(visit: Visit, home: Running) -> None:
-    """Train and audit, unless that was done before."""
-    if home.runs():
-        return
+def train_and_audit(visit: Visit, home: Running) -> None:
     tiny(visit)
     visit.press("Start training")
     visit.sees("The model is ready", "#state", 240)
+    assert home.state() == "done"
     visit.tab("Audit")
+    visit.fill("Pictures to generate", "40")
     visit.press("Audit")
     until((home.runs()[0] / "audit" / "model" / "report.json").is_file, 240)
+    visit.sees("generated pictures")
+    visit.shoot("page-audited")
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-def test_no_tab_shuts_anybody_out(
-    browser: Browser, home: Running, colours: Literal["light", "dark"]
-) -> None:
-    visit = Visit(browser, home.url, colours=colours)
-    audited(visit, home)
+def test_no_tab_shuts_anybody_out(browser: Browser, home: Running) -> None:
+    visit = Visit(browser, home.url)
+    train_and_audit(visit, home)
     found: list[str] = []
 
     def look(place: str) -> None:
-        found.extend(f"{place}: {said}" for said in violations(visit.page, grave=True))
+        for colours in COLOURS:
+            visit.page.emulate_media(color_scheme=colours)
+            until(lambda dark=colours == "dark": visit.page.evaluate(IS_DARK) == dark)
+            said = violations(visit.page, grave=True)
+            found.extend(f"{place}, {colours}: {one}" for one in said)
 
     visit.tab("New training")
     visit.press("See what will happen")
@@ -61,9 +65,18 @@ def test_no_tab_shuts_anybody_out(
     visit.page.get_by_label("A model from the Hub").check()
     look("choosing")
     visit.tab("Runs")
-    for tab in ("Progress", "Audit", "Publish", "Log"):
+    for tab in ("Progress", "Audit", "Log"):
         visit.tab(tab)
         look(tab)
+    # The card, too, with no account and no network.
+    visit.tab("Publish")
+    visit.press("Preview")
+    visit.sees("no token is set", "#preview")
+    visit.sees("This is the card as it stands", "#preview")
+    visit.sees("How much does it give back?", "#preview")
+    visit.shoot("page-card")
+    look("publish")
+    assert list(home.runs()[0].parent.glob(".preview-*")) == []
     visit.tab("Audits")
     visit.press("Start the audit")
     visit.sees("2 things to fix", "#audit-asked")
@@ -75,6 +88,7 @@ def test_no_tab_shuts_anybody_out(
     visit.sees("Published model: ")
     look("use")
     assert not found, "\n".join(found)
+    assert visit.problems == []
     visit.close()
 
 

@@ -110,6 +110,7 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     ada.press("Audit")
     until(lambda: len(hub.jobs.of("ada")) == 3, 60)
     ada.sees("Copies", "#audit", seconds=300)
+    until(lambda: not ada.page.get_by_label("Earlier audit").is_visible(), 300)
     ada.shoot("jobs-audited")
     assert not violations(ada.page, grave=True)
     ada.page.set_viewport_size({"width": 390, "height": 844})
