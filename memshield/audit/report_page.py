@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,6 +132,7 @@ def write_comparison(
     write_text(path, text)
 
 
+@functools.cache
 def environment() -> Environment:
     """Templates of the package; values are escaped, what is missing is an error."""
     made = Environment(

@@ -6,6 +6,7 @@ to look like markup stays a name.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -65,38 +66,49 @@ def loading_code(manifest: Manifest, repo_id: str) -> str:
 
 def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> str:
     """The card, or one of the templates that it includes."""
-    environment = Environment(
+    base = manifest.base
+    return (
+        _environment()
+        .get_template(f"{part}.md.jinja")
+        .render(
+            repo_id=Plain(repo_id),
+            manifest=manifest,
+            base=Plain(base.name) if base and base.name else None,
+            vae=Plain(manifest.vae.name) if manifest.vae and manifest.vae.name else None,
+            base_revision=_commit(base.revision if base else None),
+            base_variant=_variant(base.variant if base else None),
+            table=_table(manifest),
+            audit=manifest.audit,
+            statements=statements_of(manifest.audit, manifest.beside.get("base"))
+            if manifest.audit
+            else (),
+            quality=manifest.audit.headline_quality if manifest.audit else None,
+            settings=sorted(manifest.training.settings.items()),
+            few=_few(manifest),
+            told=told_of(manifest.confirmed),
+            others=sorted(
+                (EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()
+            ),
+            lora=LORA,
+            measures=measures_of(manifest.training.settings),
+            plain=Plain,
+            # The first argument of this one is a picture.
+            argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
+            **values,
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Templates of the package, which are compiled once."""
+    return Environment(
         loader=PackageLoader("memshield.hub", "."),
         finalize=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    )
-    base = manifest.base
-    return environment.get_template(f"{part}.md.jinja").render(
-        repo_id=Plain(repo_id),
-        manifest=manifest,
-        base=Plain(base.name) if base and base.name else None,
-        vae=Plain(manifest.vae.name) if manifest.vae and manifest.vae.name else None,
-        base_revision=_commit(base.revision if base else None),
-        base_variant=_variant(base.variant if base else None),
-        table=_table(manifest),
-        audit=manifest.audit,
-        statements=statements_of(manifest.audit, manifest.beside.get("base"))
-        if manifest.audit
-        else (),
-        quality=manifest.audit.headline_quality if manifest.audit else None,
-        settings=sorted(manifest.training.settings.items()),
-        few=_few(manifest),
-        told=told_of(manifest.confirmed),
-        others=sorted((EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()),
-        lora=LORA,
-        measures=measures_of(manifest.training.settings),
-        plain=Plain,
-        # The first argument of this one is a picture.
-        argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
-        **values,
     )
 
 
