@@ -149,15 +149,14 @@ def test_killed_runs_end_with_the_same_bits(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", ["pixels", "tiny_sd"])
 def test_runs_killed_many_times_end_with_the_same_bits(
-    kind: str, seed: int, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
 ) -> None:
     settings = settings_of(kind, tmp_path, request, captioned)
     settings |= {"num_rounds": 5, "max_train_steps": 150, "checkpointing_steps": 9}
     reference = train(**{**settings, "output_dir": tmp_path / "reference"})
-    kill_at_random(settings, 5, seed, reference)
+    kill_at_random(settings, 5, 1, reference)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,7 @@ def test_a_stop_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_p
         dataloader_num_workers=1,
     )
     del settings["dataset_name"]
-    reference = finish({**settings, "output_dir": tmp_path / "reference"})
+    reference = train(**{**settings, "output_dir": tmp_path / "reference"})
     run = RunDir(settings["output_dir"])
     process = start(settings)
     wait_for_step(run, 0, process)
