@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-IS_DARK = "document.body.classList.contains('dark')"
+IS = {
+    "dark": "document.body.classList.contains('dark')",
+    "light": "!document.body.classList.contains('dark')",
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_no_tab_shuts_anybody_out(browser: Browser, home: Running) -> None:
     def look(place: str) -> None:
         for colours in COLOURS:
             visit.page.emulate_media(color_scheme=colours)
-            until(lambda dark=colours == "dark": visit.page.evaluate(IS_DARK) == dark)
+            visit.page.wait_for_function(IS[colours])
             said = violations(visit.page, grave=True)
             found.extend(f"{place}, {colours}: {one}" for one in said)
 
