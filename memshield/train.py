@@ -181,6 +181,9 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         return 0
     except Stopped as stopped:
         stop.defer()
+        if before.get("state") == "done" and status.state == "preparing":
+            _keep(status, before)
+            return 128 + stopped.signal_number
         status.set("stopped", stop.reason or f"{stopped} received")
         log.info("Stopped. The same command goes on from the last checkpoint.")
         return 128 + stopped.signal_number
@@ -194,16 +197,15 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         print(redact(failure.reason), file=sys.stderr)
         # What stops a training that has begun is a failure, in whatever words.
         begun = status.state not in ("preparing", "done")
-        refused = isinstance(error, UserError) and run.is_run() and not begun
-        if refused and before.get("state") in ("stopped", "failed", "done"):
-            # A start that was refused changes nothing about the run that stands here.
-            kept = {"error": before["error"]} if "error" in before else {}
-            kept |= _place_of(before)
-            status.set(before["state"], before.get("reason"), refused=True, **kept)
+        may_stay = ("stopped", "failed", "done") if isinstance(error, UserError) else ("done",)
+        if run.is_run() and not begun and before.get("state") in may_stay:
+            _keep(status, before, refused=True)
             return failure.code
-        # On a full disk the report may not be written; the message above is what is left.
+        # On a full disk what stands here makes room for the report, and it may not be written all
+        # the same; the message above is what is left.
         with contextlib.suppress(OSError):
             remove_leftovers(run.path)
+        with contextlib.suppress(OSError):
             status.set("failed", failure.reason, error=failure.error)
             events.write("error", rank=0, error=failure.error, reason=failure.reason)
         return failure.code
@@ -243,6 +245,12 @@ def _lead_training(
         log.info("%s", reason)
     log.info("Done. The model is in %s", run.model)
     return reason
+
+
+def _keep(status: StatusFile, before: dict[str, Any], **values: Any) -> None:
+    """Write the state that was: a start that came to nothing changes nothing about the run."""
+    kept = {"error": before["error"]} if "error" in before else {}
+    status.set(before["state"], before.get("reason"), **kept, **_place_of(before), **values)
 
 
 def _place_of(status: dict[str, Any]) -> dict[str, Any]:
@@ -316,8 +324,11 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
 
 
 def _resolved(config: Config, run: RunDir) -> Config:
-    """The config with the model's defaults filled in, where the run got so far."""
-    return make_config(read_yaml(run.config)) if run.is_run() else config
+    """The config with the model's defaults filled in, where the run got so far and it is whole."""
+    try:
+        return make_config(read_yaml(run.config)) if run.is_run() else config
+    except UserError:
+        return config
 
 
 def _who_was_lost(run: RunDir, attempt: int, failure: Failure) -> Failure:
@@ -336,17 +347,22 @@ def _who_was_lost(run: RunDir, attempt: int, failure: Failure) -> Failure:
 
 
 def _speak_for_rank_0(run: RunDir, attempt: int, failure: Failure) -> None:
-    """Mark a run as failed whose rank 0 cannot: its heartbeat stands still."""
+    """Mark a run as failed whose rank 0 cannot: its heartbeat stands still.
+
+    A rank 0 that lives learns of it as this process ends, and only then: it is not waited for.
+    """
     heartbeat = None
-    while True:
+    for _ in range(3):  # on a shared disk the first look may show an older file
         status = run.read_status()
         if status.get("attempt") != attempt or status["state"] not in ("preparing", "running"):
             return
         if status["heartbeat"] == heartbeat:
-            break
+            StatusFile.amend(
+                run, "failed", f"rank 0 was lost: {failure.reason}", error=failure.error
+            )
+            return
         heartbeat = status["heartbeat"]
         time.sleep(3 * HEARTBEAT_SECONDS)
-    StatusFile.amend(run, "failed", f"rank 0 was lost: {failure.reason}", error=failure.error)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +42,7 @@ from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.facts import Facts
 
+_LOOK_SECONDS = 1.0
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplotlib")
 
 
@@ -76,7 +77,8 @@ def mitigation_of(config: Config) -> dict[str, object]:
 
 def audit_model(
     family: Family, target: AuditedModel, comparison: ModelMeasurer, options: Options, folder: Path,
-    beside: Sequence[Report] = (), watch: WatchRecord | None = None, waits: bool = False,
+    beside: Sequence[Report] = (), watch: WatchRecord | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> Report:  # fmt: skip
     """Audit the weights of a family as they are, and write the report.
 
@@ -90,7 +92,8 @@ def audit_model(
         folder: of the audit; images that are there already are used.
         beside: audits of other models, for the page.
         watch: of the training of these weights, where the held-out loss was watched.
-        waits: for another audit of these weights that is under way.
+        waiting: called every second while another audit of these weights is waited for; without
+            it, such an audit is an error.
 
     Raises:
         UserError: there are no prompts, no room for the pictures, or another audit of these weights
@@ -99,14 +102,21 @@ def audit_model(
     if not comparison.team.is_first:
         return _audit(family, target, comparison, options, folder, beside, watch)
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0 if waiting is None else _LOOK_SECONDS)
+        except Timeout:
+            if waiting is None:
+                raise UserError(
+                    "output_dir", f"another process is writing an audit to {folder}",
+                    "Wait for it, or stop it.",
+                ) from None  # fmt: skip
+            waiting()
     try:
-        with FileLock(folder / ".lock", timeout=-1 if waits else 0):
-            return _audit(family, target, comparison, options, folder, beside, watch)
-    except Timeout:
-        raise UserError(
-            "output_dir", f"another process is writing an audit to {folder}",
-            "Wait for it, or stop it.",
-        ) from None  # fmt: skip
+        return _audit(family, target, comparison, options, folder, beside, watch)
+    finally:
+        lock.release()
 
 
 def _audit(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,7 @@ class Team:
                 "Launch it on one.",
             )  # fmt: skip
         # All have the launcher as their parent: its start tells this launch from earlier ones.
-        launcher = psutil.Process(os.getppid())
-        name = f"{_PREFIX}{launcher.pid}-{launcher.create_time():.2f}"
+        name = _name_of_launch(psutil.Process(os.getppid()))
         return cls(int(environment["RANK"]), count, folder / name)
 
     @property
@@ -112,8 +112,9 @@ class Team:
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.is_first and self._meetings == 0:
+            living = set(_names_of_launches())
             for old in self.folder.parent.glob(f"{_PREFIX}*"):
-                if old != self.folder:  # of a launch that was killed
+                if old != self.folder and old.name not in living:  # of a launch that was killed
                     shutil.rmtree(old, ignore_errors=True)
         # Whoever comes to this meeting has read what was brought to the one before the last.
         (self.folder / self._name(self._meetings - 2, self.rank, "json")).unlink(missing_ok=True)
@@ -140,3 +141,14 @@ class Team:
     @staticmethod
     def _name(meeting: int, rank: int, suffix: str) -> str:
         return f"{meeting}-{rank}.{suffix}"
+
+
+def _name_of_launch(launcher: psutil.Process) -> str:
+    return f"{_PREFIX}{launcher.pid}-{launcher.create_time():.2f}"
+
+
+def _names_of_launches() -> Iterator[str]:
+    """What the folder of each process of this machine would be called, if it were a launcher."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            yield _name_of_launch(process)

@@ -20,6 +20,7 @@ from memshield.families import Facts
 from memshield.families.base import Family
 from memshield.rundir import EventLog, RunDir
 from memshield.training.interruption import StopRequest
+from memshield.training.ranks import Ranks
 
 
 class RoundAudits:
@@ -31,6 +32,7 @@ class RoundAudits:
         family: whose weights are audited.
         events: is told of every audit.
         stop: ends an audit half-way; the pictures made so far are kept.
+        ranks: any of which may be asked to stop.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RoundAudits:
         family: Family,
         events: EventLog,
         stop: StopRequest,
+        ranks: Ranks,
     ) -> None:
         self.config = config
         self.facts = facts
@@ -51,6 +54,7 @@ class RoundAudits:
         self._family = family
         self._events = events
         self._stop = stop
+        self._ranks = ranks
         self._progress = AuditProgressFile(run)
 
     def __call__(self, number: int) -> bool:
@@ -65,7 +69,8 @@ class RoundAudits:
             report = audit_model(
                 self._family, self._target(number), comparison, self._options,
                 self.run.audit_of(number),
-                watch=watch_of(self.run, self.config, self._pictures[1], number), waits=True,
+                watch=watch_of(self.run, self.config, self._pictures[1], number), 
+                waiting=self._heed_stop,
             )  # fmt: skip
         finally:
             self._progress.clear()
@@ -131,6 +136,10 @@ class RoundAudits:
             attacks=False,
         )
 
+    def _heed_stop(self) -> None:
+        if self._ranks.stop_wanted():
+            self._stop.obey()
+
     def _told(self, what: str, done: int, total: int) -> None:
-        self._stop.obey()
+        self._heed_stop()
         self._progress(what, done, total)

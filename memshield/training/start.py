@@ -212,8 +212,9 @@ def train(
         from memshield.training.audits import RoundAudits
 
         audits = RoundAudits(
-            config, prepared.facts, prepared.source, prepared.examples, run, family, events, stop
-        )
+            config, prepared.facts, prepared.source, prepared.examples, run, family, events, stop,
+            ranks,
+        )  # fmt: skip
     setup = Setup(
         config,
         prepared.examples,

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from memshield.audit.generate import generate
 from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.search.features import rows_of
 from memshield.audit.subject import open_run
-from memshield.audit.team import Team
+from memshield.audit.team import Team, _name_of_launch
 from memshield.errors import UserError
 from memshield.families import unconditional
 from memshield.families.base import Family
@@ -123,8 +124,12 @@ def test_what_an_earlier_launch_left_is_cleared_up(tmp_path: Path) -> None:
     old = tmp_path / ".team-1-2.00"
     old.mkdir()
     (old / "0-0.json").write_text("1")
+    # Another launch in the same folder, which will be refused, takes nothing from this one.
+    other = tmp_path / _name_of_launch(psutil.Process())
+    other.mkdir()
     assert together(tmp_path, 2, lambda team: team.gather(team.rank)) == [[0, 1], [0, 1]]
     assert not old.exists()
+    assert other.exists()
 
 
 def test_several_machines_and_a_lost_launcher_are_refused(tmp_path: Path) -> None:

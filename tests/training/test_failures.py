@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,8 @@ import pytest
 
 from memshield.config.file import make_config
 from memshield.rundir import RunDir
-from memshield.training.failures import explain
+from memshield.train import _speak_for_rank_0
+from memshield.training.failures import Failure, explain
 from tests.tiny import unet_config
 from tests.trained_runs import ROOT, digits, flags, train
 
@@ -119,3 +123,55 @@ def test_a_failed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
     run = train(1, **{**settings, "max_grad_norm": 1e30, "max_train_steps": 240})
     assert run.read_status()["error"] == "crash"
     assert "the loss" in run.read_status()["reason"]
+
+
+def test_a_rank_that_leaves_speaks_only_for_a_rank_0_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait while rank 0 lives, which would wait for it in turn."""
+    run, failure = RunDir(tmp_path), Failure("rank_lost", "another process was lost", 1)
+    status: dict[str, Any] = {"attempt": 1, "state": "running", "heartbeat": 1.0}
+
+    def beat(seconds: float) -> None:
+        status["heartbeat"] += seconds
+        run.status.write_text(json.dumps(status))
+
+    beat(0)
+    monkeypatch.setattr("memshield.train.time.sleep", beat)
+    _speak_for_rank_0(run, 1, failure)
+    assert run.read_status()["state"] == "running"
+    monkeypatch.setattr("memshield.train.time.sleep", lambda seconds: None)
+    _speak_for_rank_0(run, 2, failure)  # an attempt of somebody else's
+    assert run.read_status()["state"] == "running"
+    _speak_for_rank_0(run, 1, failure)
+    assert run.read_status()["reason"] == "rank 0 was lost: another process was lost"
+
+
+def test_a_start_that_comes_to_nothing_leaves_a_finished_run_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet_config(tmp_path), num_rounds=1, max_train_steps=2)
+    run = train(**settings)
+    before = run.read_status()
+    written = run.config.read_text()
+
+    def state() -> dict[str, Any]:
+        now = run.read_status()
+        return {name: now[name] for name in ("state", "reason", "error", "step", "total_steps")}
+
+    expected = {name: before[name] for name in state()}
+    with monkeypatch.context() as patched:
+        patched.setattr("memshield.training.start.is_done", lambda *_: os.kill(os.getpid(), 15))
+        train(expect=128 + signal.SIGTERM, **settings)
+    assert state() == expected
+    with monkeypatch.context() as patched:
+        patched.setattr("memshield.training.start.is_done", lambda *_: 1 / 0)
+        train(expect=1, **settings)
+    assert state() == expected
+    run.config.write_text(written + "no_such_setting: 1\n")
+    capsys.readouterr()
+    train(expect=2, **settings)
+    assert "no_such_setting" in capsys.readouterr().err
+    assert state() == expected
+    run.config.write_text(written)
+    assert train(**settings).read_status()["state"] == "done"

@@ -57,7 +57,7 @@ steps, whole = [], step.Stepper.step
 def slow(self, *words):
     steps.append(1)
     if len(steps) > 3:
-        time.sleep(8 if os.environ["RANK"] == "1" else 0.1)
+        time.sleep(8 if os.environ["RANK"] == os.environ["SLOW_RANK"] else 0.1)
     return whole(self, *words)
 step.Stepper.step = slow
 from memshield.train import main
@@ -344,8 +344,12 @@ def test_the_others_are_told_of_a_stop_at_once(
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("asked", ["by a signal", "by a time limit"])
-def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "slow"), [("by a signal", 1), ("by a signal", 0), ("by a time limit", 1)]
+)
+def test_a_stop_in_a_long_step_of_another_rank(
+    tmp_path: Path, unet: Path, asked: str, slow: int
+) -> None:
     """A time limit waits for it; after a signal to one rank all end, and no lock is held."""
     settings = digits(
         tmp_path / "run", unet, num_rounds=1, max_train_steps=4000, checkpointing_steps=1000
@@ -358,7 +362,14 @@ def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked
         subprocess.Popen(
             [sys.executable, "-c", SLOW, *flags(**settings)],
             cwd=ROOT,
-            env={**os.environ, **of_all, **limit, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={
+                **os.environ,
+                **of_all,
+                **limit,
+                "SLOW_RANK": str(slow),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            },
         )
         for rank in range(2)
     ]
@@ -368,8 +379,8 @@ def test_a_stop_in_a_long_step_of_another_rank(tmp_path: Path, unet: Path, asked
             while not any(event["type"] == "step" for event in run.read_events()):
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            time.sleep(4)  # rank 1 is in such a step by now
-            processes[0].send_signal(signal.SIGTERM)
+            time.sleep(4)  # the slow one is in such a step by now
+            processes[1 - slow].send_signal(signal.SIGTERM)
         codes = [process.wait(120) for process in processes]
     finally:
         for process in processes:
