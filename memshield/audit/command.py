@@ -257,7 +257,7 @@ def _audit_target(
     folder = Path(flags["output_dir"]) if "output_dir" in flags else None
     if "model" not in flags and RunDir(name).is_run():
         bars.file = AuditProgressFile(RunDir(name)) if is_first() else None
-        for flag in ("base", "weight_name", "held_out"):
+        for flag in ("base", "weight_name", "held_out", "held_out_split", "held_out_data_dir"):
             if flag in flags:
                 raise UserError(
                     f"--{flag}", f"{name} is a run, which knows its own", "Leave it out."
@@ -295,6 +295,8 @@ def _named(flags: dict[str, Any]) -> str:
 
 def _open_other(name: str, flags: dict[str, Any], settings: dict[str, Any], bars: Bars) -> Subject:
     """Any model that is no run's."""
+    if RunDir(name).is_run():
+        raise UserError("--model", f"{name} is a run", f"Leave --model out: audit {name}")
     if "round" in flags:
         raise UserError("--round", f"{name} holds no run", "Leave it out.")
     _require_dataset(settings, f"{name} is no run, so its dataset is not known")
@@ -320,7 +322,10 @@ def _tell(reference: Reference) -> None:
 def _audit_images(
     flags: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
 ) -> tuple[Report, Path]:
-    for name in ("target", "round", "num_images", "prompts"):
+    for name in (
+        "target", "model", "base", "weight_name", "round", "num_images", "prompts", "seed",
+        "num_inference_steps",
+    ):  # fmt: skip
         if name in flags:
             raise UserError(
                 name, "cannot be given with --images, whose pictures exist already", "Leave it out."

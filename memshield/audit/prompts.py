@@ -125,6 +125,6 @@ def _no_captions(kind: str, pictures: int) -> UserError:
         )
     return UserError(
         "prompts",
-        f"the run has no {what} pictures",
-        "Use train or perturbed, or train with held_out_fraction.",
+        f"there are no {what} pictures",
+        "Use train or perturbed, train with held_out_fraction, or name some with --held_out.",
     )

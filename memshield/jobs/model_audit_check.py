@@ -62,6 +62,9 @@ def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
     with collect_errors(errors):
         facts = look_at_model(arguments.model, arguments.base, arguments.weight_name, token)
         needs_captions, base = facts.needs_captions, facts.base
+        if not needs_captions and arguments.prompts not in (None, "train"):
+            remedy = "Choose training captions: it is given none of them."
+            raise UserError("prompts", f"{arguments.model} takes no prompts", remedy)
     rows = held_out = None
     with collect_errors(errors), _of("dataset"):
         rows = _rows(arguments, arguments.dataset, arguments.split, needs_captions, token)
@@ -72,6 +75,14 @@ def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
     elif arguments.held_out_share is not None and rows is not None:
         held_out = rows * arguments.held_out_share // 100
         rows -= held_out
+    share = arguments.held_out_share is not None
+    if share and set(arguments.split or "") & set("[+"):
+        problem = f"a share is of a whole split, and {arguments.split!r} is none"
+        remedy = "Choose another split of it, such as train[5000:], or name a whole split."
+        errors.append(UserError("held_out_share", problem, remedy))
+    if arguments.prompts == "held_out" and other is None and not share:
+        remedy = "Name some below, or choose the training captions."
+        errors.append(UserError("prompts", "no pictures are held out", remedy))
     if rows is not None and rows < LEAST_TRAINING:
         problem = f"{rows} training pictures are too few, {LEAST_TRAINING} are the least"
         errors.append(UserError("dataset", problem, "Name all pictures that it was trained on."))

@@ -267,7 +267,7 @@ class Jobs(OwnedRuns):
         """
         job = self.get(owner, id)
         values = plain_values(self.folders.run(job), self.folders.settings(id))
-        others = [(one.name, self.config(owner, one.id)) for one in self.list(owner)]
+        others = [(one.title, self.config(owner, one.id)) for one in self.list(owner)]
         require_new(accepted(owner, values, self.folders), others)
         title, private = plain_title(job.title), job.tasks[0].work.needs_token
         name, place = plain_name(job.name), self.places.anew(job)

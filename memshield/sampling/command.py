@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         _draw(arguments, recorder)
     except UserError as error:
-        recorder.note(stage="failed", problem=str(error))
+        recorder.note(stage="failed", problem=error.on_page)
         raise
     recorder.note(stage="done")
     _tell(recorder.samples)

@@ -207,6 +207,10 @@ def test_what_cannot_be_asked_for_is_refused(
 ) -> None:
     said = refused(capsys, "audit", run.path, *QUICK, "--prompts", "held_out")
     assert "the model takes no prompts" in said
+    for flag in ("--held_out", "--held_out_split", "--held_out_data_dir"):
+        assert "knows its own" in refused(capsys, "audit", run.path, *QUICK, flag, "test")
+    said = refused(capsys, "audit", "--model", run.path, *QUICK)
+    assert f"is a run\n  Leave --model out: audit {run.path}" in said
 
 
 def test_damaged_files_of_a_run_are_named(
@@ -261,7 +265,8 @@ def test_refused_folders_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "differ in size" in refused(capsys, "audit", "--images", mixed, *data)
     assert "no pictures" in refused(capsys, "audit", "--images", _empty(tmp_path), *data)
     assert "dataset_name" in refused(capsys, "audit", "--images", training)
-    assert "Leave it out" in refused(capsys, "audit", "--images", training, *data, "--round", 1)
+    for flag in ("--round", "--seed", "--num_inference_steps"):
+        assert "Leave it out" in refused(capsys, "audit", "--images", training, *data, flag, 1)
 
 
 def _empty(folder: Path) -> Path:

@@ -123,7 +123,7 @@ def test_the_plain_twin_differs_in_nothing_but_the_mitigation(root: Path) -> Non
     }  # fmt: skip
     assert (theirs.num_shards, theirs.skip_threshold) == (1, 0)
     assert not theirs.push_to_hub
-    with pytest.raises(UserError, match=f"its plain one is there already: {twin.name}"):
+    with pytest.raises(UserError, match=f"its plain one is there already: {twin.title}"):
         jobs.submit_plain("ada", job.id)
     with pytest.raises(UserError, match="it is plain training itself"):
         jobs.submit_plain("ada", twin.id)

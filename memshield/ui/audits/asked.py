@@ -73,7 +73,12 @@ def check_audit(jobs: Jobs, visitor: Visitor, form: Mapping[str, object]) -> Che
 def _training(form: Mapping[str, object], uploads: Path) -> dict[str, object]:
     if form.get("where") != UPLOAD:
         return {"dataset": form.get("dataset")}
-    return {"dataset": _upload("training", form.get("training"), uploads), "split": None}
+    # What was typed for a dataset is not shown beside an upload, and is not meant for it.
+    of_a_dataset = ("split", "dataset_config", "image_column", "caption_column")
+    return {
+        "dataset": _upload("training", form.get("training"), uploads),
+        **dict.fromkeys(of_a_dataset),
+    }
 
 
 def _held_out(form: Mapping[str, object], uploads: Path) -> dict[str, object]:
@@ -81,6 +86,9 @@ def _held_out(form: Mapping[str, object], uploads: Path) -> dict[str, object]:
     if kind == SHARE:
         return {"held_out_share": _whole(_given("held_out_share", form))}
     if kind == SPLIT:
+        if form.get("where") == UPLOAD:
+            remedy = "Upload the others too, or choose a share."
+            raise UserError("held_out_split", "pictures that you upload have no splits", remedy)
         return {"held_out_split": _given("held_out_split", form)}
     if kind == OTHER:
         return {

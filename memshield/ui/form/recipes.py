@@ -168,7 +168,7 @@ def recipes() -> Mapping[RecipeName, Recipe]:
         Recipe(
             "flux2_klein_lora",
             "FLUX.2 klein, LoRA",
-            "A LoRA for a base model of FLUX.2 klein at 1024 pixels; needs a GPU with 24 GB.",
+            "A LoRA for a base model of FLUX.2 klein at 1024 pixels; needs a GPU with 16 GB.",
             "flux2_klein",
             False,
             _taken_from("flux2-klein-base-lora.yaml"),

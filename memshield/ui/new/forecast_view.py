@@ -82,7 +82,7 @@ def forecast_view(made: Plan) -> str:
         how=None if here is None else _how(here),
         rows=[_row(one) for one in made.elsewhere],
         priced=any(one.dollars is not None for one in made.elsewhere),
-        command="python -m memshield plan --measure",
+        command="python -m memshield plan --config config.yaml --measure",
     )
 
 

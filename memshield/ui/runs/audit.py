@@ -259,7 +259,7 @@ class AuditPanel:
     def _on_plain(self, job: str | None, token: gr.OAuthToken | None) -> str:
         twin = self._server.jobs.submit_plain(self._server.owner(token), job or "")
         return status_view(
-            f"{twin.name} has been queued, and is in the list of runs. Audit it after its "
+            f"{twin.title} has been queued, and is in the list of runs. Audit it after its "
             "training, and it is shown beside this run."
         )
 

@@ -14,7 +14,8 @@ from memshield.ui.widgets.problems import problems_view, status_view
 _WORDS = (
     "Your uploads stay here until you delete them, and so do the last pictures that a model drew "
     "and, on a Space, the downloads and encoded pictures of your runs. Deleting them keeps your "
-    "runs and models, but a run whose pictures are deleted can be neither resumed nor audited."
+    "runs, models and audits, but a run whose pictures are deleted can be neither resumed "
+    "nor audited."
 )
 
 
@@ -49,4 +50,4 @@ class StoragePanel:
     @on_error(lambda error: problems_view(error, title="Nothing was deleted"))
     def _on_delete(self, token: gr.OAuthToken | None) -> str:
         self._server.jobs.owner_storage.delete(self._server.owner(token))
-        return status_view("Only your runs are kept here now.")
+        return status_view("Only your runs and audits are kept here now.")

@@ -116,6 +116,13 @@ def test_a_lora_is_looked_up_with_its_base(
         ({"held_out_share": 2.5}, "held_out_share: must be 1 to 90"),
         ({"num_images": "many"}, "num_images: 'many' is not a whole number"),
         ({"prompts": {"a": 1}}, "prompts: is no kind of prompts"),
+        ({"prompts": "held_out", "held": "none"}, "prompts: no pictures are held out"),
+        ({"model": "ddpm", "prompts": "perturbed"}, "ddpm takes no prompts"),
+        ({"split": "train[:50]"}, "held_out_share: a share is of a whole split"),
+        (
+            {"where": "upload", "held": "split", "held_out_split": "test"},
+            "held_out_split: pictures that you upload have no splits",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_beside_its_field(
@@ -125,6 +132,8 @@ def test_what_is_wrong_is_told_beside_its_field(
         bare = changes["dataset"] == "bare"
         made = image_folder(tmp_path / "made", 90 if bare else 25, captions=not bare)
         changes = {**changes, "dataset": str(made)}
+    if changes.get("model") == "ddpm":
+        changes = {**changes, "model": str(ddpm_pipeline(tmp_path / "ddpm"))}
     assert words in refusal_of(lambda: check(**changes))
 
 

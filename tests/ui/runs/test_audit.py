@@ -11,6 +11,7 @@ import pytest
 from memshield.audit.report import REPORT
 from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
+from memshield.jobs.titles import plain_title
 from memshield.rundir import RunDir
 from memshield.ui.runs.audit import AuditPanel
 from memshield.ui.server.deployment import Deployment
@@ -161,8 +162,9 @@ def test_a_plain_twin_is_asked_for_until_it_stands_beside(part: AuditPanel, jobs
     job, run = done(jobs)
     offer = part.outputs.index(part._plain)
     assert shown(part, jobs, job, "model", "", [], (), "")[offer].constructor_args["visible"]
-    assert "digits-plain has been queued" in part._on_plain(job.id, None)
-    assert "is there already: digits-plain" in part._on_plain(job.id, None)
+    # As the list of runs calls it.
+    assert f"{plain_title(job.title)} has been queued" in part._on_plain(job.id, None)
+    assert f"is there already: {plain_title(job.title)}" in part._on_plain(job.id, None)
     twin = jobs.list(LOCAL)[0]
     until(lambda: ended(jobs, twin), jobs=jobs)
     audited(jobs.folders.run(twin), mitigation={"num_shards": 1, "skip_threshold": 0.0})

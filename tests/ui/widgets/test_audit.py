@@ -175,7 +175,7 @@ def test_an_audit_without_pictures_of_its_own_is_told_in_words(
     assert "<img" not in html
     text = text_of(html)
     assert "picture 3: 7 times" in text
-    assert "are in private.html" in text
+    assert "kept no pictures. Audit again" in text
 
 
 def test_nothing_private_is_told_where_it_cannot_be_read(tmp_path: Path) -> None:
