@@ -66,36 +66,30 @@ def loading_code(manifest: Manifest, repo_id: str) -> str:
 
 def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> str:
     """The card, or one of the templates that it includes."""
-    base = manifest.base
-    return (
-        _environment()
-        .get_template(f"{part}.md.jinja")
-        .render(
-            repo_id=Plain(repo_id),
-            manifest=manifest,
-            base=Plain(base.name) if base and base.name else None,
-            vae=Plain(manifest.vae.name) if manifest.vae and manifest.vae.name else None,
-            base_revision=_commit(base.revision if base else None),
-            base_variant=_variant(base.variant if base else None),
-            table=_table(manifest),
-            audit=manifest.audit,
-            statements=statements_of(manifest.audit, manifest.beside.get("base"))
-            if manifest.audit
-            else (),
-            quality=manifest.audit.headline_quality if manifest.audit else None,
-            settings=sorted(manifest.training.settings.items()),
-            few=_few(manifest),
-            told=told_of(manifest.confirmed),
-            others=sorted(
-                (EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()
-            ),
-            lora=LORA,
-            measures=measures_of(manifest.training.settings),
-            plain=Plain,
-            # The first argument of this one is a picture.
-            argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
-            **values,
-        )
+    base, template = manifest.base, _environment().get_template(f"{part}.md.jinja")
+    return template.render(
+        repo_id=Plain(repo_id),
+        manifest=manifest,
+        base=Plain(base.name) if base and base.name else None,
+        vae=Plain(manifest.vae.name) if manifest.vae and manifest.vae.name else None,
+        base_revision=_commit(base.revision if base else None),
+        base_variant=_variant(base.variant if base else None),
+        table=_table(manifest),
+        audit=manifest.audit,
+        statements=statements_of(manifest.audit, manifest.beside.get("base"))
+        if manifest.audit
+        else (),
+        quality=manifest.audit.headline_quality if manifest.audit else None,
+        settings=sorted(manifest.training.settings.items()),
+        few=_few(manifest),
+        told=told_of(manifest.confirmed),
+        others=sorted((EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()),
+        lora=LORA,
+        measures=measures_of(manifest.training.settings),
+        plain=Plain,
+        # The first argument of this one is a picture.
+        argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
+        **values,
     )
 
 
