@@ -69,7 +69,7 @@ class RoundAudits:
             report = audit_model(
                 self._family, self._target(number), comparison, self._options,
                 self.run.audit_of(number),
-                watch=watch_of(self.run, self.config, self._pictures[1], number), 
+                watch=watch_of(self.run, self.config, self._pictures[1], number),
                 waiting=self._heed_stop,
             )  # fmt: skip
         finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
+from memshield.audit.auditing import audit_model
+from memshield.audit.report import Report
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote_alone
@@ -114,6 +118,26 @@ def test_training_stops_at_the_budget_and_keeps_the_best_round_under_it(tmp_path
     # The same command again finds it done, for the same reason.
     again = overfitted(tmp_path, memorization_budget=0.05)
     assert again.read_status()["reason"] == status["reason"]
+
+
+def test_a_training_that_waits_for_another_audit_hears_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks: list[FileLock] = []
+
+    def audit_beside_another(*words: Any, **named: Any) -> Report:
+        folder: Path = words[4]
+        folder.mkdir(parents=True)
+        locks.append(FileLock(folder / ".lock"))
+        locks[0].acquire()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return audit_model(*words, **named)
+
+    monkeypatch.setattr("memshield.training.audits.audit_model", audit_beside_another)
+    settings = audited_settings(tmp_path, audit_num_images=20, num_inference_steps=2)
+    run = train(expect=128 + signal.SIGTERM, **settings)
+    locks[0].release()
+    assert run.read_status()["state"] == "stopped"
 
 
 def test_too_few_training_pictures_are_refused_before_training(

@@ -134,6 +134,7 @@ def test_a_rank_that_leaves_speaks_only_for_a_rank_0_that_is_silent(
 
     def beat(seconds: float) -> None:
         status["heartbeat"] += seconds
+        assert status["heartbeat"] < 100, "it waits for a rank that lives"
         run.status.write_text(json.dumps(status))
 
     beat(0)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-IS = {
-    "dark": "document.body.classList.contains('dark')",
+COLOURS: dict[Literal["light", "dark"], str] = {
     "light": "!document.body.classList.contains('dark')",
+    "dark": "document.body.classList.contains('dark')",
 }
+"""What holds of the page in them."""
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_no_tab_shuts_anybody_out(browser: Browser, home: Running) -> None:
     found: list[str] = []
 
     def look(place: str) -> None:
-        for colours in COLOURS:
+        for colours, holds in COLOURS.items():
             visit.page.emulate_media(color_scheme=colours)
-            visit.page.wait_for_function(IS[colours])
+            visit.page.wait_for_function(holds)
             said = violations(visit.page, grave=True)
             found.extend(f"{place}, {colours}: {one}" for one in said)
 
