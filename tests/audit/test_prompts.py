@@ -78,7 +78,7 @@ def test_no_captions_are_refused(kind: str) -> None:
     what = "held-out" if kind == "held_out" else "training"
     with pytest.raises(UserError, match=f"no {what} picture has a caption"):
         choose_prompts(kind, [""], ["  "], 3, 0)
-    with pytest.raises(UserError, match=f"the run has no {what} pictures"):
+    with pytest.raises(UserError, match=f"there are no {what} pictures"):
         choose_prompts(kind, [], [], 3, 0)
 
 
