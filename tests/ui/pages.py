@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tests.hub_server import HubServer
 
 _FOLDED = ("Epochs", "Rounds", "Shards", "Memorization budget", "Resolution", "Publish as")
+_TWO_FRAMES = (
+    "() => new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))"
+)
 PATIENCE = 120.0
 """Seconds that a busy machine may take for anything; nothing here is a timing."""
 
@@ -258,6 +261,14 @@ class Visit:
             self.page.locator("#form").wait_for()
             # The page goes to the form once its choices are set, which would undo a press before.
             self.page.wait_for_function("window.scrollY > 0")
+            self.painted()
+
+    def painted(self) -> None:
+        """Wait until what was laid out can be seen.
+
+        gradio sets the values of new inputs once more just before, where no person has typed yet.
+        """
+        self.page.evaluate(_TWO_FRAMES)
 
     def _console(self, message: Any) -> None:
         where = message.location.get("url", "")
@@ -328,21 +339,6 @@ class Visit:
         box.fill(value)
         box.press("Tab")
 
-    def fills(self, label: str, value: str, text: str, within: str) -> None:
-        """Type into an input, leave it, and wait for words that answer.
-
-        A busy browser may tell of the old value as the input is left: it is typed again.
-        """
-        from playwright.sync_api import TimeoutError as TooLate
-
-        said = self.page.locator(within).get_by_text(text).locator("visible=true").first
-        for _ in range(3):
-            self.fill(label, value)
-            with contextlib.suppress(TooLate):
-                said.wait_for(timeout=PATIENCE * 1000 / 3)
-                return
-        raise AssertionError(f"{within} never said {text!r}, but {self.text(within)!r}")
-
     def sees(self, text: str, within: str = "body", seconds: float = PATIENCE) -> Locator:
         """Wait until a part of the page shows words."""
         found = self.page.locator(within).get_by_text(text).locator("visible=true").first
@@ -374,6 +370,7 @@ class Visit:
         name = re.compile(rf"^\s*{re.escape(label)}\b")
         if label in _FOLDED and not self.page.locator("#strength").is_visible():
             self.page.get_by_role("button", name="More settings").click()
+            self.painted()
         return self.page.get_by_label(name).locator("visible=true").first
 
     def open_advanced(self) -> None:
@@ -381,3 +378,4 @@ class Visit:
         if not self.page.get_by_label("max train steps").is_visible():
             self.page.get_by_role("button", name="All other settings").click()
         self.page.get_by_label("max train steps").wait_for()
+        self.painted()

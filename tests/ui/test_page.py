@@ -97,7 +97,8 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
     ):
         before = visit.value(label)
         # Said as soon as the input is left. Only then is Start pressed, which would train.
-        visit.fills(label, bad, words, place)
+        visit.fill(label, bad)
+        visit.sees(words, place)
         visit.press("Start training")
         named = visit.sees(label, "#problems")
         visit.fill(label, before)

@@ -329,7 +329,8 @@ def test_the_form_fits_a_phone(visit: Visit, home: Running, colours: str) -> Non
     visit.sees("a picture, number 3", "#first-pictures")
     visit.press("See what will happen")
     visit.sees("a10g-small", "#plan")
-    visit.fills("Epochs", "0", "must be at least 1", "#problem-epochs")
+    visit.fill("Epochs", "0")
+    visit.sees("must be at least 1", "#problem-epochs")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     visit.shoot(f"form-phone-{colours}")
     page.set_viewport_size({"width": 1200, "height": 900})
