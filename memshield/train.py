@@ -41,7 +41,7 @@ from memshield.training.accelerate_process import (
     note_on_traceback,
     use_all_cores,
 )
-from memshield.training.failures import Failure, explain
+from memshield.training.failures import Failure, explain, way_on
 from memshield.training.interruption import Stopped, StopRequest
 from memshield.training.launch import (
     require_agreement,
@@ -185,7 +185,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
             _keep(status, before)
             return 128 + stopped.signal_number
         status.set("stopped", stop.reason or f"{stopped} received")
-        log.info("Stopped. The same command goes on from the last checkpoint.")
+        log.info("Stopped. %s", way_on(config))
         return 128 + stopped.signal_number
     except Exception as error:  # the process's outermost edge: the state must not stay "running"
         stop.defer()

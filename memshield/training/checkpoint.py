@@ -332,16 +332,24 @@ def _is_end_of_round(folder: Path) -> bool:
     return manifest.get("version") == VERSION and not manifest["places"]
 
 
-def discard_after(run: RunDir, checkpoint: Checkpoint) -> None:
-    """Delete what follows the checkpoint gone back to: later ones, rounds, and their audits."""
+def discard_after(run: RunDir, checkpoint: Checkpoint) -> list[str]:
+    """Delete what follows the checkpoint gone back to: later ones, rounds, and their audits.
+
+    Returns:
+        What was deleted, in words.
+    """
+    deleted = []
     for later in run.checkpoints():
         if later > checkpoint.step:
             discard(run.checkpoint(later))
+            deleted.append(run.checkpoint(later).name)
     for number in run.round_numbers():
         if number > checkpoint.round:
             discard(run.rounds / str(number))
+            deleted.append(f"round {number}")
             if run.audit_of(number).is_dir():
                 discard(run.audit_of(number))
+    return deleted
 
 
 def discard(folder: Path) -> None:

@@ -32,16 +32,27 @@ class Failure(NamedTuple):
         return self.error == "crash"
 
 
+def way_on(config: Config) -> str:
+    """How a run that ended before its end goes on, in a sentence."""
+    back = config.resume_from_checkpoint
+    if back == "latest":
+        return "The same command goes on from the last checkpoint."
+    return (
+        f"With resume_from_checkpoint: latest the same command goes on from the last checkpoint; "
+        f"as it is, it goes back to {back} once more, and what came after that is deleted."
+    )
+
+
 def explain(error: BaseException, config: Config) -> Failure:
     """The failure that an exception means for a run with this config."""
     if isinstance(error, UserError):
         return Failure("bad_input", str(error), 2)
     if isinstance(error, RankLostError):
-        return Failure("rank_lost", str(error), 1)
+        return Failure("rank_lost", f"{error}. {way_on(config)}", 1)
     if _is_disk_full(error):
         reason = (
             "output_dir: the disk is full; the last checkpoint is whole.\n"
-            "  Make room, or set checkpoints_total_limit, and start the same command again."
+            f"  Make room, or set checkpoints_total_limit. {way_on(config)}"
         )
         return Failure("disk_full", reason, 1)
     if is_out_of_memory(error):

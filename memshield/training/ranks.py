@@ -31,10 +31,7 @@ class RankLostError(RuntimeError):
     """Another process of this run died, or did not come to a meeting in time."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "another process of this run was lost. The same command goes on from the last "
-            "checkpoint."
-        )
+        super().__init__("another process of this run was lost")
 
 
 class Ranks:

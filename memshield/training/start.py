@@ -179,8 +179,10 @@ def train(
     chosen = checkpoints.choose(run, config, ranks.count)
     ranks.barrier()
     if chosen is not None and ranks.is_first:
-        checkpoints.discard_after(run, chosen)
+        deleted = checkpoints.discard_after(run, chosen)
         log.info("Going on from %s", chosen.folder.name)
+        if deleted:
+            log.warning("Deleted, as it came later: %s", ", ".join(deleted))
     if ranks.count > config.num_shards and ranks.is_first:
         log.warning(
             "%d processes for %d shards: %d of them idle",

@@ -57,7 +57,10 @@ def test_what_follows_a_checkpoint_is_gone_with_it(tmp_path: Path, unet: Path) -
         (run.audit_of(number)).mkdir(parents=True)
     ends = [Checkpoint.read(run, step) for step in run.checkpoints()]
     first = next(found for found in ends if found.round == 1 and not found.places)
-    discard_after(run, first)
+    later = [f"checkpoint-{step}" for step in run.checkpoints() if step > first.step]
+    rounds = [f"round {number}" for number in run.round_numbers()[1:]]
+    assert discard_after(run, first) == later + rounds
+    assert later and rounds
     assert max(run.checkpoints()) == first.step
     assert run.round_numbers() == [1]
     assert run.audit_of(1).is_dir() and not run.audit_of(2).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from memshield.config.file import make_config
 from memshield.rundir import RunDir
 from memshield.train import _speak_for_rank_0
 from memshield.training.failures import Failure, explain
+from memshield.training.ranks import RankLostError
 from tests.tiny import unet_config
 from tests.trained_runs import ROOT, digits, flags, train
 
@@ -123,6 +125,19 @@ def test_a_failed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
     run = train(1, **{**settings, "max_grad_norm": 1e30, "max_train_steps": 240})
     assert run.read_status()["error"] == "crash"
     assert "the loss" in run.read_status()["reason"]
+
+
+def test_what_goes_back_each_time_is_said(tmp_path: Path) -> None:
+    """A config that names a checkpoint would delete what came after it, without end."""
+    settings = {"pretrained_model_name_or_path": "a/b", "dataset_name": "c/d"}
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for error in (full, RankLostError()):
+        goes_on = explain(error, make_config(settings)).reason
+        assert "The same command goes on from the last checkpoint." in goes_on
+        back = make_config({**settings, "resume_from_checkpoint": "checkpoint-9"})
+        goes_back = explain(error, back).reason
+        assert "goes back to checkpoint-9 once more" in goes_back
+        assert "With resume_from_checkpoint: latest" in goes_back
 
 
 def test_a_rank_that_leaves_speaks_only_for_a_rank_0_that_is_silent(
