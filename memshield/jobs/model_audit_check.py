@@ -69,7 +69,8 @@ def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
     with collect_errors(errors), _of("dataset"):
         rows = _rows(arguments, arguments.dataset, arguments.split, needs_captions, token)
     other = arguments.held_out or (arguments.dataset if arguments.held_out_split else None)
-    if other is not None:
+    unread = other == arguments.dataset and any(one.field == "dataset" for one in errors)
+    if other is not None and not unread:  # said once
         with collect_errors(errors), _of("held_out"):
             held_out = _rows(arguments, other, arguments.held_out_split, needs_captions, token)
     elif arguments.held_out_share is not None and rows is not None:
@@ -140,11 +141,7 @@ def _rows(
     dataset = describe_dataset(name, config, token=token)
     if not dataset.has_access:
         raise gated("dataset_name", dataset.id, "dataset")
-    whole = split.partition("[")[0]
-    splits = {one.name: one.rows for one in dataset.splits}
-    if whole not in splits:
-        remedy = f"It has: {', '.join(splits)}."
-        raise UserError("dataset_split", f"{dataset.id} has no split {whole!r}", remedy)
+    rows = dataset.count(split)
     if dataset.columns:
         there = [column.name for column in dataset.columns]
         listed = f"The dataset has: {', '.join(there)}."
@@ -157,7 +154,7 @@ def _rows(
         used = dataset.used.caption if dataset.used is not None else None
         if needs_captions and arguments.caption_column is None and used is None:
             raise _no_captions()
-    return splits[whole] if whole == split else None
+    return rows
 
 
 def _no_captions() -> UserError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memshield.data.columns import Columns
+from memshield.errors import UserError
 from memshield.hub.catalog.license import License
 
 Kind = Literal["image", "text", "class label", "other"]
@@ -86,3 +87,29 @@ class DatasetDescription:
     private: bool
     downloads: int
     likes: int
+
+    def count(self, split: str) -> int | None:
+        """Number of pictures of a split, or of several that + joins.
+
+        Args:
+            split: as the datasets library takes it: train, train+test, train[:10%].
+
+        Returns:
+            None where that is not known without downloading it, as of a part of a split.
+
+        Raises:
+            UserError: the dataset has no such split.
+        """
+        there = {one.name: one.rows for one in self.splits}
+        total: int | None = 0
+        for part in split.split("+"):
+            name, cut, _ = part.strip().partition("[")
+            if name not in there:
+                raise UserError(
+                    "dataset_split",
+                    f"{self.id} has no split {name!r}",
+                    f"It has: {', '.join(there)}.",
+                )
+            rows = None if cut else there[name]
+            total = None if total is None or rows is None else total + rows
+        return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memshield.data.source import SourceSettings, open_source
-from memshield.errors import UserError, UserErrors
+from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import DatasetDescription
 from memshield.network import Token, gated
@@ -45,10 +45,15 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
     if choices.dataset is not None:
         revision = choices.advanced.get("dataset_revision")
         dataset = describe_dataset(choices.dataset, choices.dataset_config, revision, token=token)
-        errors = _wrong(dataset, choices, needs_captions)
+        if not dataset.has_access:
+            raise gated("dataset_name", dataset.id, "dataset")
+        errors: list[UserError] = []
+        rows = None
+        with collect_errors(errors):
+            rows = dataset.count(choices.split or "train")
+        errors += _wrong_columns(dataset, choices, needs_captions)
         if errors:
             raise UserErrors(errors)
-        rows = {split.name: split.rows for split in dataset.splits}.get(choices.split or "train")
         return PictureFacts(rows, on_hub=True)
     if choices.folder is None:
         return PictureFacts(choices.starting_point.rows, on_hub=False)
@@ -61,20 +66,10 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
     return PictureFacts(len(source), on_hub=False)
 
 
-def _wrong(dataset: DatasetDescription, choices: Choices, needs_captions: bool) -> list[UserError]:
-    if not dataset.has_access:
-        return [gated("dataset_name", dataset.id, "dataset")]
-    errors = []
-    split = choices.split or "train"
-    names = [one.name for one in dataset.splits]
-    if split not in names:
-        errors.append(
-            UserError(
-                "dataset_split",
-                f"{dataset.id} has no split {split!r}",
-                f"It has: {', '.join(names)}.",
-            )
-        )
+def _wrong_columns(
+    dataset: DatasetDescription, choices: Choices, needs_captions: bool
+) -> list[UserError]:
+    errors: list[UserError] = []
     if not dataset.columns:
         return errors  # unknown before the download
     there = {column.name: column for column in dataset.columns}

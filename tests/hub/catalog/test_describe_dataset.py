@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
+from memshield.errors import UserError
+from memshield.hub.catalog.dataset_description import DatasetDescription, DatasetSplit
 from tests.hub.catalog import ADA, EVE, Visit, ask, words
 from tests.hub_server import HubServer
 
 pytestmark = pytest.mark.process
+
+NOTHING = DatasetDescription(
+    id="ada/empty", sha="0" * 40, page="", configs=(), config=None, format=None, splits=(),
+    columns=(), used=None, unused=None, license=None, gated=False, has_access=True, private=False,
+    downloads=0, likes=0,
+)  # fmt: skip
 
 # Cards that take data from elsewhere; the same in a file apart is "-apart".
 OUTSIDE = ("outside", "in-list", "above", "folder-above", "elsewhere", "linked")
@@ -178,3 +187,15 @@ def refusals(hub: HubServer, home: Path) -> dict[str, str]:
 )
 def test_refusals(refusals: dict[str, str], name: str, expected: str) -> None:
     assert expected in refusals[name]
+
+
+def test_pictures_of_several_splits_are_counted() -> None:
+    splits = (DatasetSplit("train", 40, None), DatasetSplit("test", 4, None))
+    unknown = DatasetSplit("more", None, None)
+    dataset = replace(NOTHING, splits=(*splits, unknown))
+    assert dataset.count("train") == 40
+    assert dataset.count("train+test") == dataset.count("test + train") == 44
+    assert dataset.count("train[:10%]") is dataset.count("test+more") is None
+    for split in ("dev", "train+dev", "dev[:5]", ""):
+        with pytest.raises(UserError, match="It has: train, test, more"):
+            dataset.count(split)

@@ -137,6 +137,11 @@ def test_what_is_wrong_is_told_beside_its_field(
     assert words in refusal_of(lambda: check(**changes))
 
 
+def test_a_dataset_that_is_not_there_is_told_of_once(check: Callable[..., CheckedAudit]) -> None:
+    said = refusal_of(lambda: check(dataset="nobody/nothing", held="split", held_out_split="test"))
+    assert said.count("is not on the Hub") == 1
+
+
 def test_uploads_add_up_and_are_their_owners(
     server: Server, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
