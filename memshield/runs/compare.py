@@ -25,7 +25,7 @@ from memshield.audit.report import Report
 from memshield.audit.report_page import write_comparison
 from memshield.audit.report_view import COLUMNS, ModelRow, View, name_of
 from memshield.audit.subject import Subject, open_run
-from memshield.config.flags import config_parser, given
+from memshield.config.flags import given, plain_parser
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.rundir import RunDir, write_text
@@ -61,13 +61,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = config_parser(
+    parser = plain_parser(
         "python -m memshield compare",
         "Audit several runs, or all rounds of one, with the same seeds, and set memorization "
         "against quality.",
-        (),
-        "RUN [RUN ...] [--name value ...]",
     )
+    parser.usage = f"{parser.prog} RUN [RUN ...] [--name value ...]"
+    parser.argument_default = argparse.SUPPRESS  # what is not given is absent
     add_options(parser)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory")
     parser.add_argument(

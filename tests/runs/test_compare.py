@@ -129,5 +129,6 @@ def test_refused_flags(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 to 1" in refused(capsys, "compare", run.path, "--budget", 2)
     assert "Add --budget" in refused(capsys, "compare", run.path, "--promote")
     assert "Add --budget" in refused(capsys, "compare", run.path, "--alpha", 0.4)
+    assert "config: unknown setting" in refused(capsys, "compare", run.path, "--config", "a.yaml")
     assert "named twice" in refused(capsys, "compare", run.path, run.path)
     assert "holds no run" in refused(capsys, "compare", run.path / "rounds")

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from memshield.audit.report import PRIVATE
-from memshield.ui.widgets.problems import NO_AUDIT, empty_view
+from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
 
 MOST_AT_RISK, MOST_PAIRS = 12, 12
+_NOT_KNOWN = (
+    "Training pictures at risk are not known",
+    "This audit kept no record of them: its model is broken, or an older version made it.",
+)
 _URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -33,7 +37,7 @@ def at_risk_view(folder: Path) -> str:
     """
     private = _read(folder)
     if private is None:
-        return empty_view(*NO_AUDIT)
+        return empty_view(*_NOT_KNOWN)
     return render(
         "at_risk",
         at_risk=private.at_risk[:MOST_AT_RISK],

@@ -181,8 +181,8 @@ def test_an_audit_without_pictures_of_its_own_is_told_in_words(
 def test_nothing_private_is_told_where_it_cannot_be_read(tmp_path: Path) -> None:
     for text in ("", "[]", "{", '{"at_risk": [1], "pairs": []}'):
         (tmp_path / PRIVATE).write_text(text)
-        assert "Not audited yet" in text_of(at_risk_view(tmp_path))
-    assert "Not audited yet" in text_of(at_risk_view(tmp_path / "missing"))
+        assert "at risk are not known" in text_of(at_risk_view(tmp_path))
+    assert "at risk are not known" in text_of(at_risk_view(tmp_path / "missing"))
 
 
 def test_an_audit_before_another_is_dated() -> None:
