@@ -103,7 +103,8 @@ def _settings_in(line: str, field: str) -> dict[str, Any]:
     lacks = None in names.values() and "null" not in line
     if not names or lacks or not all(isinstance(name, str) for name in names):
         raise problem
-    return dict(names)
+    # The form shows names with spaces.
+    return {name.replace(" ", "_"): value for name, value in names.items()}
 
 
 def unique_texts(values: object) -> list[str]:

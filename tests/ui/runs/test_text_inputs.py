@@ -73,7 +73,7 @@ def test_settings() -> None:
       2. train_batch_size: 8, gradient_accumulation_steps: 2  # half the activations
     # learning_rate: 1
     learning_rate: 0.001
-    memorization_budget: null
+    memorization budget: null
     validation_prompts: [a cat, "a dog: big"]
     """
     assert parse_settings(text, "Settings") == {
