@@ -32,8 +32,9 @@ class ChangesPanel:
         with gr.Accordion("Train with other settings", open=False, visible=False) as part:
             text = gr.Textbox(
                 label=_LABEL,
-                info="A setting a line, by its name in the form or in the file of settings. Resume "
-                "refuses settings that may not change within a run; use them to train anew.",
+                info="A setting a line, by its name under All other settings or in the file of "
+                "settings. Resume refuses settings that may not change within a run; use them to "
+                "train anew.",
                 placeholder="gradient_checkpointing: true",
                 lines=3,
                 elem_id="changes",
