@@ -185,7 +185,7 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
             _keep(status, before)
             return 128 + stopped.signal_number
         status.set("stopped", stop.reason or f"{stopped} received")
-        log.info("Stopped. %s", way_on(config))
+        log.info("Stopped. %s", way_on(config.resume_from_checkpoint))
         return 128 + stopped.signal_number
     except Exception as error:  # the process's outermost edge: the state must not stay "running"
         stop.defer()

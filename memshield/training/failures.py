@@ -32,9 +32,12 @@ class Failure(NamedTuple):
         return self.error == "crash"
 
 
-def way_on(config: Config) -> str:
-    """How a run that ended before its end goes on, in a sentence."""
-    back = config.resume_from_checkpoint
+def way_on(back: str) -> str:
+    """How a run that ended before its end goes on, in a sentence.
+
+    Args:
+        back: its `resume_from_checkpoint`.
+    """
     if back == "latest":
         return "The same command goes on from the last checkpoint."
     return (
@@ -48,11 +51,11 @@ def explain(error: BaseException, config: Config) -> Failure:
     if isinstance(error, UserError):
         return Failure("bad_input", str(error), 2)
     if isinstance(error, RankLostError):
-        return Failure("rank_lost", f"{error}. {way_on(config)}", 1)
+        return Failure("rank_lost", f"{error}. {way_on(config.resume_from_checkpoint)}", 1)
     if _is_disk_full(error):
         reason = (
             "output_dir: the disk is full; the last checkpoint is whole.\n"
-            f"  Make room, or set checkpoints_total_limit. {way_on(config)}"
+            f"  Make room, or set checkpoints_total_limit. {way_on(config.resume_from_checkpoint)}"
         )
         return Failure("disk_full", reason, 1)
     if is_out_of_memory(error):

@@ -1,11 +1,14 @@
-"""The runs of a folder, as the terminal lists them."""
+"""The runs of a folder, as the terminal lists and follows them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from memshield.jobs.terminal.follow import main
 from memshield.jobs.terminal.runs import _local
-from memshield.rundir import RunDir, StatusFile
+from memshield.rundir import RunDir, StatusFile, this_process
 
 
 def test_what_is_no_run_hides_none(tmp_path: Path) -> None:
@@ -20,3 +23,26 @@ def test_what_is_no_run_hides_none(tmp_path: Path) -> None:
     (tmp_path / "damaged" / "status.json").touch()
     assert _local(tmp_path) == [(str(run.path), "done", "3 of 3")]
     assert _local(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (None, "goes on from the last checkpoint"),
+        ("seed: 1", "goes on from the last checkpoint"),
+        ("resume_from_checkpoint: checkpoint-9", "goes back to checkpoint-9 once more"),
+    ],
+)
+def test_what_became_of_a_killed_run_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str | None, words: str
+) -> None:
+    run = RunDir(tmp_path)
+    status = StatusFile(run, 1)
+    status.set("running", processes=[{**this_process(0), "start_time": 0.0}])
+    status.close()
+    if settings is not None:
+        run.config.write_text(settings)
+    assert main([str(run.path)]) == 1
+    said = capsys.readouterr().out
+    assert "died: its process was killed" in said
+    assert words in said

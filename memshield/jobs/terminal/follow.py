@@ -11,6 +11,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from memshield.audit.progress_file import AuditProgress, read_audit_progress
+from memshield.config.file import read_yaml
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun
@@ -32,6 +33,7 @@ from memshield.rundir import RunDir, is_alive
 from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
 from memshield.training.bar import Bar
+from memshield.training.failures import way_on
 
 _SECONDS, _SECONDS_BEFORE = 0.5, 0.2
 """Between two looks at the copy of a run; before there is a bar somebody waits for it."""
@@ -170,7 +172,9 @@ def follow_here(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> int
     words = "died" if state in ("preparing", "running") else state
     reason = status.get("reason")
     if words == "died":
-        reason = "its process was killed. The same command goes on from the last checkpoint."
+        settings = read_yaml(run.config) if run.config.is_file() else {}
+        back = str(settings.get("resume_from_checkpoint", "latest"))
+        reason = f"its process was killed. {way_on(back)}"
     print(f"{words}: {reason}" if reason else words)
     return 1 if words in ("died", "failed") else 0
 
