@@ -261,7 +261,6 @@ class Visit:
             self.page.locator("#form").wait_for()
             # The page goes to the form once its choices are set, which would undo a press before.
             self.page.wait_for_function("window.scrollY > 0")
-            self.painted()
 
     def painted(self) -> None:
         """Wait until what was laid out can be seen.
@@ -336,6 +335,8 @@ class Visit:
     def fill(self, label: str, value: str) -> None:
         """Type into an input, and leave it."""
         box = self._input(label)
+        box.wait_for()
+        self.painted()
         box.fill(value)
         box.press("Tab")
 
@@ -370,7 +371,6 @@ class Visit:
         name = re.compile(rf"^\s*{re.escape(label)}\b")
         if label in _FOLDED and not self.page.locator("#strength").is_visible():
             self.page.get_by_role("button", name="More settings").click()
-            self.painted()
         return self.page.get_by_label(name).locator("visible=true").first
 
     def open_advanced(self) -> None:
@@ -378,4 +378,3 @@ class Visit:
         if not self.page.get_by_label("max train steps").is_visible():
             self.page.get_by_role("button", name="All other settings").click()
         self.page.get_by_label("max train steps").wait_for()
-        self.painted()

@@ -48,7 +48,8 @@ def choose_model(server: Server, fields: Fields, kind: gr.Radio, recipe: gr.Stat
     def on_kind(kind: object, name: object, token: gr.OAuthToken | None) -> list[Any]:
         text = name.strip() if isinstance(name, str) else ""
         if kind == "demo" or not is_id(text):
-            return [gr.skip(), "", gr.skip(), recipe_of(kind)]
+            # With a model from the Hub, the problem may be that of a name typed since.
+            return [gr.skip(), gr.skip() if kind == "hub" else "", gr.skip(), recipe_of(kind)]
         made = inspect(text, kind, token)
         return made if isinstance(made[3], str) else [*made[:3], recipe_of(kind)]
 
