@@ -85,6 +85,7 @@ def test_no_tab_shuts_anybody_out(browser: Browser, home: Running) -> None:
     visit.sees("2 things to fix", "#audit-asked")
     look("audits")
     visit.tab("Use a model")
+    visit.page.locator("#own-run").wait_for()  # the run that was trained since the page was opened
     visit.page.get_by_label("A published model").check()
     visit.fill("Published model", "../x")
     visit.press("Verify")

@@ -45,6 +45,8 @@ LABELS = {
     "job": "Run",
 }
 RUN, HUB = "run", "hub"
+_UNLESS_NAMED = "(offered, name, source) => offered && !name ? offered : source"
+"""A model may have been named since a source was to be offered."""
 _SOURCES = [("One of your runs", RUN), ("A published model", HUB)]
 _EMPTY = empty_view("No model yet", "Type the id of a model that was published with MemShield.")
 _NO_RUNS = empty_view("No runs with a model yet", "A run can draw as soon as its first round ends.")
@@ -67,13 +69,17 @@ class Handlers:
         self._server = server
 
     def load(self, token: gr.OAuthToken | None) -> list[Any]:
-        """Show the visitor's own models, a hint to sign in, and the newest pictures."""
+        """Show the visitor's own models, a hint to sign in, and the newest pictures.
+
+        Returns:
+            First the source to offer, or "" to leave it as it is; `refresh` does the same.
+        """
         owner = self._server.find_owner(token)
         jobs = self._server.jobs
         runs = run_choices(jobs, owner) if owner is not None else []
         own = published_by(jobs, owner) if owner is not None else []
         return [
-            gr.Radio(value=RUN if runs else HUB),
+            RUN if runs else "",
             gr.Dropdown(runs, value=runs[0][1]) if runs else gr.skip(),
             gr.Dropdown(own, value=None, visible=bool(own)),
             gr.HTML(_SIGN_IN, visible=owner is None),
@@ -93,11 +99,11 @@ class Handlers:
         runs = run_choices(jobs, owner) if owner is not None else []
         own = published_by(jobs, owner) if owner is not None else []
         ids = [id for _, id in runs]
-        value = chosen if chosen in ids else next(iter(ids), None)
         is_first = bool(ids) and not chosen and not name
         return [
-            gr.Radio(value=RUN) if is_first else gr.skip(),
-            gr.Dropdown(runs, value=value),
+            RUN if is_first else "",
+            # Another may be chosen meanwhile: the value is left alone where it can be.
+            gr.Dropdown(runs) if chosen in ids else gr.Dropdown(runs, value=next(iter(ids), None)),
             gr.Dropdown(own, visible=bool(own)),
             gr.HTML(visible=owner is None),
             *self._now(owner, before or ("", "")),
@@ -321,15 +327,19 @@ def use_tab(
     looked = [checks, known, glance, audit, code, whole_audit, whole_card, card, prompts]
     assert len(looked) == _LOOKED
     chosen = [source, run, what]
-    page.load(act.load, None, [source, run, own, hint, *now], **quiet)
+    offered = gr.Textbox(visible="hidden")
+    offer: dict[str, Any] = {
+        "fn": None, "inputs": [offered, name, source], "outputs": source, "js": _UNLESS_NAMED,
+    }  # fmt: skip
+    page.load(act.load, None, [offered, run, own, hint, *now], **quiet).then(**offer, **quiet)
     # The list of models that a run has may be the same: it does not tell of a change then.
     source.change(act.turn, source, [mine, theirs], **quiet).then(act.show, chosen, looked, **quiet)
     run.change(act.rounds, run, what, **quiet).then(act.show, chosen, looked, **quiet)
     what.input(act.show, chosen, looked, **quiet)
     tab.select(
-        act.refresh, [run, name, marks], [source, run, own, hint, *now], show_progress="hidden",
+        act.refresh, [run, name, marks], [offered, run, own, hint, *now], show_progress="hidden",
         **quiet,
-    )  # fmt: skip
+    ).then(**offer, **quiet)  # fmt: skip
     shows_run: dict[str, Any] = {"fn": act.show_run, "inputs": chosen, "outputs": looked}
     for event in (button.click, name.submit):
         event(act.verify, name, looked, **quiet, **AGAIN).then(**shows_run, **quiet).then(
