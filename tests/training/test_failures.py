@@ -127,7 +127,7 @@ def test_a_failed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
     assert "the loss" in run.read_status()["reason"]
 
 
-def test_what_goes_back_each_time_is_said(tmp_path: Path) -> None:
+def test_what_goes_back_each_time_is_said() -> None:
     """A config that names a checkpoint would delete what came after it, without end."""
     settings = {"pretrained_model_name_or_path": "a/b", "dataset_name": "c/d"}
     full = OSError(errno.ENOSPC, "No space left on device")
