@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any
@@ -83,13 +84,33 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("MEMSHIELD_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@contextmanager
+def _handlers_given_back() -> Iterator[None]:
+    """A training in the test's process takes SIGTERM and SIGINT.
+
+    A process that is forked later has its handlers too, and one that waits for a lock may then
+    outlive the SIGTERM that was to end it.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """What a fixture trains for several tests leaves them no signal handlers."""
+    with _handlers_given_back():
+        return (yield)
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
-    """A training started in the test's process takes SIGTERM and SIGINT: give them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """Nor does a test leave any."""
+    with _handlers_given_back():
+        yield
 
 
 @pytest.fixture(scope="session")
