@@ -1,4 +1,4 @@
-"""Times and sizes in words."""
+"""Times, sizes and counts in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ _TIMES = (  # below how many seconds, seconds of the unit, decimals, short and s
     (172_800.0, 3600.0, 1, "h", "hour"),
     (float("inf"), 86_400.0, 1, "days", "day"),
 )
+
+
+def plural(number: int, one: str, more: str = "") -> str:
+    """A number with its noun: 1 step, 2 steps."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def duration(seconds: float, spelled: bool = False) -> str:

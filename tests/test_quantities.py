@@ -1,10 +1,10 @@
-"""Times and sizes as a person reads them."""
+"""Times, sizes and counts as a person reads them."""
 
 from __future__ import annotations
 
 import pytest
 
-from memshield.quantities import duration, duration_range, size
+from memshield.quantities import duration, duration_range, plural, size
 
 
 def test_durations() -> None:
@@ -33,3 +33,8 @@ def test_sizes() -> None:
     assert [size(n) for n in (0, 999, 1500, 234_000, 2_000_000, 12_300_000_000, 10**16)] == [
         "0 bytes", "999 bytes", "1.5 kB", "234 kB", "2.0 MB", "12.3 GB", "10000.0 TB",
     ]  # fmt: skip
+
+
+def test_counts() -> None:
+    assert [plural(1, "step"), plural(2000, "step")] == ["1 step", "2,000 steps"]
+    assert [plural(n, "copy", "copies") for n in (0, 1)] == ["0 copies", "1 copy"]

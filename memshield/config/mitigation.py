@@ -59,11 +59,12 @@ def measures_of(settings: Mapping[str, Any]) -> list[MitigationMethod]:
     shards, threshold = get("num_shards", 1), get("skip_threshold")
     if shards != 1:
         rounds = get("num_rounds")
+        in_rounds = f"{rounds} {'round' if rounds == 1 else 'rounds'}"
         found.append(
             MitigationMethod(
-                f"{shards} shards, {rounds} rounds",
+                f"{shards} shards, {in_rounds}",
                 f"The pictures are split into {shards} shards; each trains a copy of the model, "
-                f"and the copies are averaged in {rounds} rounds (iterative ensemble training).",
+                f"and the copies are averaged in {in_rounds} (iterative ensemble training).",
                 IET_AGC,
             )
         )

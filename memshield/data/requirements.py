@@ -11,6 +11,7 @@ from memshield.data.examples import Examples
 from memshield.data.split import LEAST_WATCHED
 from memshield.errors import UserError
 from memshield.families.facts import Facts
+from memshield.quantities import plural
 from memshield.step_budget import StepBudget, largest_remainder, steps_of_run
 
 
@@ -35,8 +36,8 @@ def budget_of_shards(config: Config, sizes: Sequence[int]) -> StepBudget:
     if min(largest_remainder(total, sizes)) < config.num_rounds:
         raise UserError(
             "num_rounds",
-            f"{total} steps do not give each of {config.num_shards} shards one in every of "
-            f"{config.num_rounds} rounds",
+            f"{plural(total, 'step')} cannot give each of {plural(config.num_shards, 'shard')} "
+            f"one in every of {plural(config.num_rounds, 'round')}",
             "Lower num_rounds or num_shards, or train for more epochs.",
         )
     return StepBudget.split(total, sizes, config.num_rounds)
@@ -67,7 +68,8 @@ def require_a_picture_a_shard(members: int, usable: int, config: Config) -> None
     if members < config.num_shards:
         raise UserError(
             "num_shards",
-            f"{config.num_shards} shards, but only {members} pictures to train on (of {usable})",
+            f"{config.num_shards} shards, but only {plural(members, 'picture')} to train on "
+            f"(of {usable})",
             "Lower num_shards or held_out_fraction, or add pictures.",
         )
 
@@ -86,7 +88,7 @@ def require_full_batches(smallest: int, config: Config) -> None:
     if smallest < images_a_step:
         raise UserError(
             "train_batch_size",
-            f"the smallest shard has {smallest} pictures, fewer than a step takes "
+            f"the smallest shard has {plural(smallest, 'picture')}, fewer than a step takes "
             f"({config.train_batch_size} x {config.gradient_accumulation_steps})",
             "Lower train_batch_size, gradient_accumulation_steps or num_shards.",
         )
@@ -110,7 +112,7 @@ def require_full_buckets(examples: Examples, config: Config) -> None:
         least = min(shard[size] for shard in shards if size in shard)
         if least < batch:
             share = f", {least} of them in one of {len(shards)} shards" if len(shards) > 1 else ""
-            short.append(f"{size} has {pictures} pictures{share}")
+            short.append(f"{size} has {plural(pictures, 'picture')}{share}")
     if short:
         shown = "".join(f"\n  {words}" for words in short)
         raise UserError(

@@ -25,7 +25,7 @@ from memshield.data.requirements import can_cache
 from memshield.families import load
 from memshield.families.base import Encoded, Family, Placement
 from memshield.forecast.cost import grid_of
-from memshield.quantities import duration
+from memshield.quantities import duration, plural
 from memshield.rundir import RunDir
 from memshield.step_budget import StepBudget
 from memshield.training.interruption import StopRequest
@@ -257,7 +257,7 @@ def _more_batches(watch: HeldOutWatch, prepared: PreparedRun) -> float:
 def _device() -> str:
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def _peak_bytes() -> int:

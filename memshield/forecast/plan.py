@@ -25,7 +25,7 @@ from memshield.forecast.memory import Sizes, moment_bytes, peak_memory
 from memshield.forecast.presets import add_preset, with_preset
 from memshield.forecast.prices import dollars_an_hour
 from memshield.hub.catalog.license import license_words
-from memshield.quantities import size
+from memshield.quantities import plural, size
 from memshield.rundir import write_text
 from memshield.step_budget import StepBudget
 from memshield.training.prepare import PreparedRun, check_hardware, check_noise_level, prepare
@@ -197,7 +197,7 @@ def main(argv: Sequence[str]) -> int:
         *([f"too long      {cut.words}"] if cut is not None else []),
         f"steps         {budget.total} in all ({epochs / len(examples.members()):.1f} epochs), "
         + (f"{lowest}" if lowest == highest else f"{lowest} to {highest}")
-        + f" a round, {config.num_rounds} rounds",
+        + f" a round, {plural(config.num_rounds, 'round')}",
         f"disk          {size(disk.total)}: rounds and model {size(disk.rounds)}, checkpoints "
         f"{size(disk.checkpoints)}, cached encodings {size(disk.encodings)}"
         + (f", audits {size(disk.audits)}" if disk.audits else ""),

@@ -14,6 +14,7 @@ from memshield.data.requirements import (
 )
 from memshield.errors import UserError
 from memshield.forecast.size_defaults import split_of
+from memshield.quantities import plural
 from memshield.step_budget import StepBudget, largest_remainder
 
 MOST_TURNS = 1_000_000
@@ -64,12 +65,15 @@ class Numbers:
         if self.steps is not None and self.steps_a_round is not None:
             low, high = self.steps_a_round
             each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+            rounds = f"{each} in each of {self.rounds:,} rounds"
             lines.append(
-                f"{self.steps:,} steps in all ({self.epochs:.1f} epochs), {each} in each of "
-                f"{self.rounds} rounds"
+                f"{self.steps:,} steps in all ({self.epochs:.1f} epochs), "
+                + (rounds if self.rounds > 1 else "in one round")
             )
         if self.audits:
-            lines.append(f"{self.audits} audits of {self.audit_images:,} generated pictures")
+            lines.append(
+                f"{plural(self.audits, 'audit')} of {self.audit_images:,} generated pictures"
+            )
         return lines
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memshield.errors import UserError
+from memshield.quantities import plural
 from memshield.sampling.record import Recorder, Samples
 from memshield.sampling.request import SampleArguments, parse_arguments
 from memshield.sampling.target import SampledModel, is_hub_id, open_target
@@ -142,4 +143,5 @@ def _tell(samples: Samples) -> None:
             print(f"{one.file} (seed {one.seed}) is {said}: {one.warning.value:.3f}")
     copies = sum(one.warning is not None and one.warning.level == "near_copy"
                  for one in samples.pictures)  # fmt: skip
-    print(f"{copies} of {samples.total} pictures are near-copies of training pictures.")
+    be = "is a near-copy" if copies == 1 else "are near-copies"
+    print(f"{copies} of {plural(samples.total, 'picture')} {be} of training pictures.")

@@ -45,6 +45,12 @@ def test_the_reference_of_the_mask_is_named() -> None:
     assert (own.source, held_out.source) == (IET_AGC, None), "it is not the paper's"
 
 
+def test_one_round_is_one() -> None:
+    (measure,) = measures_of({"num_shards": 2, "num_rounds": 1})
+    assert measure.short == "2 shards, 1 round"
+    assert "averaged in 1 round (" in measure.sentence
+
+
 def test_what_a_stranger_writes_is_shown_and_breaks_nothing() -> None:
     strange = dict.fromkeys((*PLAIN, "num_rounds", "timestep_bias_level"), "<b>4</b>")
     assert len(measures_of(strange)) == len(PLAIN)

@@ -51,7 +51,10 @@ def test_in_words() -> None:
     assert lines[1] == "4 shards of 225 pictures"
     assert lines[2].startswith("563 steps in all (10.0 epochs), 56 to 59 in each of 10 rounds")
     assert lines[3] == "10 audits of 900 generated pictures"
-    assert "one shard" in numbers(config(num_shards=1), 50).lines()[1]
+    once = numbers(config(num_shards=1, num_rounds=1, memorization_budget=0.1), 50).lines()
+    assert "one shard" in once[1]
+    assert once[2].endswith("epochs), in one round")
+    assert once[3].startswith("1 audit of")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from memshield.jobs.terminal.shared import (
     seconds_of,
     start_job,
 )
-from memshield.quantities import duration
+from memshield.quantities import duration, plural
 
 _OWN = ("hardware", "timeout", "image", "detach", "yes", "namespace")
 _DIGITS = 1797
@@ -201,7 +201,8 @@ def _where(config: Config, machine: Machine, price: float) -> list[str]:
     lines = [f"hardware      {machine.hardware}{words}, ${price:.4f} a minute"]
     gpus, processes = gpus_of(machine.hardware), processes_for(machine.hardware, config.num_shards)
     if gpus > 1:
-        idle = f"; {gpus - processes} GPUs idle: there are no more shards" * (processes < gpus)
+        unused = plural(gpus - processes, "GPU")
+        idle = f"; {unused} idle: there are no more shards" if processes < gpus else ""
         lines.append(f"processes     {processes}, one a GPU, each trains whole shards{idle}")
     ready = machine.image.startswith(("hf.co/spaces/", "https://"))
     how = "" if ready else "; installing the packages takes minutes, which are billed"

@@ -17,11 +17,11 @@ from memshield.hub.catalog.dataset_description import (
 )
 from memshield.hub.catalog.model import ModelDescription
 from memshield.hub.catalog.preview import Preview, Shown
-from memshield.quantities import size
+from memshield.quantities import plural, size
 from memshield.ui.widgets.pictures import picture_of
 from memshield.ui.widgets.problems import empty_view, status_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import count, plural, short
+from memshield.ui.widgets.words import count, short
 
 FAMILY_NAMES = {
     "unconditional": "without prompts",

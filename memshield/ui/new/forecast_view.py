@@ -5,6 +5,7 @@ from __future__ import annotations
 from memshield.config.recommendations import Advice
 from memshield.forecast.estimate import Estimate, Range
 from memshield.forecast.hardware import is_busy
+from memshield.quantities import plural
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
 from memshield.ui.form.where import Destination, cost_sentences
 from memshield.ui.widgets.problems import status_view
@@ -64,11 +65,11 @@ def forecast_view(made: Plan) -> str:
         facts.append(("captions", made.cut_captions))
     if counted.steps is not None:
         facts.append(
-            ("steps", f"{counted.steps:,} in {counted.rounds} rounds; every picture is seen "
-                      f"{counted.epochs:.1f} times"))  # fmt: skip
+            ("steps", f"{counted.steps:,} in {plural(counted.rounds, 'round')}; every picture is "
+                      f"seen {counted.epochs:.1f} times"))  # fmt: skip
     if counted.audits:
         facts.append(
-            ("audits", f"{counted.audits}, of {counted.audit_images:,} generated pictures each")
+            ("audits", f"{counted.audits:,}, of {counted.audit_images:,} generated pictures each")
         )
     if here is not None:
         facts.append(("time", f"about {about(here.middle_s)} on {here.place}, {here.basis}"))

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from memshield.errors import UserError
+from memshield.quantities import plural
 from memshield.ui.errors import on_error
 from memshield.ui.form.recipes import RecipeName
 from memshield.ui.new.descriptions import duplicates_view
@@ -30,7 +31,6 @@ from memshield.ui.new.uploads.tray import Tray, copies, is_picture_id
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.fields import QUIET, RAW, Fields
 from memshield.ui.widgets.problems import problem_view, status_view
-from memshield.ui.widgets.words import plural
 
 _SCRIPT = Path(__file__).with_name("tray.js").read_text(encoding="utf-8")
 _UPLOADS_AT_ONCE = 2

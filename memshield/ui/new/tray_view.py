@@ -11,14 +11,13 @@ from PIL import Image
 
 from memshield.data.images import BadImage, open_image
 from memshield.forecast.duplicates import MOST_PICTURES, DuplicatePairs, pair_up
-from memshield.quantities import size
+from memshield.quantities import plural, size
 from memshield.ui.new.uploads.adding import Added
 from memshield.ui.new.uploads.checked_picture import SIDE
 from memshield.ui.new.uploads.metadata import LONGEST_CAPTION
 from memshield.ui.new.uploads.tray import Tray, TrayPicture, copies
 from memshield.ui.widgets.pictures import picture_in
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import plural
 
 Which = Literal["all", "noted", "bare"]
 PAGE = 24

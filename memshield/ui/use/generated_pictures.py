@@ -9,13 +9,14 @@ from pathlib import Path
 from memshield.audit.report import percent
 from memshield.jobs.commands import as_typed
 from memshield.jobs.task_progress import TaskProgress
+from memshield.quantities import plural
 from memshield.sampling.record import Made, Samples
 from memshield.sampling.request import SampleArguments
 from memshield.ui.widgets.log import log_text_view
 from memshield.ui.widgets.pictures import Picture, picture_in
 from memshield.ui.widgets.problems import empty_view
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import STATE_MARKS, plural
+from memshield.ui.widgets.words import STATE_MARKS
 
 NOTHING = ("No pictures yet", "Choose a model above, then generate.")
 SIGNED_OUT = (

@@ -10,8 +10,9 @@ from memshield.config.mitigation import measures_of
 from memshield.hub.consent import told_of
 from memshield.hub.manifest import Manifest
 from memshield.hub.verify import Check, conclusion
+from memshield.quantities import plural
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import count, plural
+from memshield.ui.widgets.words import count
 
 
 def summary_view(manifest: Manifest) -> str:

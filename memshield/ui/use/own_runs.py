@@ -15,11 +15,11 @@ from memshield.config.mitigation import measures_of
 from memshield.errors import UserError
 from memshield.families.facts import is_prompted
 from memshield.jobs.service import Jobs
+from memshield.quantities import plural
 from memshield.rundir import RunDir
 from memshield.runs.promote import require_round
 from memshield.runs.reports import readable_in
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import plural
 
 MODEL = "model"
 Choices = list[tuple[str, str]]

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from memshield.audit.report import percent
 from memshield.audit.report_view import excess_interval_words, excess_words, interval
-from memshield.quantities import duration, size
-from memshield.ui.widgets.words import about, count, linked, plural, unbroken
+from memshield.quantities import duration, plural, size
+from memshield.ui.widgets.words import about, count, linked, unbroken
 
 _FOLDERS = ("widgets", "new", "runs", "use", "audits")
 

@@ -7,7 +7,7 @@ import re
 from huggingface_hub.constants import ENDPOINT
 from markupsafe import Markup, escape
 
-from memshield.quantities import duration
+from memshield.quantities import duration, plural
 
 # Pages of repositories, as `memshield.network.page_of` writes them; only these become links.
 _PAGE = re.compile(re.escape(ENDPOINT) + r"(/[A-Za-z0-9][\w.-]*){2,3}(?<!\.)")
@@ -16,11 +16,6 @@ STATE_MARKS = {
     "outdated": "stopped", "stopped": "stopped", "failed": "failed", "died": "failed",
 }  # fmt: skip
 """The style class of a state's title; one that waits has none."""
-
-
-def plural(number: int, one: str, more: str = "") -> str:
-    """A number with its noun: 1 step, 2 steps."""
-    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def count(number: float) -> str:

@@ -12,7 +12,7 @@ from memshield.jobs.words import State
 from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
 from memshield.ui.runs.progress import progress_view
-from memshield.ui.widgets.words import plural, short, time_left
+from memshield.ui.widgets.words import short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
 from tests.ui.markup import shows_hostile, text_of
 
@@ -122,4 +122,3 @@ def test_numbers_in_words() -> None:
     assert time_left(33) == "about 35 seconds left"
     assert time_left(0) == "a few seconds left"
     assert [short(n) for n in (12, 860_000_000, 2_570_000_000)] == ["12", "860 M", "2.57 B"]
-    assert [plural(1, "step"), plural(2000, "step")] == ["1 step", "2,000 steps"]
