@@ -59,8 +59,8 @@ def is_over(report: Report, budget: float, alpha: float | None = None) -> bool:
 def choose(reports: Sequence[Report], budget: float, alpha: float | None = None) -> Choice:
     """The best quality (headline measure) among those within the budget.
 
-    Where none is, the one with the least excess. Where no audit can say how much is given back,
-    the last one.
+    Where none is, the one that gives the least back beyond chance. Where no audit can say how
+    much is given back, the last one.
 
     Args:
         reports: of one run's rounds, in order, or of several models.
@@ -78,16 +78,18 @@ def choose(reports: Sequence[Report], budget: float, alpha: float | None = None)
     if not within:
         place, excess = min(said, key=lambda one: one[1])
         reason = (
-            f"none is within the budget of {percent(budget)}; the least excess is {percent(excess)}"
+            f"none is within the budget of {percent(budget)}; the least that one gives back beyond "
+            f"chance is {percent(excess)}"
         )
         return Choice(place, False, reason)
     place, excess = min(within, key=lambda one: (_badness(reports[one[0]]), -one[0]))
     quality = reports[place].headline_quality
+    beyond = f"{percent(excess) if excess > 0 else 'nothing'} beyond chance"
     if quality is None:
-        return Choice(place, True, f"excess {percent(excess)}; no measure of quality was taken")
+        return Choice(place, True, f"{beyond}; no measure of quality was taken")
     reason = (
         f"best {quality.measure} ({quality.value:.4g}, {quality.space}) within the budget of "
-        f"{percent(budget)}: excess {percent(excess) if excess > 0 else 'none'}"
+        f"{percent(budget)}: {beyond}"
     )
     if excess > budget:
         reason += ", which chance may explain"

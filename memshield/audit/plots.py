@@ -80,7 +80,7 @@ def point_of(report: Report, chosen: bool = False) -> Point | None:
 
 def axis_of(headline: Memorization) -> str:
     """Label of the axis of memorization."""
-    return f"excess over chance ({headline.statistic}, {headline.space})"
+    return f"given back beyond chance ({headline.statistic}, {headline.space})"
 
 
 def axis_of_quality(quality: Quality | None) -> str:

@@ -173,12 +173,14 @@ COLUMNS = (
         "beyond chance, 95 %", lambda row: _interval(row.excess_interval), frozenset({View.REPORT})
     ),
     TableColumn(
-        "excess",
+        "beyond chance",
         lambda row: f"{_beyond_chance(row.excess) or row.unknown or 'cannot say':>10}",
         frozenset({View.LINE}),
     ),
-    TableColumn("membership (AUC)", _auc, frozenset({View.PAGE}), _GUESSING, _has_attack),
-    TableColumn("membership inference (AUC)", _auc, frozenset({View.CARD}), _GUESSING, _has_attack),
+    TableColumn(
+        "membership inference (AUC)", _auc, frozenset({View.PAGE, View.CARD}), _GUESSING,
+        _has_attack,
+    ),
     TableColumn(
         _measure,
         lambda row: "" if row.quality is None else f"{row.quality:.4g}",

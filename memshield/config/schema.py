@@ -139,7 +139,7 @@ class DataSettings(Settings):
 
 
 class MethodSettings(Settings):
-    """Mitigation (plain training: num_shards 1, skip_threshold 0)"""
+    """Mitigation"""
 
     num_shards: int = setting(
         4, "Parts the pictures are split into; each trains a proxy of its own.", ge=1, le=4096
@@ -350,8 +350,8 @@ class AuditSettings(Settings):
     )
     memorization_budget: float | None = setting(
         None,
-        "Stop when more than this share of generated pictures is given back beyond chance, and the "
-        "excess is more than chance explains; keep the best round under it.",
+        "Stop when more than this share of generated pictures is given back beyond chance, and "
+        "that surely; keep the best round under it.",
         free=True,
         ge=0,
         le=1,

@@ -74,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", action="store_true", help="all rounds of every run; so it is for a single run"
     )
     parser.add_argument(
-        "--budget", type=float, metavar="X", help="largest excess over chance, such as 0.02"
+        "--budget",
+        type=float,
+        metavar="X",
+        help="largest share given back beyond chance, such as 0.02",
     )
     parser.add_argument(
         "--alpha",

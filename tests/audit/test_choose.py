@@ -26,7 +26,7 @@ def test_what_chance_may_explain_is_within_the_budget() -> None:
     assert not is_over(unsure, 0.02) and is_over(sure, 0.02)
     choice = choose([report_of(excess=0.0, kid=0.5), unsure], 0.02)
     assert (choice.place, choice.within) == (1, True)
-    assert choice.reason.endswith("excess 2.8 %, which chance may explain")
+    assert choice.reason.endswith("2.8 % beyond chance, which chance may explain")
     assert choose([report_of(excess=0.0, kid=0.5), sure], 0.02).place == 0
 
 
@@ -35,7 +35,7 @@ def test_of_equal_quality_the_later_round_is_chosen() -> None:
     assert choose(reports, 0.02).place == 1
 
 
-def test_where_none_is_within_the_least_excess_is_chosen_and_said() -> None:
+def test_where_none_is_within_the_least_beyond_chance_is_chosen_and_said() -> None:
     choice = choose([report_of(excess=0.2, kid=0.1), report_of(excess=0.1, kid=0.5)], 0.02)
     assert (choice.place, choice.within) == (1, False)
     assert "none is within" in choice.reason

@@ -127,7 +127,7 @@ def test_a_broken_model_and_one_without_a_figure_are_told_apart_on_the_page(tmp_
             {
                 "given back": "11 %",
                 "beyond chance, 95 %": "10 % (7.0 % to 13 %)",
-                "membership (AUC)": "0.53 (0.50 to 0.56)",
+                "membership inference (AUC)": "0.53 (0.50 to 0.56)",
                 "KID, lower is better": "0.5 (0.49 to 0.51)",
             },
         ),
@@ -151,7 +151,7 @@ def test_a_broken_model_and_one_without_a_figure_are_told_apart_on_the_page(tmp_
                 "KID, lower is better": "0.5 (0.49 to 0.51)",
             },
         ),
-        (View.LINE, {"excess": "      10 %", "KID": "0.5"}),
+        (View.LINE, {"beyond chance": "      10 %", "KID": "0.5"}),
     ],
 )
 def test_the_columns_of_every_view(view: View, columns: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ def test_a_budget_on_a_fixed_alpha(run: RunDir, capsys: pytest.CaptureFixture[st
     # No ratio is under 0: nothing is given back there, of no round.
     command("compare", run.path, *QUICK, "--no_attacks", "--alpha", 0.0, "--budget", 0.0)
     said = capsys.readouterr().out
-    assert said.count("excess       none") == 3
+    assert said.count("beyond chance       none") == 3
     assert "within the budget" in said
 
 

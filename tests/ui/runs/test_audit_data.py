@@ -122,7 +122,9 @@ def test_the_round_to_keep(jobs: Jobs) -> None:
     with_rounds(of_other, 0.04, 0.3)
     with pytest.raises(UserError) as refused:
         Audits.of(jobs, LOCAL, other, None).keep(BY_BUDGET, "0.001")
-    assert "the least excess is 4.0 %, of round 1" in refused.value.problem
+    assert (
+        "the least that one gives back beyond chance is 4.0 %, of round 1" in refused.value.problem
+    )
     assert "by hand" in refused.value.remedy
     # By hand anything that is there can be kept, and it is said what it is.
     assert audits.keep("3", "0.001") == (3, "chosen by hand, gives back 30 % beyond chance")
