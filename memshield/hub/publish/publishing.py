@@ -39,7 +39,7 @@ from memshield.hub.session import steady_session
 from memshield.hub.verify import on_hub, verify
 from memshield.network import Token
 from memshield.rundir import RunDir, publish_lock_path
-from memshield.runs.publication import Publication, Step, command
+from memshield.runs.publication import Publication, Step, command, note_model
 
 log = logging.getLogger("memshield")
 ResultT = TypeVar("ResultT")
@@ -99,6 +99,7 @@ class Publisher:
             state = self._publication = Publication(
                 self.run, str(self.config.hub_model_id), self._command
             )
+            folder = self.run.model.stat().st_ino
             try:
                 published = self._publish()
             except UserError as error:
@@ -115,6 +116,8 @@ class Publisher:
                 "done", step="done", tag=published.tag, commit=published.commit, url=published.url,
                 repo_id=published.repo_id, public=published.public, weights=published.weights,
             )  # fmt: skip
+            if self.run.model.stat().st_ino != folder:  # a training ended meanwhile
+                note_model(self.run)
             return published
 
     def preview(self, folder: Path) -> tuple[Destination, Manifest]:

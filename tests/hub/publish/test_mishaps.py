@@ -22,6 +22,7 @@ from memshield.hub.publish import assemble, upload
 from memshield.hub.publish.preflight import publishing_errors
 from memshield.hub.publish.publishing import open_to_publish
 from memshield.rundir import RunDir, remove_leftovers
+from memshield.runs.promote import promote
 from memshield.runs.publication import read_publication
 from tests.hub.conftest import TOKEN, FakeClock
 from tests.hub.publishing import publish, require_complete
@@ -67,6 +68,20 @@ def test_training_does_not_take_the_folder_away(
 ) -> None:
     meanwhile(monkeypatch, upload, "commit", lambda: remove_leftovers(digits_run.path))
     require_complete(hub, publish(digits_run))
+
+
+def test_a_training_that_ends_meanwhile_leaves_another_model(
+    hub: HubServer, digits_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(digits_run)
+    assert read_publication(digits_run).get("outdated") is not True
+    meanwhile(monkeypatch, upload, "commit", lambda: promote(digits_run, 1))
+    change_byte(digits_run.model / WEIGHTS)
+    published = publish(digits_run)
+    require_complete(hub, published)
+    values = read_publication(digits_run)
+    assert (values["state"], values["weights"]) == ("done", published.weights)
+    assert values["outdated"] is True
 
 
 @pytest.mark.process
