@@ -48,7 +48,10 @@ class _Shown:
 
 
 def generating_view(
-    progress: TaskProgress, arguments: SampleArguments, samples: Samples | None
+    progress: TaskProgress,
+    arguments: SampleArguments,
+    samples: Samples | None,
+    run: str | None = None,
 ) -> str:
     """Show the progress of drawing.
 
@@ -56,6 +59,7 @@ def generating_view(
         progress: of the process.
         arguments: the request.
         samples: the pictures so far.
+        run: what its owner calls the run; None for its folder's name.
     """
     total = arguments.request.total
     done = len(samples.pictures) if samples is not None else 0
@@ -70,7 +74,7 @@ def generating_view(
         "generating",
         title=_title(progress, samples, done, total),
         mark=STATE_MARKS.get(progress.state, ""),
-        model=name_of(arguments),
+        model=_name_of(arguments, run),
         total=total,
         done=done,
         prompts=arguments.request.prompts,
@@ -83,11 +87,11 @@ def generating_view(
     )
 
 
-def name_of(arguments: SampleArguments) -> str:
+def _name_of(arguments: SampleArguments, run: str | None) -> str:
     """What to call the model: an id on the Hub, or the run and perhaps a round."""
     if arguments.revision is not None:
         return arguments.target
-    name = Path(arguments.target).name
+    name = run or Path(arguments.target).name
     return name if arguments.round is None else f"{name}, round {arguments.round}"
 
 
@@ -111,13 +115,16 @@ def _words(progress: TaskProgress, samples: Samples | None) -> str:
     return ""
 
 
-def generated_view(samples: Samples | None, folder: Path, busy: bool) -> str:
+def generated_view(
+    samples: Samples | None, folder: Path, busy: bool, run: str | None = None
+) -> str:
     """Show the pictures by prompt, each with its assessment.
 
     Args:
         samples: the pictures so far.
         folder: with their files.
         busy: whether more will come.
+        run: what its owner calls the run they are compared with; None for its folder's name.
     """
     if samples is None or not samples.pictures:
         return ""
@@ -125,7 +132,7 @@ def generated_view(samples: Samples | None, folder: Path, busy: bool) -> str:
     groups: dict[str | None, list[_Shown]] = {}
     for one in shown:
         groups.setdefault(one.made.prompt, []).append(one)
-    tone, head = _summary(samples, shown)
+    tone, head = _summary(samples, shown, run or samples.run)
     return render(
         "generated",
         tone=tone,
@@ -168,7 +175,7 @@ def _assessment(made: Made, samples: Samples, busy: bool) -> tuple[str, str, str
     return "none", "·", "No near-copy found", detail
 
 
-def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
+def _summary(samples: Samples, shown: Sequence[_Shown], run: str | None) -> tuple[str, str]:
     """Tone and words of the box above the pictures."""
     if samples.not_compared is not None:
         return "ms-plain", samples.not_compared
@@ -176,10 +183,10 @@ def _summary(samples: Samples, shown: Sequence[_Shown]) -> tuple[str, str]:
     copies = sum(one.level == "near_copy" and not one.made.broken for one in shown)
     close = sum(one.level == "close" for one in shown)
     open_ = sum(one.level == "unknown" for one in shown)
-    against = f"the {plural(samples.compared or 0, 'training picture')} of your run {samples.run}"
+    against = f"the {plural(samples.compared or 0, 'training picture')} of your run {run}"
     if copies:
         be = "is a near-copy" if copies == 1 else "are near-copies"
-        words = f"{copies} of {plural(number, 'picture')} {be} of what your run {samples.run} was "
+        words = f"{copies} of {plural(number, 'picture')} {be} of what your run {run} was "
         return (
             "ms-alarm",
             f"⚠ {words}trained on. Whoever sees such a picture sees a training picture.",

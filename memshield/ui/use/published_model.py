@@ -160,11 +160,13 @@ class GenerationRequest:
         request: the process.
         arguments: the request.
         samples: the pictures so far; None before the first.
+        run: what the owner calls the run that draws, or that the pictures are compared with.
     """
 
     request: Request
     arguments: SampleArguments
     samples: Samples | None
+    run: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -178,8 +180,8 @@ class GenerationRequest:
         pictures = () if samples is None else samples.pictures
         told = samples and samples.model_copy(update={"pictures": ()})
         return (
-            repr((request.id, request.progress, request.position, told, len(pictures))),
-            repr((request.id, request.busy, samples and samples.not_compared, pictures)),
+            repr((request.id, request.progress, request.position, told, len(pictures), self.run)),
+            repr((request.id, request.busy, samples and samples.not_compared, pictures, self.run)),
         )
 
 
@@ -188,4 +190,8 @@ def find_generation(jobs: Jobs, owner: str) -> GenerationRequest | None:
     request = jobs.requests.view(owner, "sample")
     if request is None or request.arguments is None:
         return None
-    return GenerationRequest(request, request.arguments, read_samples(request.results))
+    path = Path(request.arguments.against or request.arguments.target)
+    titles = (job.title for job in jobs.list(owner) if jobs.folders.run(job).path == path)
+    return GenerationRequest(
+        request, request.arguments, read_samples(request.results), next(titles, None)
+    )

@@ -240,9 +240,11 @@ class Handlers:
         progress_html: Any = gr.skip()
         pictures_html: Any = gr.skip()
         if marks[0] != before[0]:
-            progress_html = generating_view(progress, drawing.arguments, drawing.samples)
+            progress_html = generating_view(
+                progress, drawing.arguments, drawing.samples, drawing.run
+            )
         if marks[1] != before[1]:
-            pictures_html = generated_view(drawing.samples, drawing.folder, busy)
+            pictures_html = generated_view(drawing.samples, drawing.folder, busy, drawing.run)
         stops = busy and progress.state != "stopping"
         return [
             progress_html,

@@ -244,6 +244,8 @@ def test_an_own_run_draws_without_being_published(
     assert mine is not None and mine.arguments is not None
     assert (mine.arguments.target, mine.arguments.round) == (str(run.path), 2)
     assert "2 pictures of digits, round 2" in said(act.load(ada)[4])
+    server.jobs.titles.change("ada", id, "My <b>dogs</b>")
+    assert "2 pictures of My <b>dogs</b>, round 2" in said(act.load(ada)[4])
     offered, runs, *_ = act.refresh(id, "", None, ada)
     assert offered == "" and list(runs.constructor_args) == ["choices"]
     # A run that has a model by now is shown, unless another model was named.
@@ -320,4 +322,6 @@ def test_every_warning_is_told_in_words(tmp_path: Path) -> None:
     assert html.count("data:image/webp") == 3
     assert text.count("the file cannot be read") == 2
     assert "– Not compared" in text_of(generated_view(samples, tmp_path, busy=False))
+    renamed = text_of(generated_view(samples, tmp_path, busy=True, run="My <b>dogs</b>"))
+    assert "of what your run My <b>dogs</b> was trained on" in renamed
     assert os.sep + "secret" not in html
