@@ -175,6 +175,12 @@ class Manifest(_Part):
             }
         )
 
+    @property
+    def lacks_base(self) -> bool:
+        """Whether it is a LoRA whose publisher withheld the base."""
+        named = self.base is not None and self.base.name is not None
+        return self.training.kind == "lora" and not named
+
     def text_of_file(self) -> str:
         """The file's very text: the same values give the same bytes."""
         values = self.model_dump(mode="json")

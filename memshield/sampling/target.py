@@ -149,7 +149,6 @@ def _own_run(path: Path | None, repo_id: str, manifest: Manifest) -> RunDir | No
 
 def _base_of(run: RunDir | None, manifest: Manifest) -> str | None:
     """The base of a LoRA whose publisher withheld it, as far as the run is at hand."""
-    withheld = manifest.base is not None and manifest.base.name is None
-    if run is None or not withheld or manifest.training.kind != "lora":
+    if run is None or not manifest.lacks_base:
         return None
     return make_config(read_yaml(run.config)).pretrained_model_name_or_path

@@ -98,17 +98,25 @@ def generate(jobs: Jobs, visitor: Visitor, published: VerifiedModel, request: Im
     """Queue pictures of a verified model; its own trainer's are compared with the training set.
 
     Raises:
-        UserError: the visitor is signed out, or has such a process already.
+        UserError: the visitor is signed out, or has such a process already; or it is a LoRA whose
+            base was withheld, and no run of the visitor's knows it.
     """
     owner = visitor.require_owner()
     manifest = published.manifest
     assert manifest is not None
+    against = find_own_run(jobs, owner, manifest)
+    if manifest.lacks_base and against is None:
+        raise UserError(
+            "repo_id",
+            "this is a LoRA, and its owner does not say for which model",
+            "It can be drawn with by its owner, or where that model is known.",
+        )
     return jobs.requests.sample(
         owner,
         published.repo_id,
         published.commit,
         request,
-        against=find_own_run(jobs, owner, manifest),
+        against=against,
         needs_token=owner != LOCAL
         and not all(map(_is_open, _repositories(published.repo_id, manifest))),
     )

@@ -12,7 +12,9 @@ import gradio as gr
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from memshield.errors import UserError
 from memshield.forecast.hardware import Machine
+from memshield.hub.manifest import Base
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.sampling.record import Made, Nearness, NearnessRule, Samples
@@ -20,7 +22,9 @@ from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
 from memshield.ui.use.generated_pictures import generated_view
+from memshield.ui.use.published_model import VerifiedModel, generate, read_request
 from memshield.ui.use.tab import Handlers
+from tests.hub.claims import manifest_of
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.conftest import hub as hub
 from tests.hub_server import HubServer
@@ -170,6 +174,19 @@ def test_a_model_that_does_not_hold_draws_nothing(
     assert "Do not use this model" in said(checks) and not known.visible
     wrong, *_ = act.generate(*HUB, "ada/digits", None, 1, 1, 0, None)
     assert "Do not use this model" in said(wrong)
+    assert server.jobs.requests.view(LOCAL, "sample") is None
+
+
+def test_a_lora_without_its_base_is_its_owners_to_draw_with(
+    opened: Callable[[bool], Server],
+) -> None:
+    server = opened(False)
+    withheld = manifest_of(base=Base(name=None, revision=None))
+    assert withheld.lacks_base and not manifest_of().lacks_base
+    published = VerifiedModel("bob/lora", "0" * 40, (), withheld, "")
+    request = read_request("a cat", 1, 1, 0, text=True)
+    with pytest.raises(UserError, match="does not say for which model"):
+        generate(server.jobs, server.visitor(None), published, request)
     assert server.jobs.requests.view(LOCAL, "sample") is None
 
 
