@@ -372,8 +372,8 @@ class HubSettings(Settings):
     )
     hub_private_repo: bool | None = setting(
         None,
-        "Whether a new repository is private; so it is unless this says false, and always where "
-        "the dataset or the base is private.",
+        "Whether the repository is private. A new one is unless this says false, and always where "
+        "the dataset or the base is private; with true, one that is public is refused.",
         free=True,
     )
     hub_license: str | None = setting(

@@ -32,7 +32,11 @@ class Destination:
 
 
 def find_destination(
-    api: HfApi, account: Account, name: str | None, wants_public: bool, private: tuple[str, ...]
+    api: HfApi,
+    account: Account,
+    name: str | None,
+    wants_private: bool | None,
+    private: tuple[str, ...],
 ) -> Destination:
     """Look the repository up.
 
@@ -40,7 +44,8 @@ def find_destination(
         api: with the token of who publishes.
         account: of that token.
         name: the id; without an owner it is the user's own.
-        wants_public: whether a new repository is to be public.
+        wants_private: whether only its owner may read it; None for private where it is new, and
+            as it is where it is there.
         private: what of the model's origins is private, in words.
 
     Raises:
@@ -68,7 +73,13 @@ def find_destination(
         repo_id = info.id
         _require_writable(api, info)
         require_ours(info)
-    public = wants_public if info is None else not info.private
+    public = wants_private is False if info is None else not info.private
+    if public and wants_private:
+        raise UserError(
+            "hub_private_repo",
+            f"{repo_id} is public",
+            "Make it private on its page, choose another name, or let everybody read this model.",
+        )
     if public and private:
         there = "is public" if info is not None else "would be public"
         raise UserError(

@@ -80,13 +80,14 @@ def _errors(api: HfApi, config: Config) -> list[UserError]:
     except UserError as error:
         return [*errors, error]
     origins = look_up_origins(api, config)
-    wants_public = config.hub_private_repo is False
-    warned = license_warnings(origins, wants_public)
+    warned = license_warnings(origins, config.hub_private_repo is False)
     errors += require_confirmed(warned, config.hub_confirm or ())
     if errors and errors[0].field == FIELD:
         return errors
     try:
-        find_destination(api, account, config.hub_model_id, wants_public, origins.private)
+        find_destination(
+            api, account, config.hub_model_id, config.hub_private_repo, origins.private
+        )
     except UserError as error:
         errors.append(error)
     try:

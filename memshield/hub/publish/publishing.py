@@ -227,7 +227,7 @@ class Publisher:
                     api,
                     account,
                     config.hub_model_id,
-                    config.hub_private_repo is False,
+                    config.hub_private_repo,
                     origins.private,
                 )
             )

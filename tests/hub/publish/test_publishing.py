@@ -11,9 +11,11 @@ import pytest
 from huggingface_hub import HfApi
 
 from memshield.audit.report import REPORT, Report
+from memshield.config.file import make_config, read_yaml
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.hub.manifest import Manifest
+from memshield.hub.publish.preflight import publishing_errors
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.rundir import RunDir
 from memshield.runs.publication import read_publication
@@ -198,6 +200,22 @@ def test_public_only_where_it_was_asked_for(hub: HubServer, digits_run: RunDir) 
     published = publish(digits_run, hub_private_repo=False)
     assert published.public
     assert not hub.is_private("model", "ada/digits")
+
+
+def test_what_shall_be_private_does_not_go_where_everybody_reads(
+    hub: HubServer, digits_run: RunDir
+) -> None:
+    before = publish(digits_run, hub_private_repo=False)
+    head = hub.head("model", "ada/digits")
+    said = refused(digits_run, hub_private_repo=True)
+    assert "hub_private_repo: ada/digits is public" in said
+    asked = make_config(read_yaml(digits_run.config)).model_copy(
+        update={"hub_model_id": "ada/digits", "hub_license": "mit", "hub_private_repo": True}
+    )
+    assert "ada/digits is public" in "".join(map(str, publishing_errors(asked, TOKEN)))
+    assert hub.head("model", "ada/digits") == head
+    # What nothing is said of stays as it is.
+    assert publish(digits_run).public and before.public
 
 
 @pytest.mark.process
