@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from memshield.errors import UserError
 from memshield.imports import many_imports
+from memshield.jobs import exit_codes
 from memshield.redaction import guard_logging, redact
 
 
@@ -69,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: its name and words; None for those of the process, as the `memshield` script calls it.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    with exit_codes.noted() as code:
+        code.value = _main(sys.argv[1:] if argv is None else argv)
+    return code.value
+
+
+def _main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if argv else 2

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from memshield.jobs import logs, processes
+from memshield.jobs import exit_codes, logs, processes
 from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
@@ -44,6 +44,7 @@ class LocalProcesses:
             self._folders.cache(order.owner),
             self._environment,
         )
+        environment[exit_codes.VARIABLE] = str(exit_codes.file_beside(order.output))
         child = processes.start(order.work.command, environment, ROOT, order.output)
         self._children[order.mark] = child
         # Noted at once: an end that is noticed takes the process away.
@@ -76,7 +77,10 @@ class LocalProcesses:
             return Look(runs=True)
         self._asked.discard(order.mark)
         self._begun.pop(order.mark, None)
-        return Look(runs=False, exit_code=self._codes.pop(order.mark, None))
+        code = self._codes.pop(order.mark, None)
+        if code is None:  # the child of a server that is gone
+            code = exit_codes.read(exit_codes.file_beside(order.output))
+        return Look(runs=False, exit_code=code)
 
     def stop(self, order: Order) -> None:
         """SIGTERM, once."""
