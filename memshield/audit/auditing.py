@@ -231,6 +231,7 @@ def _report(
         resolution=reference.training.shape[2],
         fingerprint=reference.fingerprint,
         overlap=reference.overlap,
+        near_overlap=reference.near_overlap,
         buckets=reference.buckets,
     )
     return Report(

@@ -309,8 +309,11 @@ def _tell(reference: Reference) -> None:
     """What is known of the pictures before anything is computed."""
     held_out = len(reference.held_out)
     if reference.overlap:
+        print(f"Not taken as held out, for they were trained on: {reference.overlap}")
+    if reference.near_overlap:
         print(
-            f"{reference.overlap} held-out pictures are training pictures, too, and are left out."
+            "Not taken as held out, for they are nearly equal to training pictures: "
+            f"{reference.near_overlap}"
         )
     if held_out < LEAST_HELD_OUT:
         print(

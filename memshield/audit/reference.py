@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from memshield.audit.images import ImageSet, Ints, of_run
@@ -16,8 +17,9 @@ from memshield.audit.sample_size import LEAST_TRAINING, controls, require_differ
 from memshield.config.buckets import Size, sizes_of
 from memshield.config.file import Config
 from memshield.data.batches import PictureReader, captions_of
+from memshield.data.duplicates import groups
 from memshield.data.examples import Examples
-from memshield.data.scan import scan
+from memshield.data.scan import Scanned, scan, scan_pictures
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.rundir import RunDir
@@ -37,7 +39,8 @@ class Reference:
         captions, held_out_captions: [N] and [M], or None without text.
         mirrored: whether training saw mirrored pictures, or may have.
         draws, skips: [N] how often each was drawn and skipped in training, where known.
-        overlap: pictures that were named as held out, but are training pictures, and left out.
+        overlap, near_overlap: pictures that were named as held out, but are training pictures, or
+            near duplicates of some, and left out.
         buckets: sizes that they were trained on in; () for the size that they have here.
     """
 
@@ -53,6 +56,7 @@ class Reference:
     draws: Ints | None = None
     skips: Ints | None = None
     overlap: int = 0
+    near_overlap: int = 0
     buckets: tuple[Size, ...] = ()
 
     @classmethod
@@ -108,18 +112,26 @@ class Reference:
         Raises:
             UserError: a dataset cannot be read, or too few pictures were trained on.
         """
-        found = replace(cls.of_run(config, channels, *_whole(config), run=None), mirrored=True)
-        return found if fresh is None else found._with_fresh(fresh, channels)
+        whole = _WholeSet.of(config)
+        found = cls.of_run(config, channels, whole.source, whole.examples, run=None)
+        found = replace(found, mirrored=True)
+        if fresh is None:
+            return found
+        return found._with_fresh(fresh, channels, whole, _WholeSet.of(fresh))
 
-    def _with_fresh(self, config: Config, channels: int) -> Reference:
-        source, examples = _whole(config)
-        # A picture that is in both sets was trained on.
-        fresh = np.flatnonzero(~np.isin(examples.sha256, self.examples.sha256))
-        index = controls(examples, fresh)
+    def _with_fresh(
+        self, config: Config, channels: int, trained: _WholeSet, named: _WholeSet
+    ) -> Reference:
+        source, examples = named.source, named.examples
+        # A picture that is in both sets was trained on; one that was saved anew is none the less.
+        equal = np.isin(examples.sha256, self.examples.sha256)
+        near = named.is_near(trained, config.duplicate_distance) & ~equal
+        index = controls(examples, np.flatnonzero(~equal & ~near))
         if len(index) == 0:
+            so = "or nearly equal to some" if near.any() else "too"
             raise UserError(
                 "held_out",
-                f"all of its {len(examples)} pictures are training pictures, too",
+                f"all of its {len(examples)} pictures are training pictures, {so}",
                 "Name pictures that the model was not trained on, or leave it out.",
             )
         reader = PictureReader(
@@ -129,7 +141,8 @@ class Reference:
             self,
             held_out=of_run(reader, index),
             held_out_captions=_some(captions_of(source, examples), index),
-            overlap=len(examples) - len(fresh),
+            overlap=int(equal.sum()),
+            near_overlap=int(near.sum()),
         )
 
     def is_like(self, other: Reference) -> bool:
@@ -173,11 +186,46 @@ def _some(captions: Sequence[str] | None, index: Ints) -> Sequence[str] | None:
     return None if captions is None else [captions[i] for i in index.tolist()]
 
 
-def _whole(config: Config) -> tuple[Source, Examples]:
-    settings = {"held_out_fraction": 0.0, "num_shards": 1, "train_batch_size": 1}
-    config = config.model_copy(update={**settings, "gradient_accumulation_steps": 1})
-    source = open_source(SourceSettings.of(config))
-    return source, scan(config, source).examples
+@dataclass(frozen=True)
+class _WholeSet:
+    """A dataset that is not divided.
+
+    Attributes:
+        source: of its pictures.
+        examples: the table of those that can be decoded.
+        thumbnails: [N, D] of these; see `duplicates.thumbnail`.
+    """
+
+    source: Source
+    examples: Examples
+    thumbnails: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, config: Config) -> _WholeSet:
+        settings = {
+            "held_out_fraction": 0.0, "num_shards": 1, "train_batch_size": 1,
+            "gradient_accumulation_steps": 1,
+            "random_flip": True,  # where nobody knows, training may have mirrored its pictures
+        }  # fmt: skip
+        config = config.model_copy(update=settings)
+        source = open_source(SourceSettings.of(config))
+        results = scan_pictures(source)
+        examples = scan(config, source, results).examples
+        seen = [one.thumbnail for one in results if isinstance(one, Scanned)]
+        return cls(source, examples, np.stack(seen))
+
+    def is_near(self, other: _WholeSet, distance: float) -> npt.NDArray[np.bool_]:
+        """[N] whether a picture is a near duplicate of one of another set, mirrored or not."""
+        both = (other, self)
+        group = groups(
+            np.concatenate([one.examples.sha256 for one in both]).tolist(),
+            np.concatenate([one.thumbnails for one in both]),
+            distance,
+            mirrored=True,
+        )
+        theirs, ours = np.split(group, [len(other.examples)])
+        found: npt.NDArray[np.bool_] = np.isin(ours, theirs)
+        return found
 
 
 def _require_enough(members: int) -> None:

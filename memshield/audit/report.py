@@ -67,7 +67,8 @@ class Data(_Part):
         fingerprint: SHA-256 over the digests of all members: two audits of one fingerprint are
             of the same training set.
         resolution: side of the squares that are compared.
-        overlap: pictures that were named as held out but are training pictures, and left out.
+        overlap, near_overlap: pictures that were named as held out but are training pictures, or
+            near duplicates of some, and left out.
         buckets: heights and widths that the pictures were trained on in; () for the square.
     """
 
@@ -79,12 +80,13 @@ class Data(_Part):
     resolution: int
     fingerprint: str
     overlap: int = 0
+    near_overlap: int = 0
     buckets: tuple[tuple[int, int], ...] = Field(default=(), max_length=MOST_SIZES)
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        for name in ("overlap", "buckets"):
+        for name in ("overlap", "near_overlap", "buckets"):
             if not values[name]:  # as before there were any
                 del values[name]
         return values
@@ -334,6 +336,11 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         limits.append(
             f"{data.overlap} of the pictures that were named as held out are training pictures, "
             "equal pixel by pixel, and were left out. There may be others that are nearly equal."
+        )
+    if data.near_overlap:
+        limits.append(
+            f"{data.near_overlap} of the pictures that were named as held out are nearly equal to "
+            "training pictures, and were left out."
         )
     if data.buckets:
         count = len(data.buckets)

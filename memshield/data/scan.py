@@ -144,13 +144,24 @@ def _decode(source: Source, rows: Sequence[int], describe: str) -> Iterator[Scan
             bar.update(len(chunk))
 
 
-def scan(config: Config, source: Source) -> Scan:
+def scan_pictures(source: Source) -> list[Scanned | str]:
+    """The record of every picture, or why it cannot be decoded."""
+    return list(_decode(source, range(len(source)), "Scanning"))
+
+
+def scan(config: Config, source: Source, results: Sequence[Scanned | str] | None = None) -> Scan:
     """Scan a dataset and decide what is trained on, what is held out, and in which shard.
+
+    Args:
+        config: settings.
+        source: the dataset.
+        results: of `scan_pictures`; None to call it.
 
     Raises:
         UserError: pictures that cannot be decoded (unless `skip_bad_images`), or too few of them.
     """
-    results = list(_decode(source, range(len(source)), "Scanning"))
+    if results is None:
+        results = scan_pictures(source)
     bad = {row: reason for row, reason in enumerate(results) if isinstance(reason, str)}
     if bad and not config.skip_bad_images:
         shown = "".join(f"\n  row {row}: {why}" for row, why in list(bad.items())[:_ROWS_SHOWN])

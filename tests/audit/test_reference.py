@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from memshield.audit.sample_size import controls
 from memshield.audit.subject import open_run
 from memshield.config.file import make_config
 from memshield.data.examples import HELD_OUT, MEMBER
+from memshield.errors import UserError
 from memshield.rundir import RunDir
 from tests.audit.runs import save_pictures, small_run
 from tests.data import save_set
@@ -78,6 +80,33 @@ def test_of_fresh_pictures_those_that_were_trained_on_are_left_out(
     assert found.mirrored
     np.testing.assert_array_equal(found.training[:120], reference.training[:120])
     np.testing.assert_array_equal(found.held_out[:30], reference.held_out[:20])
+
+
+def test_of_fresh_pictures_near_duplicates_of_training_pictures_are_left_out(
+    reference: Reference, tmp_path: Path
+) -> None:
+    """They would be controls as near as any copy, and so hide every copy."""
+    shown = reference.training[:12].astype(np.int64)
+    brighter = np.clip(shown[:6] + 2, 0, 255).astype(np.uint8)
+    turned = reference.training[6:12][..., ::-1]
+    values = {"pretrained_model_name_or_path": "none", "resolution": 8}
+
+    def beside(*held_out: Any) -> Reference:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        training = save_pictures(reference.training, folder / "training")
+        fresh = save_pictures(np.concatenate(held_out), folder / "fresh")
+        return Reference.of_dataset(
+            make_config({**values, "train_data_dir": str(training)}),
+            1,
+            make_config({**values, "train_data_dir": str(fresh)}),
+        )
+
+    found = beside(brighter, reference.held_out[:20], turned, reference.training[:3])
+    assert (found.overlap, found.near_overlap) == (3, 12)
+    np.testing.assert_array_equal(found.held_out[:30], reference.held_out[:20])
+    with pytest.raises(UserError, match="held_out: all of its 12 pictures are training pictures, "
+                       "or nearly equal to some"):  # fmt: skip
+        beside(brighter, turned)
 
 
 def test_captions_go_with_their_pictures(tmp_path: Path) -> None:
