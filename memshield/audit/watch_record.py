@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from memshield.rundir import write_text
 
@@ -38,8 +48,7 @@ class WatchRecord(BaseModel):
         stopped: step at which a band's training on the pictures ended; None where it goes on.
     """
 
-    # JSON has no infinity: as a string it is read back, as null it would not be.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = 1
     pictures: int
@@ -48,6 +57,19 @@ class WatchRecord(BaseModel):
     stops: bool
     checks: tuple[WatchCheck, ...] = ()
     stopped: tuple[int | None, ...] = ()
+
+    @field_serializer("bounds", when_used="json")
+    def _written(self, bounds: tuple[float, ...]) -> list[float | str]:
+        # JSON has no infinity. Not by a setting: inside a report, that of the report counts.
+        return ["Infinity" if math.isinf(one) else one for one in bounds]
+
+    @field_validator("bounds", mode="before")
+    @classmethod
+    def _read(cls, bounds: Any) -> Any:
+        if not isinstance(bounds, list):
+            return bounds
+        # Reports of version 0.2 wrote it as null.
+        return [math.inf if one is None else one for one in bounds]
 
     @model_validator(mode="after")
     def _is_of_its_bands(self) -> WatchRecord:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits
 from memshield.audit.report_page import page_of, write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
 from memshield.audit.watch_findings import sentences
+from memshield.audit.watch_record import WatchRecord
 from memshield.errors import UserError
+from memshield.hub.manifest import Manifest
 from tests.audit.reports import report_of
+from tests.hub.claims import manifest_of
 from tests.watches import made_watch
 
 
@@ -234,6 +238,27 @@ def test_a_watch_is_in_the_report_and_on_its_page(tmp_path: Path, stops: bool) -
     assert len(re.findall(r"<td>stopped at \d", page)) == (5 if stops else 0)
     write_page(report, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == page
+
+
+def test_levels_of_noise_alone_are_read_back(tmp_path: Path) -> None:
+    """A schedule with zero terminal signal ends in an infinite ratio, which JSON has not."""
+    bounds = (*made_watch().bounds[:-1], math.inf)
+    record = made_watch().model_copy(update={"bounds": bounds})
+    report = report_of(excess=0.03, kid=0.2, watch=record)
+    report.write(tmp_path / "report.json")
+    assert Report.read(tmp_path / "report.json") == report
+    record.write(tmp_path / "watch.json")
+    assert WatchRecord.read(tmp_path / "watch.json") == record
+    manifest = manifest_of(audit=report)
+    assert Manifest.model_validate_json(manifest.text_of_file()) == manifest
+    # As it was written once.
+    text = (tmp_path / "report.json").read_text().replace('"Infinity"', "null")
+    assert "null" in text
+    (tmp_path / "report.json").write_text(text)
+    assert Report.read(tmp_path / "report.json") == report
+    for wrong in ("x", 3, [None], {"a": 1}, [None, 1.0]):
+        with pytest.raises(ValueError):
+            WatchRecord.model_validate({**record.model_dump(), "bounds": wrong})
 
 
 def test_a_watch_of_a_single_check_has_no_plot(tmp_path: Path) -> None:
