@@ -105,6 +105,13 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
             f"{config.loss_bank_bins} slots for {facts.num_train_timesteps} noise levels",
             "Give at most one slot a level.",
         )
+    is_watched = config.watches or bool(config.watch_fraction)
+    if is_watched and config.watch_bins > facts.num_train_timesteps:
+        raise UserError(
+            "watch_bins",
+            f"{config.watch_bins} bands for {facts.num_train_timesteps} noise levels",
+            "Give at most one band a level.",
+        )
     found = contradiction(config)
     if found is not None:
         raise found

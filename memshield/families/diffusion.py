@@ -103,11 +103,11 @@ class DiffusionProcess:
         if self.snr_gamma is None:
             return torch.ones_like(value)
         snr: Tensor = compute_snr(self.scheduler, level)
-        clipped = snr.clamp(max=self.snr_gamma)
         if self.predicts_velocity:
             # A v target's own weight is snr + 1 (Salimans and Ho 2022, appendix D).
-            return clipped / (snr + 1)
-        return clipped / snr
+            return snr.clamp(max=self.snr_gamma) / (snr + 1)
+        # min(snr, gamma) / snr; where a schedule ends in noise alone, 0 / 0 has the limit 1.
+        return (self.snr_gamma / snr).clamp(max=1)
 
 
 class DDIMSteps:

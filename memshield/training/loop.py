@@ -170,6 +170,7 @@ class Trainer:
 
         Until then every meeting makes a checkpoint, in which waiting ranks take part.
         """
+        self.stepper.require_finite()
         said = self.ranks.gather([int(intent), self.turn, self.done])
         if all(theirs[0] == Intent.END for theirs in said):
             return True

@@ -172,6 +172,7 @@ class Stepper:
         self.optimizer = make_optimizer(config, replica.list())
         self._scaling = config.mixed_precision == "fp16"
         self._scaler = self._new_scaler()
+        self._norm: Tensor | None = None
         self._autocast_dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(
             config.mixed_precision or "no"
         )
@@ -186,10 +187,27 @@ class Stepper:
         self._replica.shard = shard
 
     def end_turn(self) -> None:
-        """Hand the optimizer state back to the shard."""
+        """Hand the optimizer state back to the shard.
+
+        Raises:
+            NonFiniteLossError: see `require_finite`.
+        """
+        self.require_finite()
         assert self._replica.shard is not None
         self._replica.shard.end_turn()
         self._replica.shard = None
+
+    def require_finite(self) -> None:
+        """Refuse weights that the last step has ruined: they are to be saved or averaged.
+
+        A finite loss may have a gradient that is not. Otherwise the next loss tells; a look at
+        every step would wait for the device.
+
+        Raises:
+            NonFiniteLossError: its gradient was NaN or infinite.
+        """
+        if self._norm is not None and not math.isfinite(norm := float(self._norm)):
+            raise NonFiniteLossError(f"the norm of the last step's gradient is {norm}")
 
     def step(self, shard: Shard, step: int, batches: list[MicroBatch], lr: float) -> StepResult:
         """One step of a shard.
@@ -272,7 +290,9 @@ class Stepper:
             # Accumulated gradients were divided by all samples, not by those kept.
             grads = [p.grad for p in parameters if p.grad is not None]
             torch._foreach_mul_(grads, correction)
-        torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm)
+        if not self._scaling:  # which leaves such a step out
+            self._norm = norm
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self._replica.ema is not None:

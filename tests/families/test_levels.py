@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
 
 from memshield.errors import UserError
 from memshield.families.diffusion import DiffusionProcess
@@ -112,3 +113,18 @@ def test_a_level_outside_the_schedule_is_refused_before_weights_are_fetched(
     assert "timestep_bias_level: 100 lies outside this model's noise levels" in said
     with pytest.raises(UserError, match="timestep_bias_level"):
         plan(flags(**settings))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_weights_by_signal_are_numbers_at_noise_alone(prediction: str) -> None:
+    """min(snr, gamma) / snr has a limit where a schedule leaves no signal (arXiv 2303.09556)."""
+    scheduler = DDPMScheduler(rescale_betas_zero_snr=True, prediction_type=prediction)
+    process = DiffusionProcess(scheduler, 5.0, 0.0, None)
+    level = torch.arange(1000)
+    draw = process.draw(torch.zeros(1000, 1, 1, 1), torch.Generator().manual_seed(0), level)
+    weight = process.loss(torch.zeros(1000, 1, 1, 1), draw).weight
+    snr = compute_snr(scheduler, level)
+    own = snr if prediction == "epsilon" else snr + 1
+    assert snr[-1] == 0 and weight.isfinite().all()
+    torch.testing.assert_close(weight[:-1], (snr.clamp(max=5.0) / own)[:-1], rtol=1e-6, atol=0)
+    assert weight[-1] == (1 if prediction == "epsilon" else 0)

@@ -129,6 +129,28 @@ def test_a_nan_loss_fails_clearly(
     assert not run.model.exists()
 
 
+@pytest.mark.parametrize("changes", [{}, {"num_shards": 1, "num_rounds": 1}])
+def test_a_gradient_that_is_no_number_is_neither_averaged_nor_saved(
+    tmp_path: Path, unet: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """Its loss was finite, and no other follows before the weights are used."""
+    clip, steps = torch.nn.utils.clip_grad_norm_, 0
+
+    def broken(parameters: list[torch.nn.Parameter], most: float) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 4:  # the last of a turn, and that of a checkpoint
+            next(one.grad for one in parameters if one.grad is not None).fill_(float("inf"))
+        return clip(parameters, most)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
+    settings = digits(tmp_path / "run", unet, **{"checkpointing_steps": 4, **changes})
+    run = train(expect=1, **settings)
+    assert "the norm of the last step's gradient is " in run.read_status()["reason"]
+    assert not run.round_numbers()
+    assert max(run.checkpoints(), default=0) == 0
+
+
 # What a run refuses
 
 
@@ -229,6 +251,10 @@ def bad(**changes: Any) -> Any:
         (bad(training="lora"), ["training", "trained in full"]),
         (bad(validation_prompts=["a"]), ["validation_prompts", "not conditioned on text"]),
         (bad(loss_bank_bins=5000), ["loss_bank_bins", "1000 noise levels"]),
+        (
+            bad(watch_bins=200, ddpm_num_steps=100, watch_fraction=0.4),
+            ["watch_bins", "200 bands for 100 noise levels"],
+        ),
         (bad(model_config_name_or_path="nowhere.json"), ["cannot read nowhere.json"]),
         (bad(numshards=4), ["numshards", "Did you mean num_shards?"]),
         (bad(hub_token="hf_x"), ["hub_token", "HF_TOKEN"]),
