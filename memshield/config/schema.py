@@ -372,7 +372,7 @@ class HubSettings(Settings):
     )
     hub_private_repo: bool | None = setting(
         None,
-        "Whether the repository is private. A new one is unless this says false, and always where "
+        "Whether the repository is private: a new one is unless this says false, and always where "
         "the dataset or the base is private; with true, one that is public is refused.",
         free=True,
     )

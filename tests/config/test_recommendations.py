@@ -101,7 +101,7 @@ def test_figures_are_those_of_the_measurements() -> None:
     for name, scratch in (("fashion-100", True), ("tuned-100", False)):
         regime = REGIMES[name]
         assert regime.members // 4 == MEASURED_A_SHARD
-        cells = read_cells(name)["plain-longer"]
+        cells = read_cells(name)[0]["plain-longer"]
         for rounds in cells.values():
             given_back = [row["samples"] for row in rounds if excess_of(row) > 0.02]
             assert min(given_back) / regime.members >= COPIES_AFTER[scratch]
