@@ -233,6 +233,7 @@ def _report(
         overlap=reference.overlap,
         near_overlap=reference.near_overlap,
         buckets=reference.buckets,
+        random_crops=reference.random_crops,
     )
     return Report(
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

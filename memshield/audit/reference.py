@@ -42,6 +42,7 @@ class Reference:
         overlap, near_overlap: pictures that were named as held out, but are training pictures, or
             near duplicates of some, and left out.
         buckets: sizes that they were trained on in; () for the size that they have here.
+        random_crops: training pictures of which training saw other parts than the middle.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Reference:
     overlap: int = 0
     near_overlap: int = 0
     buckets: tuple[Size, ...] = ()
+    random_crops: int = 0
 
     @classmethod
     def of_run(
@@ -93,7 +95,11 @@ class Reference:
             mirrored=config.random_flip,
             buckets=sizes_of(config),
         )
-        return found if run is None else found.with_record(run)
+        if run is None:
+            return found
+        oblong = examples.width[members] != examples.height[members]
+        moved = not config.center_crop and not found.buckets
+        return replace(found, random_crops=int(oblong.sum()) if moved else 0).with_record(run)
 
     def with_record(self, run: RunDir) -> Reference:
         """The same pictures, with what a run has drawn and skipped of them by now."""

@@ -70,6 +70,7 @@ class Data(_Part):
         overlap, near_overlap: pictures that were named as held out but are training pictures, or
             near duplicates of some, and left out.
         buckets: heights and widths that the pictures were trained on in; () for the square.
+        random_crops: training pictures of which training saw other parts than the middle.
     """
 
     name: str
@@ -82,11 +83,12 @@ class Data(_Part):
     overlap: int = 0
     near_overlap: int = 0
     buckets: tuple[tuple[int, int], ...] = Field(default=(), max_length=MOST_SIZES)
+    random_crops: int = 0
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        for name in ("overlap", "near_overlap", "buckets"):
+        for name in ("overlap", "near_overlap", "buckets", "random_crops"):
             if not values[name]:  # as before there were any
                 del values[name]
         return values
@@ -341,6 +343,11 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         limits.append(
             f"{data.near_overlap} of the pictures that were named as held out are nearly equal to "
             "training pictures, and were left out."
+        )
+    if data.random_crops:
+        limits.append(
+            f"{data.random_crops} training pictures are not square and were cropped at random; the "
+            "middle of each is compared. In pixels a copy of another part can be missed."
         )
     if data.buckets:
         count = len(data.buckets)

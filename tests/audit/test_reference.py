@@ -15,10 +15,12 @@ from memshield.audit.sample_size import controls
 from memshield.audit.subject import open_run
 from memshield.config.file import make_config
 from memshield.data.examples import HELD_OUT, MEMBER
+from memshield.data.scan import scan
+from memshield.data.source import SourceSettings, open_source
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 from tests.audit.runs import save_pictures, small_run
-from tests.data import save_set
+from tests.data import save_set, settings
 from tests.data.test_scan import prepared
 from tests.tiny import image_folder, pictures
 
@@ -107,6 +109,20 @@ def test_of_fresh_pictures_near_duplicates_of_training_pictures_are_left_out(
     with pytest.raises(UserError, match="held_out: all of its 12 pictures are training pictures, "
                        "or nearly equal to some"):  # fmt: skip
         beside(brighter, turned)
+
+
+@pytest.mark.parametrize(("changes", "count"), [({}, 30), ({"center_crop": True}, 0)])
+def test_pictures_that_are_cropped_at_random_are_counted(
+    reference: Reference, tmp_path: Path, changes: dict[str, Any], count: int
+) -> None:
+    assert reference.random_crops == 0, "digits are square"
+    wide = [np.tile(one, (1, 2, 1)) for one in pictures(30, 16)]
+    folder = save_set(tmp_path / "set", [*wide, *pictures(30, 16)])
+    config = settings(folder, held_out_fraction=0.0, num_shards=1, resolution=16, **changes)
+    source = open_source(SourceSettings.of(config))
+    examples = scan(config, source).examples
+    found = Reference.of_run(config, 3, source, examples, RunDir(tmp_path / "run"))
+    assert found.random_crops == count
 
 
 def test_captions_go_with_their_pictures(tmp_path: Path) -> None:

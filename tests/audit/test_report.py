@@ -198,6 +198,19 @@ def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> Non
     assert "Held-out loss" not in (tmp_path / "report.html").read_text()
 
 
+def test_random_crops_of_oblong_pictures_are_a_limit(tmp_path: Path) -> None:
+    plain = report_of(excess=0.03, kid=0.2)
+    plain.write(tmp_path / "plain.json")
+    assert "random_crops" not in json.loads((tmp_path / "plain.json").read_text())["data"]
+    data = plain.data.model_copy(update={"random_crops": 7})
+    limits = limits_of(plain.generated, data)
+    assert any("7 training pictures are not square and were cropped at random" in one
+               for one in limits)  # fmt: skip
+    report = plain.model_copy(update={"data": data, "limits": limits})
+    report.write(tmp_path / "report.json")
+    assert Report.read(tmp_path / "report.json") == report
+
+
 def test_pictures_in_buckets_are_compared_at_a_common_size_and_the_report_says_so(
     tmp_path: Path,
 ) -> None:
