@@ -36,6 +36,7 @@ from memshield.config.file import make_config
 from memshield.config.flags import config_parser, given, merged
 from memshield.config.schema import DataSettings, ModelSettings
 from memshield.errors import UserError
+from memshield.quantities import plural
 from memshield.rundir import RunDir
 
 OWN = ("target", "model", "base", "weight_name", "round", "images", "num_images", "seed",
@@ -317,8 +318,8 @@ def _tell(reference: Reference) -> None:
         )
     if held_out < LEAST_HELD_OUT:
         print(
-            f"{held_out} pictures are held out, and {LEAST_HELD_OUT} are needed: the report will "
-            "not be able to say what is given back beyond chance."
+            f"{plural(held_out, 'picture')} held out, and {LEAST_HELD_OUT} are needed: the report "
+            "will not be able to say what is given back beyond chance."
         )
 
 

@@ -186,7 +186,13 @@ def main(argv: Sequence[str]) -> int:
     repo_id = require_id(own["repo_id"], "model", "repo_id")
     local, manifest = fetch(repo_id, own["revision"], folder=folder)
     print(f"Every file has the hash that {NAME} gives.\n{_summary(manifest)}\n{local}")
-    print(f'Load it with:\n  from memshield.hub.pull import pull\n  pipeline = pull("{repo_id}")')
+    words = [f'"{repo_id}"']
+    if own["revision"]:
+        words.append(f'revision="{own["revision"]}"')
+    if manifest.lacks_base:
+        words.append('base="where its base is"')
+    print("Load it with:\n  from memshield.hub.pull import pull")
+    print(f"  pipeline = pull({', '.join(words)})")
     return 0
 
 

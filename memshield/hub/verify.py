@@ -316,6 +316,8 @@ def main(argv: Sequence[str]) -> int:
     name = own["repo_id"]
     # What looks like an id is one: a folder of that name is named with ./ before it.
     if Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+        if own["revision"]:
+            raise UserError("--revision", f"{name} is a folder, which has none", "Leave it out.")
         holding = in_folder(Path(name))
     else:
         holding, _ = on_hub(api_for(), require_id(name, "model", "repo_id"), own["revision"])

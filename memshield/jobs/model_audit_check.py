@@ -16,6 +16,7 @@ from memshield.hub.catalog.audited import look_at_model
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.jobs.model_audit_request import ModelAuditArguments, is_folder
 from memshield.network import NO_ANSWER, RepoType, Token, TryAgainError, gated
+from memshield.quantities import plural
 
 NOTHING_HELD_OUT = (
     "No picture is held out, so the report cannot say how much is given back beyond chance, nor "
@@ -94,8 +95,8 @@ def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
         notes.append(NOTHING_HELD_OUT)
     elif held_out is not None and held_out < LEAST_HELD_OUT:
         notes.append(
-            f"{held_out} pictures are held out, and {LEAST_HELD_OUT} are needed to say how much is "
-            "given back beyond chance."
+            f"{plural(held_out, 'picture')} held out, and {LEAST_HELD_OUT} are needed to say how "
+            "much is given back beyond chance."
         )
     named = arguments.needed()
     if base is not None and base != arguments.base and not is_folder(base):

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,12 +182,14 @@ class Jobs(OwnedRuns):
         run = self.folders.run(job)
         if run.read_status().get("state") == "done":
             raise UserError("job", "its training is done", "Audit or publish it.")
-        if changes:
-            write_settings(self.folders, job, changed_config(self.folders, job, changes))
-        config = self.config(owner, id)
-        first = job.tasks[0].work
-        needs_token = first.needs_token or config.push_to_hub
-        return self._queue(job, self._training(job, needs_token, self.places.again(job)))
+        changed = changed_config(self.folders, job, changes) if changes else None
+        config = changed or self.config(owner, id)
+        needs_token = job.tasks[0].work.needs_token or config.push_to_hub
+        work = self._training(job, needs_token, self.places.again(job))
+        if changed is None:
+            return self._queue(job, work)
+        # A start that is refused changes no settings of the next one.
+        return self._queue(job, work, partial(write_settings, self.folders, job, changed))
 
     def fetch(self, owner: str, id: str) -> None:
         """Bring the files of a training here that was done elsewhere, once more.
@@ -341,9 +344,9 @@ class Jobs(OwnedRuns):
         command = self._commands.train(self.folders.settings(job.id))
         return Work("train", tuple(command), True, needs_token and job.owner != LOCAL)
 
-    def _queue(self, job: Job, work: Work) -> Job:
+    def _queue(self, job: Job, work: Work, first: Callable[[], None] | None = None) -> Job:
         with self._turn:
             self._require_settled(job.id)
-            self._store.queue(job, work, self._limits.queued)
+            self._store.queue(job, work, self._limits.queued, first)
         self.scheduler.wake()
         return self.get(job.owner, job.id)

@@ -107,8 +107,16 @@ class Store:
                 (begun, begun, job.id),
             )
 
-    def queue(self, job: Job, work: Work, most_queued: int) -> None:
+    def queue(
+        self, job: Job, work: Work, most_queued: int, first: Callable[[], None] | None = None
+    ) -> None:
         """One more task of a job, at the end of the queue.
+
+        Args:
+            job: that it is of.
+            work: what is to be done.
+            most_queued: tasks of an owner that may wait.
+            first: done where the task may be queued, before anybody can start it.
 
         Raises:
             UserError: the job is busy, or is no more, or its owner has too many in the queue.
@@ -116,6 +124,8 @@ class Store:
         with self._transaction() as db:
             _require_idle(db, job.id)
             _require_few(db, job.owner, most_queued)
+            if first is not None:
+                first()
             insert_task(db, job.id, work)
 
     def position(self, task: Task) -> int | None:

@@ -69,7 +69,7 @@ def test_a_lora_changes_what_is_drawn_and_what_fits_no_part_is_refused(
     assert report_in(tmp_path / "with").target.base == tiny_base.name
     # Nothing is held out, and the report says what follows.
     said = capsys.readouterr().out
-    assert "0 pictures are held out, and 60 are needed" in said
+    assert "0 pictures held out, and 60 are needed" in said
     assert "cannot say" in report_in(tmp_path / "with").verdict
     shutil.copytree(lora, tmp_path / "foreign")
     save_file(

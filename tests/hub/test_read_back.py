@@ -114,7 +114,14 @@ def test_the_commands(
     assert main(["verify", "ada/digits"]) == 0
     assert "FAILED" not in capsys.readouterr().out
     assert main(["pull", "ada/digits", "--output_dir", str(tmp_path / "pulled")]) == 0
-    assert "Every file has the hash that memshield.json gives." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Every file has the hash that memshield.json gives." in said
+    assert 'pipeline = pull("ada/digits")' in said
+    (tag,) = hub.tags("model", "ada/digits")
+    assert main(["pull", "ada/digits", "--revision", tag]) == 0
+    assert f'pipeline = pull("ada/digits", revision="{tag}")' in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "pulled"), "--revision", tag]) == 2
+    assert "is a folder, which has none" in capsys.readouterr().err
     (tmp_path / "pulled/model_index.json").write_text("{}")
     assert main(["verify", str(tmp_path / "pulled")]) == 1
     assert "model_index.json is another file" in capsys.readouterr().out

@@ -175,8 +175,14 @@ def test_one_owner_has_only_so_many_in_the_queue(root: Path) -> None:
     jobs.submit("bob", DEMO)
     jobs.stop("ada", kept[0].id)
     jobs.submit("ada", DEMO)
+    settings = jobs.folders.settings(kept[0].id)
+    before = settings.read_text()
     with pytest.raises(UserError, match="2 of yours wait already"):
-        jobs.resume("ada", kept[0].id)
+        jobs.resume("ada", kept[0].id, {"gradient_checkpointing": True})
+    assert settings.read_text() == before, "the next start is as it was"
+    jobs.stop("ada", kept[1].id)
+    jobs.resume("ada", kept[0].id, {"gradient_checkpointing": True})
+    assert "gradient_checkpointing: true" in settings.read_text()
     jobs.close()
 
 

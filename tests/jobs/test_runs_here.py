@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs.terminal.follow import main
 from memshield.jobs.terminal.runs import _local
+from memshield.jobs.terminal.runs import main as runs
+from memshield.jobs.terminal.shared import confirm
 from memshield.rundir import RunDir, StatusFile, this_process
 
 
@@ -23,6 +27,27 @@ def test_what_is_no_run_hides_none(tmp_path: Path) -> None:
     (tmp_path / "damaged" / "status.json").touch()
     assert _local(tmp_path) == [(str(run.path), "done", "3 of 3")]
     assert _local(tmp_path / "none") == []
+
+
+def test_a_folder_that_holds_no_run_is_not_followed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        main([str(tmp_path)])
+    with pytest.raises(UserError, match=r"--folder: .*nowhere is no folder"):
+        runs(["--folder", str(tmp_path / "nowhere")])
+
+
+def test_an_end_of_input_is_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-D at the question."""
+    theirs, ours = os.openpty()
+    with open(ours, closefd=False) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        os.write(theirs, b"\x04")
+        assert not confirm("Start it?", yes=False)
+        os.write(theirs, b"y\n")
+        assert confirm("Start it?", yes=False)
+    assert "Start it? [y/N] " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

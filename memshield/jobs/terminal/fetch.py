@@ -19,6 +19,7 @@ from memshield.jobs.remote.live import Live, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.submission import CHECKPOINTS
 from memshield.jobs.terminal.shared import PROGRAM, RemoteRun, add_account, open_run
+from memshield.quantities import plural
 from memshield.rundir import RunDir, lock_path, write_text
 
 _RUNS = Path("runs")
@@ -125,7 +126,7 @@ def bring(remote: RemoteRun, here: RunDir, to_go_on: bool = True) -> Live:
             write_text(here.path / ORIGIN, json.dumps(origin))
     except Timeout:
         raise UserError("output_dir", f"{here.path} is being trained", "Wait for it.") from None
-    print(f"{record.id} is in {here.path}: {count} new files")
+    print(f"{record.id} is in {here.path}: {plural(count, 'new file')}")
     return live
 
 

@@ -28,7 +28,7 @@ from memshield.jobs.terminal.shared import (
     how_to_come_back,
     open_run,
 )
-from memshield.quantities import duration
+from memshield.quantities import duration, plural
 from memshield.rundir import RunDir, is_alive
 from memshield.runs.progress import read_progress
 from memshield.runs.state import RunProgress
@@ -90,7 +90,7 @@ def follow(run: RemoteRun, sleep: Callable[[float], None] = time.sleep) -> int:
             if silence > 0:
                 words = "The Hub does not answer; the job goes on"
                 if silence > 60:
-                    words += f" (for {silence / 60:.0f} minutes)"
+                    words += f" (for {plural(round(silence / 60), 'minute')})"
             if words != said and words != "Training":
                 shown.say(words)
             said = words
@@ -153,7 +153,13 @@ def _tell_end(run: RemoteRun, well: bool) -> int:
 
 
 def follow_here(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Follow a run of this machine until it ends; Ctrl-C leaves it running."""
+    """Follow a run of this machine until it ends; Ctrl-C leaves it running.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not run.is_run() and not run.read_status():
+        raise UserError("run", f"{run.path} holds no run", "Give the output_dir of a training.")
     shown = _Shown()
     try:
         while True:

@@ -53,7 +53,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_account(parser)
     flags = parser.parse_args(argv)
-    local = list(_local(Path(flags.folder)))
+    folder = Path(flags.folder)
+    if flags.folder != parser.get_default("folder") and not folder.is_dir():
+        raise UserError("--folder", f"{folder} is no folder", "Name the one that your runs are in.")
+    local = list(_local(folder))
     if local:
         print(table(("HERE", "STATE", "STEP:"), local), end="\n\n")
     if own_token() is None:

@@ -211,7 +211,11 @@ def confirm(question: str, yes: bool) -> bool:
         raise UserError(
             "--yes", "there is no terminal to ask in", "Add --yes to go on without being asked."
         )
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def how_to_come_back(id: str, known: bool = True) -> str:

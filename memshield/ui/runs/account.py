@@ -52,7 +52,9 @@ def token_input(server: Server, id: str) -> Any:
         errors: list[UserError] = []
         with collect_errors(errors):
             name = server.use_token(text)
-            return "", status_view(f"Signed in as {name}, until this server is stopped.")
+            return "", status_view(
+                f"Signed in as {name}, for a day at most, or until this server stops."
+            )
         return "", problems_view(errors)
 
     used = gr.on(

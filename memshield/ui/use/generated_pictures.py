@@ -192,7 +192,8 @@ def _summary(samples: Samples, shown: Sequence[_Shown], run: str | None) -> tupl
             f"⚠ {words}trained on. Whoever sees such a picture sees a training picture.",
         )
     if open_:
-        return "ms-plain", f"{number - open_} of {number} pictures are compared with {against}."
+        compared = f"{number - open_} of {plural(number, 'picture')} so far"
+        return "ms-plain", f"Compared with {against}: {compared}."
     words = f"None of {plural(number, 'picture')} is a near-copy of {against}."
     if number == 1:
         words = f"The picture is no near-copy of {against}."

@@ -12,7 +12,6 @@ from memshield.hub.manifest import Manifest
 from memshield.hub.verify import Check, conclusion
 from memshield.quantities import plural
 from memshield.ui.widgets.templates import render
-from memshield.ui.widgets.words import count
 
 
 def summary_view(manifest: Manifest) -> str:
@@ -42,7 +41,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     done = "; ".join(one.short for one in measures_of(training.settings))
     how = done or "plain, without mitigation"
     if training.steps:
-        how += f", {count(training.steps)} steps"
+        how += f", {plural(training.steps, 'step')}"
     return [
         ("model", kind),
         ("base", "none: trained from scratch" if base is None else base.name or "withheld"),

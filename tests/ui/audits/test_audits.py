@@ -71,7 +71,7 @@ def test_a_form_is_read_and_what_cannot_be_said_is_told_first(
     assert found.notes == () and not found.needs_token
     assert found.values["held_out_share"] == 40 and found.values["num_images"] is None
     (note,) = check(held_out_share=20).notes
-    assert "40 pictures are held out, and 60 are needed" in note
+    assert "40 pictures held out, and 60 are needed" in note
     assert check(held="none").notes == (NOTHING_HELD_OUT,)
     server.jobs.model_audits.submit(LOCAL, found.values)
 
