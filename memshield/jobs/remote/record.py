@@ -36,6 +36,7 @@ class RunRecord(BaseModel):
         processes: of the training.
         jobs: how many were started.
         mark: of the task that the newest of them is; see `backends.seam.Order`.
+        started: when that was asked for, in seconds since the epoch; 0 where it is not known.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -56,6 +57,7 @@ class RunRecord(BaseModel):
     processes: int = 1
     jobs: int = 0
     mark: str = ""
+    started: float = 0.0
 
     @classmethod
     def parse(cls, data: bytes, id: str) -> RunRecord:

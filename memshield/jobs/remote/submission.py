@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -191,7 +192,9 @@ def start(
         UnansweredError: it may have been started; the record's mark finds it.
     """
     jobs, before = record.jobs + 1, client.read(f"{record.id}/{REQUEST}", most=MOST_BYTES)
-    again = record.model_copy(update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}"})
+    again = record.model_copy(
+        update={"jobs": jobs, "mark": mark or f"{record.id}:{jobs}", "started": time.time()}
+    )
     _write_record(client, again, delete=[f"{record.id}/{STOP}"])
     try:
         return again, _start(client, again, token, task)

@@ -71,6 +71,11 @@ def require_ended(run: RemoteRun) -> None:
             "run", f"a job works on it: {active[0].url}",
             f"`{PROGRAM} stop {run.record.id}` ends it.",
         )  # fmt: skip
+    if run.backend.look(run.order).runs:
+        raise UserError(
+            "run", "its job was started a moment ago, and the Hub does not list it yet",
+            "Try again in a few minutes.",
+        )  # fmt: skip
     live = read_live(run.client, run.record.id)
     if live is not None and live.status.get("state") == "done":
         raise UserError("run", "it is done", f"`{PROGRAM} fetch {run.record.id}` brings it here.")

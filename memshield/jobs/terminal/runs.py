@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     folder = Path(flags.folder)
     if flags.folder != parser.get_default("folder") and not folder.is_dir():
-        raise UserError("--folder", f"{folder} is no folder", "Name the one that your runs are in.")
+        print(f"Here: {folder} is no folder.")
     local = list(_local(folder))
     if local:
         print(table(("HERE", "STATE", "STEP:"), local), end="\n\n")

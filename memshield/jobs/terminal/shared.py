@@ -118,8 +118,8 @@ def copy_of(backend: HubJobs, record: RunRecord, begun: Begun | None = None) -> 
         begun: what is known of the start of its newest task.
     """
     with tempfile.TemporaryDirectory(prefix="memshield-") as folder:
-        order = replace(order_of(record, Path(folder)), begun=begun)
-        yield RemoteRun(backend, record, order)
+        order = order_of(record, Path(folder))
+        yield RemoteRun(backend, record, order if begun is None else replace(order, begun=begun))
 
 
 def order_of(record: RunRecord, folder: Path) -> Order:
@@ -128,6 +128,8 @@ def order_of(record: RunRecord, folder: Path) -> Order:
     return Order(
         record.mark, LOCAL, Work("train", (), place=place), RunDir(folder / record.name),
         folder / "settings.yaml", folder / "output.log",
+        # The Hub's list may not have a new job at once.
+        begun=Begun(record.started) if record.started else None,
     )  # fmt: skip
 
 

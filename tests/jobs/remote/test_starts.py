@@ -69,10 +69,16 @@ def test_a_job_that_is_not_listed_yet_is_not_taken_for_gone(
     backend = backend_of(HubClient())
     record = backend.record(id)
     assert record is not None
-    with copy_of(backend, record, Begun(time.time())) as run:
-        assert run.backend.look(run.order).runs
     with copy_of(backend, record) as run:
+        assert run.backend.look(run.order).runs
+    # Nor is a second one started beside it.
+    assert main(["resume", id, "--yes"]) == 2
+    assert "the Hub does not list it yet" in capsys.readouterr().err
+    before = record.model_copy(update={"started": time.time() - 600})
+    with copy_of(backend, before) as run:
         assert not run.backend.look(run.order).runs
+    with copy_of(backend, before, Begun(time.time())) as run:
+        assert run.backend.look(run.order).runs
 
 
 def test_what_cannot_be_deleted_after_a_refusal_is_named_beside_it(
@@ -120,7 +126,8 @@ def test_a_stop_that_is_not_waited_for_and_a_job_that_the_record_does_not_know(
     client = HubClient()
     record = backend_of(client).record(other)
     assert record is not None
-    text = record.model_copy(update={"mark": f"{other}:0"}).model_dump_json()
+    before = {"mark": f"{other}:0", "started": time.time() - 600}
+    text = record.model_copy(update=before).model_dump_json()
     client.change({f"{other}/request.json": text.encode()})
     assert main(["stop", other]) == 1
     said = capsys.readouterr().out
