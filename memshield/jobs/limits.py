@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memshield.jobs.backends.seam import GRACE
+
 
 @dataclass(frozen=True)
 class JobLimits:
@@ -17,4 +19,4 @@ class JobLimits:
 
     queued: int = 20
     without_device: int = 4
-    grace: float = 120.0
+    grace: float = GRACE

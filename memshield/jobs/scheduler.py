@@ -11,7 +11,7 @@ from memshield.config.file import make_config, read_yaml
 from memshield.errors import UserError
 from memshield.jobs.admission import OF_PICTURES, require_allowed, require_run_allowed
 from memshield.jobs.backends.seam import (
-    GRACE_ELSEWHERE,
+    GRACE,
     Backend,
     Begun,
     Elsewhere,
@@ -61,7 +61,7 @@ class Scheduler:
         backend: Backend,
         devices: Sequence[str],
         without_device: int = 4,
-        grace: float = 120.0,
+        grace: float = GRACE,
         now: Callable[[], float] = time.time,
         elsewhere: Elsewhere | None = None,
         token_elsewhere: Callable[[str], str | None] = lambda owner: None,
@@ -166,7 +166,7 @@ class Scheduler:
             return
         if task.work.place is not None and not self.may_start(order.owner, task.work):
             return  # it goes on, and nobody here may look
-        grace = self._grace if task.work.place is None else GRACE_ELSEWHERE
+        grace = self._grace if task.work.place is None else GRACE
         try:
             if order.begun is None:
                 if task.work.place is None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from memshield.errors import UserError
 from memshield.jobs.backends.hub_jobs import HubJobs, run_of
-from memshield.jobs.backends.seam import GRACE_ELSEWHERE, Look, Order
+from memshield.jobs.backends.seam import GRACE, Look, Order
 from memshield.jobs.records import Place
 from memshield.jobs.remote.client import HubClient, UnreachableError
 from memshield.jobs.remote.live import AUDITS, NoRoomError, fetch
@@ -174,7 +174,7 @@ class Follower:
         if asked.wish is None:
             return None
         now = time.monotonic()
-        waits = asked.stopped is None or now - asked.stopped < GRACE_ELSEWHERE
+        waits = asked.stopped is None or now - asked.stopped < GRACE
         # An orphan has nobody who would save.
         saves = not asked.orphan and (asked.wish == "stop" or waits)
         try:

@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 from memshield.jobs.records import Found, Work
 from memshield.rundir import RunDir
 
-GRACE_ELSEWHERE = 600.0
-"""Seconds from a stop that has arrived to ending a task there: a step, a checkpoint, its copy."""
+GRACE = 600.0
+"""Seconds from a stop that has arrived to ending a task: a step, a checkpoint of many gigabytes on
+a slow disk, and elsewhere its copy."""
 
 
 class Begun(NamedTuple):
