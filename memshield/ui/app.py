@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 
 from memshield.errors import UserError
@@ -14,6 +15,30 @@ from memshield.ui.server.deployment import find_deployment
 PORT = 7860
 AT_ONCE = 8
 """Visitors that the same handler may serve at once."""
+
+
+def find_port(host: str) -> int:
+    """The port to serve the page on, which nobody else uses.
+
+    Raises:
+        UserError: it is none, or is taken.
+    """
+    name, text = "GRADIO_SERVER_PORT", os.environ.get("GRADIO_SERVER_PORT") or str(PORT)
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16):
+        raise UserError(name, f"{text[:40]!r} is no port", "Give a number such as 7861.")
+    try:
+        # As the server binds it: what waits for the system to forget it is free.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, int(text)), family=family):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise UserError(
+            name,
+            f"the page cannot be at {host}:{text}: {why}",
+            "If the page runs there already, open it in the browser; else choose another port.",
+        ) from None
+    return int(text)
 
 
 def main() -> None:
@@ -27,6 +52,11 @@ def main() -> None:
     use_one_client()
     try:
         deployment = find_deployment()
+        # All interfaces only in a Space's container, whose address is private.
+        host = os.environ.get("GRADIO_SERVER_NAME") or (
+            "0.0.0.0" if deployment.on_space else "127.0.0.1"
+        )
+        port = find_port(host)
         from memshield.ui.page import build
         from memshield.ui.server.application import application
         from memshield.ui.server.server import Server
@@ -42,12 +72,10 @@ def main() -> None:
     page.queue(default_concurrency_limit=AT_ONCE)
     # With an id, gradio's front end would fetch Google's fonts and the Hub's header on a Space.
     page.space_id = None
-    # All interfaces only in a Space's container, whose address is private.
-    default_host = "0.0.0.0" if deployment.on_space else "127.0.0.1"
     try:
         page.launch(
-            server_name=os.environ.get("GRADIO_SERVER_NAME") or default_host,
-            server_port=int(os.environ.get("GRADIO_SERVER_PORT") or PORT),
+            server_name=host,
+            server_port=port,
             theme=theme(),
             css=CSS,
             head=HEAD,

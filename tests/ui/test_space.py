@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from memshield.errors import UserError
 from memshield.ui.api import NAMES
+from memshield.ui.app import find_port
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.trained_runs import ROOT
@@ -263,6 +266,21 @@ def test_it_does_not_start_where_sign_in_would_be_mocked(tmp_path: Path) -> None
     assert child.returncode == 1
     assert "sign-in would be mocked" in child.stderr
     assert "Traceback" not in child.stderr
+
+
+def test_a_port_that_is_taken_or_is_none_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("GRADIO_SERVER_PORT", str(port))
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: address already in use"):
+            find_port("127.0.0.1")
+    assert find_port("127.0.0.1") == port
+    for text in ("abc", "0", "70000", "²"):
+        monkeypatch.setenv("GRADIO_SERVER_PORT", text)
+        with pytest.raises(UserError, match="is no port"):
+            find_port("127.0.0.1")
 
 
 def test_no_folder_of_the_server_can_be_named(space: Running, hub: HubServer) -> None:
