@@ -42,8 +42,16 @@ _FREE: dict[str, Any] = {"allow_custom_value": True}
 _HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
+Promoted = tuple[str | None, str, str | None]
+"""A job, what became of making a round its model, and what of it is shown then."""
+
+
 def _problems(error: UserError) -> str:
     return problems_view(error, LABELS)
+
+
+def _not_promoted(error: UserError) -> Promoted:
+    return None, _problems(error), None
 
 
 class AuditPanel:
@@ -131,10 +139,14 @@ class AuditPanel:
             [chosen, self._what, self._pictures, self._base, self._where, self._beside],
             self._said, **_HIDDEN,
         )  # fmt: skip
+        answer = gr.State()
         self.promoted = self._promote.click(
-            self._on_promote, [chosen, self._number, self._budget], [self._kept, self._what],
-            **_HIDDEN,
-        )  # fmt: skip
+            self._on_promote, [chosen, self._number, self._budget], answer, **_HIDDEN
+        )
+        # Copying a large model takes long: another run may be shown by then.
+        self.promoted.then(
+            _show_promoted, [chosen, answer], [self._kept, self._what], queue=False, **_HIDDEN
+        )
         twin = self._train_plain.click(self._on_plain, chosen, self._twin, **_HIDDEN)
         self.acted = [started, self.promoted, twin]
         chosen.change(
@@ -242,18 +254,19 @@ class AuditPanel:
         )
         return ""
 
-    @on_error(lambda error: (_problems(error), gr.skip()))
+    @on_error(_not_promoted)
     def _on_promote(
         self, job: str | None, number: object, budget: object, token: gr.OAuthToken | None
-    ) -> tuple[str, Any]:
+    ) -> Promoted:
+        """Make a round the model; return the job, what to say of it, and what to show."""
         owner = self._server.owner(token)
         found = self._server.jobs.get(owner, job or "")
         audits = Audits.of(self._server.jobs, owner, found, None)
         chosen, reason = audits.keep(number, budget)
         if chosen == audits.run.round_of_model():
-            return status_view(f"Round {chosen} is the model already."), gr.skip()
+            return found.id, status_view(f"Round {chosen} is the model already."), None
         self._server.jobs.promote(owner, found.id, chosen, reason)
-        return status_view(f"Round {chosen} is the model now: {reason}."), MODEL
+        return found.id, status_view(f"Round {chosen} is the model now: {reason}."), MODEL
 
     @on_error(lambda error: problems_view(error, LABELS, "Not started"))
     def _on_plain(self, job: str | None, token: gr.OAuthToken | None) -> str:
@@ -262,6 +275,14 @@ class AuditPanel:
             f"{twin.title} has been queued, and is in the list of runs. Audit it after its "
             "training, and it is shown beside this run."
         )
+
+
+def _show_promoted(chosen: str | None, answer: Promoted) -> tuple[Any, Any]:
+    """Show what became of a promotion below its own run only."""
+    job, said, what = answer
+    if job not in (None, chosen):
+        return gr.skip(), gr.skip()
+    return said, gr.skip() if what is None else what
 
 
 def _where_to(on_jobs: str) -> list[tuple[str, str]]:

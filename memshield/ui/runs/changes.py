@@ -44,6 +44,8 @@ class ChangesPanel:
                 resume = gr.Button("Resume with these", visible=False)
                 anew = gr.Button("Train anew with these")
         self.shown = [part, resume]
+        # What was typed and refused for a run is not another's.
+        chosen.change(None, None, [text, said], js="() => ['', '']", queue=False, **RAW)
         self.resumed = resume.click(self._resume, [chosen, text], said, **RAW)
         anew.click(self._anew, [chosen, text], [said, started], **RAW)
 

@@ -13,7 +13,7 @@ from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
 from memshield.jobs.titles import plain_title
 from memshield.rundir import RunDir
-from memshield.ui.runs.audit import AuditPanel
+from memshield.ui.runs.audit import AuditPanel, _show_promoted
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitors
@@ -104,10 +104,10 @@ def test_anything_at_all_is_answered_in_words(part: AuditPanel, jobs: Jobs) -> N
                 job.id, "model", one, None, "here", None, None
             )
             assert "Model or round" in part._on_start(job.id, one, "", None, "here", None, None)
-            assert "ms-alarm" in part._on_promote(job.id, one, "0.02", None)[0]
-            assert "ms-alarm" in part._on_promote(job.id, "budget", one, None)[0]
+            assert "ms-alarm" in part._on_promote(job.id, one, "0.02", None)[1]
+            assert "ms-alarm" in part._on_promote(job.id, "budget", one, None)[1]
         assert "there is no job" in part._on_start(one, "model", "", None, "here", None, None)
-        assert "there is no job" in part._on_promote(one, "1", "", None)[0]
+        assert "there is no job" in part._on_promote(one, "1", "", None)[1]
         assert "there is no job" in part._on_plain(one, None)
         part._on_change(one, "", None)
     assert task_of(jobs, job).work.kind == "train"
@@ -140,18 +140,23 @@ def test_an_audit_is_asked_for(part: AuditPanel, jobs: Jobs) -> None:
 
 def test_a_round_is_made_the_model(part: AuditPanel, jobs: Jobs) -> None:
     job, run = done(jobs)
-    said, what = part._on_promote(job.id, "budget", "0.05", None)
+    answer = part._on_promote(job.id, "budget", "0.05", None)
+    of, said, what = answer
     assert "Round 1 is the model now: best KID" in said
-    assert what == "model"
+    assert (of, what) == (job.id, "model")
+    # It is said below its own run only.
+    assert _show_promoted(job.id, answer) == (said, "model")
+    assert list(_show_promoted("another", answer)) == [gr.skip()] * 2
     assert run.read_status()["reason"].startswith("round 1 is kept: best KID")
-    assert "Round 1 is the model already" in part._on_promote(job.id, "1", "", None)[0]
+    assert "Round 1 is the model already" in part._on_promote(job.id, "1", "", None)[1]
     audited(run, 1, 0.2)  # what it gives back by now is more than chance explains
-    said, what = part._on_promote(job.id, "budget", "0.001", None)
+    refused = part._on_promote(job.id, "budget", "0.001", None)
+    said, what = _show_promoted(job.id, refused)
     assert "none is within the budget" in said
     assert what == gr.skip()
-    assert "chosen by hand, gives back 30" in part._on_promote(job.id, "2", "0.001", None)[0]
+    assert "chosen by hand, gives back 30" in part._on_promote(job.id, "2", "0.001", None)[1]
     jobs.audit(LOCAL, job.id)
-    assert "it is waiting already" in part._on_promote(job.id, "1", "", None)[0]
+    assert "it is waiting already" in part._on_promote(job.id, "1", "", None)[1]
     start = part.outputs.index(part._start)
     assert not shown(part, jobs, job, "model", "", [], (), "")[start].constructor_args[
         "interactive"
@@ -193,5 +198,5 @@ def test_another_owners_runs_are_none(jobs: Jobs, part: AuditPanel) -> None:
     answer = shown(part, jobs, job, "model", "", [bobs.id], (), "")
     assert answer[-2] == (job.id,)
     assert "there is no job" in part._on_start(job.id, "model", "", False, "here", [bobs.id], None)
-    for refused in (part._on_plain(bobs.id, None), part._on_promote(bobs.id, "1", "", None)[0]):
+    for refused in (part._on_plain(bobs.id, None), part._on_promote(bobs.id, "1", "", None)[1]):
         assert "there is no job" in refused
