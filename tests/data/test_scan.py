@@ -269,6 +269,28 @@ def test_no_copy_of_a_held_out_picture_is_trained_on(
     assert (examples.shard[examples.members()] >= 0).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("duplicates", ["same_shard", "drop"])
+def test_what_is_watched_is_neither_trained_on_nor_held_out(
+    tmp_path: Path, seed: int, duplicates: str
+) -> None:
+    """A third part, as whole groups of duplicates, that takes nothing from those held out."""
+    shown = pictures(90)
+    folder = save_set(tmp_path / "set", [*shown, *shown[:30]])
+    how: dict[str, Any] = {"duplicates": duplicates, "held_out_fraction": 0.2, "seed": seed}
+    plain = prepared(folder, **how).examples
+    found = prepared(folder, **how, watch_fraction=0.3).examples
+    assert np.array_equal(found.held_out(), plain.held_out())
+    parts = [found.held_out(), found.watched(), found.members()]
+    groups = [set(found.group[part].tolist()) for part in parts]
+    assert len(set.union(*groups)) == sum(map(len, groups)) == 90
+    kept = sum(map(len, parts))
+    assert kept == (90 if duplicates == "drop" else 120)
+    assert abs(len(found.watched()) - 0.3 * kept) <= 2
+    assert (found.shard[found.watched()] == -1).all()
+    assert not len(plain.watched())
+
+
 def test_a_tenth_is_held_out_by_default_from_a_hundred_pictures_up(tmp_path: Path) -> None:
     for count, held in ((99, 0), (100, 10)):
         examples = prepared(save_set(tmp_path / str(count), pictures(count))).examples
