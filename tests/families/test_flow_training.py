@@ -19,6 +19,7 @@ from memshield.audit.report import Report
 from memshield.config.file import make_config, read_yaml
 from memshield.families.size import trainable_parameters
 from memshield.rundir import RunDir
+from memshield.training.level_stops import BandStops
 from tests.families import loaded, looked_up, sample
 from tests.tiny import image_folder
 from tests.trained_runs import flags, train, weights
@@ -106,6 +107,45 @@ def test_going_back_to_a_checkpoint_ends_with_the_same_bits(run: RunDir, tmp_pat
     again = weights(copy)
     assert reference.keys() == again.keys()
     assert all(torch.equal(tensor, again[name]) for name, tensor in reference.items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_level_learns_from_the_teacher_and_goes_on_with_the_same_bits(
+    tmp_path: Path, kind: str, pictures: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    see = BandStops.see
+
+    def stop_the_lowest(self: BandStops, losses: torch.Tensor, step: int) -> list[int]:
+        """Whether a loss rises differs by model: which level stops is settled here."""
+        found = see(self, losses, step)
+        if step < 4 or self.stopped[0] >= 0:
+            return found
+        self.stopped[0] = step
+        return [0, *found]
+
+    monkeypatch.setattr(BandStops, "see", stop_the_lowest)
+    settings = METHOD | {
+        "pretrained_model_name_or_path": request.getfixturevalue(kind),
+        "train_data_dir": pictures,
+        "output_dir": tmp_path / "run",
+        "max_sequence_length": 256 if kind in TEMPLATED else 24,
+        "num_shards": 1,
+        "num_rounds": 1,
+        "watch_checks": 4,
+        "stop_patience": 9,
+        "num_validation_images": 0,
+    }
+    run = train(**settings)
+    stopped = json.loads(run.watch.read_text())["stopped"]
+    assert stopped == [4, None, None, None]
+    reference = weights(run)
+    copy = RunDir(shutil.copytree(run.path, tmp_path / "copy"))
+    settings |= {"output_dir": copy.path, "resume_from_checkpoint": "checkpoint-6"}
+    train(**settings)
+    again = weights(copy)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in reference.items())
+    assert json.loads(copy.watch.read_text())["stopped"] == stopped
 
 
 def test_the_aggregate_keeps_the_rank(run: RunDir) -> None:
