@@ -176,7 +176,7 @@ def test_the_tables_of_memorization_against_quality_are_committed_results() -> N
 
 
 def test_results_say_where_they_come_from() -> None:
-    for path in [*RESULTS.glob("*.json"), *RESULTS.glob("tradeoff/*/*.json")]:
+    for path in [*RESULTS.glob("*.json"), *RESULTS.glob("tradeoff/*/**/*.json")]:
         found = json.loads(path.read_text())
         assert {"command", "config", "commit", "versions", "device"} <= found.keys()
         assert not found["commit"].endswith("+"), f"{path.name} is of an uncommitted tree"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.bench.tradeoff.cell import settings_of
+from tests.bench.common import RESULTS
+from tests.bench.tradeoff.cell import folder_for, folders_of, settings_of
 from tests.bench.tradeoff.methods import METHODS
 from tests.bench.tradeoff.regimes import REGIMES, Pool, rows_of_run
 from tests.bench.tradeoff.summary import (
     Best,
+    Cells,
     best_within,
     headline,
     interval,
@@ -21,6 +25,8 @@ from tests.bench.tradeoff.summary import (
     summary_of,
     table,
 )
+
+FOLDERS = [folder for name in REGIMES for folder in folders_of(name)]
 
 
 def rounds(*figures: tuple[float, float, float]) -> list[dict[str, Any]]:
@@ -55,14 +61,34 @@ def test_a_seed_is_held_against_its_own_strongest_plain_training() -> None:
     cells = {"plain": {0: PLAIN, 1: PLAIN}, "plain-decayed": {1: decayed}, "draws": {0: BETTER, 1: BETTER}}  # noqa: E501  # fmt: skip
     assert strongest_plain(cells, 0, "pixels", 0.02) == Best(0.2, 2000, 0.02)
     assert strongest_plain(cells, 1, "pixels", 0.02) == Best(0.16, 1000, 0.0)
-    found = summary_of(cells)["draws"]["pixels"]
+    found = summary_of([cells])["draws"]["pixels"]
     assert found["ratios"] == pytest.approx([0.4, 0.5])
     assert found["ratio"] == pytest.approx(math.sqrt(0.2))
     low, high = found["ratio_interval"]
     assert low < 0.4 < 0.5 < high, "two seeds say little"
     assert found["excess"] == [{"plain": 0.03, "own": 0.0}, {"plain": 0.03, "own": 0.0}]
-    assert "| draws by level | 0, 1 | 0.45" in "\n".join(table("fashion-100", summary_of(cells)))
-    assert "from scratch | 0.45" in headline({"fashion-100": summary_of(cells)})[2]
+    assert "| draws by level | 0, 1 | 0.45" in "\n".join(table("fashion-100", summary_of([cells])))
+    assert "from scratch | 0.45" in headline({"fashion-100": summary_of([cells])})[2]
+
+
+def test_only_what_one_classifier_scored_is_compared() -> None:
+    stronger = rounds((0.0, 0.0, 0.02))
+    series: list[Cells] = [
+        {"plain": {0: PLAIN}, "draws": {0: BETTER}},
+        {"plain": {0: stronger, 1: stronger}, "draws": {0: PLAIN, 1: BETTER}},
+    ]
+    found = summary_of(series)["draws"]["pixels"]
+    assert found["seeds"] == [0, 1]
+    assert found["ratios"] == pytest.approx([0.4, 4.0]), "the first series has seed 0"
+
+
+@pytest.mark.parametrize(
+    "folder", [path for path in FOLDERS if path.is_dir()], ids=lambda path: path.name
+)
+def test_cells_that_are_compared_have_one_classifier(folder: Path) -> None:
+    cells = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    (accuracy,) = {cell["classifier_accuracy"] for cell in cells}
+    assert folder_for(folder.relative_to(RESULTS / "tradeoff").parts[0], accuracy) == folder
 
 
 def test_an_interval_over_seeds_is_students() -> None:

@@ -48,7 +48,7 @@ def main() -> None:
         )
         if (seed == TRIED_ON or not METHODS[method].candidate)
         and method not in REGIMES[regime].without
-        and not result_of(regime, method, seed).is_file()
+        and result_of(regime, method, seed) is None
     ]
 
     def run(cell: tuple[str, str, int]) -> None:

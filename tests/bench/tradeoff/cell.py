@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,29 @@ from tests.trained_runs import flags
 BATCH, IMAGES, STEPS = 32, 1000, 20
 
 
-def result_of(regime: str, method: str, seed: int) -> Path:
-    """Where a finished cell's figures lie."""
-    return RESULTS / "tradeoff" / regime / f"{method}_seed_{seed}.json"
+def folders_of(regime: str) -> list[Path]:
+    """Folders of a regime's results, one for each classifier that scored some; the main first."""
+    folder = RESULTS / "tradeoff" / regime
+    return [folder, *sorted(folder.glob("classifier-*"))]
+
+
+def result_of(regime: str, method: str, seed: int) -> Path | None:
+    """Where a finished cell's figures lie; None where it has not been run."""
+    name = f"{method}_seed_{seed}.json"
+    return next((folder / name for folder in folders_of(regime) if (folder / name).is_file()), None)
+
+
+def folder_for(regime: str, accuracy: float) -> Path:
+    """The folder of results of a classifier, which is known by its accuracy.
+
+    Another one than scored those in the main folder has a folder of its own: the features of two
+    cannot be compared.
+    """
+    main = folders_of(regime)[0]
+    one = next(main.glob("*.json"), None)
+    if one is None or json.loads(one.read_text())["classifier_accuracy"] == accuracy:
+        return main
+    return main / f"classifier-{1000 * accuracy:.0f}"
 
 
 def precision_here() -> str:
@@ -161,7 +182,11 @@ def main() -> None:
         next(p for p in sorted((run.path / "audit").glob("*")) if (p / REPORT).is_file()) / REPORT
     )
     samples = round(regime.samples * chosen.share)
-    path = result_of(options.regime, options.method, options.seed)
+    accuracy = classifier.accuracy(
+        pool.pixels(unseen, regime.resolution, regime.channels), pool.labels[unseen]
+    )
+    folder = folder_for(options.regime, accuracy)
+    path = folder / f"{options.method}_seed_{options.seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     report(
         str(path.relative_to(RESULTS).with_suffix("")),
@@ -181,9 +206,7 @@ def main() -> None:
         statistic=first.headline.statistic,
         chance=first.headline.control,
         training_pictures=first.data.training,
-        classifier_accuracy=classifier.accuracy(
-            pool.pixels(unseen, regime.resolution, regime.channels), pool.labels[unseen]
-        ),
+        classifier_accuracy=accuracy,
         bounds=bounds,
         stopped=list(record.stopped) if record and record.stops else None,
         rounds=rows_of(run, regime, samples, classifier),

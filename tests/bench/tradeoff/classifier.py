@@ -1,6 +1,7 @@
 """A feature space that sees more than coarse structure: a small classifier of the same pictures.
 
-It is trained on reserved pictures, which no run trains on or holds out, once for each dataset.
+It is trained on reserved pictures, which no run trains on or holds out, once for each dataset; and
+kept beside this file, because another machine's arithmetic gives another one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from memshield.audit.images import Pixels
 from tests.bench.tradeoff.regimes import Pool, Regime
 
 FEATURES = 64
+KEPT = Path(__file__).parent / "classifiers"
 _EPOCHS, _BATCH = 20, 64
 
 
@@ -67,15 +69,16 @@ def _scaled(pixels: Pixels) -> Tensor:
 
 
 def classifier_of(regime: Regime, pool: Pool, work: Path) -> Classifier:
-    """The classifier of a regime's dataset: from the work folder, or trained now."""
+    """A regime's classifier: the one that is kept, that of the work folder, or a new one."""
     classes = int(pool.labels.max()) + 1
     torch.manual_seed(0)
     made = Classifier(regime.channels, regime.resolution, classes)
     name = f"classifier-{regime.dataset.split('.')[0]}-{regime.resolution}.safetensors"
     path = work / name
-    if path.is_file():
-        made.load_state_dict(load_file(path))
-        return made
+    for known in (KEPT / name, path):
+        if known.is_file():
+            made.load_state_dict(load_file(known))
+            return made
     pixels = pool.pixels(pool.reserved, regime.resolution, regime.channels)
     labels = torch.from_numpy(pool.labels[pool.reserved].copy())
     inputs = _scaled(pixels)

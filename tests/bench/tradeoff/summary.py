@@ -20,6 +20,7 @@ from scipy.stats import t as student
 
 from memshield.audit.plots import COLOURS, STYLE, svg_of
 from tests.bench.common import RESULTS
+from tests.bench.tradeoff.cell import folders_of
 from tests.bench.tradeoff.methods import METHODS, TRIED_ON
 from tests.bench.tradeoff.regimes import REGIMES
 
@@ -33,7 +34,7 @@ SUMMARY = RESULTS / "tradeoff" / "summary.json"
 
 Rounds = list[dict[str, Any]]
 Cells = dict[str, dict[int, Rounds]]
-"""Rounds by method and seed."""
+"""Rounds by method and seed; all of one classifier, so that its features can be compared."""
 
 
 class Best(NamedTuple):
@@ -78,30 +79,46 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-def read_cells(regime: str) -> Cells:
-    """The finished cells of a regime, in the order of the methods."""
+def read_cells(regime: str) -> list[Cells]:
+    """The finished cells of a regime, in the order of the methods, by their classifier."""
+    return [found for folder in folders_of(regime) if (found := _cells_in(folder))]
+
+
+def _cells_in(folder: Path) -> Cells:
     found: Cells = {}
     for method in METHODS:
-        for path in sorted((RESULTS / "tradeoff" / regime).glob(f"{method}_seed_*.json")):
+        for path in sorted(folder.glob(f"{method}_seed_*.json")):
             cell = json.loads(path.read_text())
             found.setdefault(method, {})[cell["config"]["seed"]] = cell["rounds"]
     return found
 
 
-def summary_of(cells: Cells) -> dict[str, Any]:
+def merged(series: Sequence[Cells]) -> dict[str, dict[int, Cells]]:
+    """The cells that each method and seed is taken from: the first that have it."""
+    found: dict[str, dict[int, Cells]] = {}
+    for method in METHODS:
+        for cells in series:
+            for seed in cells.get(method, {}):
+                found.setdefault(method, {}).setdefault(seed, cells)
+    return {method: dict(sorted(seeds.items())) for method, seeds in found.items()}
+
+
+def summary_of(series: Sequence[Cells]) -> dict[str, Any]:
     """Figures of a regime by method and space, over seeds.
 
-    Everything is held against the strongest plain training of the same seed: its best audit
-    within the budget. `ratio` is the geometric mean of the KIDs' quotients; its interval is that
-    of the logarithms. `excess` is what a method gives back when it is as good as the best that
-    plain training reaches within 10 %, beside what plain training gives back there; None where it
-    never is as good.
+    Everything is held against the strongest plain training of the same seed that was scored by
+    the same classifier: its best audit within the budget. `ratio` is the geometric mean of the
+    KIDs' quotients; its interval is that of the logarithms. `excess` is what a method gives back
+    when it is as good as the best that plain training reaches within 10 %, beside what plain
+    training gives back there; None where it never is as good.
     """
     methods: dict[str, Any] = {}
     for space in SPACES:
-        for method, seeds in cells.items():
-            logarithms, values, samples, beside = [], [], [], []
-            for seed, rounds in seeds.items():
+        for method, seeds in merged(series).items():
+            logarithms, values, samples, beside, ends = [], [], [], [], []
+            for seed, cells in seeds.items():
+                rounds = cells[method][seed]
+                ends.append(excess_of(rounds[-1]))
                 best = best_within(rounds, space)
                 if best is not None:
                     values.append(best.quality)
@@ -115,14 +132,14 @@ def summary_of(cells: Cells) -> dict[str, Any]:
                     beside.append({"plain": later.excess, "own": own})
             spread = interval(logarithms)
             methods.setdefault(method, {})[space] = {
-                "seeds": sorted(seeds),
+                "seeds": list(seeds),
                 "KID": values,
                 "samples": samples,
                 "ratio": math.exp(float(np.mean(logarithms))) if logarithms else None,
                 "ratios": [math.exp(one) for one in logarithms],
                 "ratio_interval": [math.exp(end) for end in spread] if spread else None,
                 "excess": beside,
-                "end_excess": [excess_of(rounds[-1]) for rounds in seeds.values()],
+                "end_excess": ends,
             }
     return methods
 
@@ -214,10 +231,11 @@ SAME_BUT_SHORTER = {"plain": "plain-longer", "draws": "draws-longer"}
 """Methods whose audits are also the first ones of another."""
 
 
-def plot(cells: Cells, space: str = "classifier") -> str:
+def plot(series: Sequence[Cells], space: str = "classifier") -> str:
     """Excess against KID, a line a method and a panel a seed, whose pictures are its own; SVG."""
-    drawn = [m for m in cells if not METHODS[m].candidate and SAME_BUT_SHORTER.get(m) not in cells]
-    seeds = sorted({seed for method in drawn for seed in cells[method]})
+    found = merged(series)
+    drawn = [m for m in found if not METHODS[m].candidate and SAME_BUT_SHORTER.get(m) not in found]
+    seeds = sorted({seed for method in drawn for seed in found[method]})
     with mpl.rc_context(STYLE):
         columns = min(3, len(seeds))
         rows = math.ceil(len(seeds) / columns)
@@ -226,7 +244,7 @@ def plot(cells: Cells, space: str = "classifier") -> str:
         for seed, axes in zip(seeds, panels, strict=True):
             for method in drawn:
                 place = list(METHODS).index(method)  # the same colours in every plot
-                rounds = cells[method].get(seed, [])
+                rounds = found[method][seed][method][seed] if seed in found[method] else []
                 axes.plot(
                     [100 * excess_of(row) for row in rounds],
                     [row[space]["KID"] for row in rounds],
@@ -259,13 +277,13 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, Any] = {}
     for regime in REGIMES:
-        cells = read_cells(regime)
-        if not cells:
+        series = read_cells(regime)
+        if not series:
             continue
-        found[regime] = summary_of(cells)
+        found[regime] = summary_of(series)
         print("\n".join(table(regime, found[regime])), end="\n\n")
         if options.save:
-            (RESULTS / "tradeoff" / f"{regime}.svg").write_text(plot(cells))
+            (RESULTS / "tradeoff" / f"{regime}.svg").write_text(plot(series))
     print("\n".join(headline(found)))
     if options.save:
         values = {"tried_on": TRIED_ON, "budget": BUDGET, "regimes": found}
