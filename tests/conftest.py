@@ -100,17 +100,20 @@ def _handlers_given_back() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup() -> Generator[None, object, object]:
-    """What a fixture trains for several tests leaves them no signal handlers."""
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """What a fixture of any scope trains leaves the tests no signal handlers.
+
+    Not `pytest_fixture_setup`: of a session's fixtures it is not called in this file.
+    """
     with _handlers_given_back():
         return (yield)
 
 
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
     """Nor does a test leave any."""
     with _handlers_given_back():
-        yield
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,20 @@ import pytest
 from memshield.training.interruption import StopRequest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained() -> StopRequest:
     """As a training in this process does."""
     return StopRequest()
 
 
-def test_a_fixture_leaves_no_signal_handlers(trained: StopRequest) -> None:
+@pytest.fixture(scope="module")
+def trained_again() -> StopRequest:
+    return StopRequest()
+
+
+def test_a_fixture_leaves_no_signal_handlers(
+    trained: StopRequest, trained_again: StopRequest
+) -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     StopRequest()

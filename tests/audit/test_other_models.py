@@ -95,7 +95,7 @@ def test_training_pictures_among_the_held_out_ones_are_found_and_told(
     report = report_in(tmp_path / "out")
     assert (report.data.training, report.data.held_out, report.data.overlap) == (60, 70, 7)
     assert any(limit.startswith("7 of the pictures that were named") for limit in report.limits)
-    assert "7 held-out pictures are training pictures" in capsys.readouterr().out
+    assert "Not taken as held out, for they were trained on: 7" in capsys.readouterr().out
     assert "7 of the pictures that were named" in (tmp_path / "out" / "report.html").read_text()
     assert not (tmp_path / "out" / "audit-progress.json").exists()
     said = refused(capsys, "audit", *words, "--held_out", tmp_path / "training")
