@@ -110,13 +110,7 @@ class Store:
     def queue(
         self, job: Job, work: Work, most_queued: int, first: Callable[[], None] | None = None
     ) -> None:
-        """One more task of a job, at the end of the queue.
-
-        Args:
-            job: that it is of.
-            work: what is to be done.
-            most_queued: tasks of an owner that may wait.
-            first: done where the task may be queued, before anybody can start it.
+        """One more task of a job, at the end of the queue, after `first`.
 
         Raises:
             UserError: the job is busy, or is no more, or its owner has too many in the queue.
