@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from memshield.errors import UserError
 from memshield.imports import many_imports
-from memshield.jobs import exit_codes
+from memshield.jobs import endings
 from memshield.redaction import guard_logging, redact
 
 
@@ -70,34 +70,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: its name and words; None for those of the process, as the `memshield` script calls it.
     """
-    with exit_codes.noted() as code:
-        code.value = _main(sys.argv[1:] if argv is None else argv)
-    return code.value
+    with endings.noted() as ending:
+        _main(sys.argv[1:] if argv is None else argv, ending)
+    return ending.code
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], ending: endings.Ending) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
-        return 0 if argv else 2
+        ending.code = 0 if argv else 2
+        return
     if argv[0] not in COMMANDS:
         told = "it is a program of its own" if argv[0] == "train" else "unknown command"
         print(f"{argv[0]}: {told}\n\n{USAGE}", end="", file=sys.stderr)
-        return 2
+        ending.code = 2
+        return
     guard_logging()
     try:
-        code = _run(argv[0], argv[1:])
+        ending.code = _run(argv[0], argv[1:])
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
-        return 2
+        ending.refuse(error)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        ending.code = 128 + signal.SIGINT
     except OSError as error:
         if error.errno is None:
             raise
         print(redact(f"{error.filename or argv[0]}: {error.strerror}"), file=sys.stderr)
-        return 2
-    return code
+        ending.code, ending.problem = 2, error.strerror
 
 
 def _run(name: str, words: Sequence[str]) -> int:

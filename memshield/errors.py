@@ -35,8 +35,13 @@ class UserError(ValueError):
 
     @property
     def on_page(self) -> str:
-        """Problem and advice in one line, for a page that names no settings."""
+        """Problem and advice in one line, for a page where its input stands beside it."""
         return f"{self.problem}. {self.advice}" if self.advice else self.problem
+
+    @property
+    def labelled(self) -> str:
+        """The same under the field's name in plain words, where no input stands beside it."""
+        return f"{self.field.lstrip('-').replace('_', ' ')}: {self.on_page}"
 
 
 class UserErrors(UserError):
@@ -59,6 +64,11 @@ class UserErrors(UserError):
     def on_page(self) -> str:
         """Each problem in a line."""
         return "\n".join(error.on_page for error in self.errors)
+
+    @property
+    def labelled(self) -> str:
+        """Each problem in a line, under its own field."""
+        return "\n".join(error.labelled for error in self.errors)
 
 
 class _Collector:

@@ -25,7 +25,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,6 +192,11 @@ class EventLog:
         return True
 
 
+def reason_for_page(status: Mapping[str, Any]) -> str | None:
+    """Why a run is in the state that its status tells, in words for a page."""
+    return status.get("on_page") or status.get("reason")
+
+
 class StatusFile:
     """Keeps status.json up to date: its state by the trainer, its heartbeat by a thread."""
 
@@ -204,6 +209,7 @@ class StatusFile:
             "processes": [this_process(0)],
             "reason": None,
             "error": None,
+            "on_page": None,
         }
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -219,17 +225,34 @@ class StatusFile:
             return state
 
     def set(
-        self, state: State, reason: str | None = None, error: str | None = None, **values: Any
+        self,
+        state: State,
+        reason: str | None = None,
+        error: str | None = None,
+        on_page: str | None = None,
+        **values: Any,
     ) -> None:
-        """Write a new state at once, with its reason in words and the kind of error."""
+        """Write a new state at once.
+
+        Args:
+            state: that begins.
+            reason: why, in words.
+            error: kind of a failure.
+            on_page: the reason in words for a page; None where it serves itself.
+            values: beside them.
+        """
+        told = {"reason": reason, "error": error, "on_page": on_page}
         with self._lock:
-            self._values.update(state=state, reason=reason, error=error, **values)
+            self._values.update(state=state, **told, **values)
         self._write()
 
     @staticmethod
-    def amend(run: RunDir, state: State, reason: str, error: str | None) -> None:
+    def amend(
+        run: RunDir, state: State, reason: str, error: str | None, on_page: str | None = None
+    ) -> None:
         """Write the state of a run whose own process is gone."""
-        status = {**run.read_status(), "state": state, "reason": reason, "error": error}
+        told = {"state": state, "reason": reason, "error": error, "on_page": on_page}
+        status = {**run.read_status(), **told}
         write_text(run.status, redact(json.dumps(status, indent=1)))
 
     def update(self, **values: Any) -> None:

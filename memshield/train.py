@@ -23,6 +23,7 @@ from memshield.config.schema import HubSettings
 from memshield.errors import UserError
 from memshield.forecast.hardware import available_cores
 from memshield.forecast.presets import add_preset, with_preset
+from memshield.jobs import endings
 from memshield.quantities import duration_range
 from memshield.redaction import guard_logging, redact
 from memshield.rundir import (
@@ -66,6 +67,12 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 done, 2 for what the user can mend, 3 trained but not published, 128 + n
         on signal n.
     """
+    with endings.noted() as ending:
+        ending.code = _main(argv, ending)
+    return ending.code
+
+
+def _main(argv: Sequence[str], ending: endings.Ending) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     guard_logging()
@@ -100,14 +107,17 @@ def main(argv: Sequence[str]) -> int:
             "  Wait for it, stop it, or choose another output_dir.",
             file=sys.stderr,
         )
+        ending.problem = "Another process is training this run. Wait for it, or stop it."
         return 2
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
-        return 2
+        ending.refuse(error)
+        return ending.code
     except OSError as error:
         if error.errno is None:
             raise
         print(f"{error.filename or 'output_dir'}: {error.strerror}", file=sys.stderr)
+        ending.problem = error.strerror
         return 2
 
 
@@ -190,15 +200,19 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
     except Exception as error:  # the process's outermost edge: the state must not stay "running"
         stop.defer()
         failure = explain(error, _resolved(config, run))
+        # What stops a training that has begun is a failure, in whatever words.
+        begun = status.state not in ("preparing", "done")
+        may_stay = ("stopped", "failed", "done") if isinstance(error, UserError) else ("done",)
+        stays = run.is_run() and not begun and before.get("state") in may_stay
+        if stays and isinstance(error, UserError):
+            _keep(status, before, refused=True)
+            raise
         if isinstance(error, RankLostError):
             failure = _who_was_lost(run, attempt, failure)
         if failure.is_crash:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(redact(failure.reason), file=sys.stderr)
-        # What stops a training that has begun is a failure, in whatever words.
-        begun = status.state not in ("preparing", "done")
-        may_stay = ("stopped", "failed", "done") if isinstance(error, UserError) else ("done",)
-        if run.is_run() and not begun and before.get("state") in may_stay:
+        if stays:
             _keep(status, before, refused=True)
             return failure.code
         # On a full disk what stands here makes room for the report, and it may not be written all
@@ -206,8 +220,8 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         with contextlib.suppress(OSError):
             remove_leftovers(run.path)
         with contextlib.suppress(OSError):
-            status.set("failed", failure.reason, error=failure.error)
-            events.write("error", rank=0, error=failure.error, reason=failure.reason)
+            status.set("failed", failure.reason, error=failure.error, on_page=failure.on_page)
+            _write_error(events, 0, failure)
         return failure.code
     finally:
         status.close()
@@ -249,7 +263,7 @@ def _lead_training(
 
 def _keep(status: StatusFile, before: dict[str, Any], **values: Any) -> None:
     """Write the state that was: a start that came to nothing changes nothing about the run."""
-    kept = {"error": before["error"]} if "error" in before else {}
+    kept = {name: before[name] for name in ("error", "on_page") if name in before}
     status.set(before["state"], before.get("reason"), **kept, **_place_of(before), **values)
 
 
@@ -315,12 +329,15 @@ def _follow(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(redact(f"rank {ranks.rank}: {failure.reason}"), file=sys.stderr)
         with contextlib.suppress(OSError):
-            EventLog(run, attempt).write(
-                "error", rank=ranks.rank, error=failure.error, reason=failure.reason
-            )
+            _write_error(EventLog(run, attempt), ranks.rank, failure)
         return failure.code
     finally:
         ranks.close()
+
+
+def _write_error(events: EventLog, rank: int, failure: Failure) -> None:
+    on_page = {} if failure.on_page is None else {"on_page": failure.on_page}
+    events.write("error", rank=rank, error=failure.error, reason=failure.reason, **on_page)
 
 
 def _resolved(config: Config, run: RunDir) -> Config:
@@ -337,13 +354,18 @@ def _who_was_lost(run: RunDir, attempt: int, failure: Failure) -> Failure:
     for event in run.read_events():
         if event["type"] == "error" and event["attempt"] == attempt:
             return failure._replace(
-                error=event["error"], reason=f"rank {event['rank']}: {event['reason']}"
+                error=event["error"],
+                reason=f"rank {event['rank']}: {event['reason']}",
+                on_page=event.get("on_page"),
             )
     gone = [p["rank"] for p in run.read_status().get("processes", []) if not is_alive(p)]
-    if gone:
-        named = ", ".join(map(str, gone))
-        return failure._replace(reason=f"rank {named} was lost: {failure.reason}")
-    return failure
+    return _lost(failure, ", ".join(map(str, gone))) if gone else failure
+
+
+def _lost(failure: Failure, ranks: str) -> Failure:
+    lost = f"rank {ranks} was lost: "
+    shown = failure.on_page or failure.reason
+    return failure._replace(reason=lost + failure.reason, on_page=lost + shown)
 
 
 def _speak_for_rank_0(run: RunDir, attempt: int, failure: Failure) -> None:
@@ -357,9 +379,8 @@ def _speak_for_rank_0(run: RunDir, attempt: int, failure: Failure) -> None:
         if status.get("attempt") != attempt or status["state"] not in ("preparing", "running"):
             return
         if status["heartbeat"] == heartbeat:
-            StatusFile.amend(
-                run, "failed", f"rank 0 was lost: {failure.reason}", error=failure.error
-            )
+            lost = _lost(failure, "0")
+            StatusFile.amend(run, "failed", lost.reason, error=lost.error, on_page=lost.on_page)
             return
         heartbeat = status["heartbeat"]
         time.sleep(3 * HEARTBEAT_SECONDS)

@@ -70,7 +70,7 @@ def require_a_picture_a_shard(members: int, usable: int, config: Config) -> None
             "num_shards",
             f"{config.num_shards} shards, but only {plural(members, 'picture')} to train on "
             f"(of {usable})",
-            "Lower num_shards or held_out_fraction, or add pictures.",
+            "Lower num_shards, held_out_fraction or watch_fraction, or add pictures.",
         )
 
 

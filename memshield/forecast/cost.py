@@ -144,9 +144,10 @@ def cost_of(config: Config, numbers: Numbers, model: ModelSize, hardware: Hardwa
     picture += _DECODE * pixels / rate if text else 0.0
     picture *= sampled
     picture += 0.0 if hardware.has_gpu else config.num_inference_steps * _CPU_PICTURE
+    encoded = numbers.members + numbers.watched
     return Cost(
         training_s=(numbers.steps or 0) * step + checks_of(config) * forward,
-        encoding_s=numbers.members * (2 if config.random_flip else 1) * encode if cached else 0.0,
+        encoding_s=encoded * (2 if config.random_flip else 1) * encode if cached else 0.0,
         sampling_s=config.num_rounds * grid_of(config, model.family) * picture,
         audits_s=numbers.audits * numbers.audit_images * picture,
         other_s=_LOADING + config.num_rounds * _SAVING if text else _LOADING,
@@ -162,7 +163,9 @@ def checks_of(config: Config) -> int:
     if not config.watches:
         return 0
     checks = config.watch_checks if config.num_shards == 1 else config.num_rounds
-    return (checks + 1) * config.watch_bins * config.watch_draws
+    # The moving average is watched; a bank learns from the weights that are trained.
+    networks = 2 if config.loss_bank_reference == "held_out" and config.use_ema else 1
+    return networks * (checks + 1) * config.watch_bins * config.watch_draws
 
 
 def grid_of(config: Config, family: FamilyName) -> int:

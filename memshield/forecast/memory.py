@@ -139,7 +139,8 @@ def _full(config: Config, sizes: Sizes) -> float:
 def _lora(config: Config, sizes: Sizes, width: int) -> float:
     """The frozen base; a LoRA of a usual rank and its moments add a few per cent of it.
 
-    A higher rank adds its weights, their gradients and moments.
+    A higher rank adds its weights, their gradients and moments; the teacher of stopped noise levels
+    is one more copy of the LoRA.
     """
     base = float(width)
     if config.base_quantization is not None:
@@ -149,6 +150,7 @@ def _lora(config: Config, sizes: Sizes, width: int) -> float:
         base = _CAST
     if config.enable_group_offload and sizes.has_gpu:
         base *= _OFFLOADED
-    copies = 4 if config.stop_levels else 0
-    each = LORA[sizes.family] * (4 + 4 + moment_bytes(config) + copies)
-    return sizes.parameters * (base + 0.05 * width) + max(0, config.rank - _USUAL_RANK) * each
+    a_rank = LORA[sizes.family]
+    more = max(0, config.rank - _USUAL_RANK) * a_rank * (4 + 4 + moment_bytes(config))
+    teacher = 4 * config.rank * a_rank if config.stop_levels else 0
+    return sizes.parameters * (base + 0.05 * width) + more + teacher

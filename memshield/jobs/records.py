@@ -107,7 +107,7 @@ class Task:
         started: when it left the queue to be run; None where it never was.
         stop_asked: when it was asked to stop.
         exit_code: of the process, where its parent lived to see it.
-        problem: why it could not be started, in words.
+        problem: why it could not be started, or what the user has to mend, in words.
     """
 
     number: int

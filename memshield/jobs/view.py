@@ -21,7 +21,7 @@ from memshield.jobs.words import (
     advice,
     what_is_kept,
 )
-from memshield.rundir import RunDir, is_alive
+from memshield.rundir import RunDir, is_alive, reason_for_page
 from memshield.runs.progress import read_figures
 from memshield.runs.publication import read_publication
 from memshield.runs.state import Figures
@@ -203,7 +203,7 @@ def _written(
 ) -> TaskProgress:
     """The state that the training wrote."""
     state: State = status["state"]
-    reason = status["reason"]
+    reason = reason_for_page(status)
     if state == "failed":
         next_step = advice(status["error"], place.checkpoint(run))
         reason = f"{reason}\n{next_step}" if reason else next_step

@@ -18,7 +18,7 @@ from memshield.audit.report import PRIVATE, REPORT
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import read_yaml
 from memshield.errors import UserError
-from memshield.rundir import RunDir
+from memshield.rundir import RunDir, reason_for_page
 from memshield.runs.series import Series
 from memshield.runs.state import Audited, Figures, RoundEnd, RunProgress
 
@@ -215,7 +215,7 @@ class Follower:
             eta_s=_number(last.get("eta_s")) if going else None,
             elapsed_s=_elapsed(events.times, attempt, status),
             checkpoint=events.checkpoint,
-            reason=_text(status.get("reason")),
+            reason=_text(reason_for_page(status)),
             error=_text(status.get("error")),
             losses=events.losses.dots(),
             kept_by_shard=tuple((k, events.kept[k].dots()) for k in sorted(events.kept)),

@@ -18,13 +18,16 @@ class Failure(NamedTuple):
 
     Attributes:
         error: its kind, for programs: bad_input, out_of_memory, disk_full, rank_lost, crash.
-        reason: in words, with what to do.
+        reason: in words, with what to do, by the names of settings.
         code: exit code of the process.
+        on_page: the same for a page, which has settings in plain words and no commands; None where
+            the reason serves.
     """
 
     error: str
     reason: str
     code: int
+    on_page: str | None = None
 
     @property
     def is_crash(self) -> bool:
@@ -49,15 +52,19 @@ def way_on(back: str) -> str:
 def explain(error: BaseException, config: Config) -> Failure:
     """The failure that an exception means for a run with this config."""
     if isinstance(error, UserError):
-        return Failure("bad_input", str(error), 2)
+        return Failure("bad_input", str(error), 2, error.labelled)
     if isinstance(error, RankLostError):
-        return Failure("rank_lost", f"{error}. {way_on(config.resume_from_checkpoint)}", 1)
+        reason = f"{error}. {way_on(config.resume_from_checkpoint)}"
+        return Failure("rank_lost", reason, 1, f"{error}.")
     if _is_disk_full(error):
         reason = (
             "output_dir: the disk is full; the last checkpoint is whole.\n"
             f"  Make room, or set checkpoints_total_limit. {way_on(config.resume_from_checkpoint)}"
         )
-        return Failure("disk_full", reason, 1)
+        return Failure(
+            "disk_full", reason, 1,
+            "The disk is full; the last checkpoint is whole. Make room, or keep fewer checkpoints.",
+        )  # fmt: skip
     if is_out_of_memory(error):
         remedies = "".join(f"\n  {i}. {line}" for i, line in enumerate(_savings(config), 1))
         where = "the GPU" if "cuda" in str(error).lower() else "the machine"

@@ -103,10 +103,16 @@ def test_more_work_costs_more() -> None:
     assert wide.sampling_s == pytest.approx(base.sampling_s), "samples stay square"
     assert middle("sd_lora", SD, "a10g-small", aspect_ratio_buckets="auto") == base
     stopping = middle("sd_lora", SD, "a10g-small", stop_levels=True)
-    assert stopping.training_s > base.training_s
+    assert stopping.training_s > base.training_s and stopping.memory_bytes > base.memory_bytes
+    assert stopping.encoding_s == pytest.approx(base.encoding_s), "as many, but some are watched"
     full = middle("sd_lora", SD, "a10g-small", training="full")
     taught = middle("sd_lora", SD, "a10g-small", training="full", stop_levels=True)
     assert taught.memory_bytes > full.memory_bytes
+    held = {"training": "full", "loss_bank_reference": "held_out", "skip_threshold": 0.7}
+    averaged = middle("sd_lora", SD, "a10g-small", **held, use_ema=True)
+    assert averaged.training_s > middle("sd_lora", SD, "a10g-small", **held).training_s, (
+        "the moving average is watched, and a bank learns from the weights that are trained"
+    )
     small = middle("sd_lora", SD, "a10g-small", training="full", use_8bit_adam=True)
     assert base.memory_bytes < small.memory_bytes < full.memory_bytes
 

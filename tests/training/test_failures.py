@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from memshield.config.file import make_config
-from memshield.rundir import RunDir
+from memshield.errors import UserError, UserErrors
+from memshield.rundir import RunDir, reason_for_page
 from memshield.train import _speak_for_rank_0
 from memshield.training.failures import Failure, explain
 from memshield.training.ranks import RankLostError
@@ -111,6 +112,19 @@ def test_kinds_of_failures(error: Exception, kind: str) -> None:
     assert explain(error, config).error == kind
 
 
+def test_a_page_is_told_without_commands_and_names_of_settings() -> None:
+    config = make_config({"model_config_name_or_path": "x", "dataset_name": "y"})
+    full = explain(OSError(28, "No space left on device"), config)
+    refused = explain(UserError("lr_scheduler", "it is x", "Set it to y."), config)
+    lost = explain(RankLostError(), config)
+    for failure in (full, refused, lost):
+        assert failure.on_page is not None
+        assert "_" not in failure.on_page and "command" not in failure.on_page
+    assert refused.on_page == "lr scheduler: it is x. Set it to y."
+    both = UserErrors([UserError("a_b", "c"), UserError("d", "e", "F.")])
+    assert explain(both, config).on_page == "a b: c\nd: e. F."
+
+
 def test_torchs_own_class_is_out_of_memory() -> None:
     import torch
 
@@ -160,7 +174,8 @@ def test_a_rank_that_leaves_speaks_only_for_a_rank_0_that_is_silent(
     _speak_for_rank_0(run, 2, failure)  # an attempt of somebody else's
     assert run.read_status()["state"] == "running"
     _speak_for_rank_0(run, 1, failure)
-    assert run.read_status()["reason"] == "rank 0 was lost: another process was lost"
+    lost = "rank 0 was lost: another process was lost"
+    assert run.read_status()["reason"] == reason_for_page(run.read_status()) == lost
 
 
 def test_a_start_that_comes_to_nothing_leaves_a_finished_run_finished(

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from memshield.jobs import exit_codes, logs, processes
+from memshield.jobs import endings, logs, processes
 from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.commands import ROOT
 from memshield.jobs.environment import environment_of
@@ -44,7 +44,9 @@ class LocalProcesses:
             self._folders.cache(order.owner),
             self._environment,
         )
-        environment[exit_codes.VARIABLE] = str(exit_codes.file_beside(order.output))
+        ending = endings.file_beside(order.output)
+        ending.unlink(missing_ok=True)  # of a start that was not answered
+        environment[endings.VARIABLE] = str(ending)
         child = processes.start(order.work.command, environment, ROOT, order.output)
         self._children[order.mark] = child
         # Noted at once: an end that is noticed takes the process away.
@@ -78,9 +80,12 @@ class LocalProcesses:
         self._asked.discard(order.mark)
         self._begun.pop(order.mark, None)
         code = self._codes.pop(order.mark, None)
-        if code is None:  # the child of a server that is gone
-            code = exit_codes.read(exit_codes.file_beside(order.output))
-        return Look(runs=False, exit_code=code)
+        ending = endings.read(endings.file_beside(order.output))
+        if ending is None:
+            return Look(runs=False, exit_code=code)
+        # The child of a server that is gone has the code that it noted.
+        code = ending.code if code is None else code
+        return Look(runs=False, exit_code=code, problem=ending.problem)
 
     def stop(self, order: Order) -> None:
         """SIGTERM, once."""

@@ -9,6 +9,7 @@ from memshield.jobs.remote.client import RemoteJob
 from memshield.jobs.remote.container import NO_ROOM
 from memshield.jobs.remote.live import Live
 from memshield.quantities import duration
+from memshield.rundir import reason_for_page
 
 RemoteStateName = Literal[
     "waiting",  # for hardware
@@ -134,7 +135,7 @@ def _ended(job: RemoteJob, mine: Live | None) -> RemoteState:
     if job.kind != "train":
         return _task_ended(job, mine)
     status = {} if mine is None else mine.status
-    written, reason = status.get("state"), str(status.get("reason") or "")
+    written, reason = status.get("state"), str(reason_for_page(status) or "")
     if written == "done":
         return RemoteState("done", "Done", reason)
     if written == "stopped":

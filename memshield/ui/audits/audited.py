@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +32,6 @@ PROMPT_WORDS = {
 FOLDER = "for-audits"
 """Folder of the pictures that are uploaded for audits, among the owner's others."""
 _BAD = ("failed", "died", "needs_sign_in")
-_ERROR = re.compile(r"^[\w ,-]+: .+")
 
 
 def line_of(audit: ModelAudit) -> str:
@@ -60,7 +58,6 @@ def audited_view(audit: ModelAudit, at_home: bool) -> str:
     """
     progress = audit.progress
     state, lines = progress.state, progress.last_lines
-    told = _told(lines) if state == "failed" else None
     waits = "It starts by itself, after what runs now; you may close the page."
     files = _files(audit.folder) if state == "done" else []
     return render(
@@ -71,23 +68,13 @@ def audited_view(audit: ModelAudit, at_home: bool) -> str:
         words=waits if state == "waiting" else "",
         phase=phase_view(audit.phase, "Audit") if audit.phase and state == "running" else "",
         moves=state in ("preparing", "running", "stopping"),
-        problem=(told or progress.reason or progress.words) if state in _BAD else None,
-        log=log_text_view("\n".join(lines)) if state in _BAD and lines and not told else "",
+        problem=(progress.reason or progress.words) if state in _BAD else None,
+        log=log_text_view("\n".join(lines)) if state in _BAD and lines else "",
         facts=_facts(audit.arguments),
         files=files,
         folder=str(audit.folder) if files and at_home else None,
         command=audit.command,
     )
-
-
-def _told(lines: tuple[str, ...]) -> str | None:
-    """What a command that refused its input said last; None for any other end."""
-    for place in range(len(lines) - 1, max(-1, len(lines) - 3), -1):
-        if lines[place][:1].strip() and _ERROR.match(lines[place]):
-            traceback = any(line.startswith("Traceback") for line in lines)
-            rest = [line.strip() for line in lines[place:]]
-            return None if traceback else "\n".join(rest)
-    return None
 
 
 def _facts(asked: ModelAuditArguments) -> list[tuple[str, str]]:

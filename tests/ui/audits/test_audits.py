@@ -196,11 +196,13 @@ def test_an_audit_on_a_space_is_its_owners(server: Server) -> None:
     assert act.listed(id, ada).choices == []
 
 
-def shown(folder: Path, state: Any, *lines: str, **changes: Any) -> ModelAudit:
+def shown(
+    folder: Path, state: Any, reason: str | None = None, lines: tuple[str, ...] = (), **changes: Any
+) -> ModelAudit:
     from memshield.jobs.model_audit_request import ModelAuditArguments
 
     arguments = ModelAuditArguments("lab/tiny-sd", "/srv/uploads/ada/for-audits/x/y", **changes)
-    progress = TaskProgress(state, "Failed", "The audit ended with an error.", lines)
+    progress = TaskProgress(state, "Failed", reason, lines)
     return ModelAudit("id", 0.0, arguments, progress, None, None, folder, "python", ())
 
 
@@ -215,10 +217,10 @@ def test_a_report_can_be_kept_and_a_refusal_is_told_in_its_words(tmp_path: Path)
     assert "the last 20 % of the pictures" in text_of(page)
     assert str(tmp_path) in audited_view(done, at_home=True)
     assert "copies found" in line_of(done)
-    refused = shown(tmp_path, "failed", "Loading", "base: x does not fit", "  Name another.")
+    refused = shown(tmp_path, "failed", "it does not fit. Name another.")
     text = text_of(audited_view(refused, at_home=True))
-    assert "base: x does not fit" in text and "Name another." in text
-    assert "The audit ended with an error" not in text
-    crashed = shown(tmp_path, "failed", "Traceback (most recent call last):", "  x", "KeyError: 1")
+    assert "it does not fit. Name another." in text
+    lines = ("Traceback (most recent call last):", "  x", "KeyError: 1")
+    crashed = shown(tmp_path, "failed", "The audit ended with an error.", lines)
     text = text_of(audited_view(crashed, at_home=True))
     assert "The audit ended with an error" in text and "KeyError: 1" in text
