@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,6 +23,7 @@ HEAD = (
     "Fine-tune a diffusion model on your pictures so that it gives less of them back, measure how "
     "much it gives back, and publish it with that evidence."
 )
+_VISITOR = (Path(__file__).with_name("widgets") / "visitor.js").read_text(encoding="utf-8")
 _UPLOADS = (600, 3600)
 """Every ten minutes, uploads older than an hour are deleted from gradio's folder: those of pages
 that were closed during an upload, for all others are moved at once."""
@@ -64,6 +66,8 @@ def build(server: Server) -> gr.Blocks:
             return [gr.Tabs(selected="runs") if has_runs else gr.skip(), *cards.greet(token)]
 
         page.load(greet, None, [tabs, *cards.shown], api_visibility="private")
+        if server.deployment.on_space:
+            _leave_with_the_visitor(server, page)
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
@@ -83,6 +87,19 @@ def build(server: Server) -> gr.Blocks:
         ):
             handler.trigger_mode = "always_last"
     return page
+
+
+def _leave_with_the_visitor(server: Server, page: gr.Blocks) -> None:
+    """Tell the browser whose page this is, so that a sign-out in another tab takes it away."""
+    own = gr.Textbox(visible="hidden")
+
+    def name(token: gr.OAuthToken | None) -> str:
+        visitor = attempt(lambda: server.visitor(token))
+        return "" if visitor is None or visitor.owner is None else visitor.owner
+
+    page.load(name, None, own, api_visibility="private").then(
+        None, own, None, js=_VISITOR, api_visibility="private"
+    )
 
 
 def _progress_places(handler: BlockFunction) -> list[Component]:

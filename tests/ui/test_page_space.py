@@ -68,8 +68,15 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     bob.sees("No runs yet", "#state")
     assert "digits" not in bob.text("body")
 
-    # Signed out, she does not see it either; and it goes on.
+    # Signed out, she does not see it either, in no tab of hers; and it goes on.
+    other = ada.page.context.new_page()
+    other.goto(space.url)
+    other.get_by_text("Step").first.wait_for()
     ada.sign_out("ada")
+    other.get_by_role("button", name="Sign in with Hugging Face").wait_for()
+    other.get_by_role("tab", name="Runs", exact=True).click()
+    other.get_by_text("Sign in to see your runs").wait_for()
+    other.close()
     ada.tab("Runs")
     ada.sees("Sign in to see your runs", "#state")
     assert space.state() == "running"
