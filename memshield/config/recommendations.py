@@ -104,6 +104,12 @@ def advice_for(situation: Situation) -> list[Advice]:
     return [found for check in checks if (found := check(situation)) is not None]
 
 
+def advice_on_memorization(situation: Situation) -> list[Advice]:
+    """What of it concerns memorization, for who reads of a training that has been done."""
+    checks = (few_a_shard, draws_alike, many_passes)
+    return [found for check in checks if (found := check(situation)) is not None]
+
+
 def few_held_out(one: Situation) -> Advice | None:
     """So few pictures held out that nothing can be said of the model afterwards."""
     if one.held_out is None or one.held_out >= LEAST_HELD_OUT:

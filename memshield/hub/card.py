@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from memshield.audit.report_view import ModelTable, View
 from memshield.audit.statements import statements_of
 from memshield.config.mitigation import measures_of
-from memshield.config.recommendations import Situation, few_a_shard
+from memshield.config.recommendations import Situation, advice_on_memorization
 from memshield.digests import LORA
 from memshield.errors import UserError
 from memshield.hub.allowed_files import EXPORTED
@@ -81,7 +81,7 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         else (),
         quality=manifest.audit.headline_quality if manifest.audit else None,
         settings=sorted(manifest.training.settings.items()),
-        few=_few(manifest),
+        advice=_advice(manifest),
         told=told_of(manifest.confirmed),
         others=sorted((EXPORTED[name], name) for name in EXPORTED.keys() & manifest.files.keys()),
         lora=LORA,
@@ -218,16 +218,25 @@ def _variant(name: str | None) -> Plain | None:
     return Plain(name) if found and name else None
 
 
-def _few(manifest: Manifest) -> str | None:
-    """A warning where shards held too few pictures. The settings may come from a stranger."""
-    shards = manifest.training.settings.get("num_shards")
-    if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
-        return None
+def _advice(manifest: Manifest) -> list[str]:
+    """What is recommended otherwise for such a set. The settings may come from a stranger."""
+    training = manifest.training
+    number = {
+        name: value
+        for name in ("num_shards", "train_batch_size", "gradient_accumulation_steps")
+        if type(value := training.settings.get(name)) is int and 0 < value < 10**9
+    }
+    a_step = number.get("train_batch_size", 0) * number.get("gradient_accumulation_steps", 1)
+    steps = min(training.steps or 0, 10**12)
     situation = Situation(
-        manifest.training.pictures, shards, manifest.text, manifest.base is None, None, {}
+        pictures=training.pictures,
+        shards=number.get("num_shards", 1),
+        text=manifest.text,
+        scratch=manifest.base is None,
+        passes=steps * a_step / max(1, training.pictures),
+        settings=training.settings,
     )
-    found = few_a_shard(situation)
-    return None if found is None else found.words
+    return [one.words for one in advice_on_memorization(situation)]
 
 
 def _commit(revision: str | None) -> Plain | None:

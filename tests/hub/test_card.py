@@ -67,6 +67,28 @@ def test_a_card_says_that_pictures_kept_their_shapes() -> None:
     assert "aspect buckets" not in write_card(manifest_of(), "ada/lora")
 
 
+def test_a_card_says_what_is_recommended_otherwise() -> None:
+    training = manifest_of().training
+    few = write_card(manifest_of(), "ada/lora")
+    assert "recommends otherwise" in few and "Shards hold 25 pictures each" in few
+    assert "is seen" not in few and "low noise" not in few
+
+    def told(**changes: Any) -> str:
+        settings = {"num_shards": 1, "num_rounds": 1, "skip_threshold": 0.0, **changes}
+        longer = training.model_copy(update={"settings": settings, "steps": 10_000})
+        return write_card(manifest_of(training=longer), "ada/lora")
+
+    assert "recommends otherwise" not in told()
+    many = {"train_batch_size": 2, "gradient_accumulation_steps": 2}
+    assert "Every picture is seen 400 times" in told(**many)
+    assert "recommends otherwise" not in told(**many, memorization_budget=0.02)
+    # Settings of a stranger.
+    for strange in ("2", True, -1, 10**400, None, [4]):
+        assert "is seen" not in told(train_batch_size=strange)
+    pixels = manifest_of(text=False, pipeline_class="DDPMPipeline", base=None)
+    assert "a tenth of the draws at low noise" in write_card(pixels, "ada/new")
+
+
 def test_a_full_model_from_scratch_and_without_an_audit() -> None:
     training = Training(
         kind="full", resolution=8, pictures=10, steps=2,

@@ -36,7 +36,7 @@ _TRAINING = (
     "train_batch_size", "gradient_accumulation_steps", "mixed_precision", "learning_rate",
     "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_weight_decay",
     "adam_epsilon", "max_grad_norm", "snr_gamma", "noise_offset", "use_ema", "ema_decay",
-    "random_flip", "center_crop", "prediction_type",
+    "random_flip", "center_crop", "prediction_type", "memorization_budget",
 )  # fmt: skip
 _LORA = ("rank", "lora_alpha", "lora_dropout")
 _SPARING = ("base_quantization", "enable_layerwise_casting", "use_adafactor", "use_8bit_adam")
