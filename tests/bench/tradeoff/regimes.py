@@ -79,7 +79,7 @@ NOT_FOR_LORAS = frozenset(
 # apart in scaled latents as in pixels at 16 px (median of the nearest 9.9 and 9.9).
 OF_LORAS: dict[str, dict[str, Any]] = {
     "agc": {"skip_threshold": 0.8},
-    "iet-agc": {"skip_threshold": 0.8, "num_rounds": 36},  # which its audits divide
+    "iet-agc": {"skip_threshold": 0.8, "train_batch_size": 10},  # of shards of 12
 }
 
 REGIMES: dict[str, Regime] = {
@@ -102,10 +102,13 @@ REGIMES: dict[str, Regime] = {
         EMOJI, 3, 200, 160_000, 8, settings=FROM_SCRATCH,
     ),
     "emoji-lora": Regime(
-        "Emoji of new kinds with captions, 100 pictures, a LoRA of a latent model",
-        EMOJI, 3, 100, 64_000, 8, "emoji",
-        settings={"training": "lora", "rank": 8, "learning_rate": 1e-3, "use_ema": False},
-        classes=NEW_CATEGORIES, without=NOT_FOR_LORAS, own=OF_LORAS, resolution=32, held_out=360,
+        "Emoji of new kinds with captions, 50 pictures, a LoRA of a latent model",
+        EMOJI, 3, 50, 32_000, 8, "emoji",
+        settings={
+            "training": "lora", "rank": 32, "learning_rate": 1e-3, "use_ema": False,
+            "proportion_empty_prompts": 0.1,
+        },
+        classes=NEW_CATEGORIES, without=NOT_FOR_LORAS, own=OF_LORAS, resolution=32, held_out=400,
     ),
 }  # fmt: skip
 
