@@ -300,7 +300,8 @@ def _open_other(name: str, flags: dict[str, Any], settings: dict[str, Any], bars
         raise UserError("--model", f"{name} is a run", f"Leave --model out: audit {name}")
     if "round" in flags:
         raise UserError("--round", f"{name} holds no run", "Leave it out.")
-    _require_dataset(settings, f"{name} is no run, so its dataset is not known")
+    known = f"{name} holds no run" if Path(name).exists() else f"there is no run {name}"
+    _require_dataset(settings, f"{known}, and it is not known what another model learned from")
     bars("reading the pictures", 0, 1)
     settings, fresh = parts_of(flags, settings)
     return open_pipeline(name, settings, fresh, flags.get("base"), flags.get("weight_name"))

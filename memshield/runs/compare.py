@@ -205,11 +205,11 @@ def _line(report: Report, alpha: float | None, chosen: bool) -> str:
 
 
 def _promote(path: Path, number: int | None, choice: Choice) -> None:
+    if not choice.within:
+        raise UserError("--promote", choice.reason, "Nothing was promoted.")
     if number is None:
         print(f"The chosen model is {path / 'model'} as it is.")
         return
-    if not choice.within:
-        raise UserError("--promote", choice.reason, "Nothing was promoted.")
     run = RunDir(path)
     promote_alone(run, number, choice.reason)
     print(f"Round {number} is now {run.model}")

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from memshield.audit.choose import Choice
 from memshield.digests import weights_sha256
+from memshield.errors import UserError
 from memshield.rundir import RunDir
+from memshield.runs.compare import _promote
 from memshield.runs.promote import promote
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
 
@@ -123,6 +126,12 @@ def test_runs_that_hold_out_or_cut_otherwise_are_refused(
 ) -> None:
     other = small_run(tmp_path / "other", **SHORT, **change)
     assert "holds other ones out" in refused(capsys, "compare", run.path, other.path, *QUICK)
+
+
+@pytest.mark.parametrize("number", [None, 2])
+def test_what_is_over_the_budget_is_not_promoted(number: int | None, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none is within(.|\n)*Nothing was promoted"):
+        _promote(tmp_path, number, Choice(0, within=False, reason="none is within"))
 
 
 def test_refused_flags(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
