@@ -98,7 +98,7 @@ def _main(argv: Sequence[str], ending: endings.Ending) -> None:
         if error.errno is None:
             raise
         print(redact(f"{error.filename or argv[0]}: {error.strerror}"), file=sys.stderr)
-        ending.code, ending.problem = 2, error.strerror
+        ending.code = 2
 
 
 def _run(name: str, words: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,8 +41,9 @@ class UserError(ValueError):
 
     @property
     def labelled(self) -> str:
-        """The same under the field's name in plain words, where no input stands beside it."""
-        return f"{self.field.lstrip('-').replace('_', ' ')}: {self.on_page}"
+        """The same under the field, a setting in plain words, where no input stands beside it."""
+        setting = re.fullmatch(r"-{0,2}([a-z][a-z0-9_]*)", self.field)
+        return f"{setting[1].replace('_', ' ') if setting else self.field}: {self.on_page}"
 
 
 class UserErrors(UserError):

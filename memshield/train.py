@@ -107,7 +107,7 @@ def _main(argv: Sequence[str], ending: endings.Ending) -> int:
             "  Wait for it, stop it, or choose another output_dir.",
             file=sys.stderr,
         )
-        ending.problem = "Another process is training this run. Wait for it, or stop it."
+        ending.problem = "Another process was training this run when it was started."
         return 2
     except UserError as error:
         print(redact(str(error)), file=sys.stderr)
@@ -117,7 +117,6 @@ def _main(argv: Sequence[str], ending: endings.Ending) -> int:
         if error.errno is None:
             raise
         print(f"{error.filename or 'output_dir'}: {error.strerror}", file=sys.stderr)
-        ending.problem = error.strerror
         return 2
 
 
@@ -205,7 +204,8 @@ def _lead(config: Config, run: RunDir, ranks: Ranks, stop: StopRequest) -> int:
         may_stay = ("stopped", "failed", "done") if isinstance(error, UserError) else ("done",)
         stays = run.is_run() and not begun and before.get("state") in may_stay
         if stays and isinstance(error, UserError):
-            _keep(status, before, refused=True)
+            with contextlib.suppress(OSError):  # what is refused is told on a full disk, too
+                _keep(status, before, refused=True)
             raise
         if isinstance(error, RankLostError):
             failure = _who_was_lost(run, attempt, failure)

@@ -300,8 +300,11 @@ def _open_other(name: str, flags: dict[str, Any], settings: dict[str, Any], bars
         raise UserError("--model", f"{name} is a run", f"Leave --model out: audit {name}")
     if "round" in flags:
         raise UserError("--round", f"{name} holds no run", "Leave it out.")
-    known = f"{name} holds no run" if Path(name).exists() else f"there is no run {name}"
-    _require_dataset(settings, f"{known}, and it is not known what another model learned from")
+    unknown = f"it is not known which pictures {name} was trained on"
+    if "target" in flags:
+        found = f"{name} holds no run" if Path(name).exists() else f"there is no run {name}"
+        unknown = f"{found}, and of another model it is not known which pictures it was trained on"
+    _require_dataset(settings, unknown)
     bars("reading the pictures", 0, 1)
     settings, fresh = parts_of(flags, settings)
     return open_pipeline(name, settings, fresh, flags.get("base"), flags.get("weight_name"))

@@ -163,7 +163,8 @@ def many_passes(one: Situation) -> Advice | None:
     """So many passes that plain training would give pictures back, and nobody looks."""
     # Copying is put off in proportion to the number of pictures (arXiv 2505.16959): passes count.
     most = COPIES_AFTER[one.scratch]
-    if one.passes is None or one.passes <= most or one.settings.get("memorization_budget"):
+    budget = one.settings.get("memorization_budget")
+    if one.passes is None or one.passes <= most or budget is not None:
         return None
     return Advice(
         f"Every picture is seen {one.passes:,.0f} times. With 100 pictures, plain training gave "

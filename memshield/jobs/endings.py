@@ -60,8 +60,10 @@ def file_beside(output: Path) -> Path:
 
 
 def read(path: Path) -> Ending | None:
-    """A noted ending; None where there is none."""
+    """A noted ending; None where there is none, or a damaged one."""
     try:
-        return Ending(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = Ending(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    whole = type(found.code) is int and isinstance(found.problem, str | None)
+    return found if whole else None

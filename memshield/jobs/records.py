@@ -106,7 +106,7 @@ class Task:
         pid, start_time: of its start; see `backends.seam.Begun`.
         started: when it left the queue to be run; None where it never was.
         stop_asked: when it was asked to stop.
-        exit_code: of the process, where its parent lived to see it.
+        exit_code: of the process, where its parent lived to see it or it noted it itself.
         problem: why it could not be started, or what the user has to mend, in words.
     """
 

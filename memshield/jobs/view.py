@@ -173,13 +173,13 @@ def _training(
         and task.stop_asked is None
         and progress.state in ("failed", "stopped")
     ):
-        # A start that was refused leaves the state before it; the lines say why. A failure of its
-        # own is reported as such.
+        # A start that was refused leaves the state before it. A failure of its own is reported as
+        # such.
         again = len([one for one in place.job.tasks if one.work.kind == "train"]) > 1
-        if again and progress.state == "stopped" and status.get("refused"):
-            why = "It ended before it trained; its last lines say why."
+        if again and status.get("refused"):
+            why = place.ended(task, "The last start")
             return TaskProgress(
-                progress.state, progress.words, why, place.lines(task), refused=True
+                progress.state, progress.words, why.reason, why.last_lines, refused=True
             )
         return replace(progress, last_lines=place.lines(task))
     return progress
@@ -235,7 +235,7 @@ def _cut_off(place: JobRecord, task: Task, run: RunDir) -> TaskProgress:
     return TaskProgress(
         "died",
         "Died, can be resumed",
-        f"{task.problem or TRAINING_WORDS['died']} {next_step}",
+        f"{(task.problem or TRAINING_WORDS['died']).rstrip('.')}. {next_step}",
         place.lines(task),
     )
 

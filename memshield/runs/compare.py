@@ -53,10 +53,10 @@ def main(argv: Sequence[str]) -> int:
         print(_line(report, alpha, chosen=choice is not None and choice.place == place))
     if choice is not None:
         print(f"Chosen: {name_of(reports[choice.place])}: {choice.reason}.")
+    print(folder / OWN_PAGE)
     if choice is not None and flags.get("promote"):
         run, number, _ = audited[choice.place]
         _promote(run, number, choice)
-    print(folder / OWN_PAGE)
     return 0
 
 

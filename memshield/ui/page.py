@@ -67,7 +67,7 @@ def build(server: Server) -> gr.Blocks:
 
         page.load(greet, None, [tabs, *cards.shown], api_visibility="private")
         if server.deployment.on_space:
-            _leave_with_the_visitor(server, page)
+            _leave_with_the_visitor(page)
         started.change(
             lambda job: gr.Tabs(selected="runs"), started, tabs, api_visibility="private"
         )
@@ -89,13 +89,13 @@ def build(server: Server) -> gr.Blocks:
     return page
 
 
-def _leave_with_the_visitor(server: Server, page: gr.Blocks) -> None:
+def _leave_with_the_visitor(page: gr.Blocks) -> None:
     """Tell the browser whose page this is, so that a sign-out in another tab takes it away."""
     own = gr.Textbox(visible="hidden")
 
-    def name(token: gr.OAuthToken | None) -> str:
-        visitor = attempt(lambda: server.visitor(token))
-        return "" if visitor is None or visitor.owner is None else visitor.owner
+    def name(profile: gr.OAuthProfile | None) -> str:
+        # Not whom the Hub knows: it may not answer, and nothing is given to this name.
+        return "" if profile is None else profile.username
 
     page.load(name, None, own, api_visibility="private").then(
         None, own, None, js=_VISITOR, api_visibility="private"

@@ -146,7 +146,9 @@ def test_models_that_cannot_be_audited_are_refused_before_any_weight_is_read(
     assert "NoSuchPipeline, which is not supported" in said("--model", "flux", *data)
     assert "does not say what it goes on" in said("--model", nameless, *data)
     assert "is a whole pipeline" in said("--model", "lab/tiny-sd", "--base", "x/y", *data)
-    assert "it is not known what another model learned from" in said("--model", "lab/tiny-sd")
+    assert "it is not known which pictures lab/tiny-sd was trained on" in said(
+        "--model", "lab/tiny-sd"
+    )
     assert "24 training pictures are too few" in said(
         "--model", "lab/tiny-sd", "--dataset", captioned
     )

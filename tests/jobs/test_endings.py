@@ -66,7 +66,8 @@ def test_a_command_notes_its_ending_and_its_children_do_not(
     # What cannot be noted changes nothing.
     monkeypatch.setenv(endings.VARIABLE, str(tmp_path / "no" / "folder"))
     assert main(["no-command"]) == 2
-    for damaged in ("x", "3", '{"other": 1}'):
+    deep = "[" * 100_000
+    for damaged in ("x", "3", '{"other": 1}', '{"code": "2"}', '{"problem": ["x"]}', deep):
         path.write_text(damaged)
         assert endings.read(path) is None
 

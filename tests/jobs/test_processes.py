@@ -129,6 +129,31 @@ def test_a_start_that_leaves_no_run_is_explained_by_its_output(root: Path) -> No
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("earlier", ["failed", "stopped"])
+def test_a_refused_resumption_is_told_beside_the_state_before_it(root: Path, earlier: str) -> None:
+    body = f"""
+from memshield.errors import UserError
+from memshield.jobs import endings
+with endings.noted() as ending:
+    status.set("{earlier}", "the reason before", "rank_lost", refused=attempt > 1)
+    if attempt > 1:
+        ending.refuse(UserError("lr_scheduler", "it was constant"))
+"""
+    jobs = open_jobs(root, RUNS.format(body=body))
+    job = local(jobs)
+    until(lambda: ended(jobs, job), jobs=jobs)
+    before = view(jobs, job).training
+    assert (before.state, before.refused) == (earlier, False)
+    assert "the reason before" in str(before.reason)
+    jobs.resume("", job.id)
+    until(lambda: len(jobs.get("", job.id).tasks) == 2 and ended(jobs, job), jobs=jobs)
+    shown = view(jobs, job).training
+    assert (shown.state, shown.refused) == (earlier, True)
+    assert (shown.reason, shown.last_lines) == ("lr scheduler: it was constant", ())
+    jobs.close()
+
+
+@pytest.mark.process
 def test_out_of_memory_is_answered_with_settings(root: Path) -> None:
     words = "the GPU is out of memory; ...\\n  1. gradient_checkpointing: true"
     jobs = open_jobs(root, RUNS.format(body=f"status.set('failed', '{words}', 'out_of_memory')"))

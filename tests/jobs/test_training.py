@@ -111,7 +111,8 @@ def test_a_resumption_that_is_refused_keeps_the_run(jobs: Jobs, tmp_path: Path) 
     shown = view(jobs, job)
     assert shown.training.state == "stopped"
     assert shown.training.refused
-    assert "learning rate: 0.5, there 0.001" in str(shown.training.reason)
+    assert "learning_rate: 0.5, there 0.001" in str(shown.training.reason)
+    assert shown.training.last_lines == ()
     jobs.resume(LOCAL, job.id, {"learning_rate": 1e-3, "gradient_checkpointing": True})
     until(lambda: view(jobs, job).training.state == "running", 60)
     assert jobs.config(LOCAL, job.id).gradient_checkpointing

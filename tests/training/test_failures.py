@@ -123,6 +123,8 @@ def test_a_page_is_told_without_commands_and_names_of_settings() -> None:
     assert refused.on_page == "lr scheduler: it is x. Set it to y."
     both = UserErrors([UserError("a_b", "c"), UserError("d", "e", "F.")])
     assert explain(both, config).on_page == "a b: c\nd: e. F."
+    for field in ("/a/my_run", "HF_TOKEN"):
+        assert UserError(field, "is gone").labelled == f"{field}: is gone"
 
 
 def test_torchs_own_class_is_out_of_memory() -> None:

@@ -69,9 +69,10 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
     assert "digits" not in bob.text("body")
 
     # Signed out, she does not see it either, in no tab of hers; and it goes on.
+    ada.page.evaluate("localStorage.removeItem('memshield-visitor')")
     other = ada.page.context.new_page()
     other.goto(space.url)
-    other.get_by_text("Step").first.wait_for()
+    other.wait_for_function("localStorage.getItem('memshield-visitor') === 'ada'")
     ada.sign_out("ada")
     other.get_by_role("button", name="Sign in with Hugging Face").wait_for()
     other.get_by_role("tab", name="Runs", exact=True).click()

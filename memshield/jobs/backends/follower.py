@@ -221,7 +221,7 @@ class Follower:
         write_told(order, replace(
             before,
             url=before.url if job is None else job.url,
-            words=asked.trouble or state.words,
+            words=asked.trouble or state.words_on_page,
             remedy=state.remedy,
             orphan=state.orphan,
             dollars=dollars,

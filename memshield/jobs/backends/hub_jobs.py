@@ -198,7 +198,7 @@ class HubJobs:
             return Look(runs=True)
         state = self.state(order)
         done = state.name in ("done", "stopped") or _never_ran(followed)
-        words = f"{state.words}. {state.remedy}".strip()
+        words = f"{state.words_on_page}. {state.remedy}".strip()
         stopped = state.name == "stopped"
         return Look(False, 0 if done else None, None if done else words, stopped)
 

@@ -33,7 +33,7 @@ class Look(NamedTuple):
     Attributes:
         runs: whether anything of it does.
         exit_code: of what has ended; None where nobody saw it.
-        problem: why it has ended, in words, where neither its output nor its run directory says so.
+        problem: why it has ended, in words for a page, where something is known.
         stopped: whether somebody stopped it, perhaps from elsewhere.
     """
 

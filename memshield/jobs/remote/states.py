@@ -52,12 +52,19 @@ class RemoteState:
         words: for people.
         remedy: what to do; "" where nothing needs to be done.
         orphan: whether it is billed and nothing comes of it, as far as can be told.
+        on_page: the words for a page, where they differ.
     """
 
     name: RemoteStateName
     words: str
     remedy: str = ""
     orphan: bool = False
+    on_page: str = ""
+
+    @property
+    def words_on_page(self) -> str:
+        """For people who have no terminal and no config file before them."""
+        return self.on_page or self.words
 
 
 GONE = RemoteState(
@@ -135,13 +142,15 @@ def _ended(job: RemoteJob, mine: Live | None) -> RemoteState:
     if job.kind != "train":
         return _task_ended(job, mine)
     status = {} if mine is None else mine.status
-    written, reason = status.get("state"), str(reason_for_page(status) or "")
+    written, reason = status.get("state"), str(status.get("reason") or "")
     if written == "done":
         return RemoteState("done", "Done", reason)
     if written == "stopped":
         return RemoteState("stopped", f"Stopped: {reason}" if reason else "Stopped", _RESUME)
     if written == "failed":
-        return RemoteState("failed", f"Failed: {reason}")
+        return RemoteState(
+            "failed", f"Failed: {reason}", on_page=f"Failed: {reason_for_page(status) or ''}"
+        )
     if job.stage == "COMPLETED" and mine is not None and mine.ended is not None:
         return RemoteState("stopped", "Stopped before there was anything to save", _RESUME)
     return _ended_from_outside(job, mine)

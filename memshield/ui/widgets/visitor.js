@@ -1,5 +1,6 @@
 // Takes private pictures off the screen of a tab whose visitor signed out, or became another one, in
-// another tab of the same browser: it is loaded anew, as it is after going back to it.
+// another tab of the same browser: it is loaded anew. So is a page that the browser kept as it was,
+// and shows again when its visitor goes back.
 (own) => {
   const key = "memshield-visitor";
   try {
