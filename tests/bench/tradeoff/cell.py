@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 
 from memshield.audit.generate import open_generated
 from memshield.audit.images import of_run
@@ -20,6 +23,7 @@ from memshield.config.file import make_config, read_yaml
 from memshield.data.batches import PictureReader
 from memshield.data.examples import Examples
 from memshield.data.source import SourceSettings, open_source
+from memshield.digests import weights_sha256
 from memshield.rundir import RunDir
 from memshield.train import main as train
 from tests.bench.common import RESULTS, report
@@ -101,7 +105,9 @@ def settings_of(regime: Regime, method: str, seed: int) -> dict[str, Any]:
     }
 
 
-def run_cell(regime_name: str, method: str, seed: int, data: Path, work: Path) -> RunDir:
+def run_cell(
+    regime_name: str, method: str, seed: int, data: Path, work: Path, base: Path | None
+) -> RunDir:
     """Train and audit; a training that was cut off goes on."""
     regime = REGIMES[regime_name]
     pool = Pool.of(data, regime.dataset)
@@ -109,15 +115,32 @@ def run_cell(regime_name: str, method: str, seed: int, data: Path, work: Path) -
     pictures = folder / "pictures.parquet"
     if not pictures.is_file():
         pool.write(rows_of_run(regime, pool, seed), pictures)
-    if regime.fine_tuned:
-        model = {"pretrained_model_name_or_path": base_of(regime, pool, data, work)}
+    if base is not None:
+        model = {"pretrained_model_name_or_path": base}
     else:
         model = {"model_config_name_or_path": write_unet(regime, folder)}
     run = RunDir(folder / method)
     settings = settings_of(regime, method, seed)
-    code = train(flags(**model, dataset_name=pictures, output_dir=run.path, **settings))
+    with _guided(regime.guidance):
+        code = train(flags(**model, dataset_name=pictures, output_dir=run.path, **settings))
     assert code == 0, f"exit code {code}"
     return run
+
+
+@contextlib.contextmanager
+def _guided(scale: float | None) -> Iterator[None]:
+    """Have the stock pipeline guide its pictures by a scale of the bench's, if it has one."""
+    call = StableDiffusionPipeline.__call__
+
+    def guided(self: StableDiffusionPipeline, *args: Any, **values: Any) -> Any:
+        return call(self, *args, **{"guidance_scale": scale, **values})
+
+    if scale is not None:
+        StableDiffusionPipeline.__call__ = guided
+    try:
+        yield
+    finally:
+        StableDiffusionPipeline.__call__ = call
 
 
 def rows_of(run: RunDir, regime: Regime, samples: int, classifier: Classifier) -> list[Any]:
@@ -174,7 +197,8 @@ def main() -> None:
     regime, chosen = REGIMES[options.regime], METHODS[options.method]
     pool = Pool.of(options.data, regime.dataset)
     classifier = classifier_of(regime, pool, options.work)
-    run = run_cell(options.regime, options.method, options.seed, options.data, options.work)
+    base = base_of(regime, pool, options.data, options.work) if regime.fine_tuned else None
+    run = run_cell(options.regime, options.method, options.seed, options.data, options.work, base)
     record = WatchRecord.read(run.watch)
     bounds = list(record.bounds) if record else None
     unseen = pool.free[-500:]
@@ -199,6 +223,9 @@ def main() -> None:
             "members": regime.members,
             "held_out": first.data.held_out,
             "images": IMAGES,
+            **({} if regime.guidance is None else {"guidance": regime.guidance}),
+            # A base that is trained on another machine is another one.
+            **({} if base is None else {"base_sha256": weights_sha256(base)[:12]}),
             "settings": settings_of(regime, options.method, options.seed),
         },
         command="python -m tests.bench.tradeoff.cell "
