@@ -179,7 +179,8 @@ def test_refused_targets_and_datasets(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "target: is missing" in refused(capsys, "audit")
-    assert "is no run" in refused(capsys, "audit", tmp_path)
+    assert f"{tmp_path} holds no run" in refused(capsys, "audit", tmp_path)
+    assert f"there is no run {tmp_path / 'x'}" in refused(capsys, "audit", tmp_path / "x")
     assert "rounds: 1, 2, 3" in refused(capsys, "audit", run.path, "--round", 9).replace(
         "It has the ", ""
     )
