@@ -72,6 +72,12 @@ METHODS: dict[str, Method] = {
     "draws-high": Method(
         {**PLAIN, **DRAWS, "timestep_bias_level": 2.5}, "draws below 2.5", candidate=True
     ),
+    "draws-low": Method(
+        {**PLAIN, **DRAWS, "timestep_bias_share": 0.8},
+        "more draws at low noise, half as long again",
+        1.5,
+        candidate=True,
+    ),
     "bank-5": Method(
         {"num_shards": 1, "skip_threshold": 0.5, "loss_bank_reference": "held_out"},
         "held-out bank, lambda 0.5",
