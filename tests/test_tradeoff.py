@@ -83,12 +83,32 @@ def test_only_what_one_classifier_scored_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", [path for path in FOLDERS if path.is_dir()], ids=lambda path: path.name
+    "folder", [path for path in FOLDERS if any(path.glob("*.json"))], ids=lambda path: path.name
 )
-def test_cells_that_are_compared_have_one_classifier(folder: Path) -> None:
+def test_cells_that_are_compared_have_one_classifier_and_one_base(folder: Path) -> None:
     cells = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     (accuracy,) = {cell["classifier_accuracy"] for cell in cells}
-    assert folder_for(folder.relative_to(RESULTS / "tradeoff").parts[0], accuracy) == folder
+    (base,) = {cell["config"].get("base_sha256") for cell in cells}
+    assert folder_for(folder.relative_to(RESULTS / "tradeoff").parts[0], accuracy, base) == folder
+
+
+def test_results_of_another_classifier_or_base_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.bench.tradeoff.cell.RESULTS", tmp_path)
+    main = tmp_path / "tradeoff" / "emoji-lora"
+    assert folder_for("emoji-lora", 0.6, "abc") == main
+    main.mkdir(parents=True)
+    cell = {"classifier_accuracy": 0.6, "config": {"base_sha256": "abc"}}
+    (main / "plain_seed_0.json").write_text(json.dumps(cell))
+    assert folder_for("emoji-lora", 0.6, "abc") == main
+    assert folder_for("emoji-lora", 0.614, "abc") == main / "classifier-614"
+    assert folder_for("emoji-lora", 0.6, "def") == main / "base-def"
+    for name in ("base-def", "classifier-614"):
+        (main / name).mkdir()
+    assert [one.name for one in folders_of("emoji-lora")] == [
+        "emoji-lora", "classifier-614", "base-def",
+    ]  # fmt: skip
 
 
 def test_an_interval_over_seeds_is_students() -> None:

@@ -37,9 +37,9 @@ BATCH, IMAGES, STEPS = 32, 1000, 20
 
 
 def folders_of(regime: str) -> list[Path]:
-    """Folders of a regime's results, one for each classifier that scored some; the main first."""
+    """Folders of a regime's results, one for each classifier and base; the main first."""
     folder = RESULTS / "tradeoff" / regime
-    return [folder, *sorted(folder.glob("classifier-*"))]
+    return [folder, *sorted(folder.glob("classifier-*")), *sorted(folder.glob("base-*"))]
 
 
 def result_of(regime: str, method: str, seed: int) -> Path | None:
@@ -48,17 +48,25 @@ def result_of(regime: str, method: str, seed: int) -> Path | None:
     return next((folder / name for folder in folders_of(regime) if (folder / name).is_file()), None)
 
 
-def folder_for(regime: str, accuracy: float) -> Path:
-    """The folder of results of a classifier, which is known by its accuracy.
+def folder_for(regime: str, accuracy: float, base: str | None = None) -> Path:
+    """The folder of results that can be compared with one another.
 
-    Another one than scored those in the main folder has a folder of its own: the features of two
-    cannot be compared.
+    Those of another classifier than scored the main folder's, or of another base, have a folder of
+    their own: neither features of two classifiers nor LoRAs of two bases can be compared.
+
+    Args:
+        regime: its name.
+        accuracy: of the classifier, which is known by it.
+        base: beginning of the hash of its weights; None where none is named.
     """
     main = folders_of(regime)[0]
-    one = next(main.glob("*.json"), None)
-    if one is None or json.loads(one.read_text())["classifier_accuracy"] == accuracy:
-        return main
-    return main / f"classifier-{1000 * accuracy:.0f}"
+    there = [json.loads(path.read_text()) for path in main.glob("*.json")]
+    bases = {found for cell in there if (found := cell["config"].get("base_sha256"))}
+    if base is not None and bases and base not in bases:
+        return main / f"base-{base}"
+    if there and accuracy not in {cell["classifier_accuracy"] for cell in there}:
+        return main / f"classifier-{1000 * accuracy:.0f}"
+    return main
 
 
 def precision_here() -> str:
@@ -209,7 +217,9 @@ def main() -> None:
     accuracy = classifier.accuracy(
         pool.pixels(unseen, regime.resolution, regime.channels), pool.labels[unseen]
     )
-    folder = folder_for(options.regime, accuracy)
+    # A base that is trained on another machine is another one.
+    start = None if base is None else weights_sha256(base)[:12]
+    folder = folder_for(options.regime, accuracy, start)
     path = folder / f"{options.method}_seed_{options.seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     report(
@@ -224,8 +234,7 @@ def main() -> None:
             "held_out": first.data.held_out,
             "images": IMAGES,
             **({} if regime.guidance is None else {"guidance": regime.guidance}),
-            # A base that is trained on another machine is another one.
-            **({} if base is None else {"base_sha256": weights_sha256(base)[:12]}),
+            **({} if start is None else {"base_sha256": start}),
             "settings": settings_of(regime, options.method, options.seed),
         },
         command="python -m tests.bench.tradeoff.cell "
