@@ -38,6 +38,9 @@ OUTER: dict[str, Any] = {
     "outer_momentum": 0.6,
 }
 DRAWS: dict[str, Any] = {"timestep_bias_share": 0.1, "timestep_bias_level": 1.24}
+# For captions, which tell the picture where noise hides it. Of all levels of the bench's latent
+# model 42 % are below 1.24.
+LOW: dict[str, Any] = {"timestep_bias_share": 0.8, "timestep_bias_level": 1.24}
 STOPS: dict[str, Any] = {"stop_levels": True}
 AUGMENT: dict[str, Any] = {"augment_probability": 0.12, "dropout": 0.1}
 DECAY: dict[str, Any] = {"lr_scheduler": "cosine"}
@@ -61,6 +64,12 @@ METHODS: dict[str, Method] = {
     "draws-stops": Method({**PLAIN, **DRAWS, **STOPS}, "draws by level, levels stopped"),
     "draws-augment": Method({**PLAIN, **DRAWS, **AUGMENT}, "draws by level, augmentation"),
     "outer-draws": Method({**OUTER, **DRAWS, "skip_threshold": 0.5}, "IET-AGC, outer, draws"),
+    "draws-low": Method({**PLAIN, **LOW}, "more draws at low noise, half as long again", 1.5),
+    "draws-low-agc": Method(
+        {"num_shards": 1, "skip_threshold": 0.5, **LOW},
+        "more draws at low noise, AGC, half as long again",
+        1.5,
+    ),
     "plain-ema-99": Method({**PLAIN, "ema_decay": 0.99}, "plain, EMA 0.99", candidate=True),
     "plain-ema-998": Method({**PLAIN, "ema_decay": 0.998}, "plain, EMA 0.998", candidate=True),
     "draws-05": Method(
@@ -71,12 +80,6 @@ METHODS: dict[str, Method] = {
     ),
     "draws-high": Method(
         {**PLAIN, **DRAWS, "timestep_bias_level": 2.5}, "draws below 2.5", candidate=True
-    ),
-    "draws-low": Method(
-        {**PLAIN, **DRAWS, "timestep_bias_share": 0.8},
-        "more draws at low noise, half as long again",
-        1.5,
-        candidate=True,
     ),
     "bank-5": Method(
         {"num_shards": 1, "skip_threshold": 0.5, "loss_bank_reference": "held_out"},

@@ -26,6 +26,9 @@ NEW_CATEGORIES = (1, 4, 5, 9)
 one in a hundred is nearly another one: copies hide behind a threshold that so many pass by chance.
 """
 
+FOR_CAPTIONS = frozenset({"draws-low", "draws-low-agc"})
+"""Methods for models with captions alone."""
+
 
 @dataclass(frozen=True)
 class Regime:
@@ -42,7 +45,7 @@ class Regime:
         settings: of the training.
         classes: of the pictures that are trained on and held out; None for all. A model that is
             fine-tuned has learned from pictures of the others.
-        without: methods that this kind of training does not have.
+        without: methods that this kind of training does not have; by default those of captions.
         own: settings of a method that differ in this regime, by the method's name.
         resolution: pixels.
         held_out: pictures that an audit compares with.
@@ -60,7 +63,7 @@ class Regime:
     fine_tuned: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     classes: Sequence[int] | None = None
-    without: frozenset[str] = frozenset()
+    without: frozenset[str] = FOR_CAPTIONS
     own: dict[str, dict[str, Any]] = field(default_factory=dict)
     resolution: int = 16
     held_out: int = 1000
@@ -82,6 +85,7 @@ NOT_FOR_LORAS = frozenset(
 # The paper's threshold for text models. The level of biased draws stays that of pixel models.
 OF_LORAS: dict[str, dict[str, Any]] = {
     "agc": {"skip_threshold": 0.8},
+    "draws-low-agc": {"skip_threshold": 0.8},
     "iet-agc": {"skip_threshold": 0.8, "train_batch_size": 10},  # of shards of 12
 }
 
