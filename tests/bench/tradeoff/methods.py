@@ -70,6 +70,9 @@ METHODS: dict[str, Method] = {
         "more draws at low noise, AGC, half as long again",
         1.5,
     ),
+    "iet-agc-low": Method(
+        {**IET, "skip_threshold": 0.5, **LOW}, "more draws at low noise, IET-AGC"
+    ),
     "plain-ema-99": Method({**PLAIN, "ema_decay": 0.99}, "plain, EMA 0.99", candidate=True),
     "plain-ema-998": Method({**PLAIN, "ema_decay": 0.998}, "plain, EMA 0.998", candidate=True),
     "draws-05": Method(

@@ -26,7 +26,7 @@ NEW_CATEGORIES = (1, 4, 5, 9)
 one in a hundred is nearly another one: copies hide behind a threshold that so many pass by chance.
 """
 
-FOR_CAPTIONS = frozenset({"draws-low", "draws-low-agc"})
+FOR_CAPTIONS = frozenset({"draws-low", "draws-low-agc", "iet-agc-low"})
 """Methods for models with captions alone."""
 
 
@@ -87,6 +87,7 @@ OF_LORAS: dict[str, dict[str, Any]] = {
     "agc": {"skip_threshold": 0.8},
     "draws-low-agc": {"skip_threshold": 0.8},
     "iet-agc": {"skip_threshold": 0.8, "train_batch_size": 10},  # of shards of 12
+    "iet-agc-low": {"skip_threshold": 0.8, "train_batch_size": 10},
 }
 
 REGIMES: dict[str, Regime] = {
