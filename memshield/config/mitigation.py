@@ -86,7 +86,8 @@ def measures_of(settings: Mapping[str, Any]) -> list[MitigationMethod]:
             MitigationMethod(
                 f"{_percent(share)} of draws below noise level {level}",
                 f"{_percent(share)} of the draws are at noise levels below {level} (noise over "
-                "signal), where copies are learned; the others lie above.",
+                "signal), the others above: copies are learned below it without captions, above "
+                "it with captions.",
             )
         )
     if get("stop_levels"):

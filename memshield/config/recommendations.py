@@ -25,6 +25,9 @@ MOST_HELD_OUT = 0.4
 COPIES_AFTER = {True: 500, False: 250}
 """Passes over 100 pictures after which plain training gave some back: from scratch, fine-tuned."""
 
+LEAST_LOW = 0.6
+"""Share of draws at low noise below which a text model is advised more of them. If all levels are
+drawn alike it is 0.42 for Stable Diffusion and up to 0.59 in flow matching."""
 MOST_LOST = 0.2
 """Share of its area that the median picture may lose in a square. One of 4:3 loses a quarter, one
 of 3:2 a third; in aspect buckets no picture up to 2:1 loses more than 11 %."""
@@ -162,17 +165,19 @@ def draws_alike(one: Situation) -> Advice | None:
 
 
 def draws_with_captions(one: Situation) -> Advice | None:
-    """A text model that draws little at low noise, and nobody looks what it gives back."""
-    settings = one.settings
-    if not one.text or settings.get("timestep_bias_share") is None:
+    """A text model that draws all noise levels alike, or little at low noise."""
+    share = one.settings.get("timestep_bias_share")
+    if not one.text or (isinstance(share, (int, float)) and share >= LEAST_LOW):
         return None
-    if settings.get("memorization_budget") is not None:
-        return None
+    few = (
+        "With captions, few draws at low noise gave more back than plain training, and sooner"
+        if share is not None
+        else "With captions, copies are learned at high noise: with a fifth of the draws there, "
+        "less was given back after as many samples"
+    )
     return Advice(
-        "With captions, few draws at low noise gave more back than plain training, and sooner "
-        "(measured with a LoRA of a small latent model): draw all noise levels alike, or set a "
-        "memorization budget, so that audits stop the training in time.",
-        {"memorization_budget": 0.02},
+        f"{few} (measured with a LoRA of a small latent model): draw four fifths at low noise.",
+        {"timestep_bias_share": 0.8},
     )
 
 

@@ -1,8 +1,10 @@
 """Which noise levels a step draws: all alike, or a share of the draws below one of them.
 
-Copies are learned at low to medium noise while quality is still being learned at high noise, so
-drawing fewer low levels puts memorization off and costs no time. Compare arXiv 2602.17846, which
-names a danger zone of medium levels that should be undertrained.
+Without captions, copies are learned at low to medium noise while quality is still being learned at
+high noise, so drawing fewer low levels puts memorization off and costs no time. Compare arXiv
+2602.17846, which names a danger zone of medium levels that should be undertrained. With captions
+it is the other way round: they tell which picture is meant where noise hides it (compare arXiv
+2407.21720, which detects memorized captions by the first step of sampling).
 """
 
 from __future__ import annotations

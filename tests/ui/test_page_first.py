@@ -43,6 +43,7 @@ def test_a_stranger_finds_a_way_to_start(browser: Browser, home: Running) -> Non
     page.get_by_role("button", name="Search models").wait_for()
     until(lambda: page.get_by_label("A dataset on the Hub").is_checked())
     visit.sees("once a model and pictures are chosen", "#estimate")
+    visit.sees("20 % are at high noise", "#strength-meaning")  # what captions need
 
     # The estimate follows the form, and stays in view.
     visit.press("Change its settings")

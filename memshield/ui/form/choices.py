@@ -16,7 +16,8 @@ from memshield.forecast.hardware import Machine
 from memshield.forecast.size_defaults import fitted
 from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
-from memshield.ui.form.recipes import Recipe, RecipeName, recipes, share_of
+from memshield.ui.form.recipes import Recipe, RecipeName, recipes
+from memshield.ui.form.strengths import share_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Choices:
     """The values of the form. The recipe, the dataset or the model decides what is None.
 
     Strength is one number for the mitigation. At 0 training is plain: one shard, no skipped
-    samples, all noise levels drawn alike. The higher it is, the fewer draws are at low noise,
-    where copies are learned (`share_of`); shards and the skip threshold stay as the recipe or the
+    samples, all noise levels drawn alike. The higher it is, the fewer draws are at noise levels at
+    which copies are learned (`share_of`); shards and the skip threshold stay as the recipe or the
     form sets them.
 
     Attributes:
@@ -142,7 +143,11 @@ def to_config(
         "num_train_epochs": choices.epochs,
         "num_rounds": choices.rounds,
         "num_shards": choices.shards,
-        "timestep_bias_share": share_of(choices.strength) if choices.strength else None,
+        "timestep_bias_share": (
+            share_of(choices.strength, choices.starting_point.captions)
+            if choices.strength
+            else None
+        ),
         "memorization_budget": choices.budget,
         "resolution": choices.resolution,
     }

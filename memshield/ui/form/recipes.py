@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,18 +12,12 @@ from memshield.config.file import read_yaml
 from memshield.config.schema import BUILT_IN
 from memshield.config.shipped import APP_ROOT
 from memshield.families.kinds import FamilyName
+from memshield.ui.form.strengths import strength_of
 
 RecipeName = Literal[
     "demo", "pixels", "pixels_from_scratch", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora",
     "z_image_lora", "qwen_image_lora", "flux2_klein_lora", "krea2_lora",
 ]  # fmt: skip
-
-RECOMMENDED_STRENGTH = 0.5
-"""The recommended strength of the mitigation; see `Choices`."""
-STRENGTHS: Mapping[str, float] = MappingProxyType(
-    {"low": 0.25, "recommended": RECOMMENDED_STRENGTH, "high": 0.75}
-)
-"""The strengths that have a name."""
 
 # A file's model and pictures, settings that depend on them, and what the job sets.
 _NOT_TAKEN = (
@@ -62,25 +55,14 @@ class Recipe:
     rows: int | None = None
 
     @property
+    def captions(self) -> bool:
+        """Whether its models learn from captions."""
+        return self.family != "unconditional"
+
+    @property
     def strength(self) -> float:
         """The strength of the mitigation of its settings; see `Choices`."""
-        return strength_of(self.settings.get("timestep_bias_share"))
-
-
-def share_of(strength: float) -> float | None:
-    """The share of draws at low noise; None, which draws all levels alike, for strength 0.
-
-    It falls by equal factors from 0.3, about the share without a bias in DDPM's linear schedule,
-    to a tenth at the recommended strength and a thirtieth at 1.
-    """
-    return None if strength == 0 else round(0.3 * 9**-strength, 4)
-
-
-def strength_of(share: float | None) -> float:
-    """The strength of a share of draws at low noise; 0 for None, at most 1."""
-    if share is None or share >= 0.3:
-        return 0.0
-    return 1.0 if share <= 0.3 / 9 else round(math.log(0.3 / share, 9), 2)
+        return strength_of(self.settings.get("timestep_bias_share"), self.captions)
 
 
 def _taken_from(file: str, **changes: Any) -> Mapping[str, Any]:

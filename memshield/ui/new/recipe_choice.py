@@ -7,7 +7,8 @@ from typing import Any
 
 from memshield.families.kinds import FamilyName
 from memshield.ui.form.inputs import KINDS, Kind
-from memshield.ui.form.recipes import RECOMMENDED_STRENGTH, RecipeName, recipe_for, recipes
+from memshield.ui.form.recipes import RecipeName, recipe_for, recipes
+from memshield.ui.form.strengths import RECOMMENDED_STRENGTH
 
 BASIC = ("strength", "epochs", "rounds", "shards", "budget")
 TITLES: dict[Kind, str] = {
@@ -91,6 +92,6 @@ def strength_info() -> str:
     """Explain the slider."""
     return (
         f"Recommended: {RECOMMENDED_STRENGTH:g}. 0 is plain training. The higher it is, the "
-        "less the model trains at low noise, where it memorizes pictures, and the more at high "
-        "noise, where it gains quality."
+        "less the model trains at noise levels at which it memorizes pictures, and the more at "
+        "the others: at high noise without captions, at low noise with captions."
     )

@@ -19,21 +19,24 @@ from memshield.ui.widgets.fields import Fields
 RECOMMENDED = "as recommended"
 
 
-def basic_settings(fields: Fields, recipe: RecipeName) -> tuple[list[Any], gr.Accordion]:
+def basic_settings(
+    fields: Fields, recipe: RecipeName, settled: gr.State
+) -> tuple[list[Any], gr.Accordion]:
     """Lay out the strength, and below it, folded, the other basic settings.
 
     Args:
         fields: takes the inputs.
         recipe: gives the defaults.
+        settled: name of the recipe whose defaults the inputs have by now.
 
     Returns:
         The inputs of `BASIC`, and what holds them but for the strength's steps.
     """
     values = dict(zip(BASIC, defaults(recipe), strict=True))
-    steps, meaning = strength_steps(values["strength"])
+    steps, meaning = strength_steps(values["strength"], recipe)
     with gr.Accordion("More settings", open=False, elem_id="more-settings") as more:
         slider = _basic_inputs(fields, recipe, values)
-    join(steps, meaning, slider, more)
+    join(steps, meaning, slider, more, settled)
     return [fields.inputs[name] for name in BASIC], more
 
 

@@ -71,7 +71,7 @@ def _lay_out_form(
         own = gr.Column(visible=False)
         folder = gr.Column(visible=False)
     gr.Markdown("## Settings")
-    basic, more = basic_settings(fields, "demo")
+    basic, more = basic_settings(fields, "demo", settled)
     with gr.Accordion("All other settings", open=False) as rest:
         advanced = advanced_settings(fields, "demo")
     with own:

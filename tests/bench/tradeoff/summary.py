@@ -180,9 +180,9 @@ def table(regime: str, methods: dict[str, Any]) -> list[str]:
 
 
 HEADLINE = {
-    "draws by level": ("draws-longer", "draws"),
+    "draws by level": ("draws-low", "draws-longer", "draws"),  # with captions the other way round
     "levels stopped": ("stops",),
-    "IET-AGC, outer optimizer": ("iet-agc-outer",),
+    "IET-AGC": ("iet-agc-outer", "iet-agc"),
 }
 """Columns of the short table, and the methods that they may be, the first that a regime has."""
 

@@ -17,7 +17,8 @@ from memshield.families.kinds import TEXT_ENCODERS
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
 from memshield.ui.form.choices import INPUTS, Choices, on_this_machine, to_config, to_yaml
-from memshield.ui.form.recipes import RecipeName, recipe_for, recipes, strength_of
+from memshield.ui.form.recipes import RecipeName, recipe_for, recipes
+from memshield.ui.form.strengths import strength_of
 
 NAMES: tuple[RecipeName, ...] = (
     "demo", "sd_lora", "sdxl_lora", "sd3_lora", "flux_lora", "z_image_lora", "qwen_image_lora",
@@ -42,7 +43,8 @@ def test_every_recipe_is_a_config_that_fits_its_pictures(
     name: RecipeName, rows: int | None
 ) -> None:
     config = config_of(chosen(name), rows)
-    assert config.timestep_bias_share == 0.1
+    # Most draws are where a model of this kind memorizes least.
+    assert config.timestep_bias_share == (0.8 if recipes()[name].captions else 0.1)
     if rows is not None:
         problems = numbers(config, rows).problems
         # 12 pictures are too few for some recipes' rounds, or to audit; never for their batch.
@@ -74,15 +76,21 @@ def test_no_strength_is_plain_training() -> None:
     assert is_plain(config.model_dump())
 
 
-def test_more_strength_draws_less_often_at_low_noise() -> None:
+@pytest.mark.parametrize("name", ["pixels", "sd_lora"])
+def test_more_strength_draws_less_often_where_a_model_memorizes(name: RecipeName) -> None:
     steps = [i / 20 for i in range(1, 21)]
-    found = [config_of(chosen("sd_lora", strength=strength)) for strength in steps]
+    found = [config_of(chosen(name, strength=strength)) for strength in steps]
     shares = [float(config.timestep_bias_share or 0) for config in found]
-    assert shares == sorted(shares, reverse=True)
+    captions = recipes()[name].captions
+    # Low noise without captions, high noise with them.
+    assert shares == sorted(shares, reverse=not captions)
     assert len(set(shares)) == 20
-    assert shares[9] == 0.1
-    assert [strength_of(share) for share in shares] == steps
-    assert {config.num_shards for config in found} == {4}
+    assert shares[9] == recipes()[name].settings["timestep_bias_share"]
+    assert [strength_of(share, captions) for share in shares] == steps
+    assert strength_of(None, captions) == 0
+    assert strength_of(0.4 if captions else 0.6, captions) == 0, "more than without a bias"
+    assert strength_of(0.99 if captions else 0.01, captions) == 1
+    assert {config.num_shards for config in found} == {recipes()[name].settings["num_shards"]}
 
 
 def test_what_a_person_chooses_wins_and_advanced_wins_over_it() -> None:

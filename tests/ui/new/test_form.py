@@ -194,7 +194,7 @@ def test_settings_follow_the_model_and_leave_what_was_set() -> None:
 def test_every_input_has_a_place_for_its_problems() -> None:
     with gr.Blocks():
         fields = Fields("training")
-        basic_settings(fields, "demo")
+        basic_settings(fields, "demo", gr.State("demo"))
         advanced_settings(fields, "demo")
     assert set(fields.slots) == set(fields.inputs) == set(fields.labels)
     assert set(fields.inputs) > {field.name for field in advanced_fields(recipes()["demo"])}
