@@ -10,7 +10,7 @@ from markupsafe import Markup
 from memshield.audit.report import percent
 from memshield.audit.report_view import excess_interval_words, excess_words, interval
 from memshield.quantities import duration, plural, size
-from memshield.ui.widgets.words import about, count, linked, unbroken
+from memshield.ui.widgets.words import about, count, linked, unbroken, worded
 
 _FOLDERS = ("widgets", "new", "runs", "use", "audits")
 
@@ -27,7 +27,7 @@ def _environment() -> Environment:
     )
     filters = (
         percent, interval, excess_words, excess_interval_words, about, count, duration, linked,
-        plural, size, unbroken,
+        plural, size, unbroken, worded,
     )  # fmt: skip
     made.filters.update({one.__name__: one for one in filters})
     return made

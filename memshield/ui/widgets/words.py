@@ -1,12 +1,15 @@
-"""Numbers, times and sizes in words."""
+"""Numbers, times, sizes and settings in words."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 
 from huggingface_hub.constants import ENDPOINT
 from markupsafe import Markup, escape
 
+from memshield.config.file import fields
 from memshield.quantities import duration, plural
 
 # Pages of repositories, as `memshield.network.page_of` writes them; only these become links.
@@ -70,6 +73,24 @@ def short(number: int) -> str:
 def figure(value: float | None) -> str:
     """A measured value with four significant figures; "" for None."""
     return "" if value is None else f"{value:.4g}"
+
+
+# Where the form's name of a setting is not its name with spaces.
+_SHORT: Mapping[str, str] = {
+    "num_train_epochs": "epochs", "num_rounds": "rounds", "num_shards": "shards",
+}  # fmt: skip
+
+
+@cache
+def _settings() -> re.Pattern[str]:
+    """Names of settings in a sentence, as in a file or a flag; not in a path or `name: value`."""
+    names = "|".join(sorted((name for name in fields() if "_" in name), key=len, reverse=True))
+    return re.compile(rf"(?<![\w/.`'\"-])(?:--)?({names})(?![\w/:`'\"]|\.\w)")
+
+
+def worded(text: str) -> str:
+    """Name settings in a sentence as the form names them: "num_shards" is "shards"."""
+    return _settings().sub(lambda one: _SHORT.get(one[1], one[1].replace("_", " ")), text)
 
 
 def linked(text: str) -> Markup:

@@ -44,7 +44,7 @@ def test_what_speaks_against_it() -> None:
     )
     text = text_of(plan_view(None, errors))
     assert "2 things to fix or confirm first" in text
-    assert "hub_model_id : is missing" in text
+    assert "hub model id : is missing" in text
     assert "There are no problems" not in text
     assert "Not published yet" in text_of(plan_view(None))
 

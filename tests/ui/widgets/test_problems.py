@@ -9,6 +9,7 @@ from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.hub.account import account_of, api_for
 from memshield.network import asking, gated, not_a_hub
 from memshield.ui.widgets.problems import problem_view, problems_view, summary_view
+from memshield.ui.widgets.words import worded
 from tests.ui.markup import text_of
 
 
@@ -55,6 +56,29 @@ def test_a_moved_error_keeps_both_remedies() -> None:
     with collect_errors(errors, "base"):
         raise error
     assert (errors[0].field, errors[0].advice) == ("base", error.advice)
+
+
+def test_settings_are_named_as_the_form_names_them() -> None:
+    error = UserError(
+        "num_shards", "8 shards, but only 6 pictures", "Lower num_shards or --held_out_fraction."
+    )
+    for shown in (problems_view(error), problem_view(error), summary_view([], [error])):
+        assert "Lower shards or held out fraction." in text_of(shown)
+        assert "num_shards" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Give --num_shard 3",
+        "in runs/num_shards/model and num_shards.json",
+        "Type `name: value`, such as lr_warmup_steps: 0.",
+        "The column 'image_column' is not there",
+        "another_num_shards",
+    ],
+)
+def test_what_only_looks_like_a_setting_stays(text: str) -> None:
+    assert worded(text) == text
 
 
 def test_several_errors_are_a_line_each_on_a_page() -> None:
