@@ -102,13 +102,15 @@ def test_results_of_another_classifier_or_base_are_kept_apart(
     cell = {"classifier_accuracy": 0.6, "config": {"base_sha256": "abc"}}
     (main / "plain_seed_0.json").write_text(json.dumps(cell))
     assert folder_for("emoji-lora", 0.6, "abc") == main
-    assert folder_for("emoji-lora", 0.614, "abc") == main / "classifier-614"
-    assert folder_for("emoji-lora", 0.6, "def") == main / "base-def"
-    for name in ("base-def", "classifier-614"):
-        (main / name).mkdir()
-    assert [one.name for one in folders_of("emoji-lora")] == [
-        "emoji-lora", "classifier-614", "base-def",
-    ]  # fmt: skip
+    others = [(0.614, "abc"), (0.6, "def"), (0.614, "def"), (0.6, None), (0.614, None)]
+    found = [folder_for("emoji-lora", *one) for one in others]
+    assert len({main, *found}) == 6
+    for folder, (accuracy, base) in zip(found, others, strict=True):
+        folder.mkdir(exist_ok=True)
+        cell = {"classifier_accuracy": accuracy, "config": {"base_sha256": base}}
+        (folder / "plain_seed_0.json").write_text(json.dumps(cell))
+    assert set(folders_of("emoji-lora")) == {main, *found}
+    assert [folder_for("emoji-lora", *one) for one in others] == found
 
 
 def test_an_interval_over_seeds_is_students() -> None:

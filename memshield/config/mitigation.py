@@ -86,8 +86,8 @@ def measures_of(settings: Mapping[str, Any]) -> list[MitigationMethod]:
             MitigationMethod(
                 f"{_percent(share)} of draws below noise level {level}",
                 f"{_percent(share)} of the draws are at noise levels below {level} (noise over "
-                "signal), the others above: copies are learned below it without captions, above "
-                "it with captions.",
+                "signal), the others above: without captions copies are learned at low noise, "
+                "with captions at high noise.",
             )
         )
     if get("stop_levels"):
@@ -111,5 +111,5 @@ def measures_of(settings: Mapping[str, Any]) -> list[MitigationMethod]:
 
 
 def _percent(share: Any) -> str:
-    known = isinstance(share, (int, float)) and not isinstance(share, bool)
+    known = type(share) in (int, float) and 0 <= share <= 1
     return f"{100 * share:.3g} %" if known else str(share)

@@ -13,7 +13,8 @@ from typing import Any
 from memshield.config.file import Config
 
 MEASURED_A_SHARD = 25
-"""Pictures a shard with which averaging was measured, and lost to plain training."""
+"""Pictures a shard with which averaging was measured without captions, and lost to plain
+training."""
 FEW_A_SHARD = 100
 """Pictures a shard below which it is advised against; between here and the paper's smallest, 473,
 one training is known: with 250 it lost, too."""
@@ -25,9 +26,15 @@ MOST_HELD_OUT = 0.4
 COPIES_AFTER = {True: 500, False: 250}
 """Passes over 100 pictures after which plain training gave some back: from scratch, fine-tuned."""
 
-LEAST_LOW = 0.6
-"""Share of draws at low noise below which a text model is advised more of them. If all levels are
-drawn alike it is 0.42 for Stable Diffusion and up to 0.59 in flow matching."""
+MEASURED_LEVEL = 1.24
+MEASURED_SHARE = {False: 0.1, True: 0.8}
+"""Share of draws below that level that was measured to be better than plain training: without
+captions, and with them."""
+FEW_LOW = 0.3
+"""Share of draws at low noise below which a text model has fewer than plain training has in Stable
+Diffusion (0.42) and in flow matching without a shift (0.55 to 0.59)."""
+MANY_LOW = 0.6
+"""Share above which any model has more."""
 MOST_LOST = 0.2
 """Share of its area that the median picture may lose in a square. One of 4:3 loses a quarter, one
 of 3:2 a third; in aspect buckets no picture up to 2:1 loses more than 11 %."""
@@ -141,8 +148,9 @@ def few_held_out(one: Situation) -> Advice | None:
 
 def few_a_shard(one: Situation) -> Advice | None:
     """Shards so small that averaging did not pay where it was measured."""
+    # With captions it did not lose, in the one regime that was measured.
     each = one.pictures // max(1, one.shards)
-    if one.shards == 1 or each >= FEW_A_SHARD:
+    if one.text or one.shards == 1 or each >= FEW_A_SHARD:
         return None
     return Advice(
         f"Shards hold {each:,} pictures each. With so few, averaging them cost quality from "
@@ -153,32 +161,45 @@ def few_a_shard(one: Situation) -> Advice | None:
 
 
 def draws_alike(one: Situation) -> Advice | None:
-    """A pixel model whose noise levels are all drawn alike."""
-    if one.text or one.settings.get("timestep_bias_share") is not None:
+    """A pixel model whose noise levels are all drawn alike, or low noise more often."""
+    share = _share(one)
+    if one.text or not (share is None or share > MANY_LOW):
         return None
     return Advice(
         "With a tenth of the draws at low noise, models gave less back after as many samples. From "
         "scratch, where copies limited how long they could learn, they became better in the end, "
         "after about half as many samples again.",
-        {"timestep_bias_share": 0.1},
+        {"timestep_bias_share": MEASURED_SHARE[False]},
     )
 
 
 def draws_with_captions(one: Situation) -> Advice | None:
-    """A text model that draws all noise levels alike, or little at low noise."""
-    share = one.settings.get("timestep_bias_share")
-    if not one.text or (isinstance(share, (int, float)) and share >= LEAST_LOW):
+    """A text model whose noise levels are all drawn alike, or high noise more often."""
+    share = _share(one)
+    if not one.text or not (share is None or share <= MANY_LOW):
         return None
     few = (
-        "With captions, few draws at low noise gave more back than plain training, and sooner"
-        if share is not None
-        else "With captions, copies are learned at high noise: with a fifth of the draws there, "
-        "less was given back after as many samples"
+        "few draws at low noise gave more back than plain training, and sooner"
+        if share is not None and share <= FEW_LOW
+        else "copies are learned at high noise: with a fifth of the draws there, much less was "
+        "given back in the end"
     )
     return Advice(
-        f"{few} (measured with a LoRA of a small latent model): draw four fifths at low noise.",
-        {"timestep_bias_share": 0.8},
+        f"With captions, {few} (measured with a LoRA of a small latent model). Draw four fifths "
+        "of the samples at low noise.",
+        {"timestep_bias_share": MEASURED_SHARE[True]},
     )
+
+
+def _share(one: Situation) -> float | None:
+    """Share of the draws at low noise; NaN where it is a stranger's, or of a level not measured."""
+    share = one.settings.get("timestep_bias_share")
+    if share is None:
+        return None
+    level = one.settings.get("timestep_bias_level", MEASURED_LEVEL)
+    if type(share) not in (int, float) or level != MEASURED_LEVEL:
+        return math.nan
+    return float(share) if 0 <= share <= 1 else math.nan
 
 
 def many_passes(one: Situation) -> Advice | None:

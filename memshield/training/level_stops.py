@@ -1,8 +1,8 @@
 """Which bands of noise levels stop learning from the pictures: those whose held-out loss rises.
 
-Copies are learned at low to medium noise while quality is still being learned at high noise, so
-one stopping time cannot serve all levels. Each band is stopped by itself, as early stopping stops
-a whole training. Tensors in, decisions out: nothing here knows a model.
+Without captions, copies are learned at low to medium noise while quality is still being learned at
+high noise, so one stopping time cannot serve all levels. Each band is stopped by itself, as early
+stopping stops a whole training. Tensors in, decisions out: nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class BandStops:
     by more than two standard errors, in `patience` checks in a row. A level whose loss is merely
     flat goes on.
 
-    Copies come from below, so bands stop from below: only the lowest two that still go on may
-    stop, and what lies below a band that stops, stops with it. The highest levels, where a
-    converged network has next to no loss, tremble with the learning rate alone; that is no
+    Without captions copies come from below, so bands stop from below: only the lowest two that
+    still go on may stop, and what lies below a band that stops, stops with it. The highest levels,
+    where a converged network has next to no loss, tremble with the learning rate alone; that is no
     memorization, and one of them would otherwise stop in the first checks of a fine-tuning.
 
     The loss of a network that knows nothing yet may well rise in its first steps: a model that is

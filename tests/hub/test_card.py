@@ -41,7 +41,7 @@ def test_a_card_with_an_audit() -> None:
     assert "- The pictures are split into 4 shards;" in card
     assert "averaged in 2 rounds" in card
     assert "under 0.8 times the mean loss" in card
-    assert "draws" not in card.split("Against memorization:")[1].split("<details>")[0]
+    assert "of the draws are" not in card.split("Against memorization:")[1].split("<details>")[0]
     assert "| this model | 11 % | 1.0 % | 10 % | 7.0 % to 13 % |" in card
     assert re.search(r"\| base \|.*\n\| plain \| 41 % ", card)
     assert "not differential privacy" in card
@@ -69,16 +69,22 @@ def test_a_card_says_that_pictures_kept_their_shapes() -> None:
 
 def test_a_card_says_what_is_recommended_otherwise() -> None:
     training = manifest_of().training
-    few = write_card(manifest_of(), "ada/lora")
+    pixels = manifest_of(text=False, pipeline_class="DDPMPipeline", base=None)
+    few = write_card(pixels, "ada/new")
     assert "recommend other settings" in few and "Shards hold 25 pictures each" in few
-    assert "is seen" not in few and "low noise" not in few
+    assert "a tenth of the draws at low noise" in few
+    assert "is seen" not in few and "With captions" not in few
+    assert "Shards hold" not in write_card(manifest_of(), "ada/lora"), "small shards served there"
 
     def told(**changes: Any) -> str:
-        settings = {"num_shards": 1, "num_rounds": 1, "skip_threshold": 0.0, **changes}
+        settings = {"num_shards": 1, "num_rounds": 1, "skip_threshold": 0.0,
+                    "timestep_bias_share": 0.8, **changes}  # fmt: skip
         longer = training.model_copy(update={"settings": settings, "steps": 10_000})
         return write_card(manifest_of(training=longer), "ada/lora")
 
     assert "recommend other settings" not in told()
+    for share, words in ((None, "copies are learned at high noise"), (0.1, "gave more back")):
+        assert words in told(timestep_bias_share=share)
     many = {"train_batch_size": 2, "gradient_accumulation_steps": 2}
     assert "Every picture is seen 400 times" in told(**many)
     for budget in (0.02, 0.0):
@@ -86,8 +92,9 @@ def test_a_card_says_what_is_recommended_otherwise() -> None:
     # Settings of a stranger.
     for strange in ("2", True, -1, 10**400, None, [4]):
         assert "is seen" not in told(train_batch_size=strange)
-    pixels = manifest_of(text=False, pipeline_class="DDPMPipeline", base=None)
-    assert "a tenth of the draws at low noise" in write_card(pixels, "ada/new")
+    for odd in ("0.1", True, -1, 10**400, [4], float("nan")):
+        assert "With captions" not in told(timestep_bias_share=odd)
+    assert "With captions" not in told(timestep_bias_share=0.1, timestep_bias_level=9)
 
 
 def test_a_full_model_from_scratch_and_without_an_audit() -> None:

@@ -26,7 +26,7 @@ _NOT_TAKEN = (
 )  # fmt: skip
 
 
-# The best settings of tests/bench/tradeoff: few draws at low noise, one shard, no skipping.
+# The best settings of tests/bench/tradeoff: without captions: few draws at low noise, one shard.
 _MEASURED: Mapping[str, Any] = MappingProxyType(
     {"num_shards": 1, "skip_threshold": 0.0, "timestep_bias_share": 0.1}
 )

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from memshield.config.recommendations import MEASURED_SHARE
+
 RECOMMENDED_STRENGTH = 0.5
 """The strength at which the draws are as was measured."""
 STRENGTHS: Mapping[str, float] = MappingProxyType(
@@ -20,9 +22,9 @@ STRENGTHS: Mapping[str, float] = MappingProxyType(
 
 _ALIKE = {False: 0.3, True: 0.45}
 """Share of the draws on the side where a model memorizes when all levels are drawn alike, without
-captions and with: about that of DDPM's linear schedule, and that of flow matching, which has fewer
-at high noise than Stable Diffusion."""
-_MEASURED = {False: 0.1, True: 0.2}
+captions and with: about the least that a schedule has, DDPM's linear one, and flow matching
+without a shift. Stable Diffusion has 0.58 at high noise."""
+_MEASURED = {False: MEASURED_SHARE[False], True: 1 - MEASURED_SHARE[True]}
 
 
 def drawn_of(strength: float, captions: bool) -> float:

@@ -7,6 +7,7 @@ from memshield.forecast.estimate import Estimate, Range
 from memshield.forecast.hardware import is_busy
 from memshield.quantities import plural
 from memshield.ui.form.planning import UNCOUNTED, Plan, advice_of
+from memshield.ui.form.strengths import RECOMMENDED_STRENGTH
 from memshield.ui.form.where import Destination, cost_sentences
 from memshield.ui.widgets.problems import status_view
 from memshield.ui.widgets.templates import render
@@ -93,6 +94,8 @@ def _how(here: Estimate) -> str:
 
 def _inputs(advice: Advice) -> str:
     """The settings of a recommendation, by their names on the page."""
+    if "timestep_bias_share" in advice.settings:
+        return f"Strength of the mitigation: {RECOMMENDED_STRENGTH:g}"
     named = {
         "num_shards": "Shards",
         "memorization_budget": "Memorization budget",

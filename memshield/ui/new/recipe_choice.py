@@ -92,6 +92,6 @@ def strength_info() -> str:
     """Explain the slider."""
     return (
         f"Recommended: {RECOMMENDED_STRENGTH:g}. 0 is plain training. The higher it is, the "
-        "less the model trains at noise levels at which it memorizes pictures, and the more at "
-        "the others: at high noise without captions, at low noise with captions."
+        "less the model trains at noise levels at which it memorizes pictures: at low noise "
+        "without captions, at high noise with captions."
     )

@@ -15,13 +15,12 @@ from memshield.ui.widgets.problems import status_view
 
 CUSTOM = "custom"
 _MEANINGS = {
-    "low": "Close to plain training: it gives more of the pictures back.",
-    "recommended": "The best that was measured, with small models: much less is given back, at "
-    "little cost.",
+    "low": "Closer to plain training: it gives more of the pictures back.",
+    "recommended": "What was measured, with small models: much less is given back, at little cost.",
     "high": "Least is given back. It takes longer to learn.",
 }
 _DRAWN = {
-    False: "at low noise, where pictures are memorized; plain training has 30 %",
+    False: "at low noise, where pictures are memorized; plain training has 30 % or more",
     True: "at high noise, where captioned pictures are memorized; plain training has about half",
 }
 _ZERO = "Plain training, without mitigation."

@@ -51,22 +51,22 @@ def result_of(regime: str, method: str, seed: int) -> Path | None:
 def folder_for(regime: str, accuracy: float, base: str | None = None) -> Path:
     """The folder of results that can be compared with one another.
 
-    Those of another classifier than scored the main folder's, or of another base, have a folder of
-    their own: neither features of two classifiers nor LoRAs of two bases can be compared.
+    Neither features of two classifiers nor trainings of two bases can be compared: those of others
+    than the main folder's have a folder of their own.
 
     Args:
         regime: its name.
         accuracy: of the classifier, which is known by it.
-        base: beginning of the hash of its weights; None where none is named.
+        base: beginning of the hash of its weights; None where there is none.
     """
-    main = folders_of(regime)[0]
-    there = [json.loads(path.read_text()) for path in main.glob("*.json")]
-    bases = {found for cell in there if (found := cell["config"].get("base_sha256"))}
-    if base is not None and bases and base not in bases:
-        return main / f"base-{base}"
-    if there and accuracy not in {cell["classifier_accuracy"] for cell in there}:
-        return main / f"classifier-{1000 * accuracy:.0f}"
-    return main
+    folders = folders_of(regime)
+    for folder in folders:
+        cells = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+        kinds = {(cell["classifier_accuracy"], cell["config"].get("base_sha256")) for cell in cells}
+        if kinds == {(accuracy, base)} or not kinds:
+            return folder
+    scale = f"classifier-{1000 * accuracy:.0f}"
+    return folders[0] / (scale if base is None else f"base-{base}-{scale}")
 
 
 def precision_here() -> str:

@@ -34,7 +34,7 @@ SUMMARY = RESULTS / "tradeoff" / "summary.json"
 
 Rounds = list[dict[str, Any]]
 Cells = dict[str, dict[int, Rounds]]
-"""Rounds by method and seed; all of one classifier, so that its features can be compared."""
+"""Rounds by method and seed; all of one classifier and one base, so that they can be compared."""
 
 
 class Best(NamedTuple):
@@ -80,7 +80,7 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def read_cells(regime: str) -> list[Cells]:
-    """The finished cells of a regime, in the order of the methods, by their classifier."""
+    """The finished cells of a regime, in the order of the methods, by classifier and base."""
     return [found for folder in folders_of(regime) if (found := _cells_in(folder))]
 
 
@@ -106,11 +106,11 @@ def merged(series: Sequence[Cells]) -> dict[str, dict[int, Cells]]:
 def summary_of(series: Sequence[Cells]) -> dict[str, Any]:
     """Figures of a regime by method and space, over seeds.
 
-    Everything is held against the strongest plain training of the same seed that was scored by
-    the same classifier: its best audit within the budget. `ratio` is the geometric mean of the
-    KIDs' quotients; its interval is that of the logarithms. `excess` is what a method gives back
-    when it is as good as the best that plain training reaches within 10 %, beside what plain
-    training gives back there; None where it never is as good.
+    Everything is held against the strongest plain training of the same seed that was scored by the
+    same classifier, and of the same base: its best audit within the budget. `ratio` is the
+    geometric mean of the KIDs' quotients; its interval is that of the logarithms. `excess` is what
+    a method gives back when it is as good as the best that plain training reaches within 10 %,
+    beside what plain training gives back there; None where it never is as good.
     """
     methods: dict[str, Any] = {}
     for space in SPACES:
@@ -208,7 +208,7 @@ def headline(regimes: dict[str, Any]) -> list[str]:
 
 def _ratio(found: dict[str, Any]) -> str:
     if found["ratio"] is None:
-        return "none within"
+        return "nothing to compare with" if found["KID"] else "none within"
     spread = found["ratio_interval"]
     # What is the strongest plain training itself is 1 every time.
     differ = spread is not None and max(found["ratios"]) - min(found["ratios"]) > 0.02

@@ -72,7 +72,7 @@ def test_what_is_recommended_stands_under_the_facts() -> None:
     otherwise = plan(Choices(strength=0, shards=4, epochs=5), MACHINE, None)
     said = text_of(forecast_view(otherwise))
     assert "Recommendations" in said
-    assert "timestep bias share: 0.1" in said
+    assert "Strength of the mitigation: 0.5" in said
     small = plan(Choices(shards=20, rounds=2, epochs=5), MACHINE, None)
     said = text_of(forecast_view(small))
     assert "Shards hold 80 pictures each." in said
