@@ -148,7 +148,7 @@ def few_held_out(one: Situation) -> Advice | None:
 
 def few_a_shard(one: Situation) -> Advice | None:
     """Shards so small that averaging did not pay where it was measured."""
-    # With captions it did not lose, in the one regime that was measured.
+    # With captions too little was measured to say so.
     each = one.pictures // max(1, one.shards)
     if one.text or one.shards == 1 or each >= FEW_A_SHARD:
         return None
@@ -181,8 +181,8 @@ def draws_with_captions(one: Situation) -> Advice | None:
     few = (
         "few draws at low noise gave more back than plain training, and sooner"
         if share is not None and share <= FEW_LOW
-        else "copies are learned at high noise: with a fifth of the draws there, much less was "
-        "given back in the end"
+        else "copies are learned at high noise: with a fifth of the draws there, less was given "
+        "back in the end"
     )
     return Advice(
         f"With captions, {few} (measured with a LoRA of a small latent model). Draw four fifths "

@@ -122,7 +122,7 @@ def test_figures_are_those_of_the_measurements() -> None:
 
 
 def test_with_captions_draws_by_level_are_the_other_way_round() -> None:
-    """On every seed: more draws at low noise give half as much back at the end, or less.
+    """On every seed: more draws at low noise give less back at the end, and least with skips.
 
     Fewer give twice as much back and more, from 20,000 samples on.
     """
@@ -134,8 +134,9 @@ def test_with_captions_draws_by_level_are_the_other_way_round() -> None:
         later = [(excess_of(a), excess_of(b)) for a, b in
                  zip(rounds, plain[seed], strict=True)][4:]  # fmt: skip
         assert all(own > 2 * alike for own, alike in later)
-    for seed, rounds in cells["draws-low"].items():
-        assert excess_of(rounds[-1]) < 0.5 * excess_of(plain[seed][-1])
+    for method, most in (("draws-low", 0.6), ("draws-low-agc", 0.3)):
+        for seed, rounds in cells[method].items():
+            assert excess_of(rounds[-1]) < most * excess_of(plain[seed][-1])
 
 
 def test_a_config_knows_its_passes() -> None:

@@ -114,7 +114,7 @@ def test_warm_up_and_batch_follow_from_the_pictures() -> None:
     shards = config_of(chosen("pixels_from_scratch", shards=4), 400)
     assert shards.train_batch_size == 64  # 90 pictures a shard, 128 in the recipe
     assert config.lr_warmup_steps == round(0.05 * 282)
-    few = config_of(chosen("z_image_lora"), 12)  # three pictures a shard, four in the recipe
+    few = config_of(chosen("z_image_lora", shards=4), 12)  # three pictures a shard; batches of 4
     assert (few.train_batch_size, few.gradient_accumulation_steps) == (1, 2)
     assert config_of(chosen("pixels"), 50_000, resolution=256).train_batch_size == 4
     assert config_of(chosen("sd_lora"), 50_000, resolution=768).train_batch_size == 4
