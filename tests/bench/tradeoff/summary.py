@@ -180,7 +180,7 @@ def table(regime: str, methods: dict[str, Any]) -> list[str]:
 
 
 HEADLINE = {
-    "draws by level": ("draws-low-agc", "draws-longer", "draws"),  # with captions the other way round
+    "draws by level": ("draws-low-agc", "draws-longer", "draws"),  # the first is of captions
     "levels stopped": ("stops",),
     "IET-AGC": ("iet-agc-outer", "iet-agc"),
 }
