@@ -17,7 +17,8 @@ from diffusers.training_utils import (
     compute_loss_weighting_for_sd3,
 )
 
-from memshield.config.file import make_config
+from memshield.config.file import make_config, read_yaml
+from memshield.config.shipped import APP_ROOT
 from memshield.errors import UserError
 from memshield.families import load, read_facts, resolve
 from memshield.families.base import Placement
@@ -78,6 +79,16 @@ def test_biased_draws_keep_their_proportions_on_either_side(scheme: str) -> None
             0, abs=5 * spread
         )
     assert level.min() >= 0 and level.max() <= 999
+
+
+@pytest.mark.parametrize(("name", "shift"), [("sd35-medium", 3.0), ("z-image", 6.0)])
+def test_recipes_of_shifted_schedules_divide_the_draws_as_without_a_shift(
+    name: str, shift: float
+) -> None:
+    recipe = read_yaml(APP_ROOT / "configs" / f"{name}-lora.yaml")
+    bias = {key: recipe[key] for key in ("timestep_bias_share", "timestep_bias_level")}
+    unshifted = process(1.0, timestep_bias_share=0.8, timestep_bias_level=1.24).levels.bound
+    assert process(shift, **bias).levels.bound == pytest.approx(unshifted, abs=1)
 
 
 def test_levels_are_finite_and_rise_to_noise_alone() -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from memshield.config.file import read_yaml
+from memshield.config.recommendations import MEASURED_SHARE
 from memshield.config.schema import BUILT_IN
 from memshield.config.shipped import APP_ROOT
 from memshield.families.kinds import FamilyName
@@ -26,9 +27,9 @@ _NOT_TAKEN = (
 )  # fmt: skip
 
 
-# The best settings of tests/bench/tradeoff: without captions: few draws at low noise, one shard.
+# What tests/bench/tradeoff found best without captions: few draws at low noise, no shards or skips.
 _MEASURED: Mapping[str, Any] = MappingProxyType(
-    {"num_shards": 1, "skip_threshold": 0.0, "timestep_bias_share": 0.1}
+    {"num_shards": 1, "skip_threshold": 0.0, "timestep_bias_share": MEASURED_SHARE[False]}
 )
 
 
