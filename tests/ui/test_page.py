@@ -159,7 +159,7 @@ def test_a_stopped_training_begins_anew_with_other_settings(
     visit.page.get_by_role("button", name="Train with other settings").click()
     visit.fill("Settings to change", "learning_rate: fast")
     visit.press("Resume with these")
-    visit.sees("learning_rate", "#problem-changes")
+    visit.sees("learning rate", "#problem-changes")
     visit.fill("Settings to change", "learning_rate: 0.5")
     visit.press("Resume with these")
     visit.sees("may not differ", "#problem-changes")
