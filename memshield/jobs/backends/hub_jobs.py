@@ -39,7 +39,8 @@ _SECONDS_A_RUN = 0.6
 """Many runs are looked at more seldom, so that all together ask less than twice a second."""
 
 _UNLISTED_SECONDS = 300.0
-"""A job that was begun so lately may be missing from the Hub's list, and runs."""
+"""A job that was begun so lately, and has written nothing, may run and be missing from the Hub's
+list."""
 
 
 @dataclass
@@ -58,6 +59,10 @@ class _Followed:
     def is_starting(self) -> bool:
         """Whether its container is at work, and has not begun to train."""
         return self.live is not None and self.live.status.get("state") == "preparing"
+
+    def has_written(self, mark: str) -> bool:
+        """Whether the container of the task with this mark has."""
+        return self.live is not None and self.live.mark == plain(mark)
 
 
 @dataclass
@@ -194,7 +199,8 @@ class HubJobs:
         if followed.job is not None and followed.job.is_active:
             return Look(runs=True)
         begun = float("-inf") if order.begun is None else order.begun.time
-        if followed.job is None and self.now() - begun < _UNLISTED_SECONDS:
+        is_new = self.now() - begun < _UNLISTED_SECONDS and not followed.has_written(order.mark)
+        if followed.job is None and is_new:
             return Look(runs=True)
         state = self.state(order)
         done = state.name in ("done", "stopped") or _never_ran(followed)
