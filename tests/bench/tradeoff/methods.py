@@ -54,6 +54,11 @@ METHODS: dict[str, Method] = {
     "iet-agc-outer": Method({**OUTER, "skip_threshold": 0.5}, "IET-AGC, outer optimizer"),
     "draws": Method({**PLAIN, **DRAWS}, "draws by level"),
     "draws-longer": Method({**PLAIN, **DRAWS}, "draws by level, half as long again", 1.5),
+    "draws-agc": Method(
+        {"num_shards": 1, "skip_threshold": 0.5, **DRAWS},
+        "draws by level, AGC, half as long again",
+        1.5,
+    ),
     "stops": Method({**PLAIN, **STOPS}, "levels stopped"),
     "bank": Method(
         {"num_shards": 1, "skip_threshold": 0.7, "loss_bank_reference": "held_out"},

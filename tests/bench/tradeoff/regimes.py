@@ -80,6 +80,7 @@ NOT_FOR_LORAS = frozenset(
         *("plain-ema-99", "plain-ema-998"),  # no moving average is kept of a LoRA
         *("iet-agc-outer", "outer-draws"),  # nor has the mean of several the basis of one
         *("augment", "draws-augment"),  # labels of augmentations are for pixel models
+        "draws-agc",  # "draws-low-agc" is the one for captions
     }
 )
 # The paper's threshold for text models. The level of biased draws stays that of pixel models.
