@@ -363,3 +363,8 @@ def lock_path(run: RunDir) -> Path:
 def publish_lock_path(run: RunDir) -> Path:
     """The file whose lock says that a process is publishing this run."""
     return run.path / ".publish.lock"
+
+
+def audit_lock_path(folder: Path) -> Path:
+    """The file whose lock says that a process is writing an audit to this folder."""
+    return folder / ".lock"

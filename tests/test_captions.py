@@ -33,6 +33,7 @@ def said_by(*words: object) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_no_command_says_a_word_of_a_long_caption(tmp_path: Path, tiny_sd: Path) -> None:
     run, prompt = RunDir(tmp_path / "run"), " ".join(PROMPT)
     training = flags(

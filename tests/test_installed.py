@@ -72,6 +72,7 @@ def test_recipes_and_the_pages_files_are_package_data(installed: Path, tmp_path:
         }
 
 
+@pytest.mark.slow
 def test_commands_find_recipes_from_any_folder(installed: Path, tmp_path: Path) -> None:
     script = installed / "bin" / "memshield"
     words = ("plan", "--config", "configs/demo.yaml", "--max_train_samples", "200")

@@ -41,6 +41,7 @@ from memshield.config.mitigation import SHAPING
 from memshield.errors import UserError
 from memshield.families.base import Family
 from memshield.families.facts import Facts
+from memshield.rundir import audit_lock_path
 
 _LOOK_SECONDS = 1.0
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplotlib")
@@ -102,7 +103,7 @@ def audit_model(
     if not comparison.team.is_first:
         return _audit(family, target, comparison, options, folder, beside, watch)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(audit_lock_path(folder))
     while not lock.is_locked:
         try:
             lock.acquire(timeout=0 if waiting is None else _LOOK_SECONDS)

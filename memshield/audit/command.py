@@ -266,7 +266,7 @@ def _audit_target(
         subject = open_run(Path(name), flags.get("round"), _moved(settings))
         folder = folder or RunDir(name).audit_of(flags.get("round"))
     else:
-        folder = folder or _folder_for(name)
+        folder = folder or folder_for(name)
         bars.file = AuditProgressFile(RunDir(folder)) if is_first() else None
         subject = _open_other(name, flags, settings, bars)
     options = replace(options, validation_prompts=subject.validation_prompts)
@@ -339,6 +339,7 @@ def _audit_images(
                 name, "cannot be given with --images, whose pictures exist already", "Leave it out."
             )
     _require_dataset(settings, "pictures are compared with training pictures")
+    beside = {path: read_report(Path(path)) for path in flags.get("beside", [])}
     pictures = Path(flags["images"])
     side = settings.get("resolution")
     images = of_folder(pictures, int(side) if side is not None else None)
@@ -349,14 +350,22 @@ def _audit_images(
     config = make_config({**settings, "resolution": resolution}, without=["model"])
     reference = Reference.of_dataset(config, channels, with_fresh(config, fresh, without=["model"]))
     comparison = comparison_of(flags, reference, device, bars, text=False)
-    folder = Path(flags["output_dir"]) if "output_dir" in flags else _folder_for(pictures.name)
-    beside = [read_report(Path(path)) for path in flags.get("beside", [])]
+    folder = Path(flags["output_dir"]) if "output_dir" in flags else folder_for(str(pictures))
+    for name, report in beside.items():
+        require_same_pictures(report, comparison.reference, name)
     target = AuditedModel(name=pictures.resolve().name, kind="pictures")
-    return audit_pictures(images, target, comparison, folder, beside), folder
+    return audit_pictures(images, target, comparison, folder, list(beside.values())), folder
 
 
-def _folder_for(name: str) -> Path:
-    return Path("memshield-audit") / re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name)
+def folder_for(name: str) -> Path:
+    """The folder of an audit of what is no run: by the owner, or the folder around it, too.
+
+    Args:
+        name: a Hub id, or a path.
+    """
+    path = Path(name).expanduser()
+    parts = (path.resolve() if path.exists() else path).parts[-2:]
+    return Path("memshield-audit") / re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-")
 
 
 def _beside(
@@ -372,7 +381,8 @@ def _beside(
             base = subject.base()
             family = base.load(comparison.device)
             own = comparison.reference
-            comparison.reference = replace(own, buckets=())  # it was not trained in the run's
+            # It was trained in other sizes than the run's, and nobody knows how it was cropped.
+            comparison.reference = replace(own, buckets=(), random_crops=0)
             report = audit_model(family, base.target, comparison, options, folder.parent / "base")
             comparison.reference = own
         else:

@@ -21,6 +21,7 @@ from memshield.data.images import (
     open_image,
     resize_to_cover,
     to_mode,
+    upright_size,
 )
 from memshield.errors import UserError
 
@@ -28,9 +29,6 @@ Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
-"""EXIF orientations under which width and height change places."""
 _GREY_MODES = ("1", "L", "LA", "La", "F", "I")
 
 
@@ -153,10 +151,8 @@ def _header(file: Path) -> tuple[tuple[int, int], bool]:
     """Width and height of the upright picture, and whether it is grey."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            size = image.size
-            if image.getexif().get(_ORIENTATION) in _TURNED:
-                size = size[::-1]
-            return size, image.mode in _GREY_MODES or image.mode.startswith("I;")
+            grey = image.mode in _GREY_MODES or image.mode.startswith("I;")
+            return upright_size(image), grey
     except BadImage as error:
         raise _undecodable(file, error) from None
 

@@ -312,11 +312,22 @@ def _nearest(sets: AuditImages, queries: Rows, what: str, progress: OnProgress) 
     )
 
 
+class _Chosen:
+    """Some rows of others, read when they are wanted: all of them may be larger than memory."""
+
+    def __init__(self, rows: Rows, places: npt.NDArray[np.int64]) -> None:
+        self._rows, self._places = rows, places
+        self.shape = (len(places), *rows.shape[1:])
+
+    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]:
+        return np.concatenate([self._rows[i : i + 1] for i in self._places[rows].tolist()])
+
+
 def _own_nearest(sets: AuditImages, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
     """Distance of every chosen training picture to the nearest one outside its group."""
     unique, back = np.unique(chosen, return_inverse=True)
     found = nearest(
-        np.stack([np.asarray(sets.training[i : i + 1])[0] for i in unique.tolist()]),
+        _Chosen(sets.training, unique),
         sets.training,
         1,
         mirrored=sets.mirrored,

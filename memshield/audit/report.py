@@ -323,17 +323,21 @@ def verdict(generated: GeneratedSet, headline: Memorization) -> str:
 
 def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
     """What an audit of these pictures cannot show, a sentence each."""
-    rare = 3 / max(1, made.count - made.broken)
+    whole = made.count - made.broken
     limits = [
         "This is a measurement, not differential privacy: it does not prove that a picture cannot "
         "be recovered by other means.",
-        f"{made.count} pictures were generated: what fewer than {percent(rare)} of pictures give "
-        "back can be missed altogether.",
         "Pixels find copies and near-copies at their place; a copy that is moved, turned or "
         "recoloured needs an embedding made for copies, such as SSCD.",
         f"Chance is what {data.held_out} held-out pictures show. Where they differ from the "
         "training pictures in kind, the threshold is off.",
     ]
+    if whole > 3:  # three times one over their number, the "rule of three"
+        limits.insert(
+            1,
+            f"{made.count} pictures were generated: what fewer than {percent(3 / whole)} of "
+            "pictures give back can be missed altogether.",
+        )
     if data.overlap:
         limits.append(
             f"{data.overlap} of the pictures that were named as held out are training pictures, "

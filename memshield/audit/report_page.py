@@ -65,7 +65,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         quality=quality,
         table=ModelTable.of(zip(names, everything, strict=True), View.REPORT, report),
         chosen=0,
-        level=percent(report.headline.level or 0.0),
+        level=None if report.headline.level is None else percent(report.headline.level),
         curve=curve_plot(curves) if curves else "",
         trade_off=trade_off_plot(points, axis_of(report.headline), axis_of_quality(quality))
         if len(points) > 1 and quality is not None

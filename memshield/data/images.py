@@ -36,6 +36,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """By the EXIF orientation (TIFF 6.0, tag 274)."""
+_ON_THE_SIDE = (5, 6, 7, 8)
+"""Orientations under which width and height change places."""
 Image.init()  # so that Pillow knows which of them it was built with
 FORMATS = tuple(
     name
@@ -133,12 +135,23 @@ def _upright(image: Image.Image) -> Image.Image:
 
     `ImageOps.exif_transpose` also writes all EXIF data anew, which fails on those of many cameras.
     """
+    method = _TURNS.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture once it is turned as its EXIF data say."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ON_THE_SIDE else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """That of the EXIF data; 1, as it is stored, where they say nothing that can be read."""
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
     except (*BadImage, struct.error, TypeError, AttributeError, KeyError):
-        turn = None
-    method = _TURNS.get(turn) if isinstance(turn, int) else None
-    return image if method is None else image.transpose(method)
+        return 1
+    return turn if isinstance(turn, int) else 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -166,20 +166,16 @@ def _load(path: Path, place: Place) -> datasets.Dataset:
 
 
 def _saved(path: Path, place: Place) -> datasets.Dataset:
-    """A split of what `save_to_disk` wrote."""
+    """A split of what `save_to_disk` wrote, or a part of it."""
     import datasets
 
-    named, split = place.name, place.split
     opened = datasets.load_from_disk(str(path))
     if isinstance(opened, datasets.Dataset):
-        if split not in ("train", opened.split):
-            raise UserError("dataset_split", f"{named} has no split {split!r}", "Leave it out.")
-        return opened
-    if split not in opened:
-        raise UserError(
-            "dataset_split", f"{named} has no split {split!r}", f"It has: {', '.join(opened)}."
-        )
-    return opened[split]
+        # One that was saved alone is train, too, whatever it was called.
+        whole = dict.fromkeys(("train", str(opened.split or "train")), opened)
+    else:
+        whole = {str(name): rows for name, rows in opened.items()}
+    return _part_of(place, list(whole), whole.__getitem__)
 
 
 def _snapshot(place: Place) -> Path | None:
@@ -305,23 +301,29 @@ def _pictures_of(rows: datasets.Dataset, with_labels: bool) -> datasets.Dataset:
 
 
 def _shards(by_split: Mapping[str, Sequence[str]], place: Place) -> datasets.Dataset:
-    import datasets
 
     def opened(name: str) -> datasets.Dataset:
         # A folder may hold other files beside its shards.
         shards = [file for file in by_split[name] if is_shard(file)] or by_split[name]
         return open_shards([_fetched(file, place.token) for file in shards])
 
+    return _part_of(place, list(by_split), opened)
+
+
+def _part_of(
+    place: Place, names: Sequence[str], opened: Callable[[str], datasets.Dataset]
+) -> datasets.Dataset:
+    """A split by its name, or parts such as train[:80%]+test."""
+    import datasets
+
     split = place.split
-    if split in by_split:
+    if split in names:
         return opened(split)
     if not set(split) & set("[+"):
         raise UserError(
-            "dataset_split",
-            f"{place.name} has no split {split!r}",
-            f"It has: {', '.join(by_split)}.",
+            "dataset_split", f"{place.name} has no split {split!r}", f"It has: {', '.join(names)}."
         )
-    whole = {name: opened(name) for name in by_split}
+    whole = {name: opened(name) for name in names}
     parts = datasets.ReadInstruction.from_spec(split).to_absolute(
         {name: len(rows) for name, rows in whole.items()}
     )

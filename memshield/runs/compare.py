@@ -139,8 +139,9 @@ def _audit_all(
     found = []
     for run, subject in subjects.items():
         bars.file = AuditProgressFile(RunDir(run))
-        # The same pictures, but each run has its own sizes of them.
-        own = replace(reference, buckets=subject.reference.buckets)
+        # The same pictures, but each run has its own sizes and crops of them.
+        theirs = subject.reference
+        own = replace(reference, buckets=theirs.buckets, random_crops=theirs.random_crops)
         comparison.reference = own.with_record(RunDir(run))
         family = subject.load(device)
         for other, number in wanted:

@@ -9,7 +9,14 @@ from filelock import FileLock, Timeout
 
 from memshield.audit.report import PAGE, REPORT
 from memshield.errors import UserError
-from memshield.rundir import RunDir, StatusFile, lock_path, new_folder, publish_lock_path
+from memshield.rundir import (
+    RunDir,
+    StatusFile,
+    audit_lock_path,
+    lock_path,
+    new_folder,
+    publish_lock_path,
+)
 from memshield.runs.publication import note_model
 
 
@@ -32,7 +39,9 @@ def promote(run: RunDir, number: int) -> None:
 
 
 def promote_alone(run: RunDir, number: int, reason: str) -> None:
-    """Promote a round of a finished run, which no other process may train or publish meanwhile.
+    """Promote a round of a finished run.
+
+    No other process may train it, publish it or audit its model meanwhile.
 
     Args:
         run: the run directory.
@@ -44,6 +53,8 @@ def promote_alone(run: RunDir, number: int, reason: str) -> None:
     """
     require_round(run, number)
     locks = {lock_path(run): "trained", publish_lock_path(run): "published"}
+    if run.audit_of(None).is_dir():  # which would be taken away under it
+        locks[audit_lock_path(run.audit_of(None))] = "audited"
     try:
         with ExitStack() as held:
             for path, done in locks.items():

@@ -80,6 +80,7 @@ def _draw(arguments: SampleArguments, recorder: Recorder) -> None:
             watch,
             recorder,
             arguments.output_dir,
+            keep=arguments.output is not None,
         )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -34,6 +34,7 @@ def draw(
     watch: CopyWatch | None,
     recorder: Recorder,
     folder: Path | None,
+    keep: bool = True,
 ) -> list[Image.Image]:
     """Draw all pictures, write them down and compare them.
 
@@ -45,27 +46,31 @@ def draw(
         watch: compares them; None for no comparison.
         recorder: is told of each.
         folder: for the files; None for none.
+        keep: whether the pictures are wanted; many large ones take much memory.
 
     Returns:
-        The pictures in order.
+        The pictures in order; none unless they are kept.
     """
     steps = min(request.steps, int(pipeline.scheduler.config.num_train_timesteps))
     recorder.note(stage="drawing", steps=steps)
-    drawn: list[npt.NDArray[np.float32]] = []
+    kept: list[Image.Image] = []
     waiting: list[Pixels] = []
     for part in _batches(request.pictures(), _at_once(pipeline.device.type, resolution)):
         values = _sample(pipeline, part, steps, resolution if text else None, text, recorder)
-        first = len(drawn)
-        drawn += values
+        first = len(recorder.samples.pictures)
         made = [
             _made(first + i, *part[i], broken=not np.isfinite(one).all())
             for i, one in enumerate(values)
         ]
-        for one, value in zip(made, values, strict=True):
+        pictures = [as_picture(value) for value in values]
+        for one, picture in zip(made, pictures, strict=True):
             if folder is not None:
-                save_picture(as_picture(value), folder / one.file)
+                save_picture(picture, folder / one.file)
+        if keep:
+            kept += pictures
         recorder.note(step=0, pictures=(*recorder.samples.pictures, *made))
-        waiting += [to_bytes(value).transpose(2, 0, 1) for value in values]
+        if watch is not None:
+            waiting += [to_bytes(value).transpose(2, 0, 1) for value in values]
         if watch is not None and watch.at_hand:
             _compare(watch, first, waiting, recorder, folder)
             waiting = []
@@ -73,7 +78,7 @@ def draw(
         # One pass over a training set that is read from the disk anew every time.
         recorder.note(stage="comparing")
         _compare(watch, 0, waiting, recorder, folder)
-    return [as_picture(value) for value in drawn]
+    return kept
 
 
 def _at_once(device: str, resolution: int | None) -> int:

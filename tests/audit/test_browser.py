@@ -59,6 +59,7 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_the_report_of_ten_thousand_pictures_is_small_and_whole(
     browser: Browser, audited: Path
 ) -> None:

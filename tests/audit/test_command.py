@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
+from memshield.audit.command import folder_for
 from memshield.audit.report import Report
 from memshield.audit.subject import open_run
 from memshield.data.examples import Examples
@@ -102,6 +103,34 @@ def test_pictures_of_any_generator_are_compared_and_copies_found(
     exact = {pair["generated"]: pair["training"] for pair in private["pairs"] if pair["ratio"] == 0}
     assert exact == {i: i for i in range(15)}
     assert report.verdict in capsys.readouterr().out
+
+
+def test_pictures_stand_beside_audits_of_the_same_set_alone(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = open_run(run.path, None, {}).reference
+    made = save_pictures(reference.held_out[70:], tmp_path / "made")
+    fresh = save_pictures(reference.held_out[:70], tmp_path / "fresh")
+    for name, first in (("a", 0), ("b", 5)):
+        training = save_pictures(reference.training[first:], tmp_path / name)
+        words = ("--train_data_dir", training, "--held_out_data_dir", fresh)
+        if name == "a":
+            command("audit", "--images", made, *words, "--output_dir", tmp_path / "out")
+    beside = ("--beside", tmp_path / "out", "--output_dir", tmp_path / "other")
+    said = refused(capsys, "audit", "--images", made, *words, *beside)
+    assert "was audited on other training pictures" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_audits_of_different_models_have_different_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x" / "checkpoint-5").mkdir(parents=True)
+    names = {"ada/style": "ada-style", "bob/style": "bob-style", "x/checkpoint-5": "x-checkpoint-5",
+             str(tmp_path / "x" / "checkpoint-5"): "x-checkpoint-5"}  # fmt: skip
+    for name, folder in names.items():
+        assert folder_for(name) == Path("memshield-audit") / folder
 
 
 def test_without_held_out_pictures_the_report_says_that_it_cannot_say(

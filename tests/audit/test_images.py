@@ -116,6 +116,17 @@ def test_rotated_photographs_are_upright(tmp_path: Path, kind: str, orientation:
     assert np.abs(found[:][0].astype(int) - planes(upright)).mean() < 4
 
 
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("length", range(4, 24, 2))
+def test_damaged_exif_data_turn_nothing(tmp_path: Path, kind: str, length: int) -> None:
+    made = pictures(1, 32)[0][:16]
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    write(tmp_path, {f"a.{kind}": made}, exif=exif.tobytes()[:length], lossless=True)
+    found = of_folder(tmp_path)
+    assert found.shape == found[:].shape == (1, 3, 16, 32)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("part", [0.0, 0.02, 0.5])
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, kind: str, part: float) -> None:

@@ -198,6 +198,24 @@ def test_a_report_without_a_watch_is_the_file_that_it_was(tmp_path: Path) -> Non
     assert "Held-out loss" not in (tmp_path / "report.html").read_text()
 
 
+def test_without_a_threshold_the_page_speaks_of_none(tmp_path: Path) -> None:
+    for excess in (0.1, None):
+        report = report_of(excess=excess, kid=0.1)
+        write_page(report, tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert ("of fresh real pictures pass by chance" in page) == (excess is not None)
+
+
+@pytest.mark.parametrize(("broken", "least"), [(0, "3.0 %"), (96, "75 %"), (97, None), (100, None)])
+def test_how_rare_a_copy_may_be_follows_from_the_whole_pictures(
+    broken: int, least: str | None
+) -> None:
+    report = report_of(excess=0.1, kid=0.1, broken=broken)
+    told = [one for one in limits_of(report.generated, report.data) if "missed altogether" in one]
+    assert len(told) == (least is not None)
+    assert least is None or f"fewer than {least} of" in told[0]
+
+
 def test_random_crops_of_oblong_pictures_are_a_limit(tmp_path: Path) -> None:
     plain = report_of(excess=0.03, kid=0.2)
     plain.write(tmp_path / "plain.json")

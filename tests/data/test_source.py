@@ -140,6 +140,18 @@ def test_splits_of_save_to_disk(tmp_path: Path, four: list[Pixels]) -> None:
     assert "train, validation" in said
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_part_of_what_save_to_disk_wrote(tmp_path: Path, four: list[Pixels], alone: bool) -> None:
+    folder = save_set(tmp_path / "set", four, text=list("abcd"))
+    if not alone:
+        table = datasets.load_from_disk(str(folder))
+        folder = tmp_path / "splits"
+        datasets.DatasetDict({"train": table}).save_to_disk(folder)
+    assert open_set(folder, dataset_split="train[:75%]").captions() == list("abc")
+    assert open_set(folder, dataset_split="train[75%:]").captions() == ["d"]
+    assert "Unknown split" in refusal(folder, dataset_split="test[:2]")
+
+
 def test_splits_of_folders(tmp_path: Path) -> None:
     for name, count in (("train", 3), ("test", 2)):
         image_folder(tmp_path / "set" / name, count)

@@ -197,6 +197,7 @@ def test_reports_of_other_pictures_give_no_threshold(
     assert found.rule is not None and found.rule.source == "fixed"
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_gated_base_is_answered_in_words(
     hub: HubServer, lora_run: RunDir, tmp_path: Path

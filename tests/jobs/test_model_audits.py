@@ -46,6 +46,7 @@ def jobs(root: Path, tmp_path: Path, server: HubServer) -> Iterator[Jobs]:
     found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_model_of_the_hub_is_audited_with_a_dataset_of_the_hub(jobs: Jobs) -> None:
     id = jobs.model_audits.submit("ada", {**ASKED, "num_images": 10})

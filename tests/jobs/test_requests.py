@@ -27,6 +27,7 @@ def jobs(root: Path) -> Iterator[Jobs]:
     found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_training_is_measured_and_does_not_become_a_run(jobs: Jobs) -> None:
     assert jobs.requests.view(LOCAL, "measure") is None

@@ -41,6 +41,7 @@ def checkpoints(jobs: Jobs, job: Job) -> list[int]:
     return [step for step in jobs.folders.run(job).checkpoints() if step > 0]
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_resumed_to_its_end(jobs: Jobs, tmp_path: Path) -> None:
     job = submit(jobs, tmp_path, max_train_steps=48)
     run = jobs.folders.run(job)

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from memshield.audit.choose import Choice
+from memshield.audit.subject import Subject, open_run
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
-from memshield.rundir import RunDir
+from memshield.rundir import RunDir, audit_lock_path
 from memshield.runs.compare import _promote
-from memshield.runs.promote import promote
+from memshield.runs.promote import promote, promote_alone
 from tests.audit.runs import QUICK, command, refused, report_in, small_run
 
 SHORT: dict[str, Any] = {"num_rounds": 1, "max_train_steps": 2}
@@ -67,6 +70,18 @@ def test_an_audit_of_another_model_is_gone_once_a_round_is_promoted(run: RunDir)
     assert report_in(run.audit_of(None)).target.round == 3
 
 
+def test_a_round_is_not_promoted_while_the_model_is_audited(run: RunDir) -> None:
+    command("audit", run.path, *QUICK, "--no_attacks")
+    with (
+        FileLock(audit_lock_path(run.audit_of(None))),
+        pytest.raises(UserError, match="is being audited"),
+    ):
+        promote_alone(run, 2, "it is wanted")
+    assert report_in(run.audit_of(None)).target.round is None
+    promote_alone(run, 2, "it is wanted")
+    assert not run.audit_of(None).exists() or report_in(run.audit_of(None)).target.round == 2
+
+
 def test_mirrored_pictures_count_for_all_if_one_run_saw_them(run: RunDir, tmp_path: Path) -> None:
     flipped = small_run(tmp_path / "flipped", random_flip=True, **SHORT)
     thresholds = []
@@ -92,10 +107,11 @@ def test_several_runs_are_set_side_by_side(
     assert found["choice"] is None
 
 
-def test_each_report_has_the_sizes_that_its_own_run_was_trained_in(
+def test_each_report_has_the_sizes_and_crops_that_its_own_run_was_trained_in(
     run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Models of pixels have one size: what a LoRA's settings say is put in its place.
+    # Models of pixels have one size, and the pictures are square: what a LoRA's settings and other
+    # pictures say is put in their place.
     sizes = ((8, 8), (8, 16))
     other = RunDir(tmp_path / "bucketed")
     shutil.copytree(run.path, other.path)
@@ -105,11 +121,19 @@ def test_each_report_has_the_sizes_that_its_own_run_was_trained_in(
         "memshield.audit.reference.sizes_of",
         lambda config: sizes if config.hub_license == "mit" else (),
     )
+
+    def opened(path: Path, *others: Any) -> Subject:
+        subject = open_run(path, *others)
+        crops = 7 if path == other.path else 0
+        return replace(subject, reference=replace(subject.reference, random_crops=crops))
+
+    monkeypatch.setattr("memshield.runs.compare.open_run", opened)
     words = (*QUICK, "--no_attacks", "--output_dir", tmp_path / "out")
     for first, second in ((run, other), (other, run)):
         command("compare", first.path, second.path, *words)
-        assert report_in(run.audit_of(None)).data.buckets == ()
-        assert report_in(other.audit_of(None)).data.buckets == sizes
+        for found, its, crops in ((run, (), 0), (other, sizes, 7)):
+            data = report_in(found.audit_of(None)).data
+            assert (data.buckets, data.random_crops) == (its, crops)
 
 
 def test_runs_of_other_pictures_are_refused_before_any_work(

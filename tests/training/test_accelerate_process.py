@@ -187,6 +187,7 @@ def test_a_refusal_under_accelerate_says_whose_traceback_follows(tmp_path: Path)
     assert "raceback" not in quiet.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("threads", "said"), [(None, f"{len(os.sched_getaffinity(0))} threads"), ("1", "one thread")]

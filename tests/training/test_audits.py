@@ -194,6 +194,7 @@ def test_a_plan_tells_of_audits_and_refuses_the_same(
     assert "20 held-out pictures are too few" in refused(capsys, "plan", *flags(**few))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_ranks_wait_while_the_first_one_audits(tmp_path: Path) -> None:
     run, _ = finish_ranks(audited_settings(tmp_path, **AUDITED))

@@ -122,6 +122,7 @@ def test_a_pixel_pipeline_and_parquet(hub: HubServer, tmp_path: Path) -> None:
     assert (run.model / "unet/diffusion_pytorch_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_model_config_from_the_hub(hub: HubServer, tmp_path: Path) -> None:
     names: dict[str, Any] = {"model_config_name_or_path": "ada/unet", "dataset_name": "ada/parquet"}
     run = run_child(hub, tmp_path, **names)
@@ -156,6 +157,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_what_is_refused_before_weights_are_fetched(hub: HubServer, tmp_path: Path) -> None:
     """One process for all, which takes long to start."""
     names = {"pretrained_model_name_or_path": "ada/tiny-sd", "dataset_name": "ada/folder"}

@@ -111,8 +111,9 @@ def test_two_ranks_equal_one(tmp_path: Path, unet: Path) -> None:
     assert not list(two.path.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["tiny_sd", pytest.param("tiny_sd3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["tiny_sd", "tiny_sd3"])
 def test_two_ranks_equal_one_on_a_lora(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, captioned: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_two_ranks_equal_one_on_a_lora(
     assert sorted(p.name for p in two.samples.iterdir()) == [f"round-000{n}.png" for n in (1, 2, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_surplus_ranks_idle_with_a_warning(tmp_path: Path, unet: Path) -> None:
     settings = {"num_shards": 1, "skip_threshold": 0}
@@ -133,6 +135,7 @@ def test_surplus_ranks_idle_with_a_warning(tmp_path: Path, unet: Path) -> None:
         assert torch.equal(tensor, weights(two)[name])
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet: Path) -> None:
     settings = digits(tmp_path / "run", unet, **{**UNEVEN, "max_train_steps": 240})
@@ -160,6 +163,7 @@ def test_sigterm_stops_all_ranks_with_one_whole_checkpoint(tmp_path: Path, unet:
     assert pq.read_table(reference.skips) == pq.read_table(run.skips)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_another_number_of_ranks_goes_on_from_the_rounds_end(tmp_path: Path, unet: Path) -> None:
     # Only the newest checkpoint is asked for: the one of the round's end must stay as well.

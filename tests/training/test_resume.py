@@ -121,6 +121,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], se
     return settings, set(process.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_round_that_is_saved_has_its_event(killed: tuple[dict[str, Any], set[str]]) -> None:
     settings, _ = killed
     run = RunDir(settings["output_dir"])
@@ -159,9 +160,8 @@ def test_runs_killed_many_times_end_with_the_same_bits(
     kill_at_random(settings, 5, 1, reference)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     settings = digits(
         tmp_path / "run",
@@ -190,6 +190,7 @@ def test_a_stop_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_p
     assert_same_outcome(reference, run)
 
 
+@pytest.mark.slow
 def test_a_stop_while_preparing_leaves_a_run_that_starts(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path))
     run = RunDir(settings["output_dir"])
@@ -232,6 +233,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_is_whole(tmp_path: Path) -
     assert_same_outcome(reference, run)
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_run(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path), max_train_steps=4000)
     run = RunDir(settings["output_dir"])

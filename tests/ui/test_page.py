@@ -39,6 +39,7 @@ def tiny(visit: Visit, steps: str = "12") -> None:
     visit.fill("num validation images", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_training_is_watched_stopped_and_resumed(browser: Browser, home: Running) -> None:
     maps = Path(f"/proc/{home.process.pid}/maps").read_text()
@@ -128,6 +129,7 @@ def test_a_bad_input_is_answered_in_words(browser: Browser, home: Running) -> No
     visit.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_killed_training_can_be_resumed(browser: Browser, home: Running) -> None:
     visit = Visit(browser, home.url)
@@ -208,6 +210,7 @@ def test_a_killed_server_leaves_the_training_and_finds_it_again(
         second.kill()
 
 
+@pytest.mark.slow
 def test_a_script_asks_by_name(home: Running) -> None:
     from gradio_client import Client
     from gradio_client.exceptions import AppError

@@ -94,6 +94,7 @@ def choose(visit: Visit, what: str) -> None:
     visit.page.get_by_label(what, exact=True).check()
 
 
+@pytest.mark.slow
 def test_a_model_and_a_dataset_are_found_and_looked_at(visit: Visit) -> None:
     page = visit.page
     choose(visit, "A model from the Hub")
@@ -139,6 +140,7 @@ def searches(hub: HubServer, what: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_hub_is_searched_as_one_types(visit: Visit, hub: HubServer) -> None:
     page = visit.page
     choose(visit, "A model from the Hub")
@@ -268,6 +270,7 @@ def test_problems_stand_beside_their_fields(visit: Visit) -> None:
     visit.shoot("form-advanced")
 
 
+@pytest.mark.slow
 def test_a_folder_of_this_computer(visit: Visit, tmp_path: Path) -> None:
     choose(visit, "A new small model, from scratch")
     choose(visit, "A folder on this computer")
@@ -317,6 +320,7 @@ def test_a_training_is_measured_before_it_is_started(visit: Visit, home: Running
     visit.page.get_by_role("button", name="Measure on this machine").wait_for()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_the_form_fits_a_phone(visit: Visit, home: Running, colours: str) -> None:
     page = visit.page

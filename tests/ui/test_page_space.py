@@ -48,6 +48,7 @@ def space(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         end_tasks(running.data)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub: HubServer) -> None:
     ada = Visit(browser, space.url, hub.endpoint)
@@ -95,6 +96,7 @@ def test_two_people_in_their_own_browsers(browser: Browser, space: Running, hub:
         assert token not in space.said
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_pictures_are_taken_from_those_who_signed_in(
     browser: Browser, space: Running, hub: HubServer, tmp_path: Path

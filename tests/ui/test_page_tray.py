@@ -62,6 +62,7 @@ def odd_pictures(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_pictures_add_up_and_start_as_they_are(
     browser: Browser, home: Running, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def client(space: Running, token: str | None) -> Any:
     return Client(space.url, verbose=False, oauth_token=token)
 
 
+@pytest.mark.slow
 def test_a_job_is_its_owners_alone(space: Running, hub: HubServer) -> None:
     ada, bob, nobody = (client(space, token) for token in (TOKEN, BOBS, None))
     listed = ada.view_api(return_format="dict", print_info=False)["named_endpoints"]
@@ -122,6 +123,7 @@ def called(browser: httpx2.Client, number: int, data: list[Any], token: str | No
     return said
 
 
+@pytest.mark.slow
 def test_what_is_not_named_is_a_strangers_neither(space: Running, browser: httpx2.Client) -> None:
     """The handlers of the page by their number, and files by their path."""
     ada = client(space, TOKEN)

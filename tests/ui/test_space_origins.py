@@ -314,6 +314,7 @@ def test_another_site_calls_nothing_in_a_visitors_browser(
     visit.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_link_of_another_site_opens_the_page(browser: Browser, url: str, hub: HubServer) -> None:
     visit = Visit(browser, url, hub.endpoint)
@@ -324,6 +325,7 @@ def test_a_link_of_another_site_opens_the_page(browser: Browser, url: str, hub: 
     visit.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_works_in_a_frame_of_the_hubs(
     browser: Browser, space: Running, url: str, hub: HubServer

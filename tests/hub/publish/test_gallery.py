@@ -41,6 +41,7 @@ def set_prompts(run: RunDir, prompts: list[str]) -> None:
     run.config.write_text(yaml.safe_dump({**values, "validation_prompts": prompts}))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_loras_pictures_stand_with_its_owners_prompts(
     hub: HubServer, lora_run: RunDir, tmp_path: Path

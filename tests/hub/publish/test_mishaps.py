@@ -84,6 +84,7 @@ def test_a_training_that_ends_meanwhile_leaves_another_model(
     assert values["outdated"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_folder_that_is_taken_away_empties_nothing(
     hub: HubServer, digits_run: RunDir, lora_run: RunDir, monkeypatch: pytest.MonkeyPatch

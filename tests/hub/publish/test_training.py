@@ -42,6 +42,7 @@ def test_a_model_is_pushed_when_training_is_done(hub: HubServer, tmp_path: Path)
     assert len([request for request in hub.requests if "/commit/" in request.path]) == commits
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_failed_push_is_no_failed_training(hub: HubServer, tmp_path: Path) -> None:
     hub.fail(Fault("answer", path="/preupload/", status=403, message="No room", times=None))
@@ -89,6 +90,7 @@ def test_a_dry_run_names_every_problem_at_once(hub: HubServer, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_dry_run_takes_one_step_and_leaves_nothing(hub: HubServer, tmp_path: Path) -> None:
     settings = lora_settings(tmp_path / "run", hub_model_id="ada/lora")

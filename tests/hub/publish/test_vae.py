@@ -89,6 +89,7 @@ def test_a_private_vae_keeps_the_model_private(hub: HubServer, lora_run: RunDir,
         publish(lora_run, **SETTINGS, hub_private_repo=False, hub_confirm=["no_audit"])
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_full_model_holds_its_vae_and_safety_checker(
     hub: HubServer, vae: Path, tmp_path: Path

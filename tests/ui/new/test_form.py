@@ -115,6 +115,7 @@ def test_numbers_that_are_none(server: Server) -> None:
     assert "strength" in wrong(demo(server, strength=-0.1))
 
 
+@pytest.mark.slow
 def test_whatever_a_script_sends_is_answered_in_words(server: Server) -> None:
     names = ("kind", "where", *BASIC, "resolution", "hub_model_id", "confirm", "model", "dataset",
              "dataset_config", "split", "image_column", "caption_column", "label_column",

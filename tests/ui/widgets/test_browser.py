@@ -56,6 +56,7 @@ def opened(browser: Browser, path: Path, width: int) -> Page:
     return page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 360])
 def test_every_view_fits(
