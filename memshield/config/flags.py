@@ -103,8 +103,10 @@ def _add_flag(section: argparse._ArgumentGroup, name: str, field: FieldInfo) -> 
     if name == "validation_prompts":
         names.append("--validation_prompt")
     if typing.get_origin(options) is Literal:
-        choices = "|".join(typing.get_args(options))
-        section.add_argument(*names, dest=name, metavar=choices, type=_none_or_text, help=text)
+        choices = typing.get_args(options)
+        # Where "none" is one of the values, only "null" takes the setting back.
+        kind = _null_or_text if "none" in choices else _none_or_text
+        section.add_argument(*names, dest=name, metavar="|".join(choices), type=kind, help=text)
     elif typing.get_origin(options) is list:
         section.add_argument(*names, dest=name, metavar="TEXT", nargs="+", help=text)
     elif options is bool:
@@ -128,6 +130,10 @@ def _unwrap_optional(annotation: Any) -> Any:
 
 def _none_or_text(word: str) -> str | None:
     return None if word.lower() in ("none", "null") else word
+
+
+def _null_or_text(word: str) -> str | None:
+    return None if word.lower() == "null" else word
 
 
 def _show(default: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx")
 _HUB = "hf://"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def open_rows(place: Place) -> datasets.Dataset:
     except (datasets.exceptions.DatasetGenerationError, IndexError) as error:
         # The library's own words for a wrong split, a wrong configuration, unreadable files. Its
         # cause may repeat a row of a table, and with it a caption.
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM:
+            raise error.__cause__ from None  # this machine's, and nothing of the dataset's
         if isinstance(error.__cause__, ArchiveError):
             told = _one_line(error.__cause__)
             raise UserError(field, f"cannot open {named}: {told}", "") from None

@@ -144,7 +144,8 @@ def _from_scratch(config: Config, token: Token) -> Facts:
                 field, f"{name} is not valid JSON", "Give a UNet2DModel config."
             ) from None
     else:
-        unet = Repository.open(field, name, token=token).json("config.json")
+        kind = "a repository of a UNet2DModel alone, with its config.json at the root"
+        unet = Repository.open(field, name, kind=kind, token=token).json("config.json")
     if unet.get("_class_name", "UNet2DModel") != "UNet2DModel":
         raise UserError(
             field, f"{name} describes a {unet['_class_name']}", "Give a UNet2DModel config."
@@ -336,7 +337,10 @@ def _vae(repository: Repository, config: Config) -> tuple[Repository | None, dic
     named = config.pretrained_vae_model_name_or_path
     source, folder, variant = repository, "vae", config.variant
     if named is not None:
-        source = Repository.open("pretrained_vae_model_name_or_path", named, token=repository.token)
+        kind = "a repository of an AutoencoderKL alone, with its config.json at the root"
+        source = Repository.open(
+            "pretrained_vae_model_name_or_path", named, kind=kind, token=repository.token
+        )
         folder, variant = "", None
     vae = source.json("config.json" if named else "vae/config.json")
     kind = vae.get("_class_name", "AutoencoderKL")

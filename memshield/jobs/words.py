@@ -49,6 +49,8 @@ PUBLICATION_TITLES = {
 
 _ADVICE = {
     "bad_input": "Correct the setting and start again.",
+    "diverged": "Train anew with a lower learning rate or more warmup: going on would come to the "
+    "same.",
     "crash": "This error is unexpected. The last lines of the log say more; if it happens again, "
     "report it with them.",
 }
@@ -82,7 +84,7 @@ def advice(error: str | None, checkpoint: int | None) -> str:
         checkpoint: step of the last one.
     """
     words = [_ADVICE[error]] if error in _ADVICE else []
-    if error != "bad_input":
+    if error not in ("bad_input", "diverged"):
         words.append(
             f"Resume continues from step {checkpoint:,}."
             if checkpoint

@@ -17,7 +17,8 @@ class Failure(NamedTuple):
     """How a run failed.
 
     Attributes:
-        error: its kind, for programs: bad_input, out_of_memory, disk_full, rank_lost, crash.
+        error: its kind, for programs: bad_input, out_of_memory, disk_full, rank_lost, diverged,
+            crash.
         reason: in words, with what to do, by the names of settings.
         code: exit code of the process.
         on_page: the same for a page, which has settings in plain words and no commands; None where
@@ -58,13 +59,18 @@ def explain(error: BaseException, config: Config) -> Failure:
         return Failure("rank_lost", reason, 1, f"{error}.")
     if _is_disk_full(error):
         reason = (
-            "output_dir: the disk is full; the last checkpoint is whole.\n"
-            f"  Make room, or set checkpoints_total_limit. {way_on(config.resume_from_checkpoint)}"
+            "output_dir: the disk is full; what was saved is whole.\n"
+            "  Make room, or set checkpoints_total_limit. Encodings lie in MEMSHIELD_CACHE, and "
+            "what the Hub gave in HF_HOME: either may be on another disk than the run. "
+            f"{way_on(config.resume_from_checkpoint)}"
         )
         return Failure(
             "disk_full", reason, 1,
-            "The disk is full; the last checkpoint is whole. Make room, or keep fewer checkpoints.",
+            "The disk is full; what was saved is whole. Make room, also for encodings and for what "
+            "the Hub gives, or keep fewer checkpoints.",
         )  # fmt: skip
+    if type(error).__name__ == "NonFiniteLossError":  # named, not imported: see below
+        return _diverged(str(error), config)
     if is_out_of_memory(error):
         remedies = "".join(f"\n  {i}. {line}" for i, line in enumerate(_savings(config), 1))
         where = "the GPU" if "cuda" in str(error).lower() else "the machine"
@@ -75,6 +81,19 @@ def explain(error: BaseException, config: Config) -> Failure:
         )
         return Failure("out_of_memory", reason, 1)
     return Failure("crash", f"{type(error).__name__}: {error}", 1)
+
+
+def _diverged(what: str, config: Config) -> Failure:
+    half = " Set mixed_precision to bf16." if config.mixed_precision == "fp16" else ""
+    words = "the training has diverged: " + what
+    causes = "Before the first step, the weights of the base are broken."
+    return Failure(
+        "diverged",
+        f"{words}.\n  Train anew, in another output_dir, with a lower learning_rate or more "
+        f"lr_warmup_steps: going on would come to the same.{half} {causes}",
+        1,
+        f"{words[:1].upper()}{words[1:]}. {causes}",
+    )
 
 
 def _is_disk_full(error: BaseException) -> bool:
@@ -97,7 +116,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if type(error).__name__ == "OutOfMemoryError":
         return True
     # oneDNN, which convolves on CPUs, has only these words for an allocation that failed.
-    words = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+    words = (
+        "can't allocate memory", "could not create a primitive", "could not create a memory",
+        # What does not go through torch's own allocator of a GPU: its start, cuBLAS's workspace.
+        "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    )  # fmt: skip
     return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,12 @@ def lead(
     ]  # fmt: skip
     if earlier is None:
         checks += checks_of_new
-    prepared = prepare(pin(config, earlier), checks=checks, pictures=find_pictures).prepared_run()
+    pinned = pin(config, earlier)
+    for name in ("revision", "dataset_revision"):
+        named, commit = getattr(config, name), getattr(pinned, name)
+        if named not in (None, commit):
+            log.info("%s: going on with %s, where %s stood at first", name, commit, named)
+    prepared = prepare(pinned, checks=checks, pictures=find_pictures).prepared_run()
     prepared.examples.write(run.examples)
     write_text(run.config, to_yaml(prepared.config))
     log.info("\n%s", to_yaml(prepared.config))
@@ -253,7 +259,9 @@ def is_done(config: Config, run: RunDir) -> bool:
         return False
     config = pin(config, earlier)
     require_same(resolve(config, read_facts(config)), earlier)
-    return True
+    # One that the earlier budget has ended goes on within another.
+    is_short = max(run.round_numbers(), default=0) < earlier.num_rounds
+    return not (is_short and config.memorization_budget != earlier.memorization_budget)
 
 
 def earlier_config(run: RunDir) -> Config | None:
@@ -264,11 +272,23 @@ def earlier_config(run: RunDir) -> Config | None:
 
 
 def pin(config: Config, earlier: Config | None) -> Config:
-    """Go on with what was settled at first, where the config leaves it open: commits, buckets."""
-    names = [n for n in ("revision", "dataset_revision") if getattr(config, n) is None]
-    if is_auto(config) and earlier is not None and earlier.aspect_ratio_buckets:
+    """Go on with what was settled at first, where the config leaves it open: commits, buckets.
+
+    A branch or a tag leaves it open, too: what it stood at then is in the earlier config.
+    """
+    if earlier is None:
+        return config
+    names = [
+        name for name in ("revision", "dataset_revision")
+        if not _is_commit(getattr(config, name)) and _is_commit(getattr(earlier, name))
+    ]  # fmt: skip
+    if is_auto(config) and earlier.aspect_ratio_buckets:
         names.append("aspect_ratio_buckets")
-    return config.model_copy(update={n: getattr(earlier, n) for n in names} if earlier else {})
+    return config.model_copy(update={name: getattr(earlier, name) for name in names})
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def require_same(config: Config, earlier: Config) -> None:

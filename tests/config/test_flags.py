@@ -92,6 +92,11 @@ def test_none_takes_a_list_back(settings: Path, word: str) -> None:
     assert config.report_to is None
 
 
+def test_none_is_a_value_where_it_is_a_choice() -> None:
+    assert parse("--weighting_scheme", "none").weighting_scheme == "none"
+    assert parse("--weighting_scheme", "null").weighting_scheme is None
+
+
 def test_none_is_refused_where_a_value_is_needed() -> None:
     assert refusal("--rank", "none").startswith("rank: ")
 

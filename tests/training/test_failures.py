@@ -19,6 +19,7 @@ from memshield.rundir import RunDir, reason_for_page
 from memshield.train import _speak_for_rank_0
 from memshield.training.failures import Failure, explain
 from memshield.training.ranks import RankLostError
+from memshield.training.step import NonFiniteLossError
 from tests.tiny import unet_config
 from tests.trained_runs import ROOT, digits, flags, train
 
@@ -103,6 +104,9 @@ def test_what_is_used_already_is_not_advised() -> None:
         (OSError(12, "Cannot allocate memory"), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
         (OSError(28, "No space left on device"), "disk_full"),
+        (RuntimeError("CUDA error: out of memory\nCompile with..."), "out_of_memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling..."), "out_of_memory"),
+        (NonFiniteLossError("the loss of step 3 of shard 0 is nan"), "diverged"),
         (RuntimeError("something else"), "crash"),
         (ValueError("bad"), "crash"),
     ],
@@ -117,7 +121,8 @@ def test_a_page_is_told_without_commands_and_names_of_settings() -> None:
     full = explain(OSError(28, "No space left on device"), config)
     refused = explain(UserError("lr_scheduler", "it is x", "Set it to y."), config)
     lost = explain(RankLostError(), config)
-    for failure in (full, refused, lost):
+    diverged = explain(NonFiniteLossError("the loss of step 3 of shard 0 is nan"), config)
+    for failure in (full, refused, lost, diverged):
         assert failure.on_page is not None
         assert "_" not in failure.on_page and "command" not in failure.on_page
     assert refused.on_page == "lr scheduler: it is x. Set it to y."
@@ -136,10 +141,10 @@ def test_torchs_own_class_is_out_of_memory() -> None:
     assert "the GPU" in failure.reason
 
 
-def test_a_failed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
+def test_a_training_that_diverges_says_what_to_lower(tmp_path: Path) -> None:
     settings = digits(tmp_path / "run", unet_config(tmp_path), learning_rate=10)
     run = train(1, **{**settings, "max_grad_norm": 1e30, "max_train_steps": 240})
-    assert run.read_status()["error"] == "crash"
+    assert run.read_status()["error"] == "diverged"
     assert "the loss" in run.read_status()["reason"]
 
 

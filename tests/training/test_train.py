@@ -125,7 +125,10 @@ def test_a_nan_loss_fails_clearly(
     run = train(expect=1, **settings)
     status = run.read_status()
     assert status["state"] == "failed"
+    assert status["error"] == "diverged"
     assert "the loss of step 0 of shard 0 is nan" in status["reason"]
+    assert "lower learning_rate" in status["reason"]
+    assert "Traceback" not in capsys.readouterr().err
     assert not run.model.exists()
 
 

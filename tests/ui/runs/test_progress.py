@@ -60,6 +60,7 @@ def test_almost_done_is_not_done() -> None:
             {"error": "crash", "reason": "KeyError: 'x'"},
             "Resume continues from step 1,000",
         ),
+        ("failed", {"error": "diverged", "reason": "nan"}, "with a lower learning rate"),
         ("failed", {"error": "bad_input", "reason": "rank: is 0"}, "Correct the setting"),
         ("failed", {"error": "crash", "checkpoint": None}, "Nothing was saved yet"),
         ("died", {}, "Resume continues from step 1,000"),
