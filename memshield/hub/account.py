@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,22 @@ class Account:
         return self.rights is None or right in self.rights.get(namespace, frozenset())
 
 
+def require_token(token: Token) -> Token:
+    """The token as it is, if it can be sent; None and True stand for that of the environment.
+
+    Raises:
+        UserError: it holds what no header can; the message does not repeat it.
+    """
+    sent = get_token() if token is None or token is True else token
+    if isinstance(sent, str) and not re.fullmatch(r"[!-~]+", sent):
+        raise UserError(
+            "HF_TOKEN",
+            "it is empty or holds spaces or letters that no token has",
+            "Copy it again from the settings of your account on the Hub.",
+        )
+    return token
+
+
 def own_token(token: Token = None) -> str | None:
     """The token to use, from the environment or the login store where none is given."""
     if token is not None and token is not True:
@@ -46,6 +63,7 @@ def own_token(token: Token = None) -> str | None:
     found = get_token()
     if found:
         remember(found)
+        require_token(found)
     return found
 
 

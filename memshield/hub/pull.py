@@ -15,6 +15,7 @@ from memshield.errors import UserError, UserErrors
 from memshield.hub.account import api_for
 from memshield.hub.allowed_files import CARD
 from memshield.hub.catalog.access import require_id
+from memshield.hub.catalog.table import plain
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking
@@ -158,7 +159,7 @@ def fetch(
     require_good(repo_id, checks)
     for check in checks:
         for line in check.unchecked:
-            log.warning("%s: not checked whether %s: %s", repo_id, check.what, line)
+            log.warning("%s: not checked whether %s: %s", repo_id, check.what, plain(line))
     return local, manifest
 
 
@@ -169,7 +170,7 @@ def require_good(repo_id: str, checks: list[Check]) -> None:
         UserErrors: naming every problem.
     """
     errors = [
-        UserError("repo_id", f"{repo_id}: {problem}", "Do not use it; ask its owner.")
+        UserError("repo_id", f"{repo_id}: {plain(problem)}", "Do not use it; ask its owner.")
         for check in checks
         for problem in check.problems
     ]

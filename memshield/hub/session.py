@@ -83,6 +83,7 @@ class _Client(httpx2.Client):
                 raise
             raise TryAgainError("the connection to the Hub was closed meanwhile") from error
         if response.status_code in BUSY:
+            response.close()  # of a stream nobody else would, and its connection be lost
             raise TryAgainError(
                 f"the Hub answered {response.status_code} to {request.method} {request.url.path}",
                 _retry_after(response.headers),

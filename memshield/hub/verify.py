@@ -33,6 +33,7 @@ from memshield.hub.allowed_files import (
 )
 from memshield.hub.card_check import Findings, check_card, check_page
 from memshield.hub.catalog.access import require_id
+from memshield.hub.catalog.table import plain
 from memshield.hub.consent import NAMES
 from memshield.hub.content_check import problems_of_file
 from memshield.hub.listing import list_files
@@ -325,8 +326,8 @@ def main(argv: Sequence[str]) -> int:
     words = {"ok": "ok", "failed": "FAILED", "not checked": "NOT CHECKED"}
     for check in checks:
         print(f"{words[check.state]:<12} {check.what}")
-        for line in (*check.problems, *check.unchecked):
-            print(f"             {line}")
+        for line in (*check.problems, *check.unchecked):  # strangers' words may stand in it
+            print(f"             {plain(line)}")
     print(conclusion(checks))
     if any(check.problems for check in checks):
         return FAILED

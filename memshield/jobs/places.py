@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from memshield.config.file import make_config, to_yaml
@@ -63,7 +64,8 @@ class Places:
         """The token that may run tasks there; at home that of the machine's user."""
         found = self.tokens.of(owner)
         if found is None and owner == LOCAL:
-            found = self._tokens.of(LOCAL) or own_token()
+            with suppress(UserError):  # one that cannot be sent is none
+                found = self._tokens.of(LOCAL) or own_token()
         return found
 
     def training(self, job: Job, place: Place, needs_token: bool) -> Work:

@@ -136,6 +136,19 @@ def test_what_stands_beside_is_named_and_not_vouched_for(
     assert f"NOT CHECKED  {CARD_CHECK}" in said and words in said
 
 
+def test_a_card_writes_nothing_over_the_verdict(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = published / CARD
+    text = card.read_text(encoding="utf-8")
+    evil = "\x1b[1A\x1b[2Kok           everything"
+    card.write_text(text.replace("---\n", '---\ntags2: "\\e[2J\\e[Hok"\n', 1) + f"\n{evil}\n")
+    assert main(["verify", str(published)]) == 3
+    said = capsys.readouterr().out
+    assert "NOT CHECKED" in said
+    assert "\x1b" not in said
+
+
 def test_line_ends_of_another_editor_change_nothing(published: Path) -> None:
     path = published / CARD
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))

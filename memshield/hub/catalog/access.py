@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,21 +20,6 @@ FIELDS: dict[RepoType, str] = {
 """The settings that take what is found."""
 
 _SITES = ("huggingface.co", "www.huggingface.co", "hf.co")
-
-
-def require_token(token: Token) -> Token:
-    """The token as it is, if it can be sent.
-
-    Raises:
-        UserError: it holds what no header can; the message does not repeat it.
-    """
-    if isinstance(token, str) and not re.fullmatch(r"[!-~]+", token):
-        raise UserError(
-            "HF_TOKEN",
-            "it is empty or holds spaces or letters that no token has",
-            "Copy it again from the settings of your account on the Hub.",
-        )
-    return token
 
 
 def require_id(text: str, repo_type: RepoType, field: str | None = None) -> str:

@@ -10,12 +10,12 @@ from huggingface_hub import DatasetInfo
 
 from memshield.data.columns import Columns, choose_columns, names_only
 from memshield.errors import UserError
+from memshield.hub.account import require_token
 from memshield.hub.catalog.access import (
     card_of,
     look_up_dataset,
     may_read,
     require_id,
-    require_token,
 )
 from memshield.hub.catalog.card_splits import declared_splits
 from memshield.hub.catalog.dataset_description import (

@@ -14,13 +14,13 @@ from memshield.families import Facts, read_facts, resolve
 from memshield.families.facts import training_files
 from memshield.families.kinds import PIPELINES, FamilyName
 from memshield.families.repository import Repository
+from memshield.hub.account import require_token
 from memshield.hub.catalog.access import (
     FIELDS,
     card_of,
     look_up_model,
     may_read,
     require_id,
-    require_token,
 )
 from memshield.hub.catalog.license import License, read_license
 from memshield.network import Token, asking, page_of

@@ -9,12 +9,12 @@ from PIL import Image, UnidentifiedImageError
 from memshield.data.columns import choose_columns, first_caption
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.errors import UserError
+from memshield.hub.account import require_token
 from memshield.hub.catalog.access import (
     FIELDS,
     look_up_dataset,
     may_read,
     require_id,
-    require_token,
 )
 from memshield.hub.catalog.formats import FORMATS, Opened, opening
 from memshield.hub.catalog.reader import Row

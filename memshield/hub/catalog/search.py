@@ -11,7 +11,8 @@ from huggingface_hub import DatasetInfo, HfApi, ModelInfo
 
 from memshield.errors import UserError
 from memshield.families.kinds import PIPELINES
-from memshield.hub.catalog.access import card_of, is_address, require_id, require_token
+from memshield.hub.account import require_token
+from memshield.hub.catalog.access import card_of, is_address, require_id
 from memshield.hub.catalog.card_splits import declared_rows
 from memshield.hub.catalog.license import read_license
 from memshield.hub.catalog.results import DatasetFound, FoundT, ModelFound, Page

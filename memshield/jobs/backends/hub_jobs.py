@@ -84,6 +84,7 @@ class HubJobs:
     jobs_seconds: float = JOBS_SECONDS
     now: Callable[[], float] = time.time
     _followed: dict[str, _Followed] = field(default_factory=dict)
+    _in_vain: dict[str, float] = field(default_factory=dict)
     _listed: float = float("-inf")
     _jobs: dict[str, RemoteJob | None] = field(default_factory=dict)
 
@@ -211,7 +212,11 @@ class HubJobs:
     def state(self, order: Order) -> RemoteState:
         """The state of a task as it was looked at last, in words; only after a look."""
         followed = self._of(order)
-        return state_of(followed.job, followed.live, self.now())
+        place, live = order.work.place, followed.live
+        is_done = live is not None and live.status.get("state") == "done"
+        if followed.job is None and is_done and (place is None or not place.task):
+            return RemoteState("done", "Done")  # a job that was deleted afterwards
+        return state_of(followed.job, live, self.now())
 
     def job(self, order: Order) -> RemoteJob | None:
         """The job of a task as it was looked at last."""
@@ -242,11 +247,12 @@ class HubJobs:
             self.client.change({f"{id}/{STOP}": b"1"})
         followed.asked_to_stop = True
 
-    def kill(self, order: Order) -> None:
-        """Cancel the job."""
+    def kill(self, order: Order) -> bool:
+        """Cancel the job; False where the Hub does not list it, or not yet."""
         job = self._of(order).job or self._job(order)
         if job is not None and job.is_active:
             self.client.cancel(job.id)
+        return job is not None
 
     def has_news(self) -> bool:
         """Never: all news are asked for."""
@@ -254,8 +260,14 @@ class HubJobs:
 
     def _of(self, order: Order) -> _Followed:
         if order.mark not in self._followed:
+            if self.now() - self._in_vain.get(order.mark, float("-inf")) < self.live_seconds:
+                raise UnreachableError("Jobs", "the Hub did not answer a moment ago")
             id = run_of(order)
-            record = self.record(id)
+            try:
+                record = self.record(id)
+            except UnreachableError:
+                self._in_vain[order.mark] = self.now()
+                raise
             copy = LiveCopy(
                 self.client, id, order.run, {} if record is None else record.meant, order.output,
                 trains=order.work.place is None or not order.work.place.task,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from memshield.quantities import size
 BUCKET = "memshield-runs"
 LABEL, RUN_LABEL, MARK_LABEL, NAME_LABEL = "memshield", "memshield-run", "memshield-task", "name"
 KIND_LABEL = "memshield-kind"
+_NOT_ALLOWED = re.compile(r"status client error \((401|403|404)\b")
+"""In the words of the library that uploads, of an answer that passes for silence."""
 _SILENCE = 20.0
 _CHUNK = 2**20
 _MOST_BYTES = 64 * 2**20
@@ -245,13 +248,21 @@ class HubClient:
         """Write and delete files of the bucket.
 
         Raises:
-            UserError: the Hub takes no more.
+            UserError: the Hub takes no more, or the token may not write there.
         """
         files: list[tuple[str | Path | bytes, str]] = [
             (content, name) for name, content in (add or {}).items()
         ]
         with self._asking("bucket", self.bucket):
-            self.api.batch_bucket_files(self.bucket, add=files, delete=list(delete))
+            try:
+                self.api.batch_bucket_files(self.bucket, add=files, delete=list(delete))
+            except ConnectionError as error:
+                if not _NOT_ALLOWED.search(str(error)):
+                    raise
+                raise UserError(
+                    "HF_TOKEN", f"the token may not write to the bucket {self.bucket}",
+                    f"Give it write access to the repositories of {self.namespace}.",
+                ) from None  # fmt: skip
 
     def names(self, folder: str) -> list[str]:
         """Paths of all files below a folder; [] where there is no bucket."""

@@ -224,12 +224,26 @@ def fetch(
     free = shutil.disk_usage(run.path).free
     if needed > free:
         raise NoRoomError(needed, free)
+    there = live.files
     for name in missing:
+        if name not in there:
+            continue
         length, modified = live.files[name]
         target = run.path / name
         # A folder is written once, or anew: its files do not grow.
         version = f"{length}-{modified}" if "/" in name else None
-        client.download(f"{id}/{RUN}/{name}", target, version)
+        try:
+            client.download(f"{id}/{RUN}/{name}", target, version)
+        except UserError:
+            now = read_live(client, id)
+            if now is None or name in now.files:
+                raise
+            # A run that still trains drops its older checkpoints: half of one is of no use.
+            there = now.files
+            folder = name.partition("/")[0]
+            if not any(other.startswith(f"{folder}/") for other in there):
+                shutil.rmtree(run.path / folder, ignore_errors=True)
+            continue
         if version is not None and target.stat().st_size != length:
             target.unlink()
             raise UserError("bucket", f"{name} changed while it was read", "Try again in a moment.")

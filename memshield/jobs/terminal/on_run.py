@@ -24,11 +24,15 @@ from memshield.jobs.terminal.shared import (
     TIMEOUT,
     RemoteRun,
     about_cost,
+    about_token,
     add_account,
     add_machine,
+    add_token,
     confirm,
+    is_busy,
     open_run,
     require_hardware_name,
+    require_started,
     seconds_of,
     start_job,
 )
@@ -102,7 +106,9 @@ def run_there(kind: str, argv: Sequence[str]) -> int:
         price = require_hardware_name(machine.hardware, client.prices())
         require_right_to_start(client.account, client.namespace)
         _require_ready(run, kind, flags)
-        print("\n".join(about_cost(client, machine.hardware, machine.seconds, price)))
+        told = about_token(run, flags.send_token)
+        cost = about_cost(client, machine.hardware, machine.seconds, price)
+        print("\n".join((*cost, *told)))
         if not confirm(f"Start the job ({kind} {record.id})?", flags.yes):
             print("Nothing was started.")
             return 1
@@ -118,6 +124,7 @@ def _parser(kind: str) -> ArgumentParser:
     )
     parser.add_argument("run", metavar="ID")
     add_machine(parser)
+    add_token(parser)
     for name, options in _OPTIONS[kind].items():
         parser.add_argument(f"--{name}", **options)
     return parser
@@ -154,7 +161,8 @@ def _require_ready(run: RemoteRun, kind: str, flags: Any) -> None:
     id, client = run.record.id, run.client
     active = client.jobs(id, active=True)
     if active:
-        raise UserError("run", f"a job works on it: {active[0].url}", "Wait for its end.")
+        raise is_busy(active[0])
+    require_started(run)
     live = read_live(client, id)
     files = () if live is None else tuple(live.files)
     number = getattr(flags, "round", None)

@@ -17,10 +17,14 @@ from memshield.jobs.terminal.shared import (
     PROGRAM,
     RemoteRun,
     about_cost,
+    about_token,
     add_machine,
+    add_token,
     confirm,
+    is_busy,
     open_run,
     require_hardware_name,
+    require_started,
     seconds_of,
     start_job,
 )
@@ -35,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="ID")
     add_machine(parser, "that of the last job")
+    add_token(parser)
     flags = parser.parse_args(argv)
     with open_run(flags.run, flags.namespace) as run:
         client, record = run.client, run.record
@@ -51,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
             "hardware": hardware, "seconds": seconds, "image": flags.image or record.image,
             "processes": processes_for(hardware, shards),
         }  # fmt: skip
-        print("\n".join(about_cost(client, hardware, seconds, price)))
+        told = about_token(run, flags.send_token)
+        print("\n".join((*about_cost(client, hardware, seconds, price), *told)))
         if not confirm(f"Go on with {record.id}?", flags.yes):
             print("Nothing was started.")
             return 1
@@ -67,15 +73,8 @@ def require_ended(run: RemoteRun) -> None:
     """
     active = run.client.jobs(run.record.id, active=True)
     if active:
-        raise UserError(
-            "run", f"a job works on it: {active[0].url}",
-            f"`{PROGRAM} stop {run.record.id}` ends it.",
-        )  # fmt: skip
-    if run.backend.look(run.order).runs:
-        raise UserError(
-            "run", "its job was started a moment ago, and the Hub does not list it yet",
-            "Try again in a few minutes.",
-        )  # fmt: skip
+        raise is_busy(active[0])
+    require_started(run)
     live = read_live(run.client, run.record.id)
     if live is not None and live.status.get("state") == "done":
         raise UserError("run", "it is done", f"`{PROGRAM} fetch {run.record.id}` brings it here.")

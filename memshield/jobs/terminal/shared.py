@@ -85,6 +85,15 @@ def add_machine(parser: argparse.ArgumentParser, known: str | None = None) -> No
     add_account(parser)
 
 
+def add_token(parser: argparse.ArgumentParser) -> None:
+    """The flag that sends a token into a job of an organization."""
+    parser.add_argument(
+        "--send_token",
+        action="store_true",
+        help="give your token to a job of an organization that needs one",
+    )
+
+
 @contextmanager
 def open_run(id: str, namespace: str | None = None) -> Iterator[RemoteRun]:
     """The run that a person names; the copy of it is gone afterwards.
@@ -139,9 +148,19 @@ def start_job(
     """Start the next job of a run; see `memshield.jobs.remote.submission.start`.
 
     Raises:
-        UserError: the Hub refuses; nothing is billed then.
+        UserError: the Hub refuses, or another job of it was started meanwhile, such as while its
+            owner was asked; nothing is billed then.
         UnansweredError: it may have been started.
     """
+    active = client.jobs(record.id, active=True)
+    if active:
+        raise is_busy(active[0])
+    there = backend_of(client).record(record.id)
+    if there is not None and there.mark != record.mark:
+        raise UserError(
+            "run", "another job of it was started meanwhile",
+            f"`{PROGRAM} follow {record.id}` shows it.",
+        )  # fmt: skip
     token = client.api.token if record.needs_token else None
     try:
         return start(client, record, token if isinstance(token, str) else None, task=task)
@@ -184,6 +203,49 @@ def require_hardware_name(name: str, prices: dict[str, float]) -> float:
     if name not in prices:
         raise UserError("--hardware", f"the Hub has no {name!r}", f"One of: {', '.join(prices)}.")
     return prices[name]
+
+
+def is_busy(job: RemoteJob) -> UserError:
+    """The error for a run that a job works on: two would overwrite each other."""
+    return UserError(
+        "run", f"a job works on it: {job.url}",
+        f"Wait for its end, or end it: `{PROGRAM} stop {job.run}`.",
+    )  # fmt: skip
+
+
+def require_started(run: RemoteRun) -> None:
+    """Refuse a run whose newest job the Hub does not list yet.
+
+    Raises:
+        UserError: it does not.
+    """
+    if run.backend.look(run.order).runs:
+        raise UserError(
+            "run", "its job was started a moment ago, and the Hub does not list it yet",
+            "Try again in a few minutes.",
+        )  # fmt: skip
+
+
+def about_token(run: RemoteRun, send: bool) -> list[str]:
+    """That a job is given the token of who starts it, a line; nothing where it is not.
+
+    Args:
+        run: on Jobs.
+        send: whether that was asked for.
+
+    Raises:
+        UserError: others may have written what the job runs, and nobody said that it may be sent.
+    """
+    client = run.client
+    if not run.record.needs_token:
+        return []
+    if client.namespace != client.account.name and not send:
+        raise UserError(
+            "--send_token", f"the job needs a token, and others of {client.namespace} may have "
+            "written what it runs",
+            "Add --send_token if you trust them: yours goes into it, as a secret.",
+        )  # fmt: skip
+    return ["your token goes into the job, as a secret: something private cannot be mounted"]
 
 
 def about_cost(client: HubClient, hardware: str, seconds: int, price: float) -> list[str]:

@@ -57,7 +57,13 @@ def stop(
         print(f"\nIt may run still. See whether it has ended:  {PROGRAM} follow {id}")
         return 1
     if backend.look(order).runs:
-        backend.kill(order)
+        if not backend.kill(order):
+            backend.stop(order)
+            print(
+                "The Hub does not list its job yet. It ends as soon as it begins; to cancel it "
+                f"before, try again in a minute, or see:  {PROGRAM} follow {id}"
+            )
+            return 1
         print("The job was cancelled: it is billed no more.")
     else:
         print(backend.state(order).words)

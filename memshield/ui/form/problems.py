@@ -12,7 +12,8 @@ from memshield.errors import UserError, collect_errors
 from memshield.families.facts import Facts
 from memshield.forecast.hardware import Machine
 from memshield.forecast.problems import find_problems
-from memshield.hub.catalog.access import require_id, require_token
+from memshield.hub.account import require_token
+from memshield.hub.catalog.access import require_id
 from memshield.hub.catalog.model import read_strangers_facts
 from memshield.network import RepoType, Token
 from memshield.ui.form.advanced import parse_advanced

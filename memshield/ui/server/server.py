@@ -13,8 +13,7 @@ from memshield.errors import UserError
 from memshield.forecast.flavours import flavour_of
 from memshield.forecast.hardware import Machine, this_machine
 from memshield.forecast.prices import HubPrices
-from memshield.hub.account import account_of, api_for
-from memshield.hub.catalog.access import require_token
+from memshield.hub.account import account_of, api_for, require_token
 from memshield.hub.session import steady_session
 from memshield.jobs.service import Jobs
 from memshield.network import asking

@@ -13,8 +13,7 @@ from typing import TypeVar
 from huggingface_hub.errors import HfHubHTTPError
 
 from memshield.errors import UserError
-from memshield.hub.account import api_for
-from memshield.hub.catalog.access import require_token
+from memshield.hub.account import api_for, require_token
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token, TryAgainError
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from memshield.errors import UserError
-from memshield.hub.catalog.access import require_id, require_token
+from memshield.hub.account import own_token, require_token
+from memshield.hub.catalog.access import require_id
 from memshield.network import RepoType
 
 
@@ -62,6 +65,16 @@ def test_other_addresses(text: str, words: str) -> None:
 @pytest.mark.parametrize("token", [None, False, True, "hf_" + "x" * 34, "eyJ.a-b_c.d=="])
 def test_tokens_that_can_be_sent(token: str | bool | None) -> None:
     assert require_token(token) is token
+
+
+@pytest.mark.parametrize("ask", [own_token, require_token])
+def test_a_token_of_the_environment_that_cannot_be_sent(
+    ask: Callable[[None], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abc\u2026")
+    with pytest.raises(UserError, match="letters that no token has") as caught:
+        ask(None)
+    assert "hf_abc" not in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", " ", "hf_x\r\nHost: elsewhere", "hf_ x", "hf_ä"])

@@ -20,6 +20,7 @@ from tests.hub_server import Fault, HubServer
 from tests.jobs.remote.runs import (
     ENDS,
     PRETENDS,
+    TRAINED,
     WAITS,
     assert_nowhere,
     job_of,
@@ -71,6 +72,16 @@ def test_deleted_on_the_website(
     assert live_of(hub, id) is not None
     pretend(monkeypatch, ENDS)
     assert main(["resume", id, "--yes", "--detach"]) == 0
+
+
+def test_what_was_done_before_its_job_was_deleted_is_done(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, TRAINED)
+    id = submit(capsys, tmp_path)
+    hub.jobs.forget(job_of(hub, id).id)
+    assert main(["follow", id]) == 0
+    assert "deleted" not in capsys.readouterr().out
 
 
 def test_two_follow_one_run_and_ctrl_c_leaves_it(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memshield.__main__ import main
+from memshield.errors import UserError
 from memshield.jobs.backends.seam import Begun
 from memshield.jobs.remote.client import HubClient
-from memshield.jobs.terminal.shared import backend_of, copy_of, open_run
+from memshield.jobs.remote.container import STOP
+from memshield.jobs.terminal.shared import about_token, backend_of, copy_of, open_run
 from memshield.jobs.terminal.stop import stop
 from tests.hub_server import Fault, HubServer
 from tests.jobs.remote.runs import WAITS, job_of, pretend, submit, trains, until
@@ -79,6 +83,61 @@ def test_a_job_that_is_not_listed_yet_is_not_taken_for_gone(
         assert not run.backend.look(run.order).runs
     with copy_of(backend, before, Begun(time.time())) as run:
         assert run.backend.look(run.order).runs
+    # What cannot be cancelled is not called cancelled: it ends as soon as it begins.
+    capsys.readouterr()
+    assert main(["stop", id, "--now"]) == 1
+    said = capsys.readouterr().out
+    assert "does not list its job yet" in said
+    assert "cancelled" not in said
+    assert any(path.name == STOP for path in kept(hub, id))
+
+
+def test_a_run_that_is_resumed_while_its_owner_is_asked_is_not_resumed_again(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, WAITS)
+    id = submit(capsys, tmp_path, "--detach")
+    job_of(hub, id).end("CANCELED")
+
+    def resume_elsewhere(*_: object) -> bool:
+        monkeypatch.undo()
+        pretend(monkeypatch, WAITS)
+        assert main(["resume", id, "--yes", "--detach"]) == 0
+        return True
+
+    for ends in (False, True):
+        monkeypatch.setattr("memshield.jobs.terminal.resume.confirm", resume_elsewhere)
+        count = len(hub.jobs.of("ada"))
+        if ends:  # by then it has ended, and what is in hand is stale
+            started = resume_elsewhere
+
+            def resume_and_end(*words: object, started: Any = started) -> bool:
+                started(*words)
+                job_of(hub, id).end("CANCELED")
+                return True
+
+            monkeypatch.setattr("memshield.jobs.terminal.resume.confirm", resume_and_end)
+        assert main(["resume", id]) == 2
+        said = capsys.readouterr().err
+        assert ("was started meanwhile" if ends else "a job works on it") in said
+        assert len(hub.jobs.of("ada")) == count + 1
+        job_of(hub, id).end("CANCELED")
+
+
+def test_a_token_enters_no_job_of_an_organization_unasked(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, WAITS)
+    id = submit(capsys, tmp_path, "--detach")
+    with open_run(id) as run:
+        assert about_token(run, send=False) == []
+        private = replace(run, record=run.record.model_copy(update={"needs_token": True}))
+        assert "your token goes into the job" in about_token(private, send=False)[0]
+        monkeypatch.setattr(run.client, "namespace", "lab")
+        with pytest.raises(UserError, match="may have written what it runs"):
+            about_token(private, send=False)
+        assert about_token(private, send=True)
+    job_of(hub, id).end("CANCELED")
 
 
 def test_what_cannot_be_deleted_after_a_refusal_is_named_beside_it(

@@ -6,13 +6,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from memshield.errors import UserError
 from memshield.jobs.remote import container
-from memshield.jobs.remote.client import HubClient
+from memshield.jobs.remote.client import HubClient, UnreachableError
+from memshield.jobs.remote.live import fetch
 from memshield.jobs.remote.submission import forget
-from tests.hub_server import HubServer
+from memshield.rundir import RunDir
+from tests.hub_server import Fault, HubServer
 
 
 def test_a_run_that_cannot_be_read_is_not_begun_anew_over_it(tmp_path: Path) -> None:
@@ -151,3 +155,68 @@ def test_a_run_is_deleted_without_those_whose_names_begin_so(hub: HubServer) -> 
     forget(client, "demo-abcdef")
     assert client.names("demo-abcdef") == []
     assert client.names("demo-abcdef-ghijkm") == ["demo-abcdef-ghijkm/a"]
+
+
+@pytest.mark.process
+def test_a_checkpoint_that_is_dropped_while_it_is_fetched_is_left_out(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, run = HubClient(), RunDir(tmp_path / "run")
+    client.make_bucket()
+
+    def live(*names: str) -> bytes:
+        files = {name: [1, 10**9] for name in names}
+        return json.dumps(
+            {"time": 1.0, "mark": "m", "status": {"state": "running"}, "files": files}
+        ).encode()
+
+    first = [f"checkpoint-1/{letter}" for letter in "abc"]
+    names = [*first, "checkpoint-2/a", "model/weights"]
+    client.change({"r/live.json": live(*names), **{f"r/run/{name}": b"1" for name in names}})
+    download = client.download
+
+    def rotated(name: str, *others: Any) -> None:
+        if name.endswith("checkpoint-1/b"):
+            client.change({"r/live.json": live(*names[3:])}, [f"r/run/{one}" for one in first])
+        download(name, *others)
+
+    monkeypatch.setattr(client, "download", rotated)
+    assert list(fetch(client, "r", run, {})) == ["checkpoint-1/a", *names[3:]]
+    assert {path.name for path in run.path.iterdir()} == {"checkpoint-2", "model", "status.json"}
+    # What is gone without a word is still an error.
+    client.change(delete=["r/run/model/weights"])
+    shutil.rmtree(run.model)
+    with pytest.raises(UserError):
+        list(fetch(client, "r", run, {}))
+
+
+@pytest.mark.process
+def test_a_busy_hub_costs_no_connection(hub: HubServer) -> None:
+    client = HubClient()
+    client.make_bucket()
+    client.change({"small": b"1"})
+    hub.fail(Fault("answer", path="/resolve/", times=None))
+    for _ in range(110):  # more than there are connections
+        with pytest.raises(UnreachableError):
+            client.read("small")
+    hub.clear_faults()
+    answer = client.read("small")
+    assert answer is not None and answer.data == b"1"
+
+
+@pytest.mark.process
+def test_a_token_that_may_not_write_to_the_bucket_is_told_so(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = HubClient()
+    said = "Request error: HTTP status client error (403 Forbidden) for url"
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ConnectionError(said)
+
+    monkeypatch.setattr(client.api, "batch_bucket_files", refused)
+    with pytest.raises(UserError, match="may not write to the bucket ada/memshield-runs"):
+        client.change({"a": b"1"})
+    said = "connection reset"
+    with pytest.raises(UserError, match=r"cannot be reached|no answer"):
+        client.change({"a": b"1"})
