@@ -36,11 +36,13 @@ class Publishing(TaskProgress):
     Attributes:
         step: the current one.
         repo_id, url: of the repository, None until they are known.
+        outdated: whether the run's model became another one since.
     """
 
     step: str | None = None
     repo_id: str | None = None
     url: str | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ def _publishing(place: JobRecord, run: RunDir) -> Publishing:
     record = read_publication(run)
     state = _publishing_state(place, record)
     where = {name: record.get(name) for name in ("step", "repo_id", "url")}
-    return Publishing(**(vars(state) | where))
+    return Publishing(**(vars(state) | where), outdated=record.get("outdated") is True)
 
 
 def _publishing_state(place: JobRecord, record: dict[str, Any]) -> TaskProgress:

@@ -253,11 +253,17 @@ def test_what_has_ended_is_not_cancelled(hub: MadeUpHub, watched: Watched) -> No
 
 def test_a_job_that_the_list_does_not_know_yet_runs(hub: MadeUpHub, tmp_path: Path) -> None:
     hub.made = []
+    del hub.files[f"{ID}/live.json"]
     backend = closely(hub)
     backend.now = lambda: 1000.0
     young = order(tmp_path, begun=900.0)
     assert backend.look(young).runs
     backend.now = lambda: 1300.0
+    assert not backend.look(young).runs
+    # One whose container has written was listed: it was deleted.
+    write_live(hub, "running")
+    backend = closely(hub)
+    backend.now = lambda: 1000.0
     assert not backend.look(young).runs
 
 

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from memshield.config.file import GROUPS, fields
 from memshield.config.rules import words_of_rule
 from memshield.errors import UserError, UserErrors, collect_errors
-from memshield.ui.form.choices import INPUTS
+from memshield.ui.form.choices import DERIVED, INPUTS
 from memshield.ui.form.recipes import Recipe
 
 Kind = Literal["bool", "int", "float", "choice", "text", "list"]
@@ -117,6 +117,9 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], bool]:
 def parse_advanced(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Parse the values of inputs; values equal to the recipe's are left out.
 
+    A setting that `to_config` derives otherwise is kept as it was typed, also where it equals the
+    recipe's.
+
     Args:
         values: by setting; text, or the value of a checkbox or a number input. An empty input
             means None for an optional setting, else the default.
@@ -135,7 +138,8 @@ def parse_advanced(values: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
         with collect_errors(errors):
             parsed = _parsed(offered[name], value)
             empty = parsed is None and not offered[name].optional
-            if not empty and parsed != offered[name].default:
+            typed = name in DERIVED and value not in (None, "")
+            if not empty and (typed or parsed != offered[name].default):
                 found[name] = parsed
     if errors:
         raise UserErrors(errors)

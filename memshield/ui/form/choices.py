@@ -105,6 +105,18 @@ INPUTS: Mapping[str, str] = {
 """The form's input of a setting; any other setting is an input of its own name."""
 
 
+DERIVED = frozenset(
+    {
+        "train_batch_size",
+        "gradient_accumulation_steps",
+        "lr_warmup_steps",
+        "mixed_precision",
+        *PLAIN,
+    }
+)
+"""Settings that `to_config` may set to other values than the recipe's."""
+
+
 def input_of(setting: str, choices: Choices) -> str:
     """The name of the form's input that an error about a setting belongs to."""
     if choices.folder is not None and setting == "dataset_name":

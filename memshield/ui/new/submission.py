@@ -20,7 +20,7 @@ from memshield.ui.errors import attempt
 from memshield.ui.form.choices import Choices, on_this_machine
 from memshield.ui.form.inputs import FilledForm, read_form
 from memshield.ui.form.planning import Plan, forecast, plan
-from memshield.ui.form.recipes import RecipeName
+from memshield.ui.form.recipes import RecipeName, recipes
 from memshield.ui.form.where import (
     Destination,
     offers,
@@ -38,6 +38,10 @@ NO_RIGHT = UserError(
     "place", "Jobs need a token of yours that may run them", "Sign in for Jobs, or give one, below."
 )
 
+_OTHER_KIND = UserError(
+    "kind", "the settings were for another kind of training",
+    "They have been changed to fit it. Review them, and press again.",
+)  # fmt: skip
 _LOOKED_AT = 256
 """Pictures whose shapes are read."""
 
@@ -105,6 +109,10 @@ def check_form(
     if pictures is not None:
         made = replace(made, lost=lost_to_squares(pictures.some_sizes(_LOOKED_AT)))
     errors = [*form.beside_inputs(made.errors), *wrong]
+    wanted = _recipe_of_kind(form, recipe)
+    if wanted != recipe:
+        errors = [_OTHER_KIND, *errors]
+        return CheckedForm(form, made, tuple(errors), wanted, there)
     if form.kind == "hub" and made.model is None and form.choices.model:
         recipe, errors = _settle_recipe(form, errors, visitor.token, recipe)
     return CheckedForm(form, made, tuple(errors), recipe, there)
@@ -121,6 +129,8 @@ def fill_form(
     on_space = server.deployment.on_space
     folder, where = None, values.get("where")
     wrong: list[UserError] = []
+    if values.get("kind") in (None, "demo"):
+        where = None  # the demo has its own, and what was given before is out of sight
     with collect_errors(wrong, str(where)):
         if where == "upload" and upload:
             folder = uploaded(server, upload, token)
@@ -150,6 +160,14 @@ def start_demo(server: Server, token: gr.OAuthToken | None) -> str:
     demo = Choices()
     made = forecast(demo, server.machine, demo.starting_point.rows)
     return server.jobs.submit(owner, on_this_machine(made.values)).id
+
+
+def _recipe_of_kind(form: FilledForm, recipe: RecipeName) -> RecipeName:
+    """The recipe, or one of the kind of training that was chosen: the page may have been late."""
+    is_demo, scratch = form.kind == "demo", form.kind != "hub"
+    if (recipe == "demo") == is_demo and recipes()[recipe].scratch == scratch:
+        return recipe
+    return recipe_of(form.kind, None)
 
 
 def _settle_recipe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +154,7 @@ class TrayBox:
             said = f"{plural(len(removed), 'picture')} removed." if removed else ""
         elif what == "show":
             showing = show(asked.get("which")) or showing
-        elif what == "page" and str(asked.get("page", "")).isdecimal():
+        elif what == "page" and re.fullmatch(r"[0-9]{1,9}", str(asked.get("page", ""))):
             showing = replace(showing, page=int(asked["page"]))
         outputs = ["", status_view(said) if said else "", *_shown(tray, showing)]
         if what in ("remove", "drop", "clear") and not said:

@@ -51,16 +51,26 @@ class WhereSection:
             if not server.deployment.on_space:
                 given = token_input(server, "jobs-token")
                 given(self._told, None, self._right, **QUIET)
-        place.change(lambda one: gr.Column(visible=one == "jobs"), place, there, **QUIET)
+        place.change(self._show, [place, self._hardware], [there, self._hardware], **QUIET)
         page.load(
             self._load, None, [self._hardware, self._right], show_progress="hidden",
             api_visibility="private",
         )  # fmt: skip
 
-    def _load(self, token: gr.OAuthToken | None) -> list[Any]:
+    def _show(self, place: str, hardware: str | None) -> list[Any]:
+        """Show what Jobs take; the Hub may not have told its prices when the page came."""
+        shown = gr.Column(visible=place == "jobs")
+        if place != "jobs" or hardware:
+            return [shown, gr.skip()]
+        return [shown, self._offered()]
+
+    def _offered(self) -> Any:
         offered = offers(self._server.jobs.places.prices.get())
         listed = [(one.label, one.name) for one in offered]
-        return [gr.Dropdown(listed, value=usual_of(offered)), self._told(token)]
+        return gr.Dropdown(listed, value=usual_of(offered))
+
+    def _load(self, token: gr.OAuthToken | None) -> list[Any]:
+        return [self._offered(), self._told(token)]
 
     def _told(self, token: gr.OAuthToken | None) -> str:
         """Show whether this visitor may run Jobs, and the way to it."""

@@ -73,12 +73,13 @@ def phase_view(audit: AuditProgress, where: str) -> str:
         where: what is audited, for the beginning of the line.
     """
     words = _PHASES.get(audit.what, f"attacking by {audit.what}")
-    line = f"{where} · {words}"
-    if audit.total > 1:
-        line += f", {audit.done:,} of {audit.total:,}"
+    counted = f", {audit.done:,} of {audit.total:,}" if audit.total > 1 else ""
     if audit.eta_s is not None:
-        line += f", {time_left(audit.eta_s)}"
-    return render("phase", words=line, done=min(audit.done, audit.total), total=audit.total)
+        counted += f", {time_left(audit.eta_s)}"
+    return render(
+        "phase", phase=f"{where} · {words}", counted=counted,
+        done=min(audit.done, audit.total), total=audit.total,
+    )  # fmt: skip
 
 
 def done_view(run: RunDir, at_home: bool) -> str:

@@ -13,7 +13,7 @@ from memshield.audit.statements import Tone, statements_of
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from memshield.jobs.view import JobView
-from memshield.jobs.words import TITLES, TRAINING_TITLES
+from memshield.jobs.words import PUBLICATION_TITLES, TITLES, TRAINING_TITLES
 from memshield.runs.progress import fingerprint
 from memshield.runs.reports import readable_in
 from memshield.ui.runs.elsewhere import place_of
@@ -124,7 +124,8 @@ def _state(view: JobView) -> tuple[str, str]:
     if state == "running" and figures.step and figures.total_steps:
         words += f", {int(100 * min(1.0, figures.step / figures.total_steps))} %"
     if state == "done" and view.publishing.state == "done":
-        words = "Published"
+        published = "outdated" if view.publishing.outdated else "done"
+        return PUBLICATION_TITLES[published], STATE_MARKS[published]
     return words, STATE_MARKS.get(state, "")
 
 

@@ -16,6 +16,7 @@ from memshield.data.source import SourceSettings, open_source
 from memshield.families.kinds import TEXT_ENCODERS
 from memshield.forecast.hardware import Gpu, Machine
 from memshield.forecast.totals import numbers
+from memshield.ui.form.advanced import parse_advanced
 from memshield.ui.form.choices import INPUTS, Choices, on_this_machine, to_config, to_yaml
 from memshield.ui.form.recipes import RecipeName, recipe_for, recipes
 from memshield.ui.form.strengths import strength_of
@@ -91,6 +92,18 @@ def test_more_strength_draws_less_often_where_a_model_memorizes(name: RecipeName
     assert strength_of(0.4 if captions else 0.6, captions) == 0, "more than without a bias"
     assert strength_of(0.99 if captions else 0.01, captions) == 1
     assert {config.num_shards for config in found} == {recipes()[name].settings["num_shards"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lr_warmup_steps", 0), ("train_batch_size", 1), ("mixed_precision", "bf16"),
+     ("skip_threshold", 0.8)],
+)  # fmt: skip
+def test_what_is_typed_wins_where_it_is_the_recipes_too(name: str, value: Any) -> None:
+    recipe = recipes()["sd_lora"]
+    typed = parse_advanced({name: str(value)}, recipe)
+    choices = chosen("sd_lora", advanced=typed, strength=0.0)
+    assert to_config(choices, rows=200, machine=Machine((), 2, 2**34))[name] == value
 
 
 def test_what_a_person_chooses_wins_and_advanced_wins_over_it() -> None:

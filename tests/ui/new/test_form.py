@@ -18,7 +18,7 @@ from memshield.jobs.service import Jobs
 from memshield.ui.form.advanced import advanced_fields
 from memshield.ui.form.choices import Choices
 from memshield.ui.form.planning import forecast
-from memshield.ui.form.recipes import recipes
+from memshield.ui.form.recipes import RecipeName, recipes
 from memshield.ui.new.forecast_view import forecast_view
 from memshield.ui.new.measurement import read_measurement, start_measurement, stop_measurement
 from memshield.ui.new.model import inspect_model
@@ -87,6 +87,32 @@ def test_the_demo_asks_nobody(server: Server) -> None:
     said = text_of(forecast_view(found.plan))
     assert "pictures to train on" in said and "2 CPU cores" in said
     assert "Hub's hardware" not in said
+
+
+@pytest.mark.parametrize(
+    "given", [{"where": "folder", "folder": "/nowhere/x"}, {"where": "upload"}]
+)
+def test_what_is_out_of_sight_does_not_keep_the_demo_from_starting(
+    server: Server, given: dict[str, Any]
+) -> None:
+    found = check_form(server, values(**given), "demo", "gone", None)
+    assert found.errors == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "wanted"),
+    [
+        ("scratch", "pixels", "pixels_from_scratch"), ("scratch", "demo", "pixels_from_scratch"),
+        ("hub", "pixels_from_scratch", "sd_lora"), ("hub", "demo", "sd_lora"),
+        ("demo", "pixels", "demo"),
+    ],
+)  # fmt: skip
+def test_settings_of_another_kind_of_training_are_changed_and_told(
+    server: Server, kind: str, recipe: RecipeName, wanted: str
+) -> None:
+    found = check_form(server, values(kind=kind, model="ada/pixels"), recipe, "", None)
+    assert "another kind of training" in wrong(found)["kind"]
+    assert found.recipe == wanted
 
 
 def test_nonsense_in_every_advanced_setting_is_told_beside_it(server: Server) -> None:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
+from memshield.rundir import this_process, write_text
+from memshield.runs.publication import path_of
 from memshield.ui.runs.rows import RunRows, rows_view
 from memshield.ui.runs.run_list import RunList
 from memshield.ui.widgets.words import age
@@ -46,6 +48,21 @@ def listed(jobs: Jobs, sign_in: bool = False) -> tuple[RunList, dict[str, Any]]:
         made = RunList(server_of(jobs, sign_in))
         made.lay_out_renaming(gr.Button())
     return made, {one.name: one.fn for one in page.fns.values()}
+
+
+@pytest.mark.process
+def test_a_row_says_that_another_model_is_on_the_hub(jobs: Jobs) -> None:
+    _, run = done(jobs)
+    for state, words in (("done", "Published"), ("outdated", "Published, but not this model")):
+        record: dict[str, Any] = {
+            "state": "done",
+            "repo_id": "ada/digits",
+            "process": this_process(0),
+        }
+        record["outdated"] = state == "outdated"
+        write_text(path_of(run), json.dumps(record))
+        (row,) = RunRows(jobs).of(LOCAL)
+        assert (row.state, row.mark) == (words, "done" if state == "done" else "stopped")
 
 
 def test_a_title_is_changed_and_refused_in_words(jobs: Jobs) -> None:
