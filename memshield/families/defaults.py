@@ -14,6 +14,8 @@ from memshield.families.kinds import FLOW
 TEXT_ONLY = ("proportion_empty_prompts", "validation_prompts", "caption_column")
 PIXELS_ONLY = ("augment_probability", "dropout")
 FLOW_ONLY = ("weighting_scheme", "guidance_scale", "max_sequence_length")
+OF_SCHEMES = {"logit_mean": "logit_normal", "logit_std": "logit_normal", "mode_scale": "mode"}
+"""Settings of one `weighting_scheme` alone, by their names."""
 DDPM_ONLY = ("prediction_type", "snr_gamma", "noise_offset")
 VAE_ONLY = ("pretrained_vae_model_name_or_path", "enable_vae_slicing", "enable_vae_tiling")
 
@@ -128,6 +130,13 @@ def _refuse_other_objectives(config: Config, facts: Facts) -> None:
     for name in names:
         if getattr(config, name):
             raise UserError(name, problem, "Leave it out.")
+    for name, scheme in OF_SCHEMES.items():
+        given = getattr(config, name) != Config.model_fields[name].default
+        if given and config.weighting_scheme != scheme:
+            raise UserError(
+                name, f"this is of the weighting scheme {scheme}",
+                f"Set weighting_scheme to {scheme}, or leave it out." if flow else "Leave it out.",
+            )  # fmt: skip
     if flow is None:
         return
     if config.pretrained_vae_model_name_or_path:

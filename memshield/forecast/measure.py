@@ -154,8 +154,6 @@ def measure(prepared: PreparedRun) -> Measured:
             "report_to": None,
             "watch_checks": 1,
             "aspect_ratio_buckets": _largest_bucket(prepared),
-            # Without a grid, pictures are drawn to see what those of an audit take.
-            **({"num_validation_images": 1} if audited and not drawn else {}),
         }
     )
     if torch.cuda.is_available():
@@ -180,6 +178,8 @@ def measure(prepared: PreparedRun) -> Measured:
             family.release_encoders()
             reader = None
         costs = _train_a_little(prepared, config, run, family, reader, encoder)
+        pictures = audited * count_of_round(prepared.config, len(prepared.examples.members()))
+        audits = pictures * _seconds_a_picture(prepared, family) if pictures else 0.0
     budget = prepared.budget
     inside = budget.total // prepared.config.checkpointing_steps
     checks = (
@@ -187,9 +187,6 @@ def measure(prepared: PreparedRun) -> Measured:
         if prepared.config.num_shards == 1
         else prepared.config.num_rounds
     )
-    pictures = audited * count_of_round(prepared.config, len(prepared.examples.members()))
-    timed = grid_of(config, prepared.facts.family)
-    audits = pictures * costs.samples / timed if pictures else 0.0
     samples = costs.samples if drawn else 0.0
     total = (
         load_s
@@ -205,6 +202,16 @@ def measure(prepared: PreparedRun) -> Measured:
         _device(), load_s, encode_s, costs.first_step, costs.step, costs.check, costs.save,
         samples, audits, total, _peak_bytes(),
     )  # fmt: skip
+
+
+def _seconds_a_picture(prepared: PreparedRun, family: Family) -> float:
+    """To draw a picture of an audit, which draws as many at once as there is room for."""
+    config, captions = prepared.config, prepared.captions()
+    count = min(family.at_once(), count_of_round(config, len(prepared.examples.members())))
+    prompts = None if captions is None else [captions[i % len(captions)] for i in range(count)]
+    begun = time.perf_counter()
+    family.sample(range(count), prompts, config.num_inference_steps)
+    return (time.perf_counter() - begun) / count
 
 
 def _largest_bucket(prepared: PreparedRun) -> str | None:

@@ -139,6 +139,8 @@ def refusal(base: Path, data: Path, **settings: Any) -> UserError:
         (VAE, "pretrained_vae_model_name_or_path", "of its own VAE only"),
         ({"resolution": 18}, "resolution", "multiples of 4"),
         ({"augment_probability": 0.1}, "augment_probability", "pixel models"),
+        ({"mode_scale": 1.0}, "mode_scale", "of the weighting scheme mode"),
+        ({"logit_mean": 0.5, "weighting_scheme": "none"}, "logit_mean", "scheme logit_normal"),
     ],
 )  # fmt: skip
 def test_settings_that_it_does_not_have(
@@ -147,6 +149,10 @@ def test_settings_that_it_does_not_have(
     error = refusal(tiny_sd3, captioned, **settings)
     assert error.field == field
     assert words in str(error)
+
+
+def test_settings_of_a_scheme_are_not_ignored(tiny_sd: Path, captioned: Path) -> None:
+    assert "of the weighting scheme logit_normal" in str(refusal(tiny_sd, captioned, logit_std=0.5))
 
 
 @pytest.mark.parametrize("name", ["weighting_scheme", "max_sequence_length", "guidance_scale"])

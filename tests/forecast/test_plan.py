@@ -153,9 +153,8 @@ def test_audits_are_part_of_a_measured_plan(
     )  # fmt: skip
     found = plan_of(capsys, **settings, measure=True)["measured"]
     assert (found["samples_s"] > 0) == (grid > 0)
-    # Of three rounds two are audited, the last one among them.
-    if grid:
-        assert found["audits_s"] == pytest.approx(2 * 400 / grid * found["samples_s"])
+    # Of three rounds two are audited, the last one among them, and drawn in large batches.
+    assert not grid or found["audits_s"] < 2 * 400 / grid * found["samples_s"]
     assert 0 < found["audits_s"] < found["total_s"]
     assert main(["plan", *flags(**settings), "--measure"]) == 0
     assert "for the pictures of all audits" in capsys.readouterr().out
