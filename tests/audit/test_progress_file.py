@@ -55,8 +55,9 @@ def test_it_reads_as_a_line_and_a_bar() -> None:
     audit = AuditProgress("searching for generated pictures", 120, 300, 21.0)
     shown = phase_view(audit, "Round 4 of 6")
     assert text_of(shown) == (
-        "Round 4 of 6 · looking for copies, 120 of 300, about 20 seconds left"
+        "Round 4 of 6 · looking for copies · 120 of 300, about 20 seconds left"
     )
+    assert '<span role="status">Round 4 of 6 · looking for copies</span>' in shown
     assert 'aria-valuenow="120"' in shown and "width:40.00%" in shown
     none_done = AuditProgress("generating", 0, 0, None)
     assert text_of(phase_view(none_done, "Audit")) == "Audit · drawing pictures"

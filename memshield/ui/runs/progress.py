@@ -73,11 +73,11 @@ def phase_view(audit: AuditProgress, where: str) -> str:
         where: what is audited, for the beginning of the line.
     """
     words = _PHASES.get(audit.what, f"attacking by {audit.what}")
-    counted = f", {audit.done:,} of {audit.total:,}" if audit.total > 1 else ""
+    counted = [f"{audit.done:,} of {audit.total:,}"] if audit.total > 1 else []
     if audit.eta_s is not None:
-        counted += f", {time_left(audit.eta_s)}"
+        counted.append(time_left(audit.eta_s))
     return render(
-        "phase", phase=f"{where} · {words}", counted=counted,
+        "phase", phase=f"{where} · {words}", counted=", ".join(counted),
         done=min(audit.done, audit.total), total=audit.total,
     )  # fmt: skip
 
