@@ -210,6 +210,8 @@ def _ratio(found: dict[str, Any]) -> str:
     if found["ratio"] is None:
         return "nothing to compare with" if found["KID"] else "none within"
     spread = found["ratio_interval"]
+    if len(found["ratios"]) == 2:  # an interval of two says less than they do
+        return " and ".join(f"{one:.2f}" for one in found["ratios"])
     # What is the strongest plain training itself is 1 every time.
     differ = spread is not None and max(found["ratios"]) - min(found["ratios"]) > 0.02
     return f"{found['ratio']:.2f}" + (f" ({spread[0]:.2f} to {spread[1]:.2f})" if differ else "")
