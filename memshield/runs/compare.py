@@ -12,14 +12,10 @@ from typing import Any
 
 import torch
 
+from memshield.audit.arguments import add_options
 from memshield.audit.auditing import Options, audit_model
 from memshield.audit.choose import Choice, choose, excess_of
-from memshield.audit.command import (
-    Bars,
-    add_options,
-    comparison_of,
-    options_of,
-)
+from memshield.audit.command import Bars, comparison_of, options_of
 from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.report import Report
 from memshield.audit.report_page import write_comparison

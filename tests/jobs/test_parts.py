@@ -90,7 +90,7 @@ def test_devices(tmp_path: Path, visible: str | None, files: list[str], found: l
 
 
 def test_commands_are_those_that_a_person_types(tmp_path: Path) -> None:
-    from memshield.audit.command import _parser as audit_parser
+    from memshield.audit.arguments import audit_parser
     from memshield.config.flags import given
 
     settings = tmp_path / "my settings.yaml"
