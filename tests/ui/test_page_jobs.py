@@ -94,7 +94,8 @@ def test_two_people_train_on_jobs(browser: Browser, space: Running, hub: HubServ
     # The list follows the chosen run by a tick.
     until(lambda: bob.page.locator("[data-run]").count() == 1)
     until(lambda: ada.page.locator("[data-run]").count() == 2)
-    assert [len(hub.jobs.of(name)) for name in ("ada", "bob")] == [2, 1]
+    # His row is there before the Hub has answered.
+    until(lambda: [len(hub.jobs.of(name)) for name in ("ada", "bob")] == [2, 1])
     assert "cpu-upgrade, $0.00" in ada.text("#runs")
 
     # Her first one comes to its end meanwhile, and its model is here.
