@@ -177,21 +177,27 @@ def test_the_watch_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str], sh
     assert "20 watched while training" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("grid", [0, 4])
 def test_a_measured_plan_of_a_cached_model(
-    tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_sd: Path, capsys: pytest.CaptureFixture[str], grid: int
 ) -> None:
     settings = {
         "pretrained_model_name_or_path": tiny_sd,
-        "train_data_dir": captioned,
+        "train_data_dir": image_folder(tmp_path / "pictures", 60, captions=True),
         "train_batch_size": 2,
         "num_rounds": 2,
         "num_inference_steps": 2,
+        "num_validation_images": grid,
+        "audit_every_rounds": 1,  # whose pictures are drawn once the encoders have gone
+        "audit_num_images": 20,
         "output_dir": tmp_path / "run",
     }
     measured = plan_of(capsys, **settings, measure=True)["measured"]
     assert measured["encode_s"] > 0
-    assert measured["samples_s"] > 0
-    assert measured["total_s"] > sum(measured[name] for name in ("load_s", "encode_s", "step_s"))
+    assert (measured["samples_s"] > 0) == (grid > 0)
+    assert measured["audits_s"] > 0
+    parts = ("load_s", "encode_s", "step_s", "audits_s")
+    assert measured["total_s"] > sum(measured[name] for name in parts)
 
 
 @pytest.mark.process

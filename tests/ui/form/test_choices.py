@@ -96,9 +96,8 @@ def test_more_strength_draws_less_often_where_a_model_memorizes(name: RecipeName
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("lr_warmup_steps", 0), ("train_batch_size", 1), ("mixed_precision", "bf16"),
-     ("skip_threshold", 0.8)],
-)  # fmt: skip
+    [("lr_warmup_steps", 0), ("mixed_precision", "bf16"), ("skip_threshold", 0.8)],
+)
 def test_what_is_typed_wins_where_it_is_the_recipes_too(name: str, value: Any) -> None:
     recipe = recipes()["sd_lora"]
     typed = parse_advanced({name: str(value)}, recipe)
