@@ -29,6 +29,7 @@ from memshield.audit.report import (
     GeneratedSet,
     Missing,
     Report,
+    headline_of,
     limits_of,
     verdict,
 )
@@ -241,7 +242,7 @@ def _report(
         target=target,
         data=data,
         generated=made,
-        verdict=verdict(made, compared.memorization[0]),
+        verdict=verdict(made, headline_of(compared.memorization)),
         memorization=compared.memorization,
         membership=tuple(attacks),
         quality=compared.quality,

@@ -33,7 +33,7 @@ def excess_of(report: Report, alpha: float | None = None) -> float | None:
     """
     if alpha is None:
         return report.headline.excess
-    for point in report.headline.curve:
+    for point in report.curve:
         if round(point.alpha, 2) == round(alpha, 2):
             return point.share - point.control
     return None

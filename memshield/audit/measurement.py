@@ -12,7 +12,6 @@ import torch
 from memshield.audit.generate import GeneratedImages
 from memshield.audit.images import ImageSet, Ints, of_places
 from memshield.audit.measures import (
-    SQUARED,
     AuditImages,
     Findings,
     OnProgress,
@@ -24,7 +23,7 @@ from memshield.audit.measures import (
     search_pixels,
 )
 from memshield.audit.reference import Reference
-from memshield.audit.report import Memorization, Missing, Quality
+from memshield.audit.report import SQUARED, Memorization, Missing, Quality
 from memshield.audit.search.features import (
     NAMED,
     ClipScore,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memshield.audit.report import CurvePoint, Memorization, Quality
+from memshield.audit.report import SECOND, SQUARED, CurvePoint, Memorization, Quality
 from memshield.audit.search.distances import Rows
 from memshield.audit.search.neighbours import Neighbours, nearest
 from memshield.audit.stats.at_risk import AtRisk, most_at_risk
@@ -34,9 +34,7 @@ FeatureRows = npt.NDArray[np.float32]
 OnProgress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 
-SQUARED = "distance ratio, squared (Liu et al. 2024)"
 PLAIN = "distance ratio (Carlini et al. 2023)"
-SECOND = "first over second neighbour (Gu et al. 2023)"
 _MOST_FRESH = 1000
 FIXED_ALPHAS = (0.1, 0.3, 0.5)
 """Fixed thresholds of Liu et al., shown beside the calibrated share."""
@@ -70,7 +68,7 @@ class NearestPair:
     Attributes:
         generated, training: their places in the sets.
         ratio: squared distance ratio.
-        beyond: beyond the threshold.
+        beyond: beyond a threshold.
         mirrored: near to the mirrored picture.
     """
 
@@ -89,7 +87,8 @@ class Findings:
         measures: for the report.
         pairs: most suspicious first; private.
         at_risk: training pictures given back most often; private.
-        beyond: [M] places of all generated pictures beyond the threshold.
+        beyond: [M] places of all generated pictures beyond the threshold of the squared ratio, or
+            of the first over the second neighbour where that finds more than chance.
     """
 
     measures: list[Memorization]
@@ -146,14 +145,15 @@ def search_pixels(
         _calibrated(PLAIN, "pixels", plain, control_plain, side="low", curve=True),
     ]
     second, control_second = second_ratio(neighbours.distance), _of(control, second_ratio)
+    by_second = calibrate(control_second, second, "low")
     own_distance = _own_nearest(sets, neighbours.index[:, 0], progress)
     measures.append(
-        _calibrated(
+        _measure(
             SECOND,
             "pixels",
+            by_second,
             second,
             control_second,
-            side="low",
             figures={
                 **_shares("share under 1/3", second < COPY, control_second < COPY),
                 "authenticity (Alaa et al. 2022)": authenticity(
@@ -167,7 +167,10 @@ def search_pixels(
         if headline.threshold is not None
         else np.zeros(len(ratio), np.bool_)
     )
-    order = np.argsort(ratio, kind="stable")[:shown]
+    # Where it finds no more than chance, what lies beyond its threshold is chance as well.
+    if by_second.threshold is not None and measures[-1].is_beyond_chance:
+        beyond |= by_second.threshold.beyond(second)
+    order = np.lexsort((ratio, ~beyond))[:shown]
     pairs = [
         NearestPair(int(i), int(neighbours.index[i, 0]), float(ratio[i]), bool(beyond[i]),
              bool(neighbours.mirrored[i]))
@@ -214,15 +217,17 @@ def search_features(
 
 @dataclass(frozen=True)
 class QualityAnchors:
-    """The KID of what a model's is held against, in its feature space.
+    """What a model's quality is held against, in its feature space.
 
     Attributes:
-        fresh: of training pictures, the best that can be had.
-        noise: of noise, which a model starts from.
+        fresh: KID of training pictures, the best that can be had.
+        noise: KID of noise, which a model starts from.
+        covered: recall of training pictures.
     """
 
     fresh: float
     noise: float
+    covered: float
 
     @classmethod
     def of(cls, held_out: FeatureRows, training: FeatureRows, noise: FeatureRows) -> QualityAnchors:
@@ -230,7 +235,9 @@ class QualityAnchors:
         few = min(len(training), _MOST_FRESH)
         training = training[np.linspace(0, len(training) - 1, few, dtype=int)]
         return cls(
-            kernel_distance(held_out, training).value, kernel_distance(held_out, noise).value
+            kernel_distance(held_out, training).value,
+            kernel_distance(held_out, noise).value,
+            precision_recall(held_out, training).recall.share,
         )
 
 
@@ -282,6 +289,7 @@ def quality_of(
             value=covered.recall.share,
             interval=covered.recall.interval,
             better="higher",
+            fresh=None if anchors is None else anchors.covered,
             **counts,
         ),
     ]

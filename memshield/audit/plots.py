@@ -79,8 +79,8 @@ def point_of(report: Report, chosen: bool = False) -> Point | None:
 
 
 def axis_of(headline: Memorization) -> str:
-    """Label of the axis of memorization."""
-    return f"given back beyond chance ({headline.statistic}, {headline.space})"
+    """Label of the axis of memorization; the statistic may differ from point to point."""
+    return f"given back beyond chance ({headline.space})"
 
 
 def axis_of_quality(quality: Quality | None) -> str:

@@ -6,6 +6,7 @@ It points at no single training picture: pairs and pictures at risk are in priva
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,12 @@ REPORT, PAGE = "report.json", "report.html"
 """Files of an audit's folder that point at no single training picture."""
 IMAGES, IMAGES_RECORD, PRIVATE = "images.npy", "images.json", "private.json"
 """Its other files: the generated pictures, their record, and the private findings."""
+
+SQUARED = "distance ratio, squared (Liu et al. 2024)"
+SECOND = "first over second neighbour (Gu et al. 2023)"
+"""The two statistics in pixels that say how much a model gives back."""
+_LEVEL = 0.025
+"""One side of a 95 % interval."""
 
 Share = float
 Interval = tuple[float, float]
@@ -164,6 +171,11 @@ class Memorization(_Part):
             raise ValueError("share, control, excess and its interval belong together")
         return self
 
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether the whole interval of the excess lies above zero."""
+        return self.excess_interval is not None and self.excess_interval[0] > 0
+
 
 class Attack(_Part):
     """A membership-inference attack."""
@@ -244,8 +256,26 @@ class Report(_Part):
 
     @property
     def headline(self) -> Memorization:
-        """The statistic that the verdict and budgets go by: the first."""
-        return self.memorization[0]
+        """The statistic that the verdict and budgets go by; see `headline_of`."""
+        return headline_of(self.memorization)
+
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """Share of pictures by the squared distance ratio, over the whole range of alpha."""
+        return self.memorization[0].curve
+
+    @property
+    def others_beyond_chance(self) -> tuple[Memorization, ...]:
+        """Statistics beside the headline that find more than chance, all of them looked at.
+
+        Each has less than its share of 2.5 % to say so of a model that gives nothing back.
+        """
+        others = [one for one in self.memorization if one is not self.headline]
+        return tuple(
+            one
+            for one in others
+            if one.is_beyond_chance and (one.p_value or 0.0) < _LEVEL / len(others)
+        )
 
     @property
     def headline_quality(self) -> Quality | None:
@@ -286,6 +316,23 @@ class Report(_Part):
             ) from None
 
 
+def headline_of(memorization: Sequence[Memorization]) -> Memorization:
+    """The statistic that says how much a model gives back.
+
+    The first, the squared distance ratio; but the first over the second neighbour where that finds
+    more pictures given back, and more than chance: each misses copies that the other finds.
+    """
+    first = memorization[0]
+    found = [
+        one
+        for one in memorization
+        if one.statistic == SECOND
+        and one.is_beyond_chance
+        and (one.excess or 0.0) > (first.excess or 0.0)
+    ]
+    return found[0] if found else first
+
+
 def percent(share: float) -> str:
     """A share as a percentage."""
     value = 100 * share
@@ -306,9 +353,10 @@ def verdict(generated: GeneratedSet, headline: Memorization) -> str:
     assert headline.share is not None
     assert headline.control is not None
     low, high = headline.excess_interval
+    how = ", compared with the next one," if headline.statistic == SECOND else ""
     shares = (
-        f"{percent(headline.share)} of the generated pictures lie nearer to one training picture "
-        f"than a threshold that {percent(headline.control)} of fresh real pictures pass"
+        f"{percent(headline.share)} of the generated pictures lie nearer to one training picture"
+        f"{how} than a threshold that {percent(headline.control)} of fresh real pictures pass"
     )
     if low > 0:
         return (

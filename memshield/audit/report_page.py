@@ -50,11 +50,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
     quality = report.headline_quality
     everything = [report, *beside]
     names = _names(everything)
-    curves = {
-        name: one.headline.curve
-        for name, one in zip(names, everything, strict=True)
-        if one.headline.curve
-    }
+    curves = {name: one.curve for name, one in zip(names, everything, strict=True) if one.curve}
     points = [point for point in map(point_of, everything) if point is not None]
     return environment().get_template("report.html.jinja").render(
         title=f"Memorization audit of {name_of(report)}",
@@ -109,9 +105,9 @@ def write_comparison(
     ]
     names = _names(reports)
     curves = {
-        name: one.headline.curve
+        name: one.curve
         for name, one in list(zip(names, reports, strict=True))[-len(COLOURS) :]
-        if one.headline.curve
+        if one.curve
     }
     text = environment().get_template("compare.html.jinja").render(
         title=f"{len(reports)} models side by side",

@@ -160,6 +160,7 @@ COLUMNS = (
         "given back",
         lambda row: row.unknown or _percent(row.share),
         frozenset({View.REPORT, View.PAGE, View.ROUNDS, View.CARD}),
+        "Of two measures in pixels, the one counts that finds more.",
     ),
     TableColumn("by chance", lambda row: _percent(row.control), frozenset({View.CARD})),
     TableColumn(

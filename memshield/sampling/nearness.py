@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from memshield.audit.images import Pixels
-from memshield.audit.measures import SECOND, SQUARED
 from memshield.audit.reference import Reference
-from memshield.audit.report import CurvePoint, Report
+from memshield.audit.report import SECOND, SQUARED, CurvePoint, Memorization, Report
 from memshield.audit.search.neighbours import nearest
 from memshield.audit.stats.memorization import COPY, NEAREST, distance_ratio, second_ratio
 from memshield.data.batches import IN_MEMORY_BYTES
@@ -42,8 +41,10 @@ class CopyWatch:
         self.reference = reference
         self._device = device
         report = next((one for one in reports if _tells(one, reference)), None)
-        self._curve = report.headline.curve if report is not None else ()
-        self.rule = _fixed() if report is None else _calibrated(report, self._curve)
+        squared = report is not None and report.headline.statistic == SQUARED
+        # How near fresh pictures are is known of the squared ratio alone.
+        self._curve = report.curve if report is not None and squared else ()
+        self.rule = _fixed() if report is None else _calibrated(report.headline, self._curve)
         self.at_hand = math.prod(reference.training.shape) <= IN_MEMORY_BYTES
 
     def look(self, pictures: Pixels) -> list[Nearness]:
@@ -57,7 +58,7 @@ class CopyWatch:
             groups=reference.groups,
             device=self._device,
         )
-        ratio = distance_ratio if self.rule.source == "audit" else second_ratio
+        ratio = distance_ratio if self.rule.statistic == SQUARED else second_ratio
         values = ratio(found.distance)
         size = math.prod(pictures.shape[1:])
         return [
@@ -92,21 +93,20 @@ def _tells(report: Report, reference: Reference) -> bool:
     """Whether the threshold of an audit is one for these training pictures."""
     headline, data = report.headline, report.data
     return (
-        headline.statistic == SQUARED
+        headline.statistic in (SQUARED, SECOND)
         and headline.threshold is not None
         and data.fingerprint == reference.fingerprint
         and data.resolution == reference.training.shape[2]
     )
 
 
-def _calibrated(report: Report, curve: tuple[CurvePoint, ...]) -> NearnessRule:
-    headline = report.headline
+def _calibrated(headline: Memorization, curve: tuple[CurvePoint, ...]) -> NearnessRule:
     assert headline.threshold is not None
     usual = [point.alpha for point in curve if point.control <= USUAL]
     close = max(usual, default=0.0)
     return NearnessRule(
         source="audit",
-        statistic=SQUARED,
+        statistic=headline.statistic,
         threshold=headline.threshold,
         chance=headline.control,
         close=close if close > headline.threshold else None,

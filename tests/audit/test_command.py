@@ -32,7 +32,7 @@ def test_an_audit_of_a_run_says_all_it_measured_and_why_it_left_things_out(run: 
     assert report.data.held_out == 80
     assert report.generated.count == 40
     assert report.headline.level == 0.05
-    assert len(report.headline.curve) == 101
+    assert len(report.curve) == 101
     assert {q.measure for q in report.quality} == {"KID", "Frechet distance", "precision", "recall"}
     assert all(q.space and q.count == 40 and q.reference_count == 80 for q in report.quality)
     assert [attack.members for attack in report.membership] == [120, 120]

@@ -6,8 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from memshield.audit.measures import SQUARED, AuditImages, Findings, search_control, search_pixels
+from memshield.audit.measures import (
+    AuditImages,
+    Findings,
+    QualityAnchors,
+    noise_like,
+    quality_of,
+    search_control,
+    search_pixels,
+)
+from memshield.audit.report import SQUARED
+from memshield.audit.search.features import PrincipalComponents
+from memshield.audit.statements import statements_of
 from tests.audit.pictures import Pictures, smooth_fields
+from tests.audit.reports import report_of
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +46,35 @@ def test_fixed_alphas_stand_beside_the_calibrated_share(pictures: Pictures) -> N
     for alpha in (0.1, 0.3, 0.5):
         assert headline.figures[f"share under {alpha}"] == curve[alpha].share
         assert headline.figures[f"share under {alpha}, fresh real pictures"] == curve[alpha].control
+
+
+@pytest.mark.parametrize("kind", ["mean", "flat", "shuffled"])
+def test_pictures_of_nothing_are_never_close_to_fresh_ones(pictures: Pictures, kind: str) -> None:
+    """Beside noise, everything of the right colours has a small KID; it covers nothing, though."""
+    light = 200 + pictures // 5  # far from noise, as drawings on white paper are
+    training, held_out, fresh = light[:300], light[300:600], light[600:900]
+    nothing = {
+        "mean": np.repeat(training.mean(0, keepdims=True).round().astype(np.uint8), 300, 0),
+        "flat": np.repeat(
+            np.repeat(training.mean((2, 3), keepdims=True).round().astype(np.uint8), 16, 2), 16, 3
+        ),
+        "shuffled": np.random.default_rng(1)
+        .permuted(training.reshape(300, 3, -1), axis=2)
+        .reshape(training.shape),
+    }[kind]
+    space = PrincipalComponents(training)
+    rows = [space(torch.from_numpy(each)).numpy() for each in (held_out, training, nothing, fresh)]
+    noise = space(torch.from_numpy(noise_like(training, 300))).numpy()
+    anchors = QualityAnchors.of(rows[0], rows[1], noise)
+    learned, good = (
+        report_of(-0.01, 0.01).model_copy(
+            update={"quality": tuple(quality_of(space.name, rows[0], each, anchors))}
+        )
+        for each in rows[2:]
+    )
+    assert statements_of(good)[1].words == "close to fresh pictures"
+    assert statements_of(learned)[1].words != "close to fresh pictures"
+    assert {one.tone for one in statements_of(learned)} != {"calm"}
 
 
 def test_copies_among_the_held_out_pictures_are_no_proof_of_innocence(pictures: Pictures) -> None:

@@ -169,7 +169,11 @@ def test_the_columns_of_every_view(view: View, columns: dict[str, str]) -> None:
     assert name == "it"
     assert dict(zip(table.headings, cells, strict=True)) == columns
     explained = any("AUC" in heading for heading in columns)
-    assert table.explanations == (("An AUC of 0.5 is guessing.",) if explained else ())
+    counts = ("Of two measures in pixels, the one counts that finds more.",)
+    assert table.explanations == (
+        *(counts if "given back" in columns else ()),
+        *(("An AUC of 0.5 is guessing.",) if explained else ()),
+    )
 
 
 def test_a_card_keeps_the_columns_of_what_was_not_measured() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from memshield.audit.report import Memorization, Quality, Report
+from memshield.audit.choose import is_over
+from memshield.audit.measures import SIMILARITY
+from memshield.audit.report import SECOND, Memorization, Quality, Report
 from memshield.audit.report_view import excess_interval_words, excess_words
 from memshield.audit.statements import lines_of, statements_of, tone_of
 from tests.audit.reports import report_of
@@ -60,6 +62,57 @@ def test_quality_in_words(kid: float, said: str, tone: str) -> None:
     report = audited(-0.01, kid)
     assert words(report)[1] == said
     assert statements_of(report)[1].tone == tone
+
+
+def test_pictures_without_variety_are_not_close_to_fresh_ones() -> None:
+    """One blurred picture again and again has the colours of all, and a small KID."""
+    report = audited(-0.01, 0.02)
+    kid = report.quality[0]
+    recall = kid.model_copy(
+        update={"measure": "recall", "value": 0.02, "better": "higher", "fresh": 0.9, "noise": None}
+    )
+    copies, quality = statements_of(report.model_copy(update={"quality": (kid, recall)}))
+    assert (quality.words, quality.tone, copies.tone) == ("without variety", "", "")
+    assert "They cover 2.0 % of the held-out pictures, where fresh ones cover 90 %." in (
+        quality.detail
+    )
+    varied = recall.model_copy(update={"value": 0.3})
+    assert words(report.model_copy(update={"quality": (kid, varied)}))[1] == (
+        "close to fresh pictures"
+    )
+
+
+def test_what_the_squared_ratio_misses_is_told() -> None:
+    """Three in ten pictures are copies by the second neighbour, and the squared ratio says none."""
+    report = audited(-0.01, 0.01)
+    squared = report.headline
+    second = audited(0.3, 0.01).headline.model_copy(update={"statistic": SECOND, "p_value": 1e-9})
+    both = report.model_copy(update={"memorization": (squared, second)})
+    copies, _ = statements_of(both)
+    assert both.headline is second and is_over(both, 0.02)
+    assert copies.words == "31 of 100 pictures, where chance makes about 1"
+    assert "compared with the next one" in copies.detail
+    assert copies.tone == "alarm"
+    assert both.curve == squared.curve
+    # More than chance by both: the one that finds more.
+    more = audited(0.4, 0.01).headline
+    assert report.model_copy(update={"memorization": (more, second)}).headline is more
+
+
+def test_another_measure_that_finds_copies_takes_the_calm() -> None:
+    report = audited(-0.01, 0.01)
+    similar = audited(0.3, 0.01).headline.model_copy(
+        update={"statistic": SIMILARITY, "space": "SSCD", "p_value": 1e-9}
+    )
+    both = report.model_copy(update={"memorization": (report.headline, similar)})
+    copies, quality = statements_of(both)
+    assert both.headline is report.headline and not is_over(both, 0.02)
+    assert copies.words == "not ruled out: another measure finds 30 % beyond chance"
+    assert f"By {SIMILARITY}, in SSCD, 31 % do." in copies.detail
+    assert (copies.tone, quality.tone) == ("", "")
+    unsure = similar.model_copy(update={"p_value": 0.03})
+    by_chance = report.model_copy(update={"memorization": (report.headline, unsure)})
+    assert statements_of(by_chance)[0].tone == "calm"
 
 
 def test_a_wide_interval_is_no_proof_of_a_bad_model() -> None:

@@ -117,7 +117,7 @@ def _curve_words(reports: Mapping[str, Report]) -> str:
     """Describe the curve by a few of its values, for screen readers."""
     parts = []
     for name, report in reports.items():
-        curve = report.headline.curve
+        curve = report.curve
         few = [point for point in curve if round(point.alpha, 2) in (0.25, 0.5, 0.75)]
         if few:
             parts.append(
@@ -132,7 +132,7 @@ def _curve_words(reports: Mapping[str, Report]) -> str:
 
 def curve_of(reports: Mapping[str, Report]) -> str:
     """Data URI of the curve of given-back pictures over alpha; "" where no audit has one."""
-    drawn = [(name, one) for name, one in reports.items() if one.headline.curve][: len(COLOURS)]
+    drawn = [(name, one) for name, one in reports.items() if one.curve][: len(COLOURS)]
     return _curve(tuple((name, one.model_dump_json()) for name, one in drawn)) if drawn else ""
 
 
@@ -146,7 +146,7 @@ def trade_off_of(points: Sequence[Point], first: Report, budget: float | None) -
 
 @lru_cache(maxsize=16)
 def _curve(texts: tuple[tuple[str, str], ...]) -> str:
-    curves = {name: Report.model_validate_json(text).headline.curve for name, text in texts}
+    curves = {name: Report.model_validate_json(text).curve for name, text in texts}
     with _DRAWING:
         return _uri(curve_plot(curves))
 

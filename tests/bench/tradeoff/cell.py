@@ -167,13 +167,14 @@ def rows_of(run: RunDir, regime: Regime, samples: int, classifier: Classifier) -
         found = Report.read(folder / REPORT)
         generated = classifier.features(open_generated(folder).images[:])
         kernel = kernel_distance(real_features, generated)
+        squared = found.memorization[0]
         second = next(m for m in found.memorization if m.statistic.startswith("first over second"))
         pixels = {q.measure: q for q in found.quality}
         rows.append(
             {
                 "samples": samples * number // config.num_rounds,
-                "excess": found.headline.excess,
-                "excess_interval": list(found.headline.excess_interval or ()),
+                "excess": squared.excess,
+                "excess_interval": list(squared.excess_interval or ()),
                 "excess_second_ratio": second.excess,
                 "pixels": {
                     "KID": pixels["KID"].value,
@@ -239,8 +240,8 @@ def main() -> None:
         },
         command="python -m tests.bench.tradeoff.cell "
         f"{options.regime} {options.method} {options.seed} --work WORK",
-        statistic=first.headline.statistic,
-        chance=first.headline.control,
+        statistic=first.memorization[0].statistic,
+        chance=first.memorization[0].control,
         training_pictures=first.data.training,
         classifier_accuracy=accuracy,
         bounds=bounds,

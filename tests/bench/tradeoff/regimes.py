@@ -103,7 +103,9 @@ REGIMES: dict[str, Regime] = {
     ),
     "fashion-1000": Regime(
         "Fashion-MNIST, 1,000 pictures, from scratch",
-        FASHION, 1, 1000, 640_000, 8, settings={**FROM_SCRATCH, "train_batch_size": 128},
+        FASHION, 1, 1000, 640_000, 8,
+        # Compiled, a step takes three fifths of the time on a CPU.
+        settings={**FROM_SCRATCH, "train_batch_size": 128, "torch_compile": True},
         own={name: {"train_batch_size": 125} for name in ENSEMBLES},  # of shards of 250
     ),
     "emoji-200": Regime(
