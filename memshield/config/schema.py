@@ -167,7 +167,7 @@ class MethodSettings(Settings):
     loss_bank_reference: Literal["own", "held_out"] = setting(
         "own",
         "What a sample's loss is held against: the moving mean of the samples' own, as in the "
-        "paper, or the held-out loss of its noise level.",
+        "paper, or what the held-out loss of its noise level comes to at the next check.",
     )
     timestep_bias_share: float | None = setting(
         None,

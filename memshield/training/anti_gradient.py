@@ -115,6 +115,11 @@ class HeldOutBank:
     has been: where all of them are memorized, it skips none. Held-out pictures say what a loss
     is that owes nothing to memory: a sample far below it is known by heart.
 
+    Between two checks the held-out loss falls, too, by far more than 1 - lambda early in a training
+    from scratch: against that of the last check alone, all that is learned would seem to be known
+    by heart. A sample is held against what that loss comes to at the next check if it falls on as
+    it fell before this one. Up to the second check nothing is skipped.
+
     Args:
         num_slots: noise levels a sample can have (T).
         device: where the losses of a step are.
@@ -124,6 +129,7 @@ class HeldOutBank:
     """Draws that are averaged to one point of the curve."""
 
     def __init__(self, num_slots: int, device: torch.device | str = "cpu") -> None:
+        self.curve = torch.zeros(num_slots, device=device)
         self.table = torch.zeros(num_slots, device=device)
 
     def learn(self, losses: Tensor, slots: Tensor) -> None:
@@ -141,10 +147,14 @@ class HeldOutBank:
             [float(part.mean()) for part in places],
             [float(part.mean()) for part in values],
         )
-        self.table.copy_(torch.from_numpy(curve))
+        before = self.curve.clone()
+        self.curve.copy_(torch.from_numpy(curve))
+        # A loss that rises is no better measure of what was learned than it is itself.
+        fall = (self.curve / before).clamp(max=1.0).where(before > 0, 0.0)
+        torch.mul(self.curve, fall, out=self.table)
 
     def keep(self, losses: Tensor, slots: Tensor, threshold: float) -> Tensor:
-        """Which samples are trained on: those with loss >= threshold * held-out loss.
+        """Which samples are trained on: those with loss >= threshold * what is expected held out.
 
         Args:
             losses: [B] unweighted losses.
@@ -157,12 +167,13 @@ class HeldOutBank:
         return keep_mask(losses, self.table[slots], threshold)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The curve."""
-        return {"table": self.table}
+        """The curve of the last check, and what is expected at the next one."""
+        return {"curve": self.curve, "table": self.table}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave; of earlier versions, the curve alone as `table`."""
         self.table.copy_(state["table"])
+        self.curve.copy_(state.get("curve", state["table"]))
 
 
 def keep_mask(losses: Tensor, reference: Tensor, threshold: float) -> Tensor:
