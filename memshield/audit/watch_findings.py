@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memshield.audit.report import percent
-from memshield.audit.watch_record import WatchRecord
+from memshield.audit.watch_record import STANDARD_ERRORS, WatchCheck, WatchRecord
 
 LEAST_RISE, LEAST_CHECKS = 0.002, 2
 """A smaller relative rise, or one in fewer checks in a row, is called none where nothing was
-stopped: the defaults of stop_gain and stop_patience. The checks' own noise is not recorded."""
+stopped: the defaults of stop_gain and stop_patience."""
 
 Outcome = Literal["stopped", "stopped along", "risen", "learning"]
 
@@ -54,20 +54,25 @@ def _finding(record: WatchRecord, number: int) -> Band:
     stops = record.stopped or (None,) * record.bands
     stopped = stops[number]
     # After a stop, the loss is no longer that of learning from the pictures.
-    seen = [
-        (check.losses[number], check.step)
-        for check in record.checks
-        if stopped is None or check.step <= stopped
-    ] or [(record.checks[0].losses[number], record.checks[0].step)]
-    lowest, step = min(seen)
-    rises = [loss / lowest - 1 if lowest > 0 else 0.0 for loss, _ in seen]
-    rise = rises[-1]
-    outcome: Outcome = "risen" if min(rises[-LEAST_CHECKS:]) >= LEAST_RISE else "learning"
+    seen = [check for check in record.checks if stopped is None or check.step <= stopped] or [
+        record.checks[0]
+    ]
+    lowest, step = min((check.losses[number], check.step) for check in seen)
+    rise = seen[-1].losses[number] / lowest - 1 if lowest > 0 else 0.0
+    risen = all(_has_risen(check, number, lowest) for check in seen[-LEAST_CHECKS:])
+    outcome: Outcome = "risen" if risen else "learning"
     if stopped is not None:
         # `level_stops.BandStops` stops a band that has not risen with the next one above.
         along = rise < LEAST_RISE and stopped in stops[number + 1 :]
         outcome = "stopped along" if along else "stopped"
     return Band(number, lowest, step, rise, stopped, outcome)
+
+
+def _has_risen(check: WatchCheck, number: int, lowest: float) -> bool:
+    """Whether a band's loss lies above its lowest by more than chance, as far as that is known."""
+    difference = check.losses[number] - lowest
+    error = check.errors[number] if check.errors else 0.0
+    return lowest > 0 and difference >= max(LEAST_RISE * lowest, STANDARD_ERRORS * error)
 
 
 def above_lowest(record: WatchRecord, band: Band) -> list[tuple[int, float]]:

@@ -13,12 +13,17 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from memshield.rundir import write_text
+
+STANDARD_ERRORS = 2.0
+"""A rise counts when it is larger than so many of its standard errors."""
 
 
 class WatchCheck(BaseModel):
@@ -27,12 +32,22 @@ class WatchCheck(BaseModel):
     Attributes:
         step: optimizer steps of the whole run that had been taken; 0 before the first.
         losses: mean held-out loss of each band, with the weights that would be saved.
+        errors: standard error of each band's difference to its lowest loss so far, over pictures;
+            () where it was not recorded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: int
     losses: tuple[FiniteFloat, ...]
+    errors: tuple[FiniteFloat, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.errors:
+            del values["errors"]
+        return values
 
 
 class WatchRecord(BaseModel):
@@ -77,6 +92,10 @@ class WatchRecord(BaseModel):
             raise ValueError("bounds must rise")
         if any(len(check.losses) != self.bands for check in self.checks):
             raise ValueError(f"every check must hold a loss of each of the {self.bands} bands")
+        if any(len(check.errors) not in (0, self.bands) for check in self.checks):
+            raise ValueError(
+                f"a check must hold an error of each of the {self.bands} bands, or none"
+            )
         if self.stopped and len(self.stopped) != self.bands:
             raise ValueError(f"stopped must name each of the {self.bands} bands, or none")
         if any(first.step >= second.step for first, second in pairwise(self.checks)):

@@ -97,6 +97,8 @@ FLAVOURS: dict[str, Hardware] = {
     **{name: _gpu(name, kind) for name, (kind, _, _) in _FLAVOURS.items()},
 }
 """By the Hub's names."""
+ONE_GPU = "With one GPU; the others help as far as there are shards, and are paid for in any case."
+"""What belongs to every estimate for hardware with several."""
 
 
 def gpus_of(name: str) -> int:

@@ -173,7 +173,9 @@ def measure(prepared: PreparedRun) -> Measured:
         encode_s, encoder = 0.0, None
         if can_cache(config, prepared.facts, prepared.examples) and reader is not None:
             encoder = _Once(replace(prepared, config=config), family, reader)
-            pictures = len(prepared.examples.members()) * (2 if config.random_flip else 1)
+            examples = prepared.examples
+            pictures = len(examples.members()) + len(examples.watched())
+            pictures *= 2 if config.random_flip else 1
             encode_s = encoder.seconds_a_picture * pictures
             family.release_encoders()
             reader = None
@@ -196,7 +198,7 @@ def measure(prepared: PreparedRun) -> Measured:
         + prepared.config.num_rounds * (costs.save + samples)
         + audits
         + inside * costs.save
-        + checks * costs.check
+        + (checks + 1) * costs.check  # the first before any step
     )
     return Measured(
         _device(), load_s, encode_s, costs.first_step, costs.step, costs.check, costs.save,

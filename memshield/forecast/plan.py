@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Disk:
 
 
 def disk_of(run: PreparedRun) -> Disk:
-    """Disk space needed."""
+    """Disk space needed, with as many processes as this one was started among."""
     from memshield.families.size import encoded_bytes, frozen_bytes, trainable_parameters
 
     config, facts, examples, budget = run.config, run.facts, run.examples, run.budget
@@ -67,17 +68,18 @@ def disk_of(run: PreparedRun) -> Disk:
     moments = int(weights * moment_bytes(config) / FLOAT)
     trained = weights * (2 if config.use_ema else 1)
     ensemble = config.num_shards > 1
+    ranks = min(int(os.environ.get("WORLD_SIZE", 1)), config.num_shards)
     inside = budget.total // config.checkpointing_steps
     made = inside + config.num_rounds + 1
     # With a limit, there are also that of the last round's end and the one that is being written.
     count = min(made, (config.checkpoints_total_limit or made) + 2)
-    # A checkpoint writes the proxy and the running sum; what did not change since the one before
-    # is linked.
-    teacher = weights if config.stop_levels else 0
-    each = trained * (3 if ensemble else 1) + teacher
+    # A checkpoint writes where the round began, and of every process the proxy and the running sum;
+    # the mean of LoRAs holds all proxies until the end. What did not change is linked.
+    copies = 1 + (config.num_shards if config.training == "lora" else 2 * ranks) if ensemble else 1
+    each = trained * copies + (weights if config.stop_levels else 0)
     # Moments are written anew of every shard that had a turn since, and of the active one.
     turns = config.num_rounds * config.num_shards if config.shard_optimizer == "keep" else 0
-    written = turns + inside
+    written = turns + inside * ranks
     kept = min(written, math.ceil(count * written / made) + (config.num_shards if turns else 0))
     encoded, captions = [*examples.members().tolist(), *examples.watched().tolist()], run.captions()
     texts = {"", *(captions[index] for index in encoded)} if captions is not None else set()

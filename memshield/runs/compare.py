@@ -128,8 +128,11 @@ def _audit_all(
                 "Compare runs of the same dataset, columns, seed, resolution and "
                 "held_out_fraction.",
             )
-    mirrored = any(subject.reference.mirrored for subject in subjects.values())
-    reference = replace(first.reference, mirrored=mirrored)
+    # Where training mirrored pictures, those that mirror each other are duplicates.
+    grouped = next(
+        (one.reference for one in subjects.values() if one.reference.mirrored), first.reference
+    )
+    reference = replace(first.reference, mirrored=grouped.mirrored, examples=grouped.examples)
     comparison = comparison_of(flags, reference, device, bars, first.facts.needs_captions)
     options = replace(options, validation_prompts=first.validation_prompts)
     found = []

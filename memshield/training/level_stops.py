@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STANDARD_ERRORS = 2.0
-"""A rise counts when it is larger than so many of its standard errors."""
+from memshield.audit.watch_record import STANDARD_ERRORS
+
 REACH = 2
 """So many of the lowest bands that go on may stop: a lone one that never rises blocks no other."""
 
@@ -110,6 +110,50 @@ class BandStops:
         """Take over what `state_dict` gave."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(state[name])
+
+
+class LowestLosses:
+    """The lowest losses of every band so far, and how surely a check lies above them.
+
+    Args:
+        pictures: see `BandStops`.
+
+    Attributes:
+        best: [bands, draws] losses of the check with the lowest mean so far; infinite before.
+    """
+
+    def __init__(self, pictures: Tensor) -> None:
+        self._pictures = pictures
+        self.best = torch.full(pictures.shape, torch.inf, dtype=torch.float64)
+
+    def see(self, losses: Tensor) -> list[float]:
+        """Take in a check.
+
+        Args:
+            losses: [bands, draws] float64.
+
+        Returns:
+            [bands] standard errors of the paired differences to the lowest check before, 0 where
+            this one is the lowest.
+        """
+        errors = []
+        for band, now in enumerate(losses):
+            if now.mean() < self.best[band].mean():
+                self.best[band] = now
+            difference = now - self.best[band]
+            errors.append(
+                standard_error(difference, self._pictures[band]) if difference.any() else 0.0
+            )
+        return errors
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next check is compared with."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` gave; nothing of versions that kept none."""
+        if state:
+            self.best.copy_(state["best"])
 
 
 def standard_error(values: Tensor, clusters: Tensor) -> float:

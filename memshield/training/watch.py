@@ -25,7 +25,7 @@ from memshield.randomness import Purpose, numpy_generator, torch_seed
 from memshield.training.anti_gradient import HeldOutBank
 from memshield.training.checkpoint import Checkpoint, CheckpointFile, RankPosition, stream
 from memshield.training.ensemble import State
-from memshield.training.level_stops import BandStops
+from memshield.training.level_stops import BandStops, LowestLosses
 from memshield.training.replica import Replica
 from memshield.training.setup import Setup
 from memshield.training.step import NonFiniteLossError
@@ -92,6 +92,7 @@ class HeldOutWatch:
 
     Attributes:
         draws: of all checks.
+        lowest: losses of every band so far.
         stops: the bands that were stopped; None where bands are only watched.
         teacher: of stopped bands.
         bank: what samples are held against, if it is the held-out loss.
@@ -121,9 +122,10 @@ class HeldOutWatch:
             stops=config.stop_levels,
             stopped=(None,) * config.watch_bins,
         )
+        of_draws = self.draws.picture.view(self._shape)
+        self.lowest = LowestLosses(of_draws)
         self.stops: BandStops | None = None
         if config.stop_levels:
-            of_draws = self.draws.picture.view(self._shape)
             self.stops = BandStops(
                 of_draws,
                 config.stop_patience,
@@ -176,7 +178,8 @@ class HeldOutWatch:
             # Samples are held against the network that they are predicted by.
             own = self._measure(together) if self._replica.ema is not None else losses
             self.bank.learn(own.flatten(), self.draws.slot)
-        found = WatchCheck(step=step, losses=tuple(losses.mean(dim=1).tolist()))
+        means, errors = losses.mean(dim=1).tolist(), self.lowest.see(losses)
+        found = WatchCheck(step=step, losses=tuple(means), errors=tuple(errors))
         self.record = self.record.model_copy(
             update={"checks": (*self.record.checks, found), "stopped": self._stopped_steps()}
         )
@@ -278,9 +281,12 @@ class HeldOutWatch:
             parts["teacher"] = CheckpointFile(version, lambda: (self.teacher.state, {}))
         return parts
 
+    def _holders(self) -> dict[str, LowestLosses | BandStops | HeldOutBank | None]:
+        return {"lowest": self.lowest, "stops": self.stops, "bank": self.bank}
+
     def _state(self) -> tuple[State, dict[str, str]]:
         tensors: State = {"last_stop": torch.tensor(self._last_stop)}
-        for name, holder in (("stops", self.stops), ("bank", self.bank)):
+        for name, holder in self._holders().items():
             if holder is not None:
                 tensors |= {f"{name}.{key}": t for key, t in holder.state_dict().items()}
         return tensors, {"record": self.record.model_dump_json()}
@@ -292,7 +298,7 @@ class HeldOutWatch:
         self.record = _record_of(checkpoint.path("watch"))
         state = dict(stream(checkpoint.path("watch")))
         self._last_stop = int(state["last_stop"])
-        for name, holder in (("stops", self.stops), ("bank", self.bank)):
+        for name, holder in self._holders().items():
             if holder is not None:
                 prefix = f"{name}."
                 holder.load_state_dict(

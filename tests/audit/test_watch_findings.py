@@ -48,6 +48,25 @@ def plain_finding(record: WatchRecord, band: int) -> Band:
     return Band(band, lowest, lowest_step, rise, stopped, outcome)  # type: ignore[arg-type]
 
 
+def test_a_rise_within_its_error_is_none() -> None:
+    """Two checks half a percent above the lowest, twice: once surely, once by the pictures."""
+    record = watch_of_losses([[1.0], [0.8], [0.804], [0.804]], [None])
+    told = [
+        record.model_copy(
+            update={
+                "checks": tuple(
+                    check.model_copy(update={"errors": (error,)}) for check in record.checks
+                )
+            }
+        )
+        for error in (0.0019, 0.0021)
+    ]
+    assert [findings(one)[0].outcome for one in told] == ["risen", "learning"]
+    again = WatchRecord.model_validate_json(told[0].model_dump_json())
+    assert again == told[0]
+    assert "errors" not in record.model_dump_json(), "an earlier record is written as it was"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_findings_are_those_of_a_loop(seed: int) -> None:
     drawn = np.random.default_rng(seed)

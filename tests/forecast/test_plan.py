@@ -20,6 +20,7 @@ from memshield.config.mitigation import is_plain
 from memshield.config.schema import MethodSettings
 from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
+from memshield.training.checkpoint import Checkpoint, Checkpointer
 from tests.hub_server import HubServer
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
 from tests.tiny_flow import (
@@ -73,6 +74,33 @@ def test_the_plan_is_what_the_run_does(tmp_path: Path, capsys: pytest.CaptureFix
     used, expected = sum(inodes.values()), plan["disk_bytes"]["total"]
     assert used <= expected * 1.1, "the estimate is an upper one, small headers aside"
     assert expected < used * 3
+
+
+def test_the_mean_of_loras_holds_every_proxy_in_a_checkpoint(
+    tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    settings: dict[str, Any] = {
+        "pretrained_model_name_or_path": tiny_sd, "train_data_dir": captioned, "training": "lora",
+        "rank": 4, "num_shards": 12, "num_rounds": 1, "max_train_steps": 24, "train_batch_size": 2,
+        "checkpointing_steps": 1, "checkpoints_total_limit": 1, "held_out_fraction": 0.0,
+        "num_validation_images": 0, "output_dir": tmp_path / "run",
+    }  # fmt: skip
+    expected = plan_of(capsys, **settings)["disk_bytes"]["checkpoints"]
+    taken = []
+    save = Checkpointer.save
+
+    def measured(self: Checkpointer, *values: Any) -> Checkpoint:
+        saved = save(self, *values)
+        inodes = {p.stat().st_ino: p.stat().st_size
+                  for p in (tmp_path / "run").glob("checkpoint-*/**/*.safetensors")}  # fmt: skip
+        taken.append(sum(inodes.values()))
+        return saved
+
+    monkeypatch.setattr(Checkpointer, "save", measured)
+    train(**settings)
+    assert max(taken) <= expected * 1.2, "headers of tiny files aside"
+    assert expected < max(taken) * 3
 
 
 def test_captions_take_room_also_where_pictures_are_encoded_as_they_come(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memshield.training.level_stops import STANDARD_ERRORS, BandStops, standard_error
+from memshield.audit.watch_record import STANDARD_ERRORS
+from memshield.training.level_stops import BandStops, LowestLosses, standard_error
 
 PICTURES = torch.arange(20).repeat_interleave(2)
 
@@ -114,3 +115,17 @@ def test_state_goes_on_where_it_was() -> None:
     see(first, (1.0,), (0.8,), (0.9,))
     second.load_state_dict({name: t.clone() for name, t in first.state_dict().items()})
     assert second.see(losses(0.9), 3) == [0]
+
+
+def test_the_error_of_a_check_is_that_of_its_difference_to_the_lowest_before() -> None:
+    found = LowestLosses(PICTURES.repeat(2, 1))
+    assert found.see(losses(1.0, 1.0)) == [0.0, 0.0]
+    lower = losses(0.5, 2.0, spread=0.1)
+    errors = found.see(lower)
+    assert errors[0] == 0.0, "the lowest so far"
+    assert errors[1] == pytest.approx(standard_error(lower[1] - 1.0, PICTURES))
+    other = LowestLosses(PICTURES.repeat(2, 1))
+    other.load_state_dict(found.state_dict())
+    later = losses(0.6, 1.1, spread=0.3)
+    assert other.see(later) == found.see(later)
+    assert found.see(later)[0] == pytest.approx(standard_error(later[0] - lower[0], PICTURES))

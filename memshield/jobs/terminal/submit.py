@@ -14,7 +14,7 @@ from memshield.families import read_facts
 from memshield.families.facts import Facts
 from memshield.forecast.cost import ModelSize, own_model
 from memshield.forecast.estimate import Estimate, estimate
-from memshield.forecast.flavours import FLAVOURS, gpus_of, machine_with
+from memshield.forecast.flavours import FLAVOURS, ONE_GPU, gpus_of, machine_with
 from memshield.forecast.presets import add_preset, require_fit, with_preset
 from memshield.forecast.problems import find_problems
 from memshield.forecast.totals import numbers
@@ -149,6 +149,8 @@ def check(
     found = _estimate(config, rows, machine, price, token)
     if found is not None:
         lines += [f"estimate      {line}" for line in found.lines()]
+        if gpus_of(machine.hardware) > 1:
+            lines.append(f"estimate      {ONE_GPU}")
     most = machine.seconds / 60 * price
     lines.append(
         f"limit         {duration(machine.seconds, True)}, at most ${most:.2f}; shortly before, it "

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from memshield.errors import UserError
 from memshield.forecast.estimate import Estimate, estimate
-from memshield.forecast.flavours import FLAVOURS, Hardware, gpus_of, machine_with
+from memshield.forecast.flavours import FLAVOURS, ONE_GPU, Hardware, gpus_of, machine_with
 from memshield.forecast.hardware import Machine
 from memshield.jobs.ceiling import Ceiling, ceiling_of
 from memshield.ui.form.planning import Plan
@@ -209,10 +209,7 @@ def cost_words(found: Estimate | None, there: Destination) -> list[str]:
             "minutes to start."
         )
         if gpus_of(offer.name) > 1:
-            lines.append(
-                "That is with one GPU; the others help as far as there are shards, and are paid "
-                "for in any case."
-            )
+            lines.append(ONE_GPU)
         if found.middle_s > limit.saves_after:
             lines.append("It does not get to the end under this ceiling.")
     return [*lines, f"{limit.in_words()}."]
