@@ -44,8 +44,8 @@ class ModelSettings(Settings):
     ddpm_num_steps: int = setting(
         1000, "Noise levels of a model trained from scratch.", ge=2, le=10_000
     )
-    ddpm_beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = (
-        setting("linear", "Noise schedule of a model trained from scratch.")
+    ddpm_beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = setting(
+        "linear", "Noise schedule of a model trained from scratch."
     )
     training: Literal["full", "lora"] | None = setting(
         None, "Train all of the network's weights or a LoRA; by default LoRA for text models."

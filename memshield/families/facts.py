@@ -23,6 +23,8 @@ from memshield.network import Token
 
 # The rest, such as a safety checker, is needed only to write a whole pipeline again.
 _NEEDED = ("unet", "transformer", "vae", "text_encoder", "tokenizer")
+_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+"""Noise schedules of DDIM, which samples; DDPM's scheduler knows more."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,13 @@ def _refuse_other_processes(repository: Repository, scheduler: dict[str, Any]) -
             repository.field,
             f"{repository.name} was trained in another way ({kind}, which predicts {predicts})",
             "Choose a model with the timesteps of a DDPM that predicts epsilon or v_prediction.",
+        )
+    schedule = scheduler.get("beta_schedule", "linear")
+    if scheduler.get("trained_betas") is None and schedule not in _SCHEDULES:
+        raise UserError(
+            repository.field,
+            f"{repository.name} has the noise schedule {schedule}, which DDIM cannot sample",
+            f"Choose a model with one of {', '.join(_SCHEDULES)}.",
         )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from diffusers import DDIMScheduler, DDPMScheduler
 
+from memshield.config.file import Config
 from memshield.errors import UserError
 from tests.families import looked_up
 from tests.tiny import ddpm_pipeline
@@ -57,3 +61,28 @@ def test_moments_between_rounds(
 def test_moments_of_averaged_loras_cannot_be_kept(text_model: Path, captioned: Path) -> None:
     with pytest.raises(UserError, match="cannot be kept between rounds"):
         looked_up(text_model, captioned, num_shards=2, shard_optimizer="keep")
+
+
+# Noise schedules that nothing samples
+
+
+def rescheduled(folder: Path, **changes: Any) -> Path:
+    """A pixel model with other settings of its scheduler."""
+    path = ddpm_pipeline(folder) / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+def test_every_schedule_of_a_model_from_scratch_can_be_sampled() -> None:
+    for name in get_args(Config.model_fields["ddpm_beta_schedule"].annotation):
+        betas = DDPMScheduler(beta_schedule=name).betas
+        assert DDIMScheduler(beta_schedule=name).betas.equal(betas)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "laplace"])
+def test_schedules_that_ddim_does_not_know(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"the noise schedule {name}, which DDIM cannot sample"):
+        looked_up(rescheduled(tmp_path / "base", beta_schedule=name), tmp_path)
+    # Where the betas themselves are given, their name says nothing.
+    betas = [0.01] * 100
+    looked_up(rescheduled(tmp_path / "other", beta_schedule=name, trained_betas=betas), tmp_path)
