@@ -186,10 +186,11 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     unet = repository.json("unet/config.json")
     scheduler = repository.json("scheduler/scheduler_config.json")
     if config.prediction_type is not None:
+        _refuse_another_target_of_lora(config, scheduler, family)
         scheduler = {**scheduler, "prediction_type": config.prediction_type}
     _refuse_other_processes(repository, scheduler)
     repository.require_safetensors("unet", config.variant)
-    if PIPELINES[class_name] == "unconditional":
+    if family == "unconditional":
         return _unconditional(field, name, class_name, repository, unet, scheduler, config)
     _refuse_other_inputs(repository, index, unet)
     vae_repository, vae = _vae(repository, config)
@@ -238,6 +239,21 @@ def _refuse_other_processes(repository: Repository, scheduler: dict[str, Any]) -
             repository.field,
             f"{repository.name} has the noise schedule {schedule}, which DDIM cannot sample",
             f"Choose a model with one of {', '.join(_SCHEDULES)}.",
+        )
+
+
+def _refuse_another_target_of_lora(
+    config: Config, scheduler: dict[str, Any], family: FamilyName
+) -> None:
+    """A LoRA brings no scheduler: it is run under its base's, by everybody."""
+    own = scheduler.get("prediction_type") or "epsilon"
+    is_lora = config.training != "full" and bool(TEXT_ENCODERS[family])
+    if is_lora and config.prediction_type != own:
+        raise UserError(
+            "prediction_type",
+            f"a LoRA is run under the scheduler of its base, which predicts {own}, and not "
+            f"{config.prediction_type}",
+            "Leave it out, or set training to full.",
         )
 
 

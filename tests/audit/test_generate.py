@@ -180,13 +180,13 @@ def test_another_noise_process_or_vae_is_another_set(
 ) -> None:
     """The weights that are trained are the same."""
     vae = shutil.copytree(tiny_sd / "vae", tmp_path / "vae")
-    before = values(made(loaded(tiny_sd, captioned), tmp_path / "set")[0])
+    before = values(made(loaded(tiny_sd, captioned, training="full"), tmp_path / "set")[0])
     others: list[dict[str, Any]] = [
         {"prediction_type": "v_prediction"},
         {"pretrained_vae_model_name_or_path": str(vae)},
     ]
     for changes in others:
-        other = loaded(tiny_sd, captioned, **changes)
+        other = loaded(tiny_sd, captioned, training="full", **changes)
         found, said = made(other, tmp_path / "set")
         assert said == [COUNT], changes
         assert (values(found) != before).any() == ("prediction_type" in changes)

@@ -170,7 +170,8 @@ def test_prompt_scores_by_hand(
     prediction_type: str,
 ) -> None:
     """DDIM written out (Song et al. 2020, equation 12 without noise)."""
-    family, _, _ = open_kind(request, tmp_path, captioned, kind, prediction_type=prediction_type)
+    settings = {"prediction_type": prediction_type, "training": "full"}
+    family, _, _ = open_kind(request, tmp_path, captioned, kind, **settings)
     side = int(family.config.resolution or 0)
     blank = np.zeros((1, 3, side, side), np.uint8)
     without, encoded = (encode(family, blank, [text]) for text in ("", "a cat"))

@@ -63,6 +63,15 @@ def test_moments_of_averaged_loras_cannot_be_kept(text_model: Path, captioned: P
         looked_up(text_model, captioned, num_shards=2, shard_optimizer="keep")
 
 
+def test_a_lora_predicts_what_its_base_does(text_model: Path, captioned: Path) -> None:
+    """Its base's scheduler is all that whoever loads it has."""
+    with pytest.raises(UserError, match="which predicts epsilon, and not v_prediction"):
+        looked_up(text_model, captioned, prediction_type="v_prediction")
+    looked_up(text_model, captioned, prediction_type="epsilon")
+    _, facts = looked_up(text_model, captioned, prediction_type="v_prediction", training="full")
+    assert facts.scheduler["prediction_type"] == "v_prediction"
+
+
 # Noise schedules that nothing samples
 
 

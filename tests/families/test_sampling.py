@@ -128,7 +128,8 @@ def test_predicted_noise_is_epsilon(
     prediction_type: str,
 ) -> None:
     """Written out from the loss: of a v model, what its v says of the noise."""
-    family = open_kind(request, tmp_path, captioned, kind, prediction_type=prediction_type)
+    settings = {"prediction_type": prediction_type, "training": "full"}
+    family = open_kind(request, tmp_path, captioned, kind, **settings)
     family.network.eval()
     encoded, level = encoded_batch(family), torch.tensor([0, 50, 99])
     clean = family.clean(encoded)

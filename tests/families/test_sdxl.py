@@ -213,12 +213,13 @@ def test_pictures_are_encoded_by_the_pipelines_vae(
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("training", ["full", "lora"])
 def test_the_loss_is_sdxls(
-    tiny_sdxl: Path, captioned: Path, stock: Any, training: str, prediction_type: str
-) -> None:
+    tmp_path: Path, tiny_sdxl: Path, captioned: Path, stock: Any, training: str,
+    prediction_type: str,
+) -> None:  # fmt: skip
     """Written out plainly; an untrained LoRA changes nothing."""
-    family = loaded(
-        tiny_sdxl, captioned, training=training, prediction_type=prediction_type, snr_gamma=5.0
-    )
+    scheduler = "scheduler/scheduler_config.json"
+    base = altered(tiny_sdxl, tmp_path / "base", scheduler, prediction_type=prediction_type)
+    family = loaded(base, captioned, training=training, snr_gamma=5.0)
     family.network.eval()
     encoded = family.encode_pictures(some_pictures()) | family.encode_captions(CAPTIONS)
     generator = torch.Generator().manual_seed(0)
