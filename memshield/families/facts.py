@@ -17,7 +17,14 @@ from memshield.families.flow_facts import (
     read_flow_parts,
     refuse_distilled,
 )
-from memshield.families.kinds import FLOW, PIPELINES, TEXT_ENCODERS, FamilyName, network_of
+from memshield.families.kinds import (
+    FLOW,
+    PIPELINES,
+    SAFETY_CHECKER,
+    TEXT_ENCODERS,
+    FamilyName,
+    network_of,
+)
 from memshield.families.repository import Repository
 from memshield.network import Token
 
@@ -121,6 +128,8 @@ def read_facts(
         facts = _from_pipeline(config, repository, token)
     if facts.distilled and to_train and facts.repository is not None:
         refuse_distilled(facts.repository, facts.family)
+    if to_train and config.training == "full":
+        _require_whole(config, facts)
     resolution = config.resolution or facts.resolution
     if resolution % facts.multiple_of:
         raise UserError(
@@ -355,6 +364,23 @@ def _latent(
         multiple_of=parts.multiple_of,
         needs_captions=True,
     )
+
+
+def _require_whole(config: Config, facts: Facts) -> None:
+    """Refuse a base of which no whole pipeline could be saved; it may lose its safety checker."""
+    for part in facts.components:
+        replaced = part == "vae" and facts.vae_repository is not None
+        if replaced or part == SAFETY_CHECKER:
+            continue
+        assert facts.repository is not None
+        if not facts.repository.has_part(part, config.variant):
+            raise UserError(
+                facts.repository.field,
+                f"{facts.repository.name} has no {part} that can be saved with the model: its "
+                "folder, or its safetensors weights, are missing",
+                "Choose a repository or revision with all parts of its pipeline, or set training "
+                "to lora.",
+            )
 
 
 def _vae(repository: Repository, config: Config) -> tuple[Repository | None, dict[str, Any]]:

@@ -6,14 +6,19 @@ Saving the loaded parts anew would rename what newer libraries rename, and lose 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
 from memshield.config.file import Config
 from memshield.families.facts import Facts
+from memshield.families.kinds import SAFETY_CHECKER
 from memshield.families.repository import Repository
 
+log = logging.getLogger("memshield")
+
+_PARTS = "model_index.json"
 _INDEX = ".safetensors.index"
 
 
@@ -30,14 +35,24 @@ def copy_frozen(
         folder: where the pipeline is saved.
         previous: an earlier save of the same run, whose files are linked to.
     """
-    link_or_copy(previous, folder, "model_index.json", base / "model_index.json")
+    left_out = _unreadable(config, facts, base)
+    if left_out is None:
+        link_or_copy(previous, folder, _PARTS, base / _PARTS)
+    else:
+        _write_without(left_out, base / _PARTS, folder / _PARTS)
+        if previous is None:
+            log.warning(
+                "The model is saved without the safety checker of its base, which has no "
+                "safetensors weights."
+            )
     for part in facts.components:
-        if part == facts.network_folder:
+        if part in (facts.network_folder, left_out):
             continue
         source = vae if part == "vae" else base / part
         replaced = part == "vae" and facts.vae_repository is not None
-        variant = None if replaced else config.variant
-        for name in Repository.open("", str(source)).component_files("", variant):
+        repository = Repository.open("", str(source))
+        variant = None if replaced else repository.variant_in("", config.variant)
+        for name in repository.component_files("", variant):
             plain = _plain(name, variant)
             if variant and _INDEX in name:
                 if plain != name:  # the other is that of the weights without a variant
@@ -50,6 +65,21 @@ def copy_frozen(
         path.unlink()  # it may be linked: write a file of our own
         settings["prediction_type"] = config.prediction_type
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _unreadable(config: Config, facts: Facts, base: Path) -> str | None:
+    """The safety checker, where stock diffusers could not load what would be saved of it."""
+    if SAFETY_CHECKER not in facts.components:
+        return None
+    held = Repository.open("", str(base)).has_part(SAFETY_CHECKER, config.variant)
+    return None if held else SAFETY_CHECKER
+
+
+def _write_without(part: str, source: Path, target: Path) -> None:
+    """The list of a pipeline's parts without one that it need not have."""
+    index = json.loads(source.read_text(encoding="utf-8"))
+    index |= {part: [None, None], f"requires_{part}": False}
+    target.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _plain(name: str, variant: str | None) -> str:

@@ -43,6 +43,12 @@ TEXT_ENCODERS: dict[FamilyName, tuple[str, ...]] = {
 }
 """Components of a pipeline that encode captions, in the order of their embeddings."""
 
+WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor")
+"""Beginnings of the names of components that are settings and vocabulary alone."""
+
+SAFETY_CHECKER = "safety_checker"
+"""The component that a pipeline is whole without."""
+
 WeightingScheme = Literal["sigma_sqrt", "logit_normal", "mode", "cosmap", "none"]
 
 

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from memshield.errors import UserError
+from memshield.families.kinds import WITHOUT_WEIGHTS
 from memshield.network import Token, asking, gated, words_of
 
 PIPELINE = "a diffusers pipeline"
@@ -178,8 +179,27 @@ class Repository:
             "Choose a repository or revision with safetensors weights.",
         )
 
+    def variant_in(self, component: str, variant: str | None) -> str | None:
+        """The variant; None where a component has no weights of it, as stock diffusers takes it.
+
+        Args:
+            component: its folder, "" for the repository's root.
+            variant: such as fp16.
+        """
+        held = any(_is_weight(file, variant) for file in self._inside(component))
+        return variant if held or not self.files else None
+
+    def has_part(self, component: str, variant: str | None) -> bool:
+        """Whether a component can be saved: with weights, or without where it has none to have."""
+        inside, kind = self._inside(component), self.variant_in(component, variant)
+        if not self.files or component.startswith(WITHOUT_WEIGHTS):
+            return bool(inside) or not self.files
+        return any(_is_weight(file, kind) for file in inside)
+
     def component_files(self, component: str, variant: str | None) -> list[str]:
         """A component's configuration, vocabulary and safetensors weights, other variants left out.
+
+        Of a component that has no weights of the variant, those without one.
 
         Args:
             component: its folder, "" for the repository's root.
@@ -192,6 +212,7 @@ class Repository:
         if not self.files:
             weights = f"*.{variant}*.safetensors" if variant else "*.safetensors"
             return [*(f"{folder}*{end}" for end in _SETTINGS), f"{folder}{weights}"]
+        variant = self.variant_in(component, variant)
         return [
             folder + file
             for file in self._inside(component)

@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from memshield.digests import LORA
+from memshield.families.kinds import WITHOUT_WEIGHTS
 
 NAME = "model_index.json"
 _LIBRARIES = ("diffusers", "transformers")
 _SAFETY_CHECKER = ["stable_diffusion", "StableDiffusionSafetyChecker"]
 """Of Stable Diffusion 1.x: diffusers' own, which names the folder of its pipeline."""
-_WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor")
 _WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d{5}-of-(?P<count>\d{5}))?\.safetensors")
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 """Settings by which libraries are led to run a repository's own code."""
@@ -50,7 +50,7 @@ def lacking(parts: Collection[str], files: Collection[str]) -> list[str]:
     missing = []
     for part in parts:
         inside = [file.removeprefix(f"{part}/") for file in files if file.startswith(f"{part}/")]
-        if part.startswith(_WITHOUT_WEIGHTS):
+        if part.startswith(WITHOUT_WEIGHTS):
             whole = bool(inside)
         else:
             weights = [match for match in map(_WEIGHTS.fullmatch, inside) if match]

@@ -14,7 +14,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from tests.families import SHORT, loaded, sample
+from memshield.config.file import make_config
+from memshield.errors import UserError
+from memshield.families import read_facts
+from tests.families import SHORT, loaded, looked_up, sample
 from tests.tiny import ddpm_pipeline, image_folder, sd_components, sd_pipeline, unet_config
 from tests.trained_runs import train
 
@@ -169,6 +172,68 @@ def test_other_variants_are_left_behind(
     there = {p.relative_to(run.model) for p in run.model.rglob("*") if p.is_file()}
     assert there == {p.relative_to(tiny_sd) for p in tiny_sd.rglob("*") if p.is_file()}
     sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_a_pickled_safety_checker_is_left_out(
+    tmp_path: Path, captioned: Path, variant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A config without weights is what stock diffusers does not load."""
+    base = sd_pipeline(tmp_path / "base", has_safety_checker=True)
+    named: dict[str, Any] = {}
+    checker = base / "safety_checker"
+    (checker / "model.safetensors").rename(checker / "pytorch_model.bin")
+    if variant:
+        named = {"variant": variant}
+        for path in base.rglob("*.safetensors"):
+            path.rename(path.with_suffix(".fp16.safetensors"))
+    with caplog.at_level("WARNING", "memshield"):
+        run = train(
+            **named,
+            pretrained_model_name_or_path=base,
+            train_data_dir=captioned,
+            training="full",
+            output_dir=tmp_path / "run",
+            **SHORT,
+        )
+    assert caplog.text.count("saved without the safety checker") == 1
+    for folder in (run.model, run.rounds / "1"):
+        assert not (folder / "safety_checker").exists()
+        pipeline = DiffusionPipeline.from_pretrained(folder)
+        assert pipeline.safety_checker is None
+        assert pipeline.config.requires_safety_checker is False
+    sample(pipeline, "picture number 1")
+
+
+def test_a_part_without_the_variant_is_saved_as_it_is(tmp_path: Path, captioned: Path) -> None:
+    """As stock diffusers takes such a mixture."""
+    base = sd_pipeline(tmp_path / "base", has_safety_checker=True)
+    for path in base.rglob("*.safetensors"):
+        if path.parent.name != "safety_checker":
+            path.rename(path.with_suffix(".fp16.safetensors"))
+    run = train(
+        variant="fp16",
+        pretrained_model_name_or_path=base,
+        train_data_dir=captioned,
+        training="full",
+        output_dir=tmp_path / "run",
+        **SHORT,
+    )
+    saved = run.model / "safety_checker/model.safetensors"
+    assert saved.read_bytes() == (base / "safety_checker/model.safetensors").read_bytes()
+    pipeline = DiffusionPipeline.from_pretrained(run.model)
+    assert type(pipeline.safety_checker).__name__ == "StableDiffusionSafetyChecker"
+
+
+def test_a_base_of_which_no_whole_pipeline_can_be_saved(tmp_path: Path, captioned: Path) -> None:
+    base = sd_pipeline(tmp_path / "base", has_safety_checker=True)
+    shutil.rmtree(base / "feature_extractor")
+    with pytest.raises(UserError, match="has no feature_extractor that can be saved"):
+        looked_up(base, captioned, training="full")
+    looked_up(base, captioned, training="lora")
+    # An audit saves nothing.
+    values = {"pretrained_model_name_or_path": str(base), "training": "full"}
+    read_facts(make_config(values, without=["dataset"]), to_train=False)
 
 
 def test_a_variant_in_several_files_is_saved_with_its_index(
