@@ -25,13 +25,19 @@ from memshield.families.kinds import (
     FamilyName,
     network_of,
 )
+from memshield.families.refusals import (
+    refuse_another_target_of_lora,
+    refuse_custom_code,
+    refuse_other_inputs,
+    refuse_other_latents,
+    refuse_other_processes,
+    refuse_single_file,
+)
 from memshield.families.repository import Repository
 from memshield.network import Token
 
 # The rest, such as a safety checker, is needed only to write a whole pipeline again.
 _NEEDED = ("unet", "transformer", "vae", "text_encoder", "tokenizer")
-_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
-"""Noise schedules of DDIM, which samples; DDPM's scheduler knows more."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     field, name = "pretrained_model_name_or_path", str(config.pretrained_model_name_or_path)
     if repository is None:
         repository = Repository.open(field, name, config.revision, token=token)
-    _refuse_single_file(repository)
+    refuse_single_file(repository)
     index = repository.json("model_index.json")
     class_name = index.get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:
@@ -186,7 +192,7 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
             f"{name} is a {said}{custom}, which is not supported",
             f"Supported pipelines: {', '.join(sorted(PIPELINES))}.",
         )
-    _refuse_custom_code(repository, index)
+    refuse_custom_code(repository, index)
     family = PIPELINES[class_name]
     if family in FLOW:
         parts = read_flow_parts(repository, family, config)
@@ -195,75 +201,19 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     unet = repository.json("unet/config.json")
     scheduler = repository.json("scheduler/scheduler_config.json")
     if config.prediction_type is not None:
-        _refuse_another_target_of_lora(config, scheduler, family)
+        refuse_another_target_of_lora(config, scheduler, family)
         scheduler = {**scheduler, "prediction_type": config.prediction_type}
-    _refuse_other_processes(repository, scheduler)
+    refuse_other_processes(repository, scheduler)
     repository.require_safetensors("unet", config.variant)
     if family == "unconditional":
         return _unconditional(field, name, class_name, repository, unet, scheduler, config)
-    _refuse_other_inputs(repository, index, unet)
+    refuse_other_inputs(repository, index, unet)
     vae_repository, vae = _vae(repository, config)
+    refuse_other_latents(vae_repository or repository, vae, unet)
     scale = 2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1)
     size = int(unet.get("sample_size") or 64) * scale
     parts = NetworkParts(unet, vae, scheduler, size, scale)
     return _latent(repository, index, parts, config, vae_repository)
-
-
-def _refuse_single_file(repository: Repository) -> None:
-    """Checkpoints for other programs, which hold no pipeline."""
-    single = sorted(f for f in repository.files if "/" not in f and f.endswith(".safetensors"))
-    if single and "model_index.json" not in repository.files:
-        raise UserError(
-            repository.field,
-            f"{repository.name} has no model_index.json, only weights in one file ({single[0]})",
-            "Choose the diffusers version of the model: a repository with a folder for each part.",
-        )
-
-
-def _refuse_custom_code(repository: Repository, index: dict[str, Any]) -> None:
-    for component, entry in index.items():
-        if not isinstance(entry, list) or len(entry) != 2 or entry[0] is None:
-            continue
-        if f"{component}/{entry[0]}.py" in repository.files or str(entry[0]).endswith(".py"):
-            raise UserError(
-                repository.field,
-                f"{repository.name} brings its own code for {component}, which is never run",
-                "Choose a pipeline made of diffusers' and transformers' own classes.",
-            )
-
-
-def _refuse_other_processes(repository: Repository, scheduler: dict[str, Any]) -> None:
-    """Models under the same pipelines that a DDPM's noise and targets would quietly spoil."""
-    kind = str(scheduler.get("_class_name"))
-    predicts = scheduler.get("prediction_type") or "epsilon"
-    if kind.startswith(("EDM", "FlowMatch")) or predicts not in ("epsilon", "v_prediction"):
-        raise UserError(
-            repository.field,
-            f"{repository.name} was trained in another way ({kind}, which predicts {predicts})",
-            "Choose a model with the timesteps of a DDPM that predicts epsilon or v_prediction.",
-        )
-    schedule = scheduler.get("beta_schedule", "linear")
-    if scheduler.get("trained_betas") is None and schedule not in _SCHEDULES:
-        raise UserError(
-            repository.field,
-            f"{repository.name} has the noise schedule {schedule}, which DDIM cannot sample",
-            f"Choose a model with one of {', '.join(_SCHEDULES)}.",
-        )
-
-
-def _refuse_another_target_of_lora(
-    config: Config, scheduler: dict[str, Any], family: FamilyName
-) -> None:
-    """A LoRA brings no scheduler: it is run under its base's, by everybody."""
-    own = scheduler.get("prediction_type") or "epsilon"
-    is_lora = config.training != "full" and bool(TEXT_ENCODERS[family])
-    if is_lora and config.prediction_type != own:
-        raise UserError(
-            "prediction_type",
-            f"a LoRA is run under the scheduler of its base, which predicts {own}, and not "
-            f"{config.prediction_type}",
-            "Leave it out, or set training to full.",
-        )
 
 
 def _unconditional(
@@ -308,24 +258,6 @@ def _unconditional(
         multiple_of=2 ** (levels - 1),
         needs_captions=False,
     )
-
-
-def _refuse_other_inputs(
-    repository: Repository, index: dict[str, Any], unet: dict[str, Any]
-) -> None:
-    field, name = repository.field, repository.name
-    if index.get("requires_aesthetics_score"):
-        raise UserError(
-            field,
-            f"{name} is conditioned on aesthetic scores: it is a refiner or only a part of a model",
-            "Choose a text-to-image base model.",
-        )
-    if unet.get("in_channels", 4) != unet.get("out_channels", 4):
-        raise UserError(
-            field,
-            f"the UNet of {name} takes {unet['in_channels']} channels (inpainting or depth)",
-            "Choose a text-to-image model.",
-        )
 
 
 def _latent(

@@ -142,6 +142,16 @@ def test_another_vae(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
     sample(DiffusionPipeline.from_pretrained(run.model), "picture number 1")
 
 
+def test_a_vae_of_other_latents(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
+    """Told before the pictures are encoded with it."""
+    vae = shutil.copytree(tiny_sd / "vae", tmp_path / "vae")
+    settings = json.loads((vae / "config.json").read_text())
+    (vae / "config.json").write_text(json.dumps({**settings, "latent_channels": 16}))
+    with pytest.raises(UserError, match="latents of 16 channels, and the UNet takes 4") as caught:
+        looked_up(tiny_sd, captioned, pretrained_vae_model_name_or_path=str(vae))
+    assert caught.value.field == "pretrained_vae_model_name_or_path"
+
+
 @pytest.mark.parametrize(
     ("variant", "another_vae"), [(None, False), ("fp16", False), ("fp16", True)]
 )
