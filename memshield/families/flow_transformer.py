@@ -356,5 +356,12 @@ class FlowTransformer(Family):
             load_weights(self.network, folder / "transformer")
 
     def fuse_lora(self, folder: Path, file: str) -> None:
-        """Through the stock pipeline, which knows the formats of other trainers."""
-        lora.fuse(self._pipeline(), folder, file)
+        """Through the stock pipeline, which knows the formats of other trainers.
+
+        Its text encoders too: some trainers' LoRAs go on them as well.
+        """
+        pipeline = self._pipeline()
+        pipeline.register_modules(
+            **{name: getattr(self._captioning, name) for name in self.text_classes}
+        )
+        lora.fuse(pipeline, folder, file)

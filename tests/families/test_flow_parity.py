@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 
 from memshield.digests import LORA
@@ -156,6 +157,38 @@ def test_a_lora_goes_to_diffusers_and_comes_back(
         assert torch.allclose(parameter * 3, held * 4, atol=1e-6)
     family.load_saved(tmp_path)
     assert torch.allclose(family.predict(encode(family), draw), before, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tiny_sd3", "tiny_flux"])
+def test_a_lora_of_the_text_encoder_is_fused_too(
+    request: pytest.FixtureRequest, tmp_path: Path, captioned: Path, kind: str
+) -> None:
+    base, pipeline = opened(request, kind)
+    family = loaded(base, captioned, training="full", **SIZE)
+    before = family.sample([5], CAPTIONS[:1], 2)
+    held = {"text_encoder": ["q_proj", "v_proj"], "transformer": ["to_q"]}
+    layers, generator = {}, torch.Generator().manual_seed(0)
+    for name, targets in held.items():
+        part = getattr(pipeline, name)
+        part.requires_grad_(False)
+        part.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets))
+        state = get_peft_model_state_dict(part, adapter_name="default")
+        for tensor in state.values():
+            tensor.normal_(std=0.3, generator=generator)
+        layers[f"{name}_lora_layers"] = state
+    layers["text_encoder_lora_layers"] = convert_state_dict_to_diffusers(
+        layers["text_encoder_lora_layers"]
+    )
+    type(pipeline).save_lora_weights(tmp_path, **layers)
+    theirs = pipeline(
+        prompt=CAPTIONS[:1], generator=[torch.Generator().manual_seed(5)], num_inference_steps=2,
+        height=16, width=16, max_sequence_length=family.config.max_sequence_length,
+        output_type="np",
+    ).images  # fmt: skip
+    family.fuse_lora(tmp_path, LORA)
+    mine = family.sample([5], CAPTIONS[:1], 2)
+    np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    assert np.abs(mine - before).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
