@@ -149,7 +149,7 @@ def pictures_of(run: RunDir) -> Reference:
 
 
 def _of_run(run: RunDir, config: Config) -> tuple[Config, Facts, Reference]:
-    facts = read_facts(config)
+    facts = read_facts(config, to_train=False)
     config = resolve(config, facts)
     source, examples = open_source(SourceSettings.of(config)), Examples.read(run.examples)
     require_same_dataset(examples, source)

@@ -213,7 +213,8 @@ def _from_pipeline(config: Config, repository: Repository | None, token: Token) 
     scale = 2 ** (len(vae.get("block_out_channels", ("",) * 4)) - 1)
     size = int(unet.get("sample_size") or 64) * scale
     parts = NetworkParts(unet, vae, scheduler, size, scale)
-    return _latent(repository, index, parts, config, vae_repository)
+    distilled = is_distilled(repository, index, family, unet)
+    return replace(_latent(repository, index, parts, config, vae_repository), distilled=distilled)
 
 
 def _unconditional(

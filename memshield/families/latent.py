@@ -230,7 +230,10 @@ class LatentDiffusion(Family):
     def sample(
         self, seeds: Sequence[int], prompts: Sequence[str] | None, steps: int
     ) -> npt.NDArray[np.float32]:
-        """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt."""
+        """Pictures by DDIM with the stock pipeline's guidance, one a seed and prompt.
+
+        A distilled model is not guided.
+        """
         pipeline = self._pipeline()
         prompted = self._prompted(pipeline, list(prompts or [""] * len(seeds)))
         size = int(self.config.resolution or 0)
@@ -245,6 +248,7 @@ class LatentDiffusion(Family):
                 with self.running():
                     latents = pipeline(
                         **{name: tensor[chosen] for name, tensor in prompted.items()},
+                        **({"guidance_scale": 0.0} if self.facts.distilled else {}),
                         height=size,
                         width=size,
                         generator=[torch.Generator().manual_seed(s) for s in seeds[chosen]],

@@ -72,7 +72,8 @@ def _of_run(target: str, number: int | None, revision: str | None) -> SavedLora 
     folder = run.model if number is None else run.rounds / str(number)
     if not folder.is_dir():
         raise UserError("round", f"{folder} is not there yet", "Wait for the run, or name a round.")
-    pipeline_class = read_facts(config).pipeline_class if config.training == "lora" else None
+    is_lora = config.training == "lora"
+    pipeline_class = read_facts(config, to_train=False).pipeline_class if is_lora else None
     return SavedLora(run.path.resolve().name, folder, pipeline_class)
 
 

@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from memshield.audit.statements import base_among
+from memshield.config.file import make_config
+from memshield.errors import UserError
+from memshield.families import read_facts
 from tests.audit.loras import made_lora
 from tests.audit.runs import command, refused, report_in
 from tests.hub.conftest import captions as captions
@@ -160,6 +163,17 @@ def test_models_that_cannot_be_audited_are_refused_before_any_weight_is_read(
         assert told.startswith("held_out: ") and "Give 1% to 99%" in told
     assert "given beside a target" in said("x", "--model", "lab/tiny-sd", *data)
     assert not (tmp_path / "memshield-audit").exists()
+
+
+def test_a_model_of_few_steps_is_audited_and_not_trained(hub: HubServer, tiny_base: Path) -> None:
+    hub.add_repo("model", "lab/tiny-turbo", tiny_base)
+    config = make_config(
+        {"pretrained_model_name_or_path": "lab/tiny-turbo", "resolution": 16}, without=["dataset"]
+    )
+    with pytest.raises(UserError, match="was distilled to a few steps") as caught:
+        read_facts(config)
+    assert "the model that it was distilled from" in str(caught.value)
+    assert read_facts(config, to_train=False).distilled
 
 
 def test_a_card_cannot_name_a_folder_as_the_base(

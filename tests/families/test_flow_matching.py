@@ -187,6 +187,7 @@ def test_other_models_under_its_name(
         ("stabilityai/stable-diffusion-3.5-large-turbo", True),
         ("Tongyi-MAI/Z-Image-Turbo", True),
         ("lab/SD3_Lightning_v2", True),
+        ("stabilityai/sdxl-turbo", True),
         ("turbo/stable-diffusion-3.5-medium", False),
         ("lab/turbocharged", False),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,28 @@ def test_samples_are_those_of_the_stock_pipeline(
     ):
         assert np.abs(one * 255 - np.asarray(other)).max() <= 1
     assert ours[0].std() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["tiny_sd", "tiny_sdxl"])
+def test_a_distilled_model_is_sampled_without_guidance(
+    request: pytest.FixtureRequest, captioned: Path, kind: str
+) -> None:
+    base = request.getfixturevalue(kind)
+    family = loaded(base, captioned)
+    guided = family.sample([5], CAPTIONS[:1], 3)
+    family.facts = replace(family.facts, distilled=True)
+    ours = family.sample([5], CAPTIONS[:1], 3)
+    pipeline = DiffusionPipeline.from_pretrained(base)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler(
+        **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="leading"
+    )
+    theirs = pipeline(
+        CAPTIONS[:1], generator=[torch.Generator().manual_seed(5)], num_inference_steps=3,
+        guidance_scale=0.0, output_type="np",
+    ).images  # fmt: skip
+    assert np.abs(guided - ours).max() > 1e-3
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_large_pictures_are_sampled_in_small_batches(
