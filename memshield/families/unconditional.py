@@ -135,13 +135,19 @@ class Unconditional(Family):
         """Pictures by DDIM (eta 0), one a seed."""
         pipeline = DDIMPipeline(self.network, self.sampler())
         pipeline.set_progress_bar_config(disable=True)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        steps = min(steps, self.process.num_timesteps)
-        with self.running():
-            pictures: npt.NDArray[np.float32] = pipeline(
-                len(seeds), generators, num_inference_steps=steps, output_type="np"
-            ).images
-        return pictures
+        steps, at_once = min(steps, self.process.num_timesteps), self.at_once()
+        pictures: list[npt.NDArray[np.float32]] = []
+        for start in range(0, len(seeds), at_once):
+            generators = [
+                torch.Generator().manual_seed(seed) for seed in seeds[start : start + at_once]
+            ]
+            with self.running():
+                pictures.append(
+                    pipeline(
+                        len(generators), generators, num_inference_steps=steps, output_type="np"
+                    ).images
+                )
+        return np.concatenate(pictures)
 
     def save(self, folder: Path, previous: Path | None = None) -> None:
         """A whole DDPM or DDIM pipeline."""

@@ -70,6 +70,18 @@ def test_grey_samples_have_one_channel(tmp_path: Path, captioned: Path) -> None:
     assert as_picture(samples[0]).mode == "L"
 
 
+def test_large_pictures_are_sampled_in_small_batches(
+    tmp_path: Path, captioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = loaded(ddpm_pipeline(tmp_path / "base"), captioned)
+    together = family.sample(range(5), None, 2)
+    seen: list[int] = []
+    family.network.register_forward_pre_hook(lambda _, words: seen.append(len(words[0])))
+    monkeypatch.setattr("memshield.families.unconditional._SAMPLED_AT_ONCE", 2 * 8**2)
+    assert np.allclose(family.sample(range(5), None, 2), together, atol=1e-5)
+    assert seen == [2, 2, 2, 2, 1, 1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 def test_a_broken_network_gives_no_numbers(
