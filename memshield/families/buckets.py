@@ -70,12 +70,9 @@ def checked_text(config: Config, facts: Facts) -> str | None:
 
 
 def _require_positions(sizes: tuple[Size, ...] | list[Size], facts: Facts) -> None:
-    """Refuse sides beyond the positions that Stable Diffusion 3 has embeddings of."""
-    positions = facts.network.get("pos_embed_max_size")
-    if positions is None:
-        return
-    most = int(positions) * facts.multiple_of
-    long = [size for size in sizes if max(size) > most]
+    """Refuse sides beyond the positions that the model has embeddings of."""
+    most = facts.longest_side
+    long = [size for size in sizes if most is not None and max(size) > most]
     if long:
         raise UserError(
             FIELD,

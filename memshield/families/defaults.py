@@ -17,6 +17,8 @@ FLOW_ONLY = ("weighting_scheme", "guidance_scale", "max_sequence_length")
 OF_SCHEMES = {"logit_mean": "logit_normal", "logit_std": "logit_normal", "mode_scale": "mode"}
 """Settings of one `weighting_scheme` alone, by their names."""
 DDPM_ONLY = ("prediction_type", "snr_gamma", "noise_offset")
+FROM_SCRATCH = {"ddpm_num_steps": "num_train_timesteps", "ddpm_beta_schedule": "beta_schedule"}
+"""Settings of a model from scratch alone, and what they are in the scheduler of a base."""
 VAE_ONLY = ("pretrained_vae_model_name_or_path", "enable_vae_slicing", "enable_vae_tiling")
 
 
@@ -101,6 +103,7 @@ def _refuse_contradictions(config: Config, facts: Facts) -> None:
                 if getattr(config, name):
                     raise UserError(name, problem, "Leave it out.")
     _refuse_other_objectives(config, facts)
+    _refuse_other_schedules(config, facts)
     if (config.loss_bank_bins or 0) > facts.num_train_timesteps:
         raise UserError(
             "loss_bank_bins",
@@ -156,6 +159,20 @@ def _refuse_other_objectives(config: Config, facts: Facts) -> None:
             "model's pipeline takes",
             "Lower it.",
         )
+
+
+def _refuse_other_schedules(config: Config, facts: Facts) -> None:
+    if facts.repository is None:
+        return
+    for name, entry in FROM_SCRATCH.items():
+        given, own = getattr(config, name), facts.scheduler.get(entry)
+        if given not in (Config.model_fields[name].default, own):
+            raise UserError(
+                name,
+                "this is for a model from scratch, and a base keeps its own schedule"
+                + (f" ({entry} {own})" if own is not None else ""),
+                "Leave it out.",
+            )
 
 
 def _refuse_overflow(config: Config, facts: Facts) -> None:

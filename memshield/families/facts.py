@@ -96,6 +96,12 @@ class Facts:
         return self.repository.fetch(files) / part
 
     @property
+    def longest_side(self) -> int | None:
+        """Pixels that it has embeddings of positions for, as Stable Diffusion 3; None for any."""
+        positions = self.network.get("pos_embed_max_size")
+        return None if positions is None else int(positions) * self.multiple_of
+
+    @property
     def num_train_timesteps(self) -> int:
         """Number of noise levels T."""
         return int(self.scheduler.get("num_train_timesteps", 1000))
@@ -141,6 +147,12 @@ def read_facts(
         raise UserError(
             "resolution",
             f"this model takes multiples of {facts.multiple_of} pixels, got {resolution}",
+            f"Its own is {facts.resolution}.",
+        )
+    if facts.longest_side is not None and resolution > facts.longest_side:
+        raise UserError(
+            "resolution",
+            f"this model knows positions up to {facts.longest_side} pixels, got {resolution}",
             f"Its own is {facts.resolution}.",
         )
     return facts

@@ -72,6 +72,22 @@ def test_a_lora_predicts_what_its_base_does(text_model: Path, captioned: Path) -
     assert facts.scheduler["prediction_type"] == "v_prediction"
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "others"),
+    [
+        ("ddpm_num_steps", "num_train_timesteps", (100, 500)),
+        ("ddpm_beta_schedule", "beta_schedule", ("linear", "squaredcos_cap_v2")),
+    ],
+)
+def test_a_base_keeps_its_own_schedule(tmp_path: Path, name: str, own: str, others: Any) -> None:
+    same, other = others
+    base = ddpm_pipeline(tmp_path / "base", 3)
+    with pytest.raises(UserError, match=f"keeps its own schedule .{own} {same}") as caught:
+        looked_up(base, tmp_path, **{name: other})
+    assert caught.value.field == name
+    looked_up(base, tmp_path, **{name: same})
+
+
 # Noise schedules that nothing samples
 
 
