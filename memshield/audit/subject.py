@@ -22,6 +22,7 @@ from memshield.digests import weights_sha256
 from memshield.errors import UserError
 from memshield.families import Facts, load, read_facts, resolve
 from memshield.families.base import Family, Placement
+from memshield.families.kinds import FLOW
 from memshield.families.lora_repository import Lora, open_model, require_prompted
 from memshield.rundir import RunDir
 
@@ -189,6 +190,10 @@ def open_pipeline(
         )
         facts = read_facts(config, to_train=False)
         require_prompted(lora, facts)
+    if facts.family in FLOW and config.max_sequence_length is None:
+        # As whoever uses it draws; a run's own is that of its training.
+        stock = FLOW[facts.family].stock_length
+        config = config.model_copy(update={"max_sequence_length": stock})
     config = resolve(config, facts)
     target = AuditedModel(
         name=str(shown_name(name)),

@@ -62,6 +62,7 @@ class FlowKind:
         weighting_scheme: the default of that setting.
         max_sequence_length: the default of that setting.
         longest: the largest that its pipeline takes.
+        stock_length: the one that its pipeline takes where it is told none.
         resolution: its own, in pixels, where its transformer's config names none.
         own_lengths: whether a caption has as many hidden states as tokens, and no more.
     """
@@ -71,6 +72,7 @@ class FlowKind:
     weighting_scheme: WeightingScheme
     max_sequence_length: int
     longest: int
+    stock_length: int = 512
     resolution: int = 1024
     own_lengths: bool = False
 
@@ -78,7 +80,7 @@ class FlowKind:
 FLOW: Mapping[FamilyName, FlowKind] = MappingProxyType(
     {
         "stable_diffusion_3": FlowKind(
-            "SD3Transformer2DModel", "AutoencoderKL", "logit_normal", 77, 512
+            "SD3Transformer2DModel", "AutoencoderKL", "logit_normal", 77, 512, 256
         ),
         "flux": FlowKind("FluxTransformer2DModel", "AutoencoderKL", "none", 512, 512),
         "z_image": FlowKind(
@@ -146,6 +148,22 @@ LORA_TARGETS: Mapping[FamilyName, tuple[str, ...]] = MappingProxyType(
 def takes_prompts(pipeline_class: str | None) -> bool:
     """Whether a supported pipeline is one of text to image."""
     return bool(TEXT_ENCODERS.get(PIPELINES.get(pipeline_class or "", "unconditional")))
+
+
+def told_length(pipeline_class: str | None, trained: object) -> int | None:
+    """The max_sequence_length that a pipeline is told, to take prompts as in training.
+
+    Args:
+        pipeline_class: of diffusers.
+        trained: the setting of its training, which may come from a stranger's claims.
+
+    Returns:
+        None where it is the pipeline's own, or not one that the pipeline takes.
+    """
+    kind = FLOW.get(PIPELINES.get(pipeline_class or "", "unconditional"))
+    if kind is None or type(trained) is not int or trained == kind.stock_length:
+        return None
+    return trained if 0 < trained <= kind.longest else None
 
 
 def network_of(family: FamilyName) -> str:

@@ -19,6 +19,7 @@ from memshield.config.mitigation import measures_of
 from memshield.config.recommendations import Situation, advice_on_memorization
 from memshield.digests import LORA
 from memshield.errors import UserError
+from memshield.families.kinds import told_length
 from memshield.hub.allowed_files import EXPORTED
 from memshield.hub.catalog.license import License
 from memshield.hub.consent import told_of
@@ -89,6 +90,9 @@ def _render(part: str, manifest: Manifest, repo_id: str, **values: object) -> st
         plain=Plain,
         # The first argument of this one is a picture.
         argument=Plain("prompt=" if manifest.pipeline_class == "Flux2KleinPipeline" else ""),
+        length=told_length(
+            manifest.pipeline_class, manifest.training.settings.get("max_sequence_length")
+        ),
         **values,
     )
 

@@ -75,8 +75,7 @@ def _draw(arguments: SampleArguments, recorder: Recorder) -> None:
         pictures = draw(
             pipeline,
             arguments.request,
-            target.resolution,
-            target.text,
+            target,
             watch,
             recorder,
             arguments.output_dir,

@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 from memshield.audit.images import Pixels
+from memshield.families.kinds import told_length
 from memshield.families.pipelines import guidance_of
 from memshield.families.pixels import to_bytes
 from memshield.sampling.nearness import CopyWatch
 from memshield.sampling.record import Made, Nearness, Recorder
 from memshield.sampling.request import ImageRequest
+from memshield.sampling.target import SampledModel
 from memshield.training.sample_grid import as_picture, save_picture
 
 _AT_ONCE = {"cuda": 16 * 512**2, "cpu": 4 * 64**2}
@@ -29,8 +31,7 @@ _AT_MOST = 16
 def draw(
     pipeline: Any,
     request: ImageRequest,
-    resolution: int | None,
-    text: bool,
+    target: SampledModel,
     watch: CopyWatch | None,
     recorder: Recorder,
     folder: Path | None,
@@ -41,8 +42,7 @@ def draw(
     Args:
         pipeline: on its device.
         request: which pictures.
-        resolution: of them; None for the pipeline's own.
-        text: whether it is prompted.
+        target: the model, whose pipeline it is.
         watch: compares them; None for no comparison.
         recorder: is told of each.
         folder: for the files; None for none.
@@ -55,8 +55,9 @@ def draw(
     recorder.note(stage="drawing", steps=steps)
     kept: list[Image.Image] = []
     waiting: list[Pixels] = []
-    for part in _batches(request.pictures(), _at_once(pipeline.device.type, resolution)):
-        values = _sample(pipeline, part, steps, resolution if text else None, text, recorder)
+    at_once = _at_once(pipeline.device.type, target.resolution)
+    for part in _batches(request.pictures(), at_once):
+        values = _sample(pipeline, part, steps, target, recorder)
         first = len(recorder.samples.pictures)
         made = [
             _made(first + i, *part[i], broken=not np.isfinite(one).all())
@@ -97,17 +98,19 @@ def _sample(
     pipeline: Any,
     part: Sequence[tuple[int, str | None]],
     steps: int,
-    resolution: int | None,
-    text: bool,
+    target: SampledModel,
     recorder: Recorder,
 ) -> list[npt.NDArray[np.float32]]:
     """Pictures [H, W, C] in [0, 1] from their seeds and prompts."""
     arguments: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
-    if text:
+    if target.text:
         arguments["prompt"] = [prompt or "" for _, prompt in part]
         arguments |= guidance_of(pipeline, len(part))
-        if resolution is not None:
-            arguments |= {"height": resolution, "width": resolution}
+        length = told_length(type(pipeline).__name__, target.prompt_tokens)
+        if length is not None:
+            arguments["max_sequence_length"] = length
+        if target.resolution is not None:
+            arguments |= {"height": target.resolution, "width": target.resolution}
     else:
         arguments["batch_size"] = len(part)
     if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:

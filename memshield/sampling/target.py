@@ -34,6 +34,7 @@ class SampledModel:
         name: Hub id, or the run's name.
         text: whether it is prompted.
         resolution: of its pictures; None for its pipeline's own.
+        prompt_tokens: max_sequence_length of its training; None for its pipeline's own.
         run: whose training pictures are at hand; None where they are not.
         reports: audits that may tell the threshold.
         not_compared: why pictures are not compared, where they are not.
@@ -43,6 +44,7 @@ class SampledModel:
     name: str
     text: bool
     resolution: int | None
+    prompt_tokens: int | None
     run: RunDir | None
     reports: Sequence[Report]
     not_compared: str | None
@@ -81,6 +83,7 @@ def _of_run(arguments: SampleArguments) -> SampledModel:
         name=run.path.resolve().name,
         text=is_prompted(folder),
         resolution=config.resolution,
+        prompt_tokens=config.max_sequence_length,
         run=run if arguments.compare else None,
         reports=tuple(reports_of(run)),
         not_compared=None if arguments.compare else NOT_ASKED,
@@ -113,6 +116,7 @@ def _of_hub(arguments: SampleArguments) -> SampledModel:
         name=repo_id,
         text=manifest.text,
         resolution=manifest.training.resolution,
+        prompt_tokens=manifest.training.settings.get("max_sequence_length"),
         run=run if compared else None,
         reports=reports,
         not_compared=None if compared else NOT_HERE if run is None else NOT_ASKED,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from memshield.audit.statements import base_among
+from memshield.audit.subject import open_pipeline
 from memshield.config.file import make_config
 from memshield.errors import UserError
 from memshield.families import read_facts
@@ -174,6 +176,15 @@ def test_a_model_of_few_steps_is_audited_and_not_trained(hub: HubServer, tiny_ba
         read_facts(config)
     assert "the model that it was distilled from" in str(caught.value)
     assert read_facts(config, to_train=False).distilled
+
+
+def test_prompts_of_a_whole_pipeline_are_as_long_as_its_own(tiny_sd3: Path, tmp_path: Path) -> None:
+    """Whoever draws with it has no other; a training's own default is its usual script's."""
+    data: dict[str, Any] = {"train_data_dir": str(image_folder(tmp_path / "pictures", 60))}
+    found = open_pipeline(str(tiny_sd3), {**data, "resolution": 16}, {})
+    assert found.config.max_sequence_length == 256
+    asked = {**data, "resolution": 16, "max_sequence_length": 24}
+    assert open_pipeline(str(tiny_sd3), asked, {}).config.max_sequence_length == 24
 
 
 def test_a_card_cannot_name_a_folder_as_the_base(

@@ -174,6 +174,25 @@ def test_the_code_that_people_copy_is_made_of_nobodys_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pipeline_class", "trained", "said"),
+    [
+        ("StableDiffusion3Pipeline", 77, '("a prompt", max_sequence_length=77)'),
+        ("StableDiffusion3Pipeline", 256, '("a prompt")'),
+        ("FluxPipeline", 128, '("a prompt", max_sequence_length=128)'),
+        ("FluxPipeline", 513, '("a prompt")'),
+        ("FluxPipeline", "1); import os; (", '("a prompt")'),
+        ("StableDiffusionPipeline", 77, '("a prompt")'),
+    ],
+)
+def test_prompts_are_taken_as_in_training(pipeline_class: str, trained: Any, said: str) -> None:
+    manifest = manifest_of(pipeline_class=pipeline_class)
+    settings = {**manifest.training.settings, "max_sequence_length": trained}
+    training = manifest.training.model_copy(update={"settings": settings})
+    code = loading_code(manifest.model_copy(update={"training": training}), "ada/lora")
+    assert f"image = pipeline{said}.images[0]" in code
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"memshield": "\ud800"}, "a text that is none"),

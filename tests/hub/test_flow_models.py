@@ -70,7 +70,9 @@ def test_a_model_from_its_search_to_its_pull(
     assert card["base_model_relation"] == ("adapter" if training == "lora" else "finetune")
 
     argument = '"a prompt"' if family != "flux2_klein" else 'prompt="a prompt"'
-    assert f"pipeline({argument})" in ModelCard.load("ada/flow", token=TOKEN).text
+    length = settings["max_sequence_length"]
+    code = f"pipeline({argument}, max_sequence_length={length})"
+    assert code in ModelCard.load("ada/flow", token=TOKEN).text
     pipeline = pull("ada/flow", token=TOKEN)
     assert type(pipeline).__name__ == pipeline_class
     pipeline.set_progress_bar_config(disable=True)

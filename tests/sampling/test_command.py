@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from memshield.__main__ import main
@@ -152,6 +153,36 @@ def test_prompts_in_turn_from_the_same_seeds(
     assert all(one.warning is not None for one in found.pictures)
     assert "this model draws what words say" in refused(capsys, "sample", lora.path)
     assert "this model draws what words say" in refused(capsys, "sample", lora.path, "--prompt= ")
+
+
+def test_prompts_are_taken_as_in_training(tiny_sd3: Path, tmp_path: Path) -> None:
+    """Its stock pipeline pads them to 256 tokens where it is not told."""
+    from diffusers import DiffusionPipeline
+
+    from tests.tiny import image_folder
+
+    run = train(
+        pretrained_model_name_or_path=tiny_sd3, train_data_dir=image_folder(tmp_path / "p", 24),
+        held_out_fraction=0, num_shards=1, num_rounds=1, max_train_steps=1, train_batch_size=2,
+        num_validation_images=0, max_sequence_length=24, output_dir=tmp_path / "run",
+    )  # fmt: skip
+    words = ("--prompt=a cat", "--num_images", 1, "--no_compare")
+    sampled(tmp_path / "made", run.path, *words)
+    pipeline = DiffusionPipeline.from_pretrained(tiny_sd3)
+    pipeline.load_lora_weights(run.model)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = {
+        tokens: np.asarray(
+            pipeline(
+                "a cat", num_inference_steps=2, height=16, width=16, max_sequence_length=tokens,
+                generator=[torch.Generator().manual_seed(0)],
+            ).images[0]
+        ).astype(int)
+        for tokens in (24, 256)
+    }  # fmt: skip
+    found = np.asarray(Image.open(tmp_path / "made" / "0000.png")).astype(int)
+    assert np.abs(found - drawn[24]).max() <= 1
+    assert np.abs(found - drawn[256]).max() > 1
 
 
 @pytest.mark.parametrize(
