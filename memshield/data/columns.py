@@ -43,8 +43,8 @@ def choose_columns(
         image, caption, label: names that were given; None for those that were not.
 
     Raises:
-        UserError: a named column is missing, or no picture column or several were found; the
-            message lists the columns that there are.
+        UserError: a named column is missing or named twice, or no picture column or several were
+            found; the message lists the columns that there are.
     """
     import datasets
 
@@ -59,6 +59,8 @@ def choose_columns(
     if not _holds_pictures(features[image]):
         holds = features[image]
         raise UserError("image_column", f"{image!r} holds {holds}, not pictures", there)
+    if caption == image:
+        raise UserError("caption_column", f"{caption!r} is the column of the pictures", there)
     caption = caption or _usual(features, CAPTION_NAMES)
     if label is None:
         classes = [c for c, f in features.items() if isinstance(f, datasets.ClassLabel)]

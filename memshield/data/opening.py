@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from memshield.config.schema import BUILT_IN
 from memshield.data.archives import ArchiveError, ZipMember, folder_labels, require_safe_zip
 from memshield.data.digits import IMAGE, LABEL, Digits
+from memshield.data.local import builder_of
 from memshield.data.shards import is_shard, open_shards
 from memshield.errors import UserError
 from memshield.network import Token
@@ -19,7 +20,6 @@ from memshield.network import Token
 if TYPE_CHECKING:
     import datasets
 
-_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx")
 _HUB = "hf://"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -68,6 +68,7 @@ def open_rows(place: Place) -> datasets.Dataset:
     if field == "train_data_dir" and not path.is_dir():
         remedy = "Name a single file as dataset_name." if path.exists() else "Check the path."
         raise UserError(field, f"there is no folder {named}", remedy)
+    _require_split(place.split)
     try:
         return _load(path, place)
     except UserError:
@@ -89,7 +90,10 @@ def open_rows(place: Place) -> datasets.Dataset:
             ) from None  # fmt: skip
         if path.exists() and _is_damaged(error):
             raise _damaged(field, named, error) from None
-        wrong = "dataset_split" if "Unknown split" in str(error) else field
+        if path.exists() and _is_unread_table(error):
+            raise _unread_table(field, named, error) from None
+        is_split = any(words in str(error) for words in _WRONG_SPLIT)
+        wrong = "dataset_split" if is_split else field
         raise UserError(wrong, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
     except (TransportError, ConnectionError) as error:
         raise UserError(
@@ -105,7 +109,25 @@ def open_rows(place: Place) -> datasets.Dataset:
             raise UserError(field, f"cannot open {named}: {told}", "") from None
         if path.exists() and _is_damaged(error):
             raise _damaged(field, named, error) from None
+        if path.exists() and _is_unread_table(error):
+            raise _unread_table(field, named, error) from None
         raise UserError(field, f"cannot open {named}: {_one_line(error)}", *_PARTS) from None
+
+
+_WRONG_SPLIT = ("Unknown split", "Requested slice")
+"""How the library begins to say that rows were asked for which are not there."""
+
+
+def _require_split(split: str) -> None:
+    import datasets
+
+    try:
+        datasets.ReadInstruction.from_spec(split)
+    except ValueError as error:
+        raise UserError(
+            "dataset_split", f"{split!r} names no split: {_one_line(error)}",
+            "Write a split or a part of it: train, train[:100], train[:80%], train+test.",
+        ) from None  # fmt: skip
 
 
 def _is_damaged(error: BaseException) -> bool:
@@ -122,6 +144,27 @@ def _damaged(field: str, named: str, error: BaseException) -> UserError:
     words = _one_line(error.__cause__ or error)
     return UserError(
         field, f"{named} is damaged or not whole: {words}", "Fetch it or write it again."
+    )
+
+
+def _is_unread_table(error: BaseException) -> bool:
+    """Whether a library could not make sense of the table of file names and captions."""
+    from pandas.errors import EmptyDataError, ParserError
+
+    cause = error.__cause__ or error
+    return isinstance(cause, (UnicodeDecodeError, ParserError, EmptyDataError)) or (
+        isinstance(cause, ValueError) and "`file_name`" in str(cause)
+    )
+
+
+def _unread_table(field: str, named: str, error: BaseException) -> UserError:
+    words = _one_line(error.__cause__ or error)
+    return UserError(
+        field,
+        f"the table of captions in {named} cannot be read: {words}",
+        "Save it in UTF-8, the pictures' names as file_name: metadata.csv with commas between the "
+        "columns and quotes around captions that hold commas, or metadata.jsonl with one object a "
+        "line.",
     )
 
 
@@ -146,11 +189,9 @@ def _load(path: Path, place: Place) -> datasets.Dataset:
     if path.exists():
         # It would speak of downloads where files are only copied.
         datasets.disable_progress_bars()
-        if path.is_file():
-            return _prepared(partial(build, _form_of_file(path), data_files=str(path)), place)
         if any((path / name).exists() for name in _SAVED):
             return _saved(path, place)
-        return _prepared(partial(build, _form_of_folder(path), data_dir=str(path)), place)
+        return _prepared(builder_of(path, build), place)
     if not place.files:
         # The Hub does not answer: what an earlier download left of it.
         cached = _snapshot(place)
@@ -198,42 +239,6 @@ def _snapshot(place: Place) -> Path | None:
 
 
 _SAVED = ("dataset_dict.json", "state.json")
-
-
-def _form_of_file(path: Path) -> str:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return "parquet"
-    if name.endswith(".zip"):
-        return "imagefolder"
-    if is_shard(name):
-        return "webdataset"
-    if name.endswith(_TABLES):
-        raise UserError(
-            "dataset_name",
-            f"{path.name} is a table of text, and pictures cannot be in it",
-            "Name it metadata.csv or metadata.jsonl, with the pictures' names in its column "
-            "file_name, put it beside them, and give the folder as train_data_dir.",
-        )
-    raise UserError(
-        "dataset_name",
-        f"{path.name} is not a parquet, zip or tar file",
-        "Give one of these, or a folder.",
-    )
-
-
-def _form_of_folder(path: Path) -> str:
-    from datasets.packaged_modules.imagefolder.imagefolder import IMAGE_EXTENSIONS
-
-    names = [found.name.lower() for found in path.rglob("*")]
-    if any(name.endswith(".parquet") for name in names):
-        return "parquet"
-    # Pictures in the open go before shards, which may be a copy of them.
-    if any(map(is_shard, names)) and not any(
-        name.endswith(tuple(IMAGE_EXTENSIONS)) for name in names
-    ):
-        return "webdataset"
-    return "imagefolder"
 
 
 def _is_archive(name: str) -> bool:

@@ -262,6 +262,11 @@ def test_a_missing_column_is_refused_with_those_there_are(
     assert "image, text" in said
 
 
+def test_the_column_of_the_pictures_holds_no_captions(tmp_path: Path, four: list[Pixels]) -> None:
+    said = refusal(save_set(tmp_path / "set", four), caption_column="image")
+    assert said.startswith("caption_column: 'image' is the column of the pictures")
+
+
 def test_a_column_that_holds_no_pictures_is_refused(tmp_path: Path, four: list[Pixels]) -> None:
     dataset = save_set(tmp_path / "set", four, text=list("abcd"))
     assert "'text' holds no pictures" in refusal(dataset, image_column="text")
