@@ -32,6 +32,7 @@ from typing import Any, Literal
 import psutil
 
 from memshield.digests import trained_files
+from memshield.paths import expanded
 from memshield.redaction import redact
 
 State = Literal["preparing", "running", "stopped", "failed", "done"]
@@ -45,7 +46,7 @@ class RunDir:
     """Paths of a run, and the few files that are read and written without torch."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.config = self.path / "config.yaml"
         self.examples = self.path / "examples.parquet"
         self.events = self.path / "events.jsonl"

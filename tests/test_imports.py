@@ -33,6 +33,7 @@ ORDER = (
         "step_budget",
         "imports",
         "quantities",
+        "paths",
         "rundir",
     ),
 )

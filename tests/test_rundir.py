@@ -70,6 +70,12 @@ def test_a_folder_is_a_run_once_it_holds_a_config(run: RunDir) -> None:
     assert run.is_run()
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YAML passes one on, where a shell puts the folder in its place."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDir("~/runs/x").path == tmp_path / "runs" / "x"
+
+
 # Events
 
 

@@ -35,6 +35,7 @@ from memshield.audit.team import Team
 from memshield.config.file import make_config
 from memshield.config.flags import given, merged
 from memshield.errors import UserError
+from memshield.paths import expanded
 from memshield.quantities import plural
 from memshield.rundir import RunDir
 
@@ -178,7 +179,7 @@ def _audit_target(
 ) -> tuple[Report, Path]:
     name = _named(flags)
     options = options_of(flags)
-    folder = Path(flags["output_dir"]) if "output_dir" in flags else None
+    folder = expanded(flags["output_dir"]) if "output_dir" in flags else None
     if "model" not in flags and RunDir(name).is_run():
         bars.file = AuditProgressFile(RunDir(name)) if is_first() else None
         for flag in ("base", "weight_name", "held_out", "held_out_split", "held_out_data_dir"):
@@ -263,9 +264,8 @@ def _audit_images(
             )
     _require_dataset(settings, "pictures are compared with training pictures")
     beside = {path: read_report(Path(path)) for path in flags.get("beside", [])}
-    pictures = Path(flags["images"])
-    side = settings.get("resolution")
-    images = of_folder(pictures, int(side) if side is not None else None)
+    pictures = expanded(flags["images"])
+    images = of_folder(pictures, make_config(settings, without=["model"]).resolution)
     if images.shape[2] != images.shape[3]:
         images = of_folder(pictures, min(images.shape[2:]))
     channels, resolution = images.shape[1], images.shape[2]
@@ -273,7 +273,7 @@ def _audit_images(
     config = make_config({**settings, "resolution": resolution}, without=["model"])
     reference = Reference.of_dataset(config, channels, with_fresh(config, fresh, without=["model"]))
     comparison = comparison_of(flags, reference, device, bars, text=False)
-    folder = Path(flags["output_dir"]) if "output_dir" in flags else folder_for(str(pictures))
+    folder = expanded(flags["output_dir"]) if "output_dir" in flags else folder_for(str(pictures))
     for name, report in beside.items():
         require_same_pictures(report, comparison.reference, name)
     target = AuditedModel(name=pictures.resolve().name, kind="pictures")
@@ -286,7 +286,7 @@ def folder_for(name: str) -> Path:
     Args:
         name: a Hub id, or a path.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     parts = (path.resolve() if path.exists() else path).parts[-2:]
     return Path("memshield-audit") / re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-")
 

@@ -10,6 +10,7 @@ from typing import Any
 from memshield.config.file import Config, Part, make_config
 from memshield.config.schema import BUILT_IN
 from memshield.errors import UserError
+from memshield.paths import expanded
 
 PLACES = ("dataset_name", "dataset_config_name", "train_data_dir")
 """Settings that name where a dataset is."""
@@ -35,7 +36,7 @@ def parts_of(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> Parts:
         return _share_of(settings, share[1])
     fresh: dict[str, Any] = {}
     if named is not None:
-        is_place = "/" in named or Path(named).expanduser().exists()
+        is_place = "/" in named or expanded(named).exists()
         fresh["dataset_name" if is_place else "dataset_split"] = named
     if "held_out_split" in flags:
         fresh["dataset_split"] = flags["held_out_split"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from memshield.errors import UserError
+from memshield.paths import expanded
 from memshield.randomness import Purpose, numpy_generator
 
 KINDS = ("train", "held_out", "perturbed", "validation")
@@ -41,7 +42,7 @@ def choose_prompts(
         UserError: there is not one prompt.
     """
     if kind not in KINDS:
-        prompts = _lines(Path(kind).expanduser())
+        prompts = _lines(expanded(kind))
         return [prompts[place % len(prompts)] for place in range(count)]
     if kind == "validation":
         return cycled(validation, count)

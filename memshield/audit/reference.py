@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from memshield.data.examples import Examples
 from memshield.data.scan import Scanned, scan, scan_pictures
 from memshield.data.source import Source, SourceSettings, open_source
 from memshield.errors import UserError
+from memshield.paths import expanded
 from memshield.rundir import RunDir
 
 
@@ -185,7 +185,8 @@ class Reference:
 
 def shown_name(name: str | None) -> str | None:
     """A Hub id as it is; of a local path its last part only: reports are published."""
-    return Path(name).resolve().name if name is not None and Path(name).exists() else name
+    here = None if name is None else expanded(name)
+    return here.resolve().name if here is not None and here.exists() else name
 
 
 def _some(captions: Sequence[str] | None, index: Ints) -> Sequence[str] | None:

@@ -84,7 +84,8 @@ class Config(
 
     @model_validator(mode="after")
     def _fields_agree(self, info: ValidationInfo) -> Config:
-        errors = [*_unnamed(self, (info.context or {}).get("without", ())), *_conflicts(self)]
+        without = (info.context or {}).get("without", ())
+        errors = [*_unnamed(self, without), *_empty(self), *_conflicts(self)]
         if errors:
             raise UserErrors(errors)
         return self
@@ -104,27 +105,40 @@ GROUPS: tuple[type[Settings], ...] = (
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
+ONE_OF: dict[Part, tuple[str, str, str]] = {
+    "model": (
+        "pretrained_model_name_or_path",
+        "model_config_name_or_path",
+        "Name the pipeline to fine-tune, or a UNet2DModel config to train from scratch.",
+    ),
+    "dataset": (
+        "dataset_name",
+        "train_data_dir",
+        "Name a dataset, or give a folder of pictures as train_data_dir.",
+    ),
+}
+"""Two settings of which exactly one is given, and what to do where none is."""
+
+
 def _unnamed(config: Config, without: Collection[Part]) -> list[UserError]:
     errors = []
-    models = (config.pretrained_model_name_or_path, config.model_config_name_or_path)
-    datasets = (config.dataset_name, config.train_data_dir)
-    if models.count(None) != 1 and not ("model" in without and models == (None, None)):
-        errors.append(
-            UserError(
-                "pretrained_model_name_or_path",
-                "exactly one of it and model_config_name_or_path is needed",
-                "Name the pipeline to fine-tune, or a UNet2DModel config to train from scratch.",
-            )
-        )
-    if datasets.count(None) != 1 and not ("dataset" in without and datasets == (None, None)):
-        errors.append(
-            UserError(
-                "dataset_name",
-                "exactly one of it and train_data_dir is needed",
-                "Name a dataset, or give a folder of pictures as train_data_dir.",
-            )
-        )
+    for part, (first, second, remedy) in ONE_OF.items():
+        missing = (getattr(config, first), getattr(config, second)).count(None)
+        if missing == 0:
+            both = f"it and {second} are both given, and exactly one of them is needed"
+            errors.append(UserError(first, both, "Leave one of them out."))
+        elif missing == 2 and part not in without:
+            errors.append(UserError(first, f"exactly one of it and {second} is needed", remedy))
     return errors
+
+
+def _empty(config: Config) -> list[UserError]:
+    """Texts without a letter, which libraries take for this folder or for nothing."""
+    return [
+        UserError(name, "must not be empty", f"Leave it out, or give: {field.description}")
+        for name, field in fields().items()
+        if getattr(config, name) == ""
+    ]
 
 
 def _conflicts(config: Config) -> list[UserError]:
@@ -152,7 +166,7 @@ def _conflicts(config: Config) -> list[UserError]:
                 "Leave outer_learning_rate and outer_momentum out.",
             )
         )
-    buckets = problem_of_text(config)
+    buckets = problem_of_text(config) if config.aspect_ratio_buckets else None
     if buckets is not None:
         errors.append(buckets)
     most = config.max_train_steps
@@ -252,7 +266,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError("--config", f"{path} is not a text file", "Give a YAML file.") from None
     try:
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # YAML's own readers pass on what Python says of a date or a number that cannot be.
         raise UserError(
             "--config", f"{path} is not valid YAML: {error}", "Mend the file."
         ) from None

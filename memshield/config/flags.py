@@ -10,7 +10,15 @@ from typing import Any, Literal, NoReturn
 
 from pydantic.fields import FieldInfo
 
-from memshield.config.file import GROUPS, Config, fields, make_config, read_yaml, unknown_setting
+from memshield.config.file import (
+    GROUPS,
+    ONE_OF,
+    Config,
+    fields,
+    make_config,
+    read_yaml,
+    unknown_setting,
+)
 from memshield.config.schema import Settings
 from memshield.config.shipped import find_shipped
 from memshield.errors import UserError, UserErrors
@@ -59,10 +67,17 @@ def given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any
 
 
 def merged(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the file that `config` names, and over them those of the flags."""
+    """The settings of the file that `config` names, and over them those of the flags.
+
+    A flag of two settings that exclude each other takes the place of the other, too.
+    """
     values = read_yaml(find_shipped(given["config"])) if given.get("config") else {}
     if "validation_prompts" in given:
         values.pop("validation_prompt", None)
+    for first, second, _ in ONE_OF.values():
+        named = [name for name in (first, second) if given.get(name) is not None]
+        if len(named) == 1:
+            values.pop(second if named == [first] else first, None)
     return {**values, **{name: value for name, value in given.items() if name != "config"}}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memshield.paths import expanded
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = "configs"
 APP_ROOT = _PACKAGE.parent if (_PACKAGE.parent / FOLDER).is_dir() else _PACKAGE / "shipped"
@@ -18,7 +20,7 @@ def find_shipped(name: str) -> Path:
     Args:
         name: a path as a person writes it.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     is_ours = path.parts[:1] == (FOLDER,) and ".." not in path.parts
     own = APP_ROOT / path
     return own if is_ours and not path.exists() and own.exists() else path

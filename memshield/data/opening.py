@@ -16,6 +16,7 @@ from memshield.data.local import builder_of
 from memshield.data.shards import is_shard, open_shards
 from memshield.errors import UserError
 from memshield.network import Token
+from memshield.paths import expanded
 
 if TYPE_CHECKING:
     import datasets
@@ -60,7 +61,7 @@ def open_rows(place: Place) -> datasets.Dataset:
     from huggingface_hub.errors import HfHubHTTPError
 
     field, named = place.setting, place.name
-    path = Path(named).expanduser()
+    path = expanded(named)
     if field == "dataset_name" and not path.exists() and not is_repo_id(named):
         raise UserError(
             field, f"{named!r} is neither a file or folder here nor a Hub id", "Check the name."

@@ -19,6 +19,7 @@ from memshield.data.images import BadImage, NoPicture, size_of
 from memshield.data.opening import Place, is_repo_id, open_rows
 from memshield.errors import UserError
 from memshield.network import NO_ANSWER, Token, asking
+from memshield.paths import expanded
 
 if TYPE_CHECKING:
     import datasets
@@ -194,7 +195,7 @@ def _roots(settings: SourceSettings) -> tuple[Path, ...]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = [Path(HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE)]
-    local = Path(str(settings.dataset_name or settings.train_data_dir)).expanduser()
+    local = expanded(str(settings.dataset_name or settings.train_data_dir))
     if local.exists():
         # What lies in a folder of the user's own; caches are for what came from the Hub.
         folders = [local if local.is_dir() else local.parent]
@@ -213,7 +214,7 @@ def _pin(settings: SourceSettings, token: Token) -> tuple[str | None, tuple[str,
     from huggingface_hub.errors import HfHubHTTPError
 
     name = settings.dataset_name
-    if name is None or name == BUILT_IN or Path(name).expanduser().exists():
+    if name is None or name == BUILT_IN or expanded(name).exists():
         return None, ()
     if not is_repo_id(name):
         return settings.dataset_revision, ()

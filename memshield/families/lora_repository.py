@@ -17,6 +17,7 @@ from memshield.errors import UserError
 from memshield.families.facts import Facts
 from memshield.families.repository import LARGEST_JSON, PICKLES, Repository
 from memshield.network import Token, asking
+from memshield.paths import expanded
 
 INDEX, ADAPTER, CARD = "model_index.json", "adapter_config.json", "README.md"
 SUFFIX = ".safetensors"
@@ -201,7 +202,7 @@ def open_model(
     Raises:
         UserError: it cannot be had, or is neither.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file() or path.suffix == SUFFIX:
         raise UserError(
             field,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memshield.digests import LORA
+from memshield.paths import expanded
 
 
 def open_pipeline(
@@ -24,8 +25,8 @@ def open_pipeline(
 
     if vae is not None:
         kept = {name: options[name] for name in ("torch_dtype", "token") if name in options}
-        options["vae"] = AutoencoderKL.from_pretrained(vae, use_safetensors=True, **kept)
-    whole = folder if base is None else base
+        options["vae"] = AutoencoderKL.from_pretrained(_place(vae), use_safetensors=True, **kept)
+    whole = folder if base is None else _place(base)
     pipeline = DiffusionPipeline.from_pretrained(whole, use_safetensors=True, **options)
     if base is not None:
         pipeline.load_lora_weights(folder, weight_name=LORA)
@@ -33,6 +34,12 @@ def open_pipeline(
         # DDPM's own sampler wants all of its steps; DDIM is good with a few.
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     return pipeline
+
+
+def _place(name: str | Path) -> str | Path:
+    """A folder of this machine with ~ as the home folder; what is none, such as an id, as it is."""
+    path = expanded(name)
+    return path if path.is_dir() else name
 
 
 def guidance_of(pipeline: Any, count: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 from memshield.errors import UserError
 from memshield.families.kinds import WITHOUT_WEIGHTS
 from memshield.network import Token, asking, gated, words_of
+from memshield.paths import expanded
 
 PIPELINE = "a diffusers pipeline"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -78,7 +79,7 @@ class Repository:
         Raises:
             UserError: it does not exist, cannot be read with this token, or is a pickle.
         """
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.suffix in PICKLES:
             raise UserError(
                 field,

@@ -103,7 +103,7 @@ def _check_disk(preparation: Preparation) -> None:
     if refused or facts is None or source is None or examples is None or budget is None:
         return
     disk = disk_of(PreparedRun(config, facts, source, examples, budget))
-    problem = no_room("output_dir", "the run", disk.total, Path(config.output_dir))
+    problem = no_room("output_dir", "the run", disk.total, RunDir(config.output_dir).path)
     if problem is not None:
         raise problem
 

@@ -19,6 +19,7 @@ from memshield.hub.catalog.table import plain
 from memshield.hub.manifest import NAME, Manifest
 from memshield.hub.verify import Check, in_folder, on_hub, read_manifest, reading_parser, verify
 from memshield.network import Token, asking
+from memshield.paths import expanded
 
 log = logging.getLogger("memshield")
 
@@ -183,7 +184,7 @@ def main(argv: Sequence[str]) -> int:
     parser = reading_parser("pull", "Fetch a published model, check it, and say how to load it.")
     parser.add_argument("--output_dir", metavar="DIR", help="where to put it; the cache without")
     own = given(parser, argv)
-    folder = Path(own["output_dir"]) if own["output_dir"] else None
+    folder = expanded(own["output_dir"]) if own["output_dir"] else None
     repo_id = require_id(own["repo_id"], "model", "repo_id")
     local, manifest = fetch(repo_id, own["revision"], folder=folder)
     print(f"Every file has the hash that {NAME} gives.\n{_summary(manifest)}\n{local}")

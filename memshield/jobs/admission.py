@@ -13,6 +13,7 @@ from memshield.errors import UserError, UserErrors
 from memshield.jobs.commands import ROOT
 from memshield.jobs.folders import Folders
 from memshield.jobs.records import LOCAL
+from memshield.paths import expanded
 from memshield.rundir import RunDir
 
 PLACES = (
@@ -35,7 +36,7 @@ def settle_paths(config: Config) -> Config:
     changes = {}
     for name in PLACES:
         value = getattr(config, name)
-        if value and (path := Path(value).expanduser()).exists():
+        if value and (path := expanded(value)).exists():
             changes[name] = str(path.absolute())
     return config.model_copy(update=changes)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from memshield.errors import UserError
 from memshield.jobs.records import LOCAL, Job
+from memshield.paths import expanded
 from memshield.rundir import RunDir
 
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -37,7 +38,7 @@ class Folders:
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = expanded(root).resolve()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -18,6 +18,7 @@ from memshield.jobs.audit_request import require_pictures
 from memshield.jobs.folders import Folders
 from memshield.jobs.records import LOCAL
 from memshield.network import RepoType
+from memshield.paths import expanded
 from memshield.rundir import write_text
 
 PROMPTS = ("train", "held_out", "perturbed")
@@ -181,7 +182,7 @@ def _place(owner: str, field: str, value: object, kind: RepoType) -> str:
 def _folder(owner: str, field: str, text: str) -> str:
     """A folder of the machine; on a Space, which of them are the owner's is decided afterwards."""
     try:
-        path = Path(text).expanduser().absolute()
+        path = expanded(text).absolute()
         there = path.is_dir()
     except (OSError, RuntimeError):  # a loop of links, too long a name, an unknown home
         raise UserError(field, "is no folder", "Type it again.") from None

@@ -24,6 +24,7 @@ from memshield.audit.subject import Subject, open_run
 from memshield.config.flags import given, plain_parser
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
+from memshield.paths import expanded
 from memshield.rundir import RunDir, write_text
 from memshield.runs.promote import promote_alone
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         audited = _audit_all(runs, flags, options, device, bars)
     reports = [report for _, _, report in audited]
     choice = None if budget is None else choose(reports, budget, alpha)
-    folder = Path(flags.get("output_dir") or _folder_for(runs))
+    folder = expanded(flags.get("output_dir") or _folder_for(runs))
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, reports, budget, alpha, choice)
     for place, report in enumerate(reports):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memshield.config.flags import plain_parser
 from memshield.errors import UserError, UserErrors
+from memshield.paths import expanded
 
 GRID = "samples.png"
 _ONE, _EACH = 16, 4
@@ -236,7 +237,7 @@ def parse_arguments(argv: Sequence[str]) -> SampleArguments:
 
 
 def _path(text: str | None) -> Path | None:
-    return Path(text).absolute() if text else None
+    return expanded(text).absolute() if text else None
 
 
 def _parser() -> argparse.ArgumentParser:

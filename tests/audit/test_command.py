@@ -295,6 +295,8 @@ def test_refused_folders_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "differ in size" in refused(capsys, "audit", "--images", mixed, *data)
     assert "no pictures" in refused(capsys, "audit", "--images", _empty(tmp_path), *data)
     assert "dataset_name" in refused(capsys, "audit", "--images", training)
+    said = refused(capsys, "audit", "--images", training, *data, "--resolution", "abc")
+    assert "resolution: must be a whole number" in said
     for flag in ("--round", "--seed", "--num_inference_steps"):
         assert "Leave it out" in refused(capsys, "audit", "--images", training, *data, flag, 1)
 

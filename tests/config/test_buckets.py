@@ -48,7 +48,7 @@ def test_the_largest_bucket_counts() -> None:
         ("512", "'512' is no height,width"),
         ("512x512", "'512x512' is no height,width"),
         ("512,512;", "'' is no height,width"),
-        ("", "'' is no height,width"),
+        ("", "must not be empty"),
         ("512,-512", "'512,-512' is no height,width"),
         ("512,512,3", "'512,512,3' is no height,width"),
         ("0,512", "0,512 has a side"),

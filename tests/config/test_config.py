@@ -204,7 +204,15 @@ def test_a_wrong_choice_is_refused_with_the_right_ones(
 )
 def test_one_model_and_one_dataset_are_needed(first: str, second: str, both: bool) -> None:
     said = refusal(**{first: "x", second: "y"} if both else {first: None})
-    assert said.startswith(f"{first}: exactly one of it and {second} is needed")
+    given = f"it and {second} are both given" if both else f"exactly one of it and {second} is"
+    assert said.startswith(f"{first}: {given}")
+
+
+@pytest.mark.parametrize(
+    "name", ["train_data_dir", "model_config_name_or_path", "pretrained_vae_model_name_or_path"]
+)
+def test_a_name_is_not_empty(name: str) -> None:
+    assert f"{name}: must not be empty" in refusal(**{name: ""})
 
 
 def test_a_part_that_does_not_matter_need_not_be_named() -> None:
@@ -212,7 +220,7 @@ def test_a_part_that_does_not_matter_need_not_be_named() -> None:
     assert make_config({}, without=["model", "dataset"]).dataset_name is None
     with pytest.raises(UserError, match="dataset_name: exactly one"):
         make_config({}, without=["model"])
-    with pytest.raises(UserError, match="dataset_name: exactly one"):
+    with pytest.raises(UserError, match="dataset_name: it and train_data_dir are both given"):
         make_config({"dataset_name": "x", "train_data_dir": "y"}, without=["model", "dataset"])
 
 
@@ -275,6 +283,8 @@ def test_a_bare_no_in_yaml_is_the_precision_of_that_name(tmp_path: Path) -> None
         (b"- rank\n", "holds no mapping"),
         (b"\xff\xfe\x00", "not a text file"),
         (b"rank: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        (b"dataset_revision: 2024-13-45\n", "not valid YAML"),
+        (b"revision: 0b_\n", "not valid YAML"),
     ],
 )
 def test_files_that_hold_no_settings_are_refused(

@@ -78,6 +78,29 @@ def test_prompts_on_the_command_line_replace_those_of_the_file(settings: Path, f
     assert config.validation_prompts == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "other", "rest"),
+    [
+        ("train_data_dir", "dataset_name", {"pretrained_model_name_or_path": "a/model"}),
+        ("dataset_name", "train_data_dir", {"pretrained_model_name_or_path": "a/model"}),
+        ("pretrained_model_name_or_path", "model_config_name_or_path", {"dataset_name": "a/set"}),
+        ("model_config_name_or_path", "pretrained_model_name_or_path", {"dataset_name": "a/set"}),
+    ],
+)
+def test_a_flag_takes_the_place_of_what_excludes_it_in_the_file(
+    tmp_path: Path, flag: str, other: str, rest: dict[str, str]
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("".join(f"{name}: {value}\n" for name, value in {other: "x", **rest}.items()))
+    config = parse_config("prog", ["--config", str(path), f"--{flag}", "y"], "A description.")
+    assert (getattr(config, flag), getattr(config, other)) == ("y", None)
+    words = ["--config", str(path), f"--{flag}", "y", f"--{other}", "z"]
+    said = refusal_of(parse_config, "prog", words, "A description.")
+    assert "are both given" in said
+    kept = parse_config("prog", ["--config", str(path), f"--{flag}", "none"], "A description.")
+    assert getattr(kept, other) == "x"
+
+
 @pytest.mark.parametrize("word", ["none", "null", "None"])
 def test_none_takes_a_setting_back(settings: Path, word: str) -> None:
     assert parse("--config", str(settings), "--snr_gamma", word).snr_gamma is None
@@ -138,6 +161,11 @@ def test_unknown_names_in_the_file_are_refused(tmp_path: Path) -> None:
 )
 def test_flags_of_diffusers_that_are_no_settings_are_explained(flag: str, hint: str) -> None:
     assert hint in refusal(flag)
+
+
+def test_a_file_of_a_user_that_there_is_not_is_refused() -> None:
+    said = refusal("--config", "~no-such-user/settings.yaml")
+    assert said.startswith("--config: cannot read ~no-such-user/settings.yaml")
 
 
 def test_wrong_values_and_choices_are_refused() -> None:

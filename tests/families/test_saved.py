@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memshield.errors import UserError
 from memshield.families.base import Family
+from memshield.families.pipelines import open_pipeline
 from memshield.families.saved import load_weights
 from tests.families import loaded
 from tests.tiny import ddpm_pipeline
@@ -103,3 +104,13 @@ def test_weights_in_several_files(tmp_path: Path, captioned: Path) -> None:
             parameter.zero_()
     load_weights(network, tmp_path / "parts")
     assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+
+
+def test_a_lora_opens_on_a_base_below_the_home_folder(
+    tiny_sd: Path, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(loaded(tiny_sd, captioned, training="lora"), tmp_path / "saved")
+    monkeypatch.setenv("HOME", str(tiny_sd.parent))
+    base = f"~/{tiny_sd.name}"
+    pipeline = open_pipeline(folder, base, f"{base}/vae", local_files_only=True)
+    assert pipeline.get_active_adapters()

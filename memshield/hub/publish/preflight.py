@@ -25,6 +25,7 @@ from memshield.hub.refusals import REFUSALS, of_publishing
 from memshield.hub.retries import IMPATIENT, Clock, RetryPolicy, SystemClock
 from memshield.hub.session import steady_session
 from memshield.network import NO_ANSWER, Token
+from memshield.paths import expanded
 from memshield.quantities import size
 
 _PICTURES_ARE_COPIED = 2
@@ -124,7 +125,7 @@ def _imagined(config: Config, origins: Origins) -> Manifest:
 def room_errors(config: Config, token: Token = None) -> list[UserError]:
     """Whether the disk takes a dataset of the Hub; nothing where its size cannot be known."""
     name = config.dataset_name
-    if name is None or name == BUILT_IN or Path(name).expanduser().exists():
+    if name is None or name == BUILT_IN or expanded(name).exists():
         return []
     if config.dataset_config_name is not None:
         return []  # only its files are fetched, and which these are is known once they are

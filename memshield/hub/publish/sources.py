@@ -19,6 +19,7 @@ from memshield.hub.catalog.access import card_of
 from memshield.hub.catalog.license import License, license_in, read_license
 from memshield.hub.manifest import Base, Dataset, Vae
 from memshield.network import page_of
+from memshield.paths import expanded
 
 _WITHHELD = Dataset(name=None, revision=None, on_hub=False)
 
@@ -88,7 +89,7 @@ def _base(api: HfApi, config: Config) -> Origins:
         return Origins(None, None, _WITHHELD, ())
     # A run that read its base from the Hub has noted the commit: a folder of that name that lies
     # here by now is another thing.
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     local = Base(name=None, revision=None, variant=variant)
     if config.revision is None and folder.is_dir():
         return _local(folder, local)
@@ -129,7 +130,7 @@ def _vae(api: HfApi, name: str | None) -> tuple[Vae | None, bool]:
     """The replacement VAE, and whether it is private."""
     if name is None:
         return None, False
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return Vae(name=None, license=license_in(folder)), False
     try:
@@ -146,7 +147,7 @@ def _dataset(api: HfApi, config: Config) -> tuple[Dataset, bool]:
     name = config.dataset_name
     if name == BUILT_IN:
         return Dataset(name=name, revision=None, on_hub=False), False
-    here = name is None or Path(name).expanduser().exists()
+    here = name is None or expanded(name).exists()
     if name is None or (here and config.dataset_revision is None):
         return _WITHHELD, False
     try:

@@ -16,6 +16,7 @@ from memshield.config.shipped import FOLDER
 from memshield.errors import UserError
 from memshield.jobs.remote.client import HubClient
 from memshield.network import RepoType, asking
+from memshield.paths import expanded
 from memshield.quantities import size
 
 MOUNTS = "/memshield"
@@ -64,7 +65,7 @@ def find_places(client: HubClient, config: Config) -> Places:
         value = getattr(config, name)
         if value is None or (name == "dataset_name" and value == BUILT_IN):
             continue
-        path = Path(value).expanduser()
+        path = expanded(value)
         if path.parts[:1] == (FOLDER,) and name == "model_config_name_or_path":
             continue  # shipped with the code
         if path.exists():

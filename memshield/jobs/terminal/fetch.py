@@ -19,6 +19,7 @@ from memshield.jobs.remote.live import Live, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.submission import CHECKPOINTS
 from memshield.jobs.terminal.shared import PROGRAM, RemoteRun, add_account, open_run
+from memshield.paths import expanded
 from memshield.quantities import plural
 from memshield.rundir import RunDir, lock_path, write_text
 
@@ -137,7 +138,7 @@ def folder_of(remote: RemoteRun) -> RunDir:
     have written the records in its bucket: such runs belong below `runs/`.
     """
     record, client = remote.record, remote.client
-    meant = Path(record.meant.get("output_dir") or "")
+    meant = expanded(record.meant.get("output_dir") or "")
     is_own = client.namespace == client.account.name and not is_run_of_server(meant)
     places = [_RUNS / record.name, _RUNS / record.id]
     if is_own and meant.parts:

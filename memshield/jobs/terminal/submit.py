@@ -44,6 +44,7 @@ from memshield.jobs.terminal.shared import (
     seconds_of,
     start_job,
 )
+from memshield.paths import expanded
 from memshield.quantities import duration, plural
 
 _OWN = ("hardware", "timeout", "image", "detach", "yes", "namespace")
@@ -167,12 +168,12 @@ def check(
 def _rows(config: Config, token: object) -> int | None:
     """How many pictures there are, where that can be told without fetching them."""
     if config.train_data_dir is not None:
-        folder = Path(config.train_data_dir).expanduser()
+        folder = expanded(config.train_data_dir)
         return sum(path.suffix.lower() in _PICTURES for path in folder.rglob("*")) or None
     name = config.dataset_name or ""
     if name == BUILT_IN:
         return _DIGITS
-    if Path(name).expanduser().exists():
+    if expanded(name).exists():
         return None
     found = describe_dataset(
         name, config.dataset_config_name, config.dataset_revision,
@@ -220,7 +221,7 @@ def _estimate(
         return None
     size = own_model(config.model_config_name_or_path)
     if size is None and config.pretrained_model_name_or_path is not None:
-        if Path(config.pretrained_model_name_or_path).exists():
+        if expanded(config.pretrained_model_name_or_path).exists():
             return None
         model = describe_model(
             config.pretrained_model_name_or_path, config.revision,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from memshield.errors import UserError
+from memshield.paths import expanded
 from memshield.ui.new.uploads.files import is_picture_name
 
 FIELD = "folder"
@@ -25,7 +26,7 @@ def find_folder(text: str) -> Path:
     if "\0" in text or len(text) > 4096:
         raise UserError(FIELD, "is not a path", "Type it again.")
     try:
-        folder = Path(text.strip()).expanduser().absolute()
+        folder = expanded(text.strip()).absolute()
         exists, is_folder = folder.exists(), folder.is_dir()
     except (OSError, RuntimeError):  # a loop of links, too long a name, an unknown home
         raise UserError(FIELD, "is not a path", "Type it again.") from None

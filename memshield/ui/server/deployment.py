@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from memshield.errors import UserError
+from memshield.paths import expanded
 
 BUCKET = Path("/data")
 """Where a Space mounts its bucket, if it has one."""
@@ -67,7 +68,7 @@ def _storage(
 ) -> tuple[Path, str | None, Path | None]:
     """The folder, the warning about it, and the file of the job store."""
     if named:
-        return Path(named).expanduser().resolve(), None, None
+        return expanded(named).resolve(), None, None
     if not on_space:
         return Path("memshield-data").resolve(), None, None
     if bucket.is_dir() and os.access(bucket, os.W_OK):
