@@ -142,7 +142,7 @@ def _dry_run(config: Config, ranks: Ranks) -> int:
 
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)  # the others are gone: nobody would meet it
-        for line in dry_run(config):
+        for line in dry_run(config, ranks.count):
             print(line, flush=True)
     return 0
 
@@ -247,6 +247,7 @@ def _lead_training(
         ranks.share()
         status.update(**_place_of(before))
         return before.get("reason")
+    start.require_checkpoint(config, run, ranks.count)
     prepared = start.lead(config, run, events, _checks_of_new(config))
     ranks.share(to_yaml(prepared.config))
     if words := license_words(prepared.facts.repository):

@@ -54,6 +54,7 @@ class Situation:
         held_out: pictures that an audit compares with; None where it is not known.
         lost: share of its area that the median picture loses in a square; None where it is not
             known.
+        steps: of the whole run; None where they are not known.
     """
 
     pictures: int
@@ -64,6 +65,7 @@ class Situation:
     settings: Mapping[str, Any]
     held_out: int | None = None
     lost: float | None = None
+    steps: int | None = None
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class Situation:
             settings=config.model_dump(),
             held_out=held_out,
             lost=lost,
+            steps=steps,
         )
 
 
@@ -112,6 +115,7 @@ def advice_for(situation: Situation) -> list[Advice]:
     """What is recommended; nothing where a training is as recommended."""
     checks = (
         few_held_out, few_a_shard, draws_alike, draws_with_captions, many_passes, cut_to_squares,
+        long_warm_up,
     )  # fmt: skip
     return [found for check in checks if (found := check(situation)) is not None]
 
@@ -228,4 +232,19 @@ def cut_to_squares(one: Situation) -> Advice | None:
         f"Half of the pictures lose {one.lost:.0%} of their area or more when they are cut to "
         "squares: let them keep their shapes in aspect buckets.",
         {"aspect_ratio_buckets": "auto"},
+    )
+
+
+def long_warm_up(one: Situation) -> Advice | None:
+    """A warm-up that does not end within the run; refused where the config says how long that is.
+
+    Not refused here: recipes are for sets of any size.
+    """
+    warm_up, kind = one.settings.get("lr_warmup_steps", 0), one.settings.get("lr_scheduler")
+    if one.steps is None or kind == "constant" or warm_up <= one.steps:
+        return None
+    return Advice(
+        f"The learning rate warms up over {warm_up:,} steps, and the training has {one.steps:,}: "
+        "it ends before the learning rate is reached. Warm up for a tenth of it.",
+        {"lr_warmup_steps": one.steps // 10},
     )

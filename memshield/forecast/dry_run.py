@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from memshield.config.file import Config, to_yaml
-from memshield.config.recommendations import cut_to_squares
+from memshield.config.recommendations import cut_to_squares, long_warm_up
 from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of
 from memshield.errors import UserError, UserErrors
@@ -34,8 +34,12 @@ from memshield.training.prepare import (
 from memshield.training.ranks import Ranks
 
 
-def dry_run(config: Config) -> Iterator[str]:
+def dry_run(config: Config, ranks: int = 1) -> Iterator[str]:
     """Check model, data, disk and publication of a config, then train one step of it.
+
+    Args:
+        config: settings.
+        ranks: processes that would train it.
 
     Yields:
         Lines for a person.
@@ -45,13 +49,17 @@ def dry_run(config: Config) -> Iterator[str]:
     """
     from memshield.training import start
 
-    earlier = start.earlier_config(RunDir(config.output_dir))
+    run = RunDir(config.output_dir)
+    earlier = start.earlier_config(run)
+
+    def check_checkpoint(preparation: Preparation) -> None:
+        start.require_checkpoint(preparation.config, run, ranks)
 
     def check_same(preparation: Preparation) -> None:
         if earlier is not None and preparation.facts is not None:
             start.require_same(preparation.config, earlier)
 
-    checks = [_check_output, check_same, check_noise_level, check_hardware]
+    checks = [_check_output, check_same, check_checkpoint, check_noise_level, check_hardware]
     if config.hub_model_id:
         checks.append(_check_publication)
     # As a start does: what was settled at first stays, such as the commit of the base.
@@ -67,8 +75,10 @@ def dry_run(config: Config) -> Iterator[str]:
     yield from preparation.scan.lines()
     if (cut := prepared.cut_captions()) is not None:
         yield f"too long      {cut.words}"
-    if (advice := cut_to_squares(situation_of(prepared))) is not None:
-        yield advice.line
+    situation = situation_of(prepared)
+    for advice in (cut_to_squares(situation), long_warm_up(situation)):
+        if advice is not None:
+            yield advice.line
     if config.hub_model_id:
         yield f"publishing    to {config.hub_model_id}: can be done"
     yield from _one_step(prepared)
@@ -124,9 +134,9 @@ def _one_step(prepared: PreparedRun) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
         run.path.mkdir()
-        small = config.model_copy(
-            update={**alone, **unwatched, **short, **quiet, "output_dir": str(run.path)}
-        )
+        # It has none of the checkpoints of the run itself.
+        afresh = {"resume_from_checkpoint": "latest", "output_dir": str(run.path)}
+        small = config.model_copy(update={**alone, **unwatched, **short, **quiet, **afresh})
         stop = StopRequest()
         few.write(run.examples)
         write_text(run.config, to_yaml(small))

@@ -12,6 +12,7 @@ import yaml
 
 from memshield.config.buckets import is_auto
 from memshield.config.file import Config, differing_fields, make_config, read_yaml, to_yaml
+from memshield.config.recommendations import Situation, long_warm_up
 from memshield.data.duplicate_pairs import write_pairs
 from memshield.data.examples import Examples
 from memshield.data.requirements import budget_of, can_cache
@@ -89,10 +90,30 @@ def lead(
         if named not in (None, commit):
             log.info("%s: going on with %s, where %s stood at first", name, commit, named)
     prepared = prepare(pinned, checks=checks, pictures=find_pictures).prepared_run()
+    _warn(prepared)
     prepared.examples.write(run.examples)
     write_text(run.config, to_yaml(prepared.config))
     log.info("\n%s", to_yaml(prepared.config))
     return prepared
+
+
+def require_checkpoint(config: Config, run: RunDir, ranks: int) -> None:
+    """Refuse a named checkpoint that so many ranks cannot go on from, before pictures are read.
+
+    Raises:
+        UserError: see `memshield.training.checkpoint.choose`.
+    """
+    from memshield.training import checkpoint as checkpoints
+
+    if config.resume_from_checkpoint != "latest":
+        checkpoints.choose(run, config, ranks)
+
+
+def _warn(prepared: PreparedRun) -> None:
+    members, text = len(prepared.examples.members()), prepared.facts.needs_captions
+    advice = long_warm_up(Situation.of(prepared.config, members, prepared.budget.total, text, None))
+    if advice is not None:
+        log.warning("%s", advice.words)
 
 
 def _import_early(preparation: Preparation) -> None:

@@ -73,6 +73,11 @@ def test_a_set_too_small_to_hold_pictures_back_is_told() -> None:
             "timestep_bias_share",
             "few draws at low noise gave more back",
         ),
+        (
+            {"settings": {"timestep_bias_share": 0.1, "lr_warmup_steps": 200}, "steps": 150},
+            "lr_warmup_steps",
+            "warms up over 200 steps, and the training has 150",
+        ),
         ({"text": True, "lost": 0.25}, "aspect_ratio_buckets", "lose 25% of their area or more"),
     ],
 )
@@ -84,6 +89,14 @@ def test_each_advice_has_its_reason_and_a_setting(
     assert list(found.settings) == [setting]
     assert setting in fields()
     assert "_" not in found.words, "no code names"
+
+
+def test_a_warm_up_that_ends_or_is_not_made_is_not_spoken_of() -> None:
+    settings = {"timestep_bias_share": 0.1, "lr_warmup_steps": 200}
+    assert advice_for(situation(settings=settings, steps=200)) == []
+    assert advice_for(situation(settings=settings)) == []
+    settings |= {"lr_scheduler": "constant"}
+    assert advice_for(situation(settings=settings, steps=150)) == []
 
 
 def test_pictures_that_lose_little_and_models_of_one_size_stay_square() -> None:

@@ -198,8 +198,30 @@ def test_an_unknown_checkpoint(
     settings = digits(tmp_path / "run", unet, **SHORT)
     run = train(**settings)
     run.status.unlink()
-    said = refused(capsys, **settings, resume_from_checkpoint="checkpoint-5")
-    assert "checkpoint-3" in said
+    for rest in ({}, {"dry_run": True}, {"dataset_name": tmp_path / "is gone"}):
+        named = {**settings, "resume_from_checkpoint": "checkpoint-5", **rest}
+        said = refused(capsys, **named)
+        assert "this run has no 'checkpoint-5'" in said, "before the pictures are looked for"
+        assert "checkpoint-3" in said
+
+
+def test_a_dry_run_of_a_training_that_goes_back(tmp_path: Path, unet: Path) -> None:
+    settings = digits(tmp_path / "run", unet, **SHORT)
+    run = train(**settings)
+    train(**settings, resume_from_checkpoint="checkpoint-3", dry_run=True)
+    assert run.checkpoints()[-1] == 6, "nothing was deleted"
+
+
+def test_a_warm_up_longer_than_the_run_is_told(
+    tmp_path: Path, unet: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = digits(tmp_path / "run", unet, **SHORT)
+    del settings["max_train_steps"]
+    settings |= {"num_train_epochs": 1, "lr_warmup_steps": 500, "lr_scheduler": "cosine"}
+    train(**settings)
+    assert "warms up over 500 steps" in caplog.text
+    train(**{**settings, "output_dir": tmp_path / "dry"}, dry_run=True)
+    assert "warms up over 500 steps" in capsys.readouterr().out
 
 
 def test_a_broken_checkpoint(
