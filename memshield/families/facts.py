@@ -163,7 +163,7 @@ def _from_scratch(config: Config, token: Token) -> Facts:
     path = find_shipped(name)
     if path.suffix == ".json" or path.is_file():
         try:
-            unet = dict(json.loads(path.read_text(encoding="utf-8")))
+            unet = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(
                 field, f"cannot read {name}: {error.strerror}", "Check the path."
@@ -172,6 +172,12 @@ def _from_scratch(config: Config, token: Token) -> Facts:
             raise UserError(
                 field, f"{name} is not valid JSON", "Give a UNet2DModel config."
             ) from None
+        if not isinstance(unet, dict):
+            raise UserError(
+                field,
+                f"{name} holds no JSON object",
+                "Give a UNet2DModel config.",
+            )
     else:
         kind = "a repository of a UNet2DModel alone, with its config.json at the root"
         unet = Repository.open(field, name, kind=kind, token=token).json("config.json")
@@ -186,7 +192,14 @@ def _from_scratch(config: Config, token: Token) -> Facts:
     }
     if config.resolution is None and unet.get("sample_size") is None:
         raise UserError("resolution", f"{name} names no sample_size", "Give the side in pixels.")
-    return _unconditional(field, name, "DDPMPipeline", None, unet, scheduler, config)
+    try:
+        return _unconditional(field, name, "DDPMPipeline", None, unet, scheduler, config)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            field, f"{name} holds what no UNet2DModel's config holds ({error})", "Mend the file."
+        ) from None
 
 
 def _from_pipeline(config: Config, repository: Repository | None, token: Token) -> Facts:

@@ -10,6 +10,7 @@ import torch
 
 from memshield.config.buckets import most_pixels
 from memshield.config.file import Config
+from memshield.errors import UserError
 from memshield.families import lora
 from memshield.families.facts import Facts
 from memshield.families.kinds import FLOW, OWN_LENGTHS, TEXT_ENCODERS
@@ -17,6 +18,28 @@ from memshield.families.kinds import FLOW, OWN_LENGTHS, TEXT_ENCODERS
 _TEMPLATE = 24
 """Tokens around a caption, at most; the caption itself has no more than it has bytes."""
 _LENGTH = 8
+_WRONG_CONFIG = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NameError, RuntimeError
+)  # fmt: skip
+"""diffusers checks little of a config: a wrong value ends in whatever it first leads to."""
+
+
+def require_buildable(config: Config, facts: Facts) -> None:
+    """Refuse a model to train from scratch that diffusers cannot build from its config.
+
+    Raises:
+        UserError: in diffusers' own words.
+    """
+    if facts.repository is not None:
+        return
+    try:
+        network_parameters(facts)
+    except _WRONG_CONFIG as error:
+        raise UserError(
+            "model_config_name_or_path",
+            f"no UNet2DModel can be built from {config.model_config_name_or_path}: {error}",
+            "Mend the config.",
+        ) from None
 
 
 def network_parameters(facts: Facts) -> int:

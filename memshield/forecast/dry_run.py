@@ -27,6 +27,7 @@ from memshield.training.prepare import (
     Preparation,
     PreparedRun,
     check_hardware,
+    check_network,
     check_noise_level,
     prepare,
     scan_pictures,
@@ -59,7 +60,10 @@ def dry_run(config: Config, ranks: int = 1) -> Iterator[str]:
         if earlier is not None and preparation.facts is not None:
             start.require_same(preparation.config, earlier)
 
-    checks = [_check_output, check_same, check_checkpoint, check_noise_level, check_hardware]
+    checks = [
+        _check_output, check_same, check_checkpoint, check_network, check_noise_level,
+        check_hardware,
+    ]  # fmt: skip
     if config.hub_model_id:
         checks.append(_check_publication)
     # As a start does: what was settled at first stays, such as the commit of the base.

@@ -29,7 +29,13 @@ from memshield.hub.catalog.license import license_words
 from memshield.quantities import plural, size
 from memshield.rundir import write_text
 from memshield.step_budget import StepBudget
-from memshield.training.prepare import PreparedRun, check_hardware, check_noise_level, prepare
+from memshield.training.prepare import (
+    PreparedRun,
+    check_hardware,
+    check_network,
+    check_noise_level,
+    prepare,
+)
 
 FLOAT = 4
 SPARING = (*MemorySettings.model_fields, "use_8bit_adam", "gradient_checkpointing")
@@ -150,7 +156,7 @@ def main(argv: Sequence[str]) -> int:
     if mine.hardware and not mine.measure:
         raise UserError("--hardware", "the cost follows from a measurement", "Add --measure.")
     price = (mine.hardware, dollars_an_hour(mine.hardware)) if mine.hardware else None
-    checks = [check_noise_level, *([check_hardware] if mine.measure else ())]
+    checks = [check_network, check_noise_level, *([check_hardware] if mine.measure else ())]
     preparation = prepare(config, checks=checks)
     prepared = preparation.prepared_run()
     assert preparation.scan is not None

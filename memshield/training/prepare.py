@@ -107,6 +107,14 @@ def check_noise_level(preparation: Preparation) -> None:
         require_noise_level(preparation.config, preparation.facts)
 
 
+def check_network(preparation: Preparation) -> None:
+    """Refuse a model to train from scratch that cannot be built."""
+    if preparation.facts is not None:
+        from memshield.families.size import require_buildable
+
+        require_buildable(preparation.config, preparation.facts)
+
+
 def scan_pictures(preparation: Preparation) -> None:
     """Open the dataset, decode every picture, and split them."""
     source = _open(preparation)

@@ -28,6 +28,7 @@ from memshield.training.prepare import (
     PreparationCheck,
     PreparedRun,
     check_hardware,
+    check_network,
     check_noise_level,
     prepare,
     reopen_pictures,
@@ -80,7 +81,7 @@ def lead(
         log.info("\n".join(scan.lines()))
 
     checks: list[PreparationCheck] = [
-        _import_early, check_noise_level, check_same, check_hardware
+        _import_early, check_network, check_noise_level, check_same, check_hardware
     ]  # fmt: skip
     if earlier is None:
         checks += checks_of_new

@@ -298,6 +298,41 @@ def test_bad_settings(
     assert "hf_x" not in said
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"up_block_types": ["UpBlock2D"]}, "Must provide the same number"),
+        ({"up_block_types": ["UpBlock2D", "OurBlock"]}, "OurBlock does not exist"),
+        ({"norm_num_groups": 3}, "must be divisible by num_groups"),
+        ({"block_out_channels": None}, "no UNet2DModel can be built"),
+        ({"down_block_types": 5}, "what no UNet2DModel's config holds"),
+        ({"in_channels": "many"}, "what no UNet2DModel's config holds"),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_models_that_cannot_be_built_are_refused_before_pictures_are_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    words: str,
+    dry: bool,
+) -> None:
+    wrong = unet_config(tmp_path / "wrong", **changes)
+    settings = digits(tmp_path / "run", wrong, dataset_name=tmp_path / "no pictures")
+    said = refused(capsys, **settings, **({"dry_run": True} if dry else {}))
+    assert "model_config_name_or_path: " in said
+    assert words in said
+    assert dry or "dataset_name" not in said
+
+
+def test_a_config_of_a_model_is_an_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.json").write_text("[8, 16]")
+    said = refused(capsys, **digits(tmp_path / "run", tmp_path / "list.json"))
+    assert "list.json holds no JSON object" in said
+
+
 def test_models_that_are_refused(
     tmp_path: Path, tiny_sd: Path, captioned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
