@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from memshield.errors import UserError
 from memshield.quantities import plural
-from memshield.sampling.record import Recorder, Samples
+from memshield.sampling.record import NAME, Recorder, Samples, read_samples
 from memshield.sampling.request import SampleArguments, parse_arguments
 from memshield.sampling.target import SampledModel, is_hub_id, open_target
 from memshield.training.failures import is_out_of_memory
@@ -53,7 +53,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _require_empty(folder: Path) -> None:
-    if (folder.is_dir() and any(folder.iterdir())) or folder.is_file():
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # All that a command leaves which failed before it drew; the mended one takes its place.
+    left = read_samples(folder) if held == [NAME] else None
+    is_failed = left is not None and left.stage == "failed"
+    if folder.is_file() or (held and not is_failed):
         raise UserError("output_dir", f"{folder} is not empty", "Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -222,7 +222,9 @@ def parse_arguments(argv: Sequence[str]) -> SampleArguments:
     number = given.num_images if given.num_images is not None else _EACH if several else _ONE
     if given.round is not None and given.round < 1:
         raise UserError("round", f"must be at least 1, is {given.round}", "Rounds count from 1.")
-    output = given.output if given.output or given.output_dir else GRID
+    output = _path(given.output if given.output or given.output_dir else GRID)
+    if output is not None and output.is_dir():
+        raise UserError("output", f"{output} is a folder", "Name a file, or give --output_dir.")
     return SampleArguments(
         target=given.target,
         request=make_request(prompts, number, given.num_inference_steps, given.seed),
@@ -230,7 +232,7 @@ def parse_arguments(argv: Sequence[str]) -> SampleArguments:
         round=given.round,
         against=_path(given.against),
         base=given.base,
-        output=_path(output),
+        output=output,
         output_dir=_path(given.output_dir),
         compare=not given.no_compare,
     )

@@ -220,6 +220,23 @@ def test_what_is_no_run_and_a_folder_in_use(
     assert (tmp_path / "mine").read_text() == "x"
 
 
+def test_a_mended_command_takes_the_folder_of_the_one_that_failed(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made"
+    words = ("sample", run.path, *FAST, "--output_dir", made)
+    assert "without words" in refused(capsys, *words, "--prompt", "a cat")
+    assert sampled(made, run.path, "--num_images", 1).pictures
+    assert "is not empty" in refused(capsys, *words), "one that has drawn stays"
+
+
+def test_a_grid_is_no_folder(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "sample", run.path, *FAST, "--output", tmp_path)
+    assert said.startswith(f"output: {tmp_path} is a folder")
+
+
 def test_records_that_cannot_be_read_are_none(tmp_path: Path) -> None:
     assert read_samples(tmp_path) is None
     good: dict[str, Any] = {"version": 1, "model": "a/b", "total": 1, "steps": 1}

@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from memshield.config.file import Config
 from memshield.config.schema import BUILT_IN
-from memshield.config.shipped import FOLDER
+from memshield.config.shipped import APP_ROOT, FOLDER, find_shipped
 from memshield.errors import UserError
 from memshield.jobs.remote.client import HubClient
 from memshield.network import RepoType, asking
@@ -66,8 +66,8 @@ def find_places(client: HubClient, config: Config) -> Places:
         if value is None or (name == "dataset_name" and value == BUILT_IN):
             continue
         path = expanded(value)
-        if path.parts[:1] == (FOLDER,) and name == "model_config_name_or_path":
-            continue  # shipped with the code
+        if name == "model_config_name_or_path" and _is_shipped(path):
+            continue
         if path.exists():
             _upload(places, name, path, client.bucket)
         elif name == "train_data_dir":
@@ -75,6 +75,13 @@ def find_places(client: HubClient, config: Config) -> Places:
         else:
             _look_up(places, client, config, name, value)
     return places
+
+
+def _is_shipped(path: Path) -> bool:
+    """Whether the code that goes into the container has it, under the same name."""
+    own = (APP_ROOT / FOLDER).resolve()
+    is_ours = path.parts[:1] == (FOLDER,)
+    return is_ours and find_shipped(str(path)).resolve().is_relative_to(own)
 
 
 def _upload(places: Places, name: str, path: Path, bucket: str) -> None:

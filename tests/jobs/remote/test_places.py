@@ -17,7 +17,7 @@ from memshield.jobs.remote.submission import Machine, prepare_submission, send, 
 from tests.hub_server import HubServer
 from tests.hub_server.jobs.job import Job
 from tests.jobs.remote.runs import TOKEN, job_of
-from tests.tiny import image_folder
+from tests.tiny import image_folder, unet_config
 
 pytestmark = pytest.mark.process
 TELLS = "import os, sys; print(sorted(os.listdir(sys.argv[1])), os.environ.get('HF_TOKEN'))"
@@ -82,6 +82,20 @@ def test_a_token_goes_in_only_for_what_cannot_be_mounted(
     others = {name: value for name, value in secret.spec.items() if name != "secrets"}
     assert TOKEN not in str(others)
     assert TOKEN not in str(secret.json())
+
+
+def test_a_model_in_an_own_folder_configs_is_copied(
+    hub: HubServer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = unet_config(tmp_path / "configs").rename(tmp_path / "configs" / "mine.json")
+    settings = {"model_config_name_or_path": "configs/mine.json", "dataset_name": "ada/open"}
+    places = find_places(HubClient(), make_config(settings))
+    assert places.flags == {
+        "model_config_name_or_path": "inputs/model_config_name_or_path/mine.json"
+    }
+    (copied,) = places.uploads.values()
+    assert copied.samefile(own)
 
 
 def test_own_pictures_are_copied_and_what_is_missing_is_named(
