@@ -194,6 +194,7 @@ def _audit_target(
         bars.file = AuditProgressFile(RunDir(folder)) if is_first() else None
         subject = _open_other(name, flags, settings, bars)
     options = replace(options, validation_prompts=subject.validation_prompts)
+    others = _others(flags.get("beside", []), subject)
     prompts_of(options, subject.facts, subject.reference)  # before any weight is fetched
     if is_first():
         _tell(subject.reference)
@@ -201,7 +202,7 @@ def _audit_target(
     comparison = comparison_of(
         flags, subject.reference, device, bars, subject.facts.needs_captions, team
     )
-    beside = _beside(flags.get("beside", []), subject, comparison, options, folder)
+    beside = _beside(others, comparison, options, folder)
     watch = subject.watch(flags.get("round"))
     bars("loading the model", 0, 1)
     family = subject.load(device)
@@ -263,7 +264,7 @@ def _audit_images(
                 name, "cannot be given with --images, whose pictures exist already", "Leave it out."
             )
     _require_dataset(settings, "pictures are compared with training pictures")
-    beside = {path: read_report(Path(path)) for path in flags.get("beside", [])}
+    beside = {path: read_report(expanded(path)) for path in flags.get("beside", [])}
     pictures = expanded(flags["images"])
     images = of_folder(pictures, make_config(settings, without=["model"]).resolution)
     if images.shape[2] != images.shape[3]:
@@ -272,10 +273,10 @@ def _audit_images(
     settings, fresh = parts_of(flags, settings)
     config = make_config({**settings, "resolution": resolution}, without=["model"])
     reference = Reference.of_dataset(config, channels, with_fresh(config, fresh, without=["model"]))
+    for name, report in beside.items():
+        require_same_pictures(report, reference, name)
     comparison = comparison_of(flags, reference, device, bars, text=False)
     folder = expanded(flags["output_dir"]) if "output_dir" in flags else folder_for(str(pictures))
-    for name, report in beside.items():
-        require_same_pictures(report, comparison.reference, name)
     target = AuditedModel(name=pictures.resolve().name, kind="pictures")
     return audit_pictures(images, target, comparison, folder, list(beside.values())), folder
 
@@ -291,27 +292,40 @@ def folder_for(name: str) -> Path:
     return Path("memshield-audit") / re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-")
 
 
+def _others(names: Sequence[str], subject: Subject) -> list[Report | Subject]:
+    """What stands beside a model: audits of others, and its base, of which one has to be made.
+
+    Raises:
+        UserError: there is no such audit or base, or it is of other pictures.
+    """
+    found: list[Report | Subject] = []
+    for name in names:
+        if name == "base":
+            found.append(subject.base())
+            continue
+        report = read_report(expanded(name))
+        require_same_pictures(report, subject.reference, name)
+        found.append(report)
+    return found
+
+
 def _beside(
-    names: Sequence[str],
-    subject: Subject,
+    others: Sequence[Report | Subject],
     comparison: ModelMeasurer,
     options: Options,
     folder: Path,
 ) -> list[Report]:
     found = []
-    for name in names:
-        if name == "base":
-            base = subject.base()
-            family = base.load(comparison.device)
-            own = comparison.reference
-            # It was trained in other sizes than the run's, and nobody knows how it was cropped.
-            comparison.reference = replace(own, buckets=(), random_crops=0)
-            report = audit_model(family, base.target, comparison, options, folder.parent / "base")
-            comparison.reference = own
-        else:
-            report = read_report(Path(name))
-        require_same_pictures(report, comparison.reference, name)
-        found.append(report)
+    for one in others:
+        if isinstance(one, Report):
+            found.append(one)
+            continue
+        family = one.load(comparison.device)
+        own = comparison.reference
+        # It was trained in other sizes than the run's, and nobody knows how it was cropped.
+        comparison.reference = replace(own, buckets=(), random_crops=0)
+        found.append(audit_model(family, one.target, comparison, options, folder.parent / "base"))
+        comparison.reference = own
     return found
 
 

@@ -189,6 +189,20 @@ def test_a_lora_is_audited_over_its_base_and_beside_it(
     assert tiny_sd.name in (run.audit_of(None) / "report.html").read_text()
 
 
+@pytest.mark.parametrize("wrong", ["plian", "base"])
+def test_what_stands_beside_is_looked_for_before_anything_is_made(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    """The run was trained from scratch, and has no base."""
+
+    def searched(*words: object, **options: object) -> None:
+        raise AssertionError("it comes after")
+
+    monkeypatch.setattr("memshield.audit.command.comparison_of", searched)
+    said = refused(capsys, "audit", run.path, *QUICK, "--beside", wrong)
+    assert ("it has no base" if wrong == "base" else "plian holds no audit") in said
+
+
 def test_a_broken_model_is_called_broken_and_not_free_of_memorization(tmp_path: Path) -> None:
     run = small_run(tmp_path, max_train_steps=2, num_rounds=1)
     (path,) = (run.model / "unet").glob("*.safetensors")
