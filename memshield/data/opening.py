@@ -150,12 +150,12 @@ def _damaged(field: str, named: str, error: BaseException) -> UserError:
 
 def _is_unread_table(error: BaseException) -> bool:
     """Whether a library could not make sense of the table of file names and captions."""
-    from pandas.errors import EmptyDataError, ParserError
-
     cause = error.__cause__ or error
-    return isinstance(cause, (UnicodeDecodeError, ParserError, EmptyDataError)) or (
-        isinstance(cause, ValueError) and "`file_name`" in str(cause)
-    )
+    if isinstance(cause, UnicodeDecodeError):
+        return True
+    # pandas reads the tables, and comes with the library only.
+    is_of_pandas = type(cause).__module__ == "pandas.errors"
+    return isinstance(cause, ValueError) and (is_of_pandas or "`file_name`" in str(cause))
 
 
 def _unread_table(field: str, named: str, error: BaseException) -> UserError:

@@ -95,8 +95,8 @@ def test_a_warm_up_that_ends_or_is_not_made_is_not_spoken_of() -> None:
     settings = {"timestep_bias_share": 0.1, "lr_warmup_steps": 200}
     assert advice_for(situation(settings=settings, steps=200)) == []
     assert advice_for(situation(settings=settings)) == []
-    settings |= {"lr_scheduler": "constant"}
-    assert advice_for(situation(settings=settings, steps=150)) == []
+    constant = {**settings, "lr_scheduler": "constant"}
+    assert advice_for(situation(settings=constant, steps=150)) == []
 
 
 def test_pictures_that_lose_little_and_models_of_one_size_stay_square() -> None:
