@@ -47,17 +47,21 @@ def hub() -> MadeUpHub:
     return made
 
 
-def write_live(hub: MadeUpHub, state: str) -> None:
+def write_live(hub: MadeUpHub, state: str, model: bool = False) -> None:
     hub.files[f"{ID}/run/watch.json"] = b"{}"
+    files = {"watch.json": [2, 1]}
+    if model:
+        hub.files[f"{ID}/run/model/weights"] = b"w"
+        files["model/weights"] = [1, 1]
     told = {
         "time": time.time(), "mark": "mark", "status": {"state": state, "reason": ""},
-        "files": {"watch.json": [2, 1]},
+        "files": files,
     }  # fmt: skip
     hub.files[f"{ID}/live.json"] = json.dumps(told).encode()
 
 
-def finish(hub: MadeUpHub) -> None:
-    write_live(hub, "done")
+def finish(hub: MadeUpHub, model: bool = False) -> None:
+    write_live(hub, "done", model)
     hub.made = [job(ID, "mark", "COMPLETED")]
 
 
@@ -385,15 +389,16 @@ def test_without_prices_what_is_known_of_the_cost_stays(hub: MadeUpHub, watched:
     assert (watched.told.dollars, watched.told.most) == (0.4, 0.4)
 
 
-@pytest.mark.parametrize("found", [False, True])
+@pytest.mark.parametrize(("found", "model"), [(False, True), (True, True), (False, False)])
 def test_copies_of_pictures_are_deleted_by_whoever_sent_them(
-    hub: MadeUpHub, watched: Watched, tmp_path: Path, found: bool
+    hub: MadeUpHub, watched: Watched, tmp_path: Path, found: bool, model: bool
 ) -> None:
     hub.files[f"{ID}/inputs/a.png"] = b""
     watched.asked.order = order(tmp_path / "task", found=found)
-    finish(hub)
+    finish(hub, model)
     assert watched.look(3) == Look(False, 0)
-    assert (f"{ID}/inputs/a.png" in hub.files) == found
+    # Without its model it is trained again, and needs them.
+    assert (f"{ID}/inputs/a.png" in hub.files) == (found or not model)
 
 
 def test_who_signs_out_leaves_no_token(watched: Watched) -> None:

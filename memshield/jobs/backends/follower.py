@@ -14,7 +14,7 @@ from memshield.jobs.backends.hub_jobs import HubJobs, run_of
 from memshield.jobs.backends.seam import GRACE, Look, Order
 from memshield.jobs.records import Place
 from memshield.jobs.remote.client import HubClient, UnreachableError
-from memshield.jobs.remote.live import AUDITS, NoRoomError, fetch
+from memshield.jobs.remote.live import AUDITS, NoRoomError, fetch, read_live
 from memshield.jobs.remote.places import INPUTS
 from memshield.jobs.remote.states import GONE
 from memshield.jobs.remote.submission import CHECKPOINTS, Machine
@@ -268,7 +268,9 @@ class Follower:
                     return
             # A terminal that began it may still go on with it, and so may what is not done.
             over = not place_of(order).found and order.run.read_status().get("state") == "done"
-            copies = client.names(f"{id}/{INPUTS}") if over else []
+            live = read_live(client, id) if over else None
+            is_whole = live is not None and live.has_model
+            copies = client.names(f"{id}/{INPUTS}") if is_whole else []
             if copies:
                 client.change(delete=copies)
             asked.brought = True

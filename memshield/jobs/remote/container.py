@@ -45,6 +45,7 @@ WITHOUT_ROOM_SECONDS = 300.0
 MOST_OUTPUT = 64 * 2**10
 _SHARE_TO_SAVE, _MOST_TO_SAVE = 1 / 6, 600.0
 _LAST_COPY_SECONDS = 60.0
+_ENDING = ("state", "attempt")
 _LOOK_SECONDS = 0.1
 """Between two looks at the state: a new one is copied at once, for somebody may wait for it."""
 _GRACE = 0.6
@@ -79,6 +80,7 @@ class Copy:
     def __init__(self, run: Path, folder: Path, mark: str, without: str | None = None) -> None:
         self._run, self._folder, self._mark, self._without = run, folder, mark, without
         self.state: object = None
+        self._before: dict[str, Any] = {}  # what was told of the run by the container before
         self._left_there: dict[str, Stamp] = {}
         self._copied: dict[str, Stamp] = {}
         self._refused: dict[Part, float] = {}
@@ -96,9 +98,10 @@ class Copy:
             OSError, ValueError, KeyError: it cannot be read; to begin anew would write over it.
         """
         try:
-            listed = json.loads((self._folder / LIVE).read_text(encoding="utf-8"))["files"]
+            live = json.loads((self._folder / LIVE).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            listed = {}
+            return
+        listed, self._before = live["files"], live.get("status") or {}
         for name, (size, modified) in listed.items():
             source, target = self._folder / RUN / name, self._run / name
             if ".." in Path(name).parts or not source.is_file():
@@ -171,11 +174,16 @@ class Copy:
 
     def _tell(self, output: bytes, facts: Mapping[str, Any]) -> None:
         with self._telling:  # what is older may not be written later
+            status = read_status(self._run)
+            # Whoever reads "done" comes for the model, which is whole after the last copy only.
+            is_new = any(status.get(name) != self._before.get(name) for name in _ENDING)
+            if status.get("state") == "done" and is_new and "ended" not in facts:
+                status["state"] = "running"
             live = {
                 "v": 1,
                 "time": round(time.time(), 3),
                 "mark": self._mark,
-                "status": read_status(self._run),
+                "status": status,
                 "files": dict(sorted({**self._left_there, **self._copied}.items())),
                 **facts,
             }

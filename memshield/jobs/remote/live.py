@@ -22,7 +22,7 @@ _FOLLOWED = ("config.yaml", "watch.json", "publish.json")
 _MOST_BYTES = 8 * 2**20
 """Of the list of a run's files: some tens of thousands."""
 _PROGRESS = "audit-progress.json"
-_EVENTS, _SAMPLES = "events.jsonl", "samples/"
+_EVENTS, _SAMPLES, _MODEL = "events.jsonl", "samples/", "model/"
 AUDITS = "audit/"
 """Beginning of what an audit writes."""
 
@@ -44,6 +44,12 @@ class Live:
     status: dict[str, Any] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     ended: int | None = None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the run is done, and its model in the bucket."""
+        is_done = self.status.get("state") == "done"
+        return is_done and any(name.startswith(_MODEL) for name in self.files)
 
     @classmethod
     def parse(cls, data: bytes) -> Live | None:

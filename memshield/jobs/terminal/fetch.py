@@ -70,7 +70,7 @@ def fetch_to(remote: RemoteRun, here: RunDir, delete: bool = False) -> int:
         return 0
     done = live.status.get("state") == "done"
     gone = client.names(record.id) if delete else []
-    if done and not delete:
+    if live.has_model and not delete:
         gone = client.names(f"{record.id}/{INPUTS}")
     if gone:
         client.change(delete=gone)

@@ -130,6 +130,52 @@ def test_a_checkpoint_that_is_deleted_while_it_is_copied_takes_no_whole_one_with
 
 
 @pytest.mark.process
+def test_a_run_is_called_done_when_its_model_is_in_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "_LAST_COPY_SECONDS", 0.1)
+    mount, code = tmp_path / "mount", tmp_path / "code"
+    (code / "configs").mkdir(parents=True)
+    (mount / "run").mkdir(parents=True)
+    trains = """
+import json, sys, time
+from pathlib import Path
+run, live = Path(sys.argv[1]), Path(sys.argv[2])
+(run / "model").mkdir(exist_ok=True)
+(run / "model" / "weights").write_bytes(b"w")
+attempt = int(sys.argv[3])
+(run / "status.json").write_text(json.dumps({"state": "done", "attempt": attempt}))
+while not live.exists() or json.loads(live.read_bytes())["mark"] != sys.argv[4]:
+    time.sleep(0.01)
+time.sleep(0.3)
+"""
+
+    def works(number: int, program: str = trains) -> tuple[int, dict[str, Any]]:
+        told = str(mount / "live.json")
+        words = [sys.executable, "-c", program, "{run}", told, str(number), f"m{number}"]
+        ended = container.run(mount, code, f"m{number}", 0.05, None, {}, words)
+        return ended, json.loads((mount / "live.json").read_bytes())
+
+    (mount / "run" / "model").write_text("no folder")  # nothing can be written below it
+    ended, live = works(1)
+    assert (ended, live["status"]["state"]) == (container.NO_ROOM, "running")
+    (mount / "run" / "model").unlink()
+    ended, live = works(2)
+    assert (ended, live["status"]["state"]) == (0, "done")
+    assert "model/weights" in live["files"]
+    # What was told once is so while a task on the run works.
+    looks = """
+import json, sys, time
+from pathlib import Path
+while (found := json.loads(Path(sys.argv[2]).read_bytes()))["mark"] != sys.argv[4]:
+    time.sleep(0.01)
+Path(sys.argv[1], "found").write_text(found["status"]["state"])
+"""
+    works(3, looks)
+    assert (mount / "run" / "found").read_text() == "done"
+
+
+@pytest.mark.process
 def test_a_download_goes_on_with_a_part_of_the_same_version_alone(
     hub: HubServer, tmp_path: Path
 ) -> None:
