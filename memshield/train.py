@@ -98,7 +98,7 @@ def _main(argv: Sequence[str], ending: endings.Ending) -> int:
         require_usable(run)
         run.path.mkdir(parents=True, exist_ok=True)
         with FileLock(lock_path(run), timeout=0):
-            return _lead(config, run, ranks, stop) or _publish(run, config)
+            return _lead(config, run, ranks, stop) or _publish(run, config, stop)
     except Stopped as stopped:
         return 128 + stopped.signal_number
     except Timeout:
@@ -147,14 +147,20 @@ def _dry_run(config: Config, ranks: Ranks) -> int:
     return 0
 
 
-def _publish(run: RunDir, config: Config) -> int:
+def _publish(run: RunDir, config: Config, stop: StopRequest) -> int:
     """Publish a run that is done, if it asks for it. What goes wrong here is not the training's.
 
     Returns:
         0, or 3 where it was trained and not published: publish.json says why.
+
+    Raises:
+        Stopped: it was asked to stop before.
     """
     if not config.push_to_hub:
         return 0
+    if stop.requested:
+        log.info("Not published, as a stop was asked for.")
+    stop.obey()  # asked for while the last files were written, it came too late for the training
     from memshield.hub.publish.publishing import Publisher, open_to_publish
 
     changes = {name: getattr(config, name) for name in HubSettings.model_fields}

@@ -42,6 +42,42 @@ def test_a_model_is_pushed_when_training_is_done(hub: HubServer, tmp_path: Path)
     assert len([request for request in hub.requests if "/commit/" in request.path]) == commits
 
 
+@pytest.mark.process
+def test_who_stops_while_the_last_files_are_written_has_nothing_published(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    program = """
+import os, signal, sys
+from memshield import train
+from memshield.runs import promote
+promoted = promote.promote
+def stopped_meanwhile(run, number):
+    os.kill(os.getpid(), signal.SIGTERM)
+    promoted(run, number)
+promote.promote = stopped_meanwhile
+sys.exit(train.main(sys.argv[1:]))
+"""
+    settings = small(tmp_path, hub_model_id="ada/stopped")
+    child = subprocess.run(
+        [sys.executable, "-c", program, *flags(**settings)],
+        cwd=ROOT,
+        env=hub.environ(tmp_path / "home", TOKEN) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert child.returncode == 143, child.stderr
+    assert "Not published" in child.stderr
+    run = RunDir(tmp_path / "run")
+    assert run.read_status()["state"] == "done"
+    assert run.model.is_dir()
+    assert not hub.exists("model", "ada/stopped")
+    # The same command again publishes it.
+    train_in_child(hub, tmp_path, **settings)
+    assert hub.exists("model", "ada/stopped")
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_failed_push_is_no_failed_training(hub: HubServer, tmp_path: Path) -> None:
