@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,9 @@ _MOST_LABELS = 20
 """With more points than this, only the last of each group is named."""
 
 _MOST_BANDS = 12
+
+_DRAWING = threading.Lock()
+"""matplotlib keeps its style for the whole process, and the page draws in several threads."""
 
 
 class Point(NamedTuple):
@@ -225,11 +229,11 @@ def levels_plot(record: WatchRecord) -> str:
 
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure of a size in inches, in the style of all plots."""
+    """A figure of a size in inches, in the style of all plots, to be drawn before the next."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    with _DRAWING, mpl.rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 
 

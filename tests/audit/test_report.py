@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from memshield.audit import plots
 from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits_of
 from memshield.audit.report_page import page_of, write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
@@ -311,3 +314,25 @@ def test_a_watch_that_is_none_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(values))
     with pytest.raises(UserError, match="watch"):
         Report.read(path)
+
+
+def test_a_figure_that_another_thread_draws_meanwhile_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves = {"model": report_of(excess=0.03, kid=0.2, curve={0.5: (0.5, 0.25)}).headline.curve}
+    alone, svg_of = plots.curve_plot(curves), plots.svg_of
+    at_its_end, over, found = threading.Event(), threading.Event(), list[str]()
+
+    def late(figure: Any) -> str:
+        at_its_end.set()
+        assert over.wait(30)
+        return svg_of(figure)
+
+    monkeypatch.setattr(plots, "svg_of", late)
+    other = threading.Thread(target=lambda: found.append(plots.curve_plot(curves)))
+    with plots._figure(1, 1):
+        other.start()
+        at_its_end.wait(1)  # does not come, while this figure is drawn
+    over.set()
+    other.join(30)
+    assert found == [alone]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -24,9 +23,6 @@ from memshield.audit.report_view import ModelTable, View, facts_of, uncalibrated
 from memshield.audit.statements import statements_of
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
-
-_DRAWING = threading.Lock()
-"""matplotlib keeps its style for the whole process."""
 
 
 def audit_view(
@@ -147,16 +143,14 @@ def trade_off_of(points: Sequence[Point], first: Report, budget: float | None) -
 @lru_cache(maxsize=16)
 def _curve(texts: tuple[tuple[str, str], ...]) -> str:
     curves = {name: Report.model_validate_json(text).curve for name, text in texts}
-    with _DRAWING:
-        return _uri(curve_plot(curves))
+    return _uri(curve_plot(curves))
 
 
 @lru_cache(maxsize=16)
 def _trade_off(
     points: tuple[Point, ...], memorization: str, quality: str, budget: float | None
 ) -> str:
-    with _DRAWING:
-        return _uri(trade_off_plot(points, memorization, quality, budget))
+    return _uri(trade_off_plot(points, memorization, quality, budget))
 
 
 def _uri(svg: str) -> str:
