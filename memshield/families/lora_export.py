@@ -192,7 +192,11 @@ def _read(path: Path) -> tuple[dict[str, Factors], float | None]:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             names = list(file.keys())
-            odd = [n for n in names if file.get_slice(n).get_dtype() not in _PRECISIONS]
+            # Nothing is read of what is no LoRA: somebody else may have written it.
+            odd = [
+                name for name in names
+                if not _KEY.fullmatch(name) or file.get_slice(name).get_dtype() not in _PRECISIONS
+            ]  # fmt: skip
             tensors = {} if odd else {name: file.get_tensor(name) for name in names}
         values = dict(json.loads(metadata.get("lora_adapter_metadata") or "{}"))
         said = values.get("unet.lora_alpha", values.get("transformer.lora_alpha"))
@@ -202,8 +206,7 @@ def _read(path: Path) -> tuple[dict[str, Factors], float | None]:
     sides: dict[str, dict[bool, npt.NDArray[Any]]] = {}
     for name, tensor in tensors.items():
         found = _KEY.fullmatch(name)
-        if found is None:
-            raise _no_lora(path)
+        assert found is not None
         sides.setdefault(found["path"], {})[found["side"] in _DOWN] = tensor
     if not sides or any(len(pair) != 2 for pair in sides.values()):
         raise _no_lora(path)

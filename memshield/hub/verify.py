@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -39,11 +39,16 @@ from memshield.hub.content_check import problems_of_file
 from memshield.hub.listing import list_files
 from memshield.hub.manifest import NAME, Manifest
 from memshield.network import asking
+from memshield.quantities import size
 
 _ROUNDING = 1e-5
 _LARGEST_TEXT = 20_000_000
 _LARGEST = {NAME: 4_000_000, CARD: 300_000}
 """Bytes of files that are read whole and shown, also of a stranger's repository."""
+_LARGEST_TOGETHER = 200_000_000
+"""Bytes of all that is fetched to be read: of tokenizers and pictures there may be many."""
+_LARGEST_COMPARED = 1_000_000_000
+"""Bytes of a LoRA and its exports, which are fetched and held in memory for whoever asks."""
 _WEIGHTS = ".safetensors"
 
 
@@ -58,6 +63,7 @@ class VerificationTarget:
         local: whether all files are on this machine.
         repo_id: of a repository.
         too_large: files that are larger than what they are said to be can be.
+        sizes: of the files of a repository, in bytes.
     """
 
     name: str
@@ -66,6 +72,7 @@ class VerificationTarget:
     local: bool = False
     too_large: tuple[str, ...] = ()
     repo_id: str | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 State = Literal["ok", "failed", "not checked"]
@@ -126,13 +133,17 @@ def on_hub(api: HfApi, repo_id: str, revision: str | None) -> tuple[Verification
         with asking("repo_id", repo_id, "model", revision, api.token):
             return Path(hf_hub_download(repo_id, name, revision=commit, token=api.token))
 
+    sizes = {path: file.size for path, file in listed.items()}
+    read = {path: length for path, length in sizes.items() if not path.endswith(_WEIGHTS)}
     large = tuple(
-        path
-        for path, file in listed.items()
-        if not path.endswith(_WEIGHTS) and file.size > _LARGEST.get(path, _LARGEST_TEXT)
-    )
+        path for path, length in read.items() if length > _LARGEST.get(path, _LARGEST_TEXT)
+    )  # fmt: skip
+    if sum(read.values()) > _LARGEST_TOGETHER:
+        large += ("what is there beside the weights",)
     files = {path: file.sha256 for path, file in listed.items()}
-    target = VerificationTarget(repo_id, files, fetch, too_large=large, repo_id=info.id)
+    target = VerificationTarget(
+        repo_id, files, fetch, too_large=large, repo_id=info.id, sizes=sizes
+    )
     return target, commit
 
 
@@ -169,7 +180,7 @@ def verify(holding: VerificationTarget) -> list[Check]:
                         tuple(_model(holding, manifest))))  # fmt: skip
     if EXPORTED.keys() & manifest.files.keys():
         checks.append(Check("the LoRA for other tools is that for diffusers",
-                            tuple(_exported(holding, manifest))))  # fmt: skip
+                            *_exported(holding, manifest)))  # fmt: skip
     checks.append(Check("the audit is of these weights, and agrees with itself",
                         *_audit(holding, manifest)))  # fmt: skip
     checks.append(Check("the audit's page is the one that the report gives",
@@ -239,15 +250,23 @@ def _model(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
                 yield f"{name} {problem}"
 
 
-def _exported(holding: VerificationTarget, manifest: Manifest) -> Iterator[str]:
+def _exported(holding: VerificationTarget, manifest: Manifest) -> Findings:
     """Whatever was audited, it is what this file holds: it is made anew and compared."""
     if LORA not in manifest.files:
-        yield f"there is none without {LORA}"
-        return
-    for name in sorted(EXPORTED.keys() & manifest.files.keys()):
-        file, lora = holding.fetch(name), holding.fetch(LORA)
-        for difference in differences(lora, manifest.pipeline_class, EXPORTED[name], file):
-            yield f"{name} {difference}"
+        return Findings((f"there is none without {LORA}",))
+    names = sorted(EXPORTED.keys() & manifest.files.keys())
+    together = sum(holding.sizes.get(name, 0) for name in (LORA, *names))
+    if together > _LARGEST_COMPARED:
+        words = f"they have {size(together)} together: `pull` fetches and compares them"
+        return Findings((), (words,))
+    lora = holding.fetch(LORA)
+    return Findings(tuple(
+        f"{name} {difference}"
+        for name in names
+        for difference in differences(
+            lora, manifest.pipeline_class, EXPORTED[name], holding.fetch(name)
+        )
+    ))  # fmt: skip
 
 
 def _audit(holding: VerificationTarget, manifest: Manifest) -> Findings:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
 
 from memshield.hub.pull import fetch, pull
-from memshield.hub.verify import in_folder, verify
+from memshield.hub.verify import in_folder, on_hub, verify
 from memshield.rundir import RunDir
 from tests.audit.runs import command, refused
 from tests.hub.publishing import publish, require_complete
@@ -59,6 +60,22 @@ def test_it_is_published_beside_the_lora_for_diffusers(hub: HubServer, lora_run:
     require_complete(hub, plain)
     assert fetch("ada/lora")[1].training.settings["base_quantization"] == "int8"
     assert FILE not in hub.repo_files("model", "ada/lora")
+
+
+def test_of_large_ones_nothing_is_fetched_to_compare_them(
+    hub: HubServer, lora_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(lora_run, **SETTINGS, hub_lora_format="comfyui")
+    monkeypatch.setattr("memshield.hub.verify._LARGEST_COMPARED", 1000)
+    mark = len(hub.requests)
+    holding, _ = on_hub(HfApi(), "ada/lora", None)
+    (check,) = (one for one in verify(holding) if one.state != "ok")
+    assert check.what == "the LoRA for other tools is that for diffusers"
+    assert "`pull` fetches and compares them" in check.unchecked[0]
+    asked = [request.path for request in hub.requests[mark:]]
+    assert not [path for path in asked if "/resolve/" in path and path.endswith(".safetensors")]
+    folder, _ = fetch("ada/lora")
+    assert {check.state for check in verify(in_folder(folder))} == {"ok"}
 
 
 def test_other_weights_in_it_are_found(hub: HubServer, lora_run: RunDir, tmp_path: Path) -> None:

@@ -315,6 +315,18 @@ def test_a_huge_file_of_claims_is_not_fetched(hub: HubServer, digits_run: RunDir
     assert not [request for request in hub.requests[mark:] if "/resolve/" in request.path]
 
 
+def test_many_files_that_are_large_together_are_not_fetched(
+    hub: HubServer, digits_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(digits_run)
+    pictures = {f"samples/{number}.png": b" " * 50_000 for number in range(40, 60)}
+    hub.add_files("model", "bob/many", hub.repo_files("model", "ada/digits") | pictures)
+    monkeypatch.setattr("memshield.hub.verify._LARGEST_TOGETHER", 1_000_000)
+    mark = len(hub.requests)
+    assert "what is there beside the weights is too large" in problems(hub, "bob/many")
+    assert not [request for request in hub.requests[mark:] if "/resolve/" in request.path]
+
+
 @pytest.mark.process
 def test_a_lora_on_a_variant_of_its_base(
     hub: HubServer, lora_run: RunDir, tiny_base: Path, tmp_path: Path
