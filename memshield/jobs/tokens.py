@@ -9,9 +9,15 @@ from collections.abc import Callable
 from memshield import redaction
 from memshield.redaction import HIDDEN, redact
 
+_LONGER = 60.0
+"""Seconds: tokens that do not tell their end last equally long from every request that brings
+one."""
+
 
 class Tokens:
-    """Holds one token an owner; tokens that are held are redacted wherever this process writes.
+    """Holds the tokens of owners, one for each browser that somebody is signed in with.
+
+    Tokens that are held are redacted wherever this process writes.
 
     Args:
         now: the time, in seconds since the epoch.
@@ -20,38 +26,44 @@ class Tokens:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._held: dict[str, tuple[str, float]] = {}
+        self._held: dict[str, dict[str, float]] = {}
 
     def __repr__(self) -> str:
         return f"Tokens of {len(self._held)} owners"
 
     def keep(self, owner: str, token: str, expires: float) -> None:
-        """Hold the token of an owner until a time; an earlier one is dropped."""
+        """Hold a token of an owner until a time."""
         with self._lock:
-            if self._held.get(owner, (token, 0.0))[0] != token:
-                self._drop(owner)
-            self._held[owner] = (token, expires)
+            self._held.setdefault(owner, {})[token] = expires
             redaction.remember(token)
             self._drop_expired()
 
     def forget(self, token: str) -> None:
         """Drop the token of a session that signed out; other sessions of the owner keep theirs."""
         with self._lock:
-            for owner in [one for one, (held, _) in self._held.items() if held == token]:
-                self._drop(owner)
+            for held in self._held.values():
+                held.pop(token, None)
         redaction.forget(token)
 
     def of(self, owner: str) -> str | None:
-        """The token of an owner, while it is valid."""
+        """A token of an owner, while one is valid.
+
+        Of several it is the same one every time: who looks at the owner's jobs begins anew with
+        another. One that lasts longer takes its place, for it is of a later sign-in.
+        """
         with self._lock:
             self._drop_expired()
-            return self._held.get(owner, (None, 0.0))[0]
+            held = self._held.get(owner)
+            if not held:
+                return None
+            first, longest = next(iter(held)), max(held, key=held.__getitem__)
+            return longest if held[longest] >= held[first] + _LONGER else first
 
     def hide(self, text: str) -> str:
         """A text without any token that is held, or looks like one."""
         with self._lock:
             self._drop_expired()
-            held = [token for token, _ in self._held.values()]
+            held = [token for tokens in self._held.values() for token in tokens]
         for token in held:
             text = text.replace(token, HIDDEN)
         return redact(text)
@@ -63,9 +75,9 @@ class Tokens:
 
     def _drop_expired(self) -> None:
         now = self._now()
-        for owner in [one for one, (_, expires) in self._held.items() if expires <= now]:
-            self._drop(owner)
-
-    def _drop(self, owner: str) -> None:
-        token, _ = self._held.pop(owner, ("", 0.0))
-        redaction.forget(token)
+        for owner, held in list(self._held.items()):
+            for token in [one for one, expires in held.items() if expires <= now]:
+                del held[token]
+                redaction.forget(token)
+            if not held:
+                del self._held[owner]

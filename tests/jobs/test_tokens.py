@@ -134,6 +134,26 @@ def test_tokens_are_forgotten() -> None:
     assert tokens.of("ada") is None
 
 
+def test_two_browsers_of_one_person_do_not_take_turns() -> None:
+    now = 0.0
+    tokens = Tokens(lambda: now)
+    # Neither tells how long it lasts.
+    for now in range(300):
+        tokens.keep("ada", ADAS if now % 2 == 0 else HOSTS, now + 3600)
+        assert tokens.of("ada") == ADAS
+    assert tokens.hide(f"{ADAS} {HOSTS}") == "[token] [token]"
+    tokens.forget(ADAS)
+    assert tokens.of("ada") == HOSTS
+    # A later sign-in takes its place, and once that is over or signed out, the earlier one.
+    tokens.keep("ada", ADAS, 3 * 3600)
+    assert tokens.of("ada") == ADAS
+    tokens.forget(ADAS)
+    assert tokens.of("ada") == HOSTS
+    now = 299 + 3600
+    assert tokens.of("ada") is None
+    assert repr(tokens) == "Tokens of 0 owners"
+
+
 def test_nothing_of_a_token_is_left_when_its_time_is_over() -> None:
     """Whoever's it was, and whether anybody asks for it."""
     now, odd = 0.0, "adas-token-of-an-unknown-shape"
@@ -146,6 +166,8 @@ def test_nothing_of_a_token_is_left_when_its_time_is_over() -> None:
     assert redact(odd) == odd
     tokens.keep("ada", odd, 20)
     tokens.keep("ada", "the-next-sign-in-of-hers", 30)
+    now = 20.0
+    tokens.drop_expired()
     assert redact(odd) == odd
     assert redact("the-next-sign-in-of-hers") == HIDDEN
     tokens.forget("the-next-sign-in-of-hers")

@@ -97,6 +97,8 @@ class Server:
         token = require_token(text.strip() if isinstance(text, str) else "")
         with asking("HF_TOKEN", "this token"), steady_session(silence=_SILENCE):
             name = account_of(api_for(token)).name
+        if (before := self.jobs.tokens.of(LOCAL)) is not None:
+            self.jobs.tokens.forget(before)  # which was not the right one
         self.jobs.tokens.keep(LOCAL, str(token), time.time() + LONGEST_SECONDS)
         self.jobs.scheduler.wake()
         return name
