@@ -45,6 +45,7 @@ from memshield.jobs.storage import OwnerStorage
 from memshield.jobs.store import Store
 from memshield.jobs.titles import Titles, default_title, plain_title
 from memshield.jobs.tokens import Tokens
+from memshield.jobs.view import lacks_files
 from memshield.runs.promote import promote_alone
 
 
@@ -199,7 +200,7 @@ class Jobs(OwnedRuns):
         """
         job = self._idle(owner, id)
         task = job.last("train")
-        if task is None or task.work.place is None or self.folders.run(job).model.is_dir():
+        if task is None or not lacks_files(job, self.folders.run(job)):
             raise UserError("job", "its files are here", "Audit or publish it.")
         if task.start_time is None:  # to look for it would start it
             raise UserError("job", "it never began, so it has no files", "Resume it.")

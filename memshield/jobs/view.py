@@ -299,6 +299,16 @@ def _goes_on(process: dict[str, Any], writer: Task | None) -> bool:
     return is_alive(process)
 
 
+def lacks_files(job: Job, run: RunDir) -> bool:
+    """Whether files of a training that was done elsewhere may be missing here."""
+    task = job.last("train")
+    if task is None or task.work.place is None:
+        return False
+    # A download that was given up has brought some; what never began has none.
+    given_up = task.problem is not None and task.start_time is not None
+    return given_up or not run.model.is_dir()
+
+
 def _actions(job: Job, run: RunDir, training: State) -> tuple[Action, ...]:
     current = job.current
     if current is not None:
@@ -310,7 +320,7 @@ def _actions(job: Job, run: RunDir, training: State) -> tuple[Action, ...]:
     found: list[Action] = []
     if training != "done":
         found.append("resume")
-    elif (task := job.last("train")) and task.work.place and not run.model.is_dir():
+    elif lacks_files(job, run):
         found.append("fetch")
     if run.model.is_dir() or run.rounds.is_dir():
         found.append("audit")

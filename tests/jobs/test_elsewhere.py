@@ -327,7 +327,14 @@ def test_files_that_never_came_are_asked_for_again(jobs: Jobs) -> None:
     there.problem, there.runs = None, True
     jobs.fetch("ada", job.id)
     assert task_of(jobs, job).state == "running"
+    # Given up halfway, it can be asked for once more.
     run.model.mkdir()
+    there.problem, there.runs = "It is done, and cannot be brought here: the disk is full", False
+    until(lambda: ended(jobs, job), jobs=jobs)
+    assert "fetch" in view(jobs, job).actions
+    there.problem, there.runs = None, True
+    jobs.fetch("ada", job.id)
+    assert task_of(jobs, job).state == "running"
     there.runs = False
     until(lambda: ended(jobs, job), jobs=jobs)
     assert task_of(jobs, job).problem is None
