@@ -61,8 +61,18 @@ def opening(info: DatasetInfo, config: str | None, token: Token) -> Iterator[Ope
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise unreadable(f"a file of {info.id} is broken", error) from None
     finally:
-        # A server that runs for weeks would hold the lists of files of every dataset it was asked.
-        HfFileSystem(token=token).invalidate_cache()
+        _forget(token)
+
+
+def _forget(token: Token) -> None:
+    """Have the Hub's library forget this token, and the lists of files that it read with it.
+
+    It keeps both for as long as the process lives, which on a server outlives every sign-in.
+    """
+    kept = HfFileSystem._cache
+    for key, system in list(kept.items()):
+        if system.token == token:  # those of other visitors are being read
+            kept.pop(key, None)
 
 
 def _reader(remote: RemoteFiles, files: DataFiles) -> Reader | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfFileSystem, snapshot_download
 from PIL import Image
 
 from memshield.config.file import make_config
@@ -65,11 +66,25 @@ def download(dataset: str, token: Token) -> Downloaded:
     return Downloaded(Path(snapshot_download(dataset, repo_type="dataset", token=token)).name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """How often a token is held by what reads the Hub's files."""
+
+    times: int
+
+
+def kept(token: Token) -> Kept:
+    """What is left of a token once everything else was answered."""
+    gc.collect()
+    systems = [one for one in gc.get_objects() if isinstance(one, HfFileSystem)]
+    return Kept(sum(one.token == token for one in systems))
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        describe_dataset, describe_model, download, open_for_training, preview, read_for_training,
-        search_datasets, search_models,
+        describe_dataset, describe_model, download, kept, open_for_training, preview,
+        read_for_training, search_datasets, search_models,
     )
 }  # fmt: skip
 

@@ -117,6 +117,16 @@ def test_a_gated_set_is_told_of_but_not_looked_into(found: dict[str, Any]) -> No
     assert answer["license"]["id"] == "mit"
 
 
+def test_no_token_outlives_what_was_asked_with_it(hub: HubServer, home: Path) -> None:
+    asked = [("describe_dataset", name) for name in ("table", "folder", "zipped")]
+    calls = [*asked, ("preview", "folder"), ("describe_dataset", "numbers")]
+    visit = ask(
+        hub, home, *((to, {"repo_id": f"ada/{name}", "token": ADA}) for to, name in calls),
+        ("kept", {"token": ADA}), HF_TOKEN=EVE,
+    )  # fmt: skip
+    assert visit.answers[-1] == {"times": 0}
+
+
 def test_only_footers_are_fetched(signed_out: Visit) -> None:
     sizes = []
     for request in signed_out.fetched:
