@@ -367,5 +367,10 @@ def publish_lock_path(run: RunDir) -> Path:
 
 
 def audit_lock_path(folder: Path) -> Path:
-    """The file whose lock says that a process is writing an audit to this folder."""
-    return folder / ".lock"
+    """The file whose lock says that a process is writing an audit to this folder.
+
+    That of a run's model lies outside of it: another round that is made the model replaces the
+    folder, and no audit may begin meanwhile.
+    """
+    run = RunDir(folder.parent.parent)
+    return run.path / ".audit-model.lock" if folder == run.audit_of(None) else folder / ".lock"

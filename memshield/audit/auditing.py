@@ -111,7 +111,7 @@ def audit_model(
         except Timeout:
             if waiting is None:
                 raise UserError(
-                    "output_dir", f"another process is writing an audit to {folder}",
+                    "output_dir", f"another process is writing to {folder}",
                     "Wait for it, or stop it.",
                 ) from None  # fmt: skip
             waiting()

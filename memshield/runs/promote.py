@@ -52,9 +52,10 @@ def promote_alone(run: RunDir, number: int, reason: str) -> None:
         UserError: one does, the run has no such round, or there is no room for its copy.
     """
     require_round(run, number)
-    locks = {lock_path(run): "trained", publish_lock_path(run): "published"}
-    if run.audit_of(None).is_dir():  # which would be taken away under it
-        locks[audit_lock_path(run.audit_of(None))] = "audited"
+    locks = {
+        lock_path(run): "trained", publish_lock_path(run): "published",
+        audit_lock_path(run.audit_of(None)): "audited",
+    }  # fmt: skip
     try:
         with ExitStack() as held:
             for path, done in locks.items():

@@ -13,7 +13,7 @@ from memshield.audit.command import folder_for
 from memshield.audit.report import Report
 from memshield.audit.subject import open_run
 from memshield.data.examples import Examples
-from memshield.rundir import RunDir
+from memshield.rundir import RunDir, audit_lock_path
 from tests.audit.runs import QUICK, command, refused, report_in, save_pictures, small_run
 from tests.tiny import ddpm_pipeline, image_folder
 from tests.trained_runs import train
@@ -241,8 +241,8 @@ def test_of_two_audits_of_the_same_weights_one_is_refused(
 ) -> None:
     folder = run.audit_of(None)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        assert "another process is writing an audit" in refused(capsys, "audit", run.path, *QUICK)
+    with FileLock(audit_lock_path(folder)):
+        assert "another process is writing to" in refused(capsys, "audit", run.path, *QUICK)
     command("audit", run.path, *QUICK)
 
 

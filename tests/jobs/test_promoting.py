@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from memshield.audit.report import REPORT, AuditedModel, Report
 from memshield.digests import weights_sha256
@@ -15,7 +17,7 @@ from memshield.errors import UserError
 from memshield.jobs import service
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
-from memshield.rundir import RunDir, lock_path, publish_lock_path
+from memshield.rundir import RunDir, audit_lock_path, lock_path, publish_lock_path
 from memshield.runs.promote import promote, promote_alone
 from memshield.runs.publication import Publication
 from tests.audit.reports import report_of
@@ -86,6 +88,36 @@ def test_a_round_that_is_not_there(root: Path, round: Any) -> None:
     assert "It has the rounds: 1, 2, 3." in str(refused.value)
     assert model(run) == b"weights of round 3"
     jobs.close()
+
+
+def test_no_audit_begins_while_a_round_is_copied(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, job, run = with_rounds(root)
+    jobs.promote("", job.id, 1)
+    assert (run.audit_of(None) / REPORT).is_file()
+    audit = audit_lock_path(run.audit_of(None))
+    found: list[str] = []
+    monkeypatch.setattr("memshield.runs.promote.shutil.rmtree", _deleting(audit, found))
+    for number in (3, 2):  # with an audit of the model, and without
+        jobs.promote("", job.id, number)
+    assert found and set(found) == {"locked"}
+    jobs.close()
+
+
+def _deleting(lock: Path, found: list[str]) -> Callable[..., None]:
+    """A deletion that notes after it whether an audit of the model could begin."""
+
+    def delete(path: Path, **options: Any) -> None:
+        rmtree(path, **options)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                found.append("free")
+        except Timeout:
+            found.append("locked")
+
+    return delete
 
 
 def test_a_job_that_is_busy_keeps_its_model(root: Path) -> None:
