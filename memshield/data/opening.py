@@ -37,6 +37,7 @@ class Place:
         revision: its commit on the Hub; None for local data.
         files: paths in its repository, as far as they are known; () for local data.
         token: see `memshield.network.Token`.
+        cache: folder for what is made of local files; None for the library's own.
     """
 
     setting: str
@@ -46,6 +47,7 @@ class Place:
     revision: str | None
     files: tuple[str, ...]
     token: Token = field(repr=False)
+    cache: Path | None = None
 
 
 def open_rows(place: Place) -> datasets.Dataset:
@@ -186,7 +188,8 @@ _PARTS = (
 def _load(path: Path, place: Place) -> datasets.Dataset:
     import datasets
 
-    build = partial(datasets.load_dataset_builder, token=place.token)
+    cache = None if place.cache is None else str(place.cache)
+    build = partial(datasets.load_dataset_builder, token=place.token, cache_dir=cache)
     if path.exists():
         # It would speak of downloads where files are only copied.
         datasets.disable_progress_bars()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -129,12 +130,23 @@ class Source:
         return [-1 if value is None else names[str(value)] for value in values]
 
 
-def open_source(settings: SourceSettings, token: Token = None) -> Source:
+def open_upload(settings: SourceSettings) -> Source:
+    """Open a folder that somebody else brought, and keep nothing of it but itself on this disk.
+
+    The datasets library writes a table with the captions and the names of the pictures. It stays
+    open, and is gone when nobody holds the source any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="memshield-", ignore_cleanup_errors=True) as cache:
+        return open_source(settings, token=False, cache=Path(cache))
+
+
+def open_source(settings: SourceSettings, token: Token = None, cache: Path | None = None) -> Source:
     """Open a dataset; nothing is decoded.
 
     Args:
         settings: which one.
         token: the Hub is asked with; see `memshield.network.Token`.
+        cache: folder for what is made of local files; None for the library's own.
 
     Raises:
         UserError: it does not exist, is empty, needs a token, or lacks a column.
@@ -152,6 +164,7 @@ def open_source(settings: SourceSettings, token: Token = None) -> Source:
             revision,
             files,
             token,
+            cache,
         )
     )
     columns = choose_columns(

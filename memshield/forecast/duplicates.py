@@ -18,7 +18,7 @@ from memshield.data.duplicate_pairs import pairs_in_turn
 from memshield.data.duplicates import groups, mirror
 from memshield.data.images import BadImage, open_image, to_mode
 from memshield.data.scan import Scanned, scan_picture
-from memshield.data.source import Source, SourceSettings, open_source
+from memshield.data.source import Source, SourceSettings, open_source, open_upload
 
 MOST_PICTURES = 2000
 """Limit of the comparison, whose time grows with the square."""
@@ -74,13 +74,18 @@ class DuplicatePairs:
         return self.compared + len(self.unreadable) == self.rows
 
 
-def open_folder(folder: Path) -> Source:
+def open_folder(folder: Path, uploaded: bool = False) -> Source:
     """Open the pictures of a folder.
+
+    Args:
+        folder: with pictures.
+        uploaded: whether somebody else brought them, see `open_upload`.
 
     Raises:
         UserError: there are none.
     """
-    return open_source(SourceSettings(train_data_dir=str(folder)), token=False)
+    settings = SourceSettings(train_data_dir=str(folder))
+    return open_upload(settings) if uploaded else open_source(settings, token=False)
 
 
 def find_duplicates(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from memshield.audit.sample_size import LEAST_HELD_OUT, LEAST_TRAINING
-from memshield.data.source import SourceSettings, open_source
+from memshield.data.source import SourceSettings, open_source, open_upload
 from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.hub.account import api_for
 from memshield.hub.catalog.audited import look_at_model
@@ -48,12 +49,15 @@ class AuditOutlook:
     needs_token: bool
 
 
-def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
+def check_sources(
+    arguments: ModelAuditArguments, token: Token, uploads: Path | None = None
+) -> AuditOutlook:
     """Look everything up that a request names.
 
     Args:
         arguments: valid, and open to their owner.
         token: see `memshield.network.Token`.
+        uploads: folder of their owner's uploads.
 
     Raises:
         UserErrors: everything that would end the audit; fields are those of the arguments.
@@ -68,12 +72,16 @@ def check_sources(arguments: ModelAuditArguments, token: Token) -> AuditOutlook:
             raise UserError("prompts", f"{arguments.model} takes no prompts", remedy)
     rows = held_out = None
     with collect_errors(errors), _of("dataset"):
-        rows = _rows(arguments, arguments.dataset, arguments.split, needs_captions, token)
+        rows = _rows(
+            arguments, arguments.dataset, arguments.split, needs_captions, token, uploads
+        )  # fmt: skip
     other = arguments.held_out or (arguments.dataset if arguments.held_out_split else None)
     unread = other == arguments.dataset and any(one.field == "dataset" for one in errors)
     if other is not None and not unread:  # said once
         with collect_errors(errors), _of("held_out"):
-            held_out = _rows(arguments, other, arguments.held_out_split, needs_captions, token)
+            held_out = _rows(
+                arguments, other, arguments.held_out_split, needs_captions, token, uploads
+            )  # fmt: skip
     elif arguments.held_out_share is not None and rows is not None:
         held_out = rows * arguments.held_out_share // 100
         rows -= held_out
@@ -122,19 +130,19 @@ def _rows(
     split: str | None,
     needs_captions: bool,
     token: Token,
+    uploads: Path | None,
 ) -> int | None:
     """Number of pictures of a dataset; None where it is not known before the download."""
     split = split or "train"
     if is_folder(name):
-        source = open_source(
-            SourceSettings(
-                train_data_dir=name,
-                dataset_split=split,
-                image_column=arguments.image_column,
-                caption_column=arguments.caption_column,
-            ),
-            token=False,
+        settings = SourceSettings(
+            train_data_dir=name,
+            dataset_split=split,
+            image_column=arguments.image_column,
+            caption_column=arguments.caption_column,
         )
+        is_upload = uploads is not None and Path(name).is_relative_to(uploads)
+        source = open_upload(settings) if is_upload else open_source(settings, token=False)
         if needs_captions and source.columns.caption is None:
             raise _no_captions()
         return len(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from memshield.config.file import make_config
 from memshield.data.columns import Columns
 from memshield.data.images import open_image
-from memshield.data.source import Source, SourceSettings, open_source
+from memshield.data.source import Source, SourceSettings, open_source, open_upload
 from memshield.errors import UserError
 from tests.data import encode, save_set, settings
 from tests.refusals import refusal_of
@@ -54,6 +55,19 @@ def assert_holds(source: Source, expected: Sequence[Pixels]) -> None:
 
 
 # Forms
+
+
+def test_an_upload_is_read_after_what_was_made_of_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(passing))
+    source = open_upload(SourceSettings(train_data_dir=str(image_folder(tmp_path / "set", 4))))
+    assert not list(passing.iterdir())
+    assert not (tmp_path / "datasets-cache").exists()
+    assert source.captions() == [f"picture number {i}" for i in range(4)]
+    assert_holds(source, pictures(4))
 
 
 def test_a_folder_of_pictures_with_captions(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def check_audit(jobs: Jobs, visitor: Visitor, form: Mapping[str, object]) -> Che
         # Pictures that were not uploaded are no dataset either: one problem is enough.
         twice = {"dataset"} if any(error.field == "training" for error in errors) else set()
         raise UserErrors([error for error in errors if error.field not in twice])
-    outlook = check_sources(arguments, visitor.token)
+    outlook = check_sources(arguments, visitor.token, uploads)
     return CheckedAudit(values, outlook.notes, outlook.needs_token)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from memshield.data.source import SourceSettings, open_source
+from memshield.data.source import SourceSettings, open_upload
 from memshield.errors import UserError, UserErrors
 from memshield.jobs.model_audit_check import NOTHING_HELD_OUT
 from memshield.ui.audits.asked import (
@@ -152,7 +152,7 @@ class AuditForm:
             if useless and added.left_out:
                 raise UserErrors([UserError(name, one) for one in added.left_out])
             folder = str(uploaded(uploads, kept))
-            source = open_source(SourceSettings(train_data_dir=folder), token=False)
+            source = open_upload(SourceSettings(train_data_dir=folder))
             return [kept, "", added_view(added) + own_view(source), None]
 
         files.upload(

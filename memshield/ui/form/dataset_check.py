@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memshield.data.source import SourceSettings, open_source
+from memshield.data.source import SourceSettings, open_source, open_upload
 from memshield.errors import UserError, UserErrors, collect_errors
 from memshield.hub.catalog.dataset import describe_dataset
 from memshield.hub.catalog.dataset_description import DatasetDescription
@@ -60,7 +60,8 @@ def inspect_pictures(choices: Choices, token: Token, needs_captions: bool) -> Pi
     values = to_config(choices)
     names = ("train_data_dir", "dataset_split", "image_column", "caption_column", "label_column")
     asked = {name: values[name] for name in names if values.get(name) is not None}
-    source = open_source(SourceSettings(**asked), token=False)
+    settings = SourceSettings(**asked)
+    source = open_upload(settings) if choices.uploaded else open_source(settings, token=False)
     if needs_captions and source.columns.caption is None:
         raise UserError("caption_column", *_NO_CAPTIONS)
     return PictureFacts(len(source), on_hub=False)

@@ -194,8 +194,8 @@ def count_pictures(form: FilledForm) -> int | None:
 
 
 def _own_pictures(form: FilledForm) -> Source | None:
-    folder = form.choices.folder
-    return None if folder is None else attempt(lambda: open_folder(folder))
+    folder, uploaded = form.choices.folder, form.choices.uploaded
+    return None if folder is None else attempt(lambda: open_folder(folder, uploaded))
 
 
 def submit_form(server: Server, checked: CheckedForm, token: gr.OAuthToken | None) -> str:

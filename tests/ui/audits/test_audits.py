@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import gradio as gr
 import pytest
 
@@ -19,9 +20,10 @@ from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.jobs.task_progress import TaskProgress
 from memshield.ui.audits.asked import CheckedAudit, check_audit
-from memshield.ui.audits.audited import audited_view, line_of
+from memshield.ui.audits.audited import FOLDER, audited_view, line_of
 from memshield.ui.audits.tab import Handlers
 from memshield.ui.audits.uploads import keep_upload, uploaded
+from memshield.ui.new.uploads.adding import add_files
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
 from memshield.ui.server.visitor import Visitor, Visitors
@@ -140,6 +142,19 @@ def test_what_is_wrong_is_told_beside_its_field(
 def test_a_dataset_that_is_not_there_is_told_of_once(check: Callable[..., CheckedAudit]) -> None:
     said = refusal_of(lambda: check(dataset="nobody/nothing", held="split", held_out_split="test"))
     assert said.count("is not on the Hub") == 1
+
+
+def test_nothing_of_uploads_is_kept_beside_them(
+    server: Server, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "kept"))
+    name = "0" * 16
+    home = server.jobs.folders.uploads("ada") / FOLDER / name
+    add_files(sorted(captioned.iterdir()), home)
+    form = {**ASKED, "where": "upload", "training": name}
+    with pytest.raises(UserError, match="15 training pictures are too few"):
+        check_audit(server.jobs, Visitor("ada", TOKEN), form)
+    assert not (tmp_path / "kept").exists()
 
 
 def test_uploads_add_up_and_are_their_owners(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import pytest
 
 from memshield.errors import UserError
@@ -33,6 +35,19 @@ def tray(space: Server, tmp_path: Path) -> Tray:
     home = space.jobs.folders.uploads("ada")
     add_files(files, home)
     return Tray(home)
+
+
+def test_nothing_of_a_tray_is_kept_beside_it(
+    space: Server, tray: Tray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, passing = tmp_path / "kept", tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(kept))
+    monkeypatch.setattr(tempfile, "tempdir", str(passing))
+    sent = values(kind="scratch", where="upload", budget=None)
+    found = check_form(space, sent, "pixels_from_scratch", tray.name(), token_of("ada"))
+    assert found.errors == () and found.plan is not None and found.plan.counted is not None
+    assert not [path for folder in (kept, passing) for path in folder.rglob("*")]
 
 
 def test_a_tray_is_submitted_by_its_owner_and_nobody_else(space: Server, tray: Tray) -> None:
