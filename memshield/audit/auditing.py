@@ -36,6 +36,7 @@ from memshield.audit.report import (
 from memshield.audit.report_page import write_page
 from memshield.audit.report_view import name_of
 from memshield.audit.sample_size import default_count
+from memshield.audit.statements import base_among
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config
 from memshield.config.mitigation import SHAPING
@@ -267,7 +268,7 @@ def _write(
     beside: Sequence[Report],
 ) -> None:
     report.write(folder / REPORT)
-    write_page(report, folder / PAGE, beside)
+    write_page(report, folder / PAGE, beside, base_among(report, beside))
     if compared.findings is not None:
         write_private(
             compared.findings,

@@ -29,23 +29,26 @@ from memshield.audit.report_view import (
     name_of,
     uncalibrated_figures,
 )
-from memshield.audit.statements import base_among, statements_of
+from memshield.audit.statements import statements_of
 from memshield.audit.watch_findings import band_name, findings, outcome_words, sentences
 from memshield.audit.watch_record import WatchRecord
 from memshield.rundir import write_text
 
 
-def write_page(report: Report, path: Path, beside: Sequence[Report] = ()) -> None:
+def write_page(
+    report: Report, path: Path, beside: Sequence[Report] = (), base: Report | None = None
+) -> None:
     """Write report.html; see `page_of`."""
-    write_text(path, page_of(report, beside))
+    write_text(path, page_of(report, beside, base))
 
 
-def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
+def page_of(report: Report, beside: Sequence[Report] = (), base: Report | None = None) -> str:
     """The text of report.html. The same reports give the same text.
 
     Args:
         report: the audit.
         beside: audits of other models on the same pictures (the base, plain training).
+        base: the one among them that is of the model before it was trained.
     """
     quality = report.headline_quality
     everything = [report, *beside]
@@ -57,7 +60,7 @@ def page_of(report: Report, beside: Sequence[Report] = ()) -> str:
         subtitle=f"{report.made[:10]}, {report.generated.count} generated pictures against "
         f"{report.data.training} training pictures of {report.data.name}",
         report=report,
-        statements=statements_of(report, base_among(report, beside)),
+        statements=statements_of(report, base),
         quality=quality,
         table=ModelTable.of(zip(names, everything, strict=True), View.REPORT, report),
         chosen=0,

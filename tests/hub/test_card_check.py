@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from memshield.__main__ import main
+from memshield.audit.report import PAGE, REPORT, Report
+from memshield.audit.report_page import write_page
 from memshield.errors import UserError
 from memshield.hub.allowed_files import CARD
 from memshield.hub.publish.publishing import Publisher, open_to_publish
 from memshield.hub.verify import Check, in_folder, verify
+from memshield.rundir import RunDir
 from tests.trained_runs import ROOT
 
 CARD_CHECK = "the card is the one that the claims give"
@@ -185,6 +188,24 @@ def test_figures_of_another_library_are_not_vouched_for(published: Path) -> None
     found = check_of(published, PAGE_CHECK)
     assert found.state == "not checked"
     assert "matplotlib 3.0.0" in found.unchecked[0]
+
+
+def test_card_and_page_hold_a_model_against_its_base(digits_run: RunDir, tmp_path: Path) -> None:
+    report = Report.read(digits_run.audit_of(None) / REPORT)
+    report.write(digits_run.path / "audit" / "base" / REPORT)
+    run, config = open_to_publish(digits_run.path, hub_model_id="ada/digits", hub_license="mit")
+    folder = tmp_path / "published"
+    manifest = Publisher(run, config).draft(folder)
+    page = folder / "audit" / PAGE
+    for file in (folder / CARD, page):
+        assert "Before it was trained, the model had" in file.read_text()
+    assert {check.state for check in verify(in_folder(folder))} == {"ok"}
+
+    assert manifest.audit is not None
+    write_page(manifest.audit, page, list(manifest.beside.values()))
+    assert "Before it was trained" not in page.read_text(), "as 0.2.0 wrote it at first"
+    republish(folder)
+    assert check_of(folder, PAGE_CHECK).state == "ok"
 
 
 def test_limits_that_were_left_out(published: Path) -> None:

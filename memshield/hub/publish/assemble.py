@@ -88,7 +88,8 @@ def assemble(run: RunDir, claims: Claims, repo_id: str, folder: Path) -> Manifes
         audit = published(claims.report, name, base.name if base else None, data)
         (folder / EVIDENCE).mkdir()
         audit.write(folder / EVIDENCE / REPORT)
-        write_page(audit, folder / EVIDENCE / PAGE, list(beside.values()))
+        page = folder / EVIDENCE / PAGE
+        write_page(audit, page, list(beside.values()), beside.get("base"))
     prompts = claims.config.validation_prompts or ()
     gallery = write_gallery(run, claims.report, folder, prompts)
     manifest = Manifest(
