@@ -25,8 +25,10 @@ def progress_view(
     """
     step, total = progress.step, progress.total
     if total is not None:
-        step = total if state == "done" else min(step, total)
+        step = _end_of(progress, total) if state == "done" else min(step, total)
     share = step / total if total else None
+    # Pictures are drawn or audited meanwhile: the steps' pace says nothing of that.
+    paced = state == "running" and progress.audit is None and step != total
     return render(
         "progress",
         title=TRAINING_TITLES[state],
@@ -39,7 +41,7 @@ def progress_view(
         step=step,
         total=total,
         moves=state in ("preparing", "running"),
-        left=time_left(progress.eta_s) if state == "running" and progress.eta_s is not None else "",
+        left=time_left(progress.eta_s) if paced and progress.eta_s is not None else "",
         tiles=_tiles(progress) if state != "waiting" else [],
         reason=progress.reason if state in ("failed", "done") else None,
         tone="alarm" if state in ("failed", "died") else "plain",
@@ -99,7 +101,16 @@ def _words(progress: RunProgress, state: State, position: int | None) -> str:
         return f"{place} {TRAINING_WORDS[state]}"
     if state == "stopped":
         return what_is_kept(progress.state, progress.step, progress.checkpoint)
-    return TRAINING_WORDS.get(state, "")
+    words = TRAINING_WORDS.get(state, "")
+    ends, rounds = progress.round_ends, progress.rounds
+    if state == "done" and ends and rounds is not None and ends[-1].round < rounds:
+        return f"{words} It ended after round {ends[-1].round} of {rounds}."
+    return words
+
+
+def _end_of(progress: RunProgress, total: int) -> int:
+    """The step at which a training ended: a memorization budget can end it early."""
+    return min(progress.round_ends[-1].step, total) if progress.round_ends else total
 
 
 def _advice(progress: RunProgress, state: State) -> str:

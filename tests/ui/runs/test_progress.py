@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
+from memshield.audit.progress_file import AuditProgress
 from memshield.jobs.words import State
 from memshield.runs.progress import read_progress
-from memshield.runs.state import RunProgress
+from memshield.runs.state import RoundEnd, RunProgress
 from memshield.ui.runs.progress import progress_view
 from memshield.ui.widgets.words import short, time_left
 from tests.ui.made_runs import HOSTILE, made_run
@@ -50,6 +51,22 @@ def test_almost_done_is_not_done() -> None:
     almost = replace(HALF, step=2399)
     assert "99 %" in text_of(progress_view(almost, "running"))
     assert "100 %" in text_of(progress_view(almost, "done"))
+
+
+def test_a_run_that_its_budget_ended_early_is_not_said_to_be_complete() -> None:
+    ends = (RoundEnd(1, 600, 0.1, 1.0, 9.0), RoundEnd(2, 1200, 0.1, 1.0, 9.0))
+    text = text_of(progress_view(replace(HALF, round_ends=ends), "done"))
+    assert "step 1,200 of 2,400" in text and "50 %" in text and "100 %" not in text
+    assert "The model is ready. It ended after round 2 of 4." in text
+    whole = (*ends, RoundEnd(4, 2400, 0.1, 1.0, 9.0))
+    text = text_of(progress_view(replace(HALF, round_ends=whole), "done"))
+    assert "100 %" in text and "ended after" not in text
+
+
+def test_no_time_is_left_of_the_steps_while_pictures_are_audited() -> None:
+    audit = AuditProgress("generating", 1, 300, None)
+    for one in (replace(HALF, step=2400, eta_s=0.0), replace(HALF, audit=audit)):
+        assert "left" not in text_of(progress_view(one, "running"))
 
 
 @pytest.mark.parametrize(
