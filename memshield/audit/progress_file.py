@@ -22,7 +22,7 @@ class AuditProgress:
     Attributes:
         what: is being done, as `ModelMeasurer` names it.
         done, total: pictures.
-        eta_s: seconds left of this part, by its pace; None before anything is done.
+        eta_s: seconds left of this part, by its pace; None before it has one.
     """
 
     what: str
@@ -41,18 +41,20 @@ class AuditProgressFile:
     def __init__(self, run: RunDir) -> None:
         self._path = path_of(run)
         self._process = this_process(0)
-        self._what, self._begun, self._written = "", 0.0, 0.0
+        self._part, self._done = ("", 0), 0
+        self._first, self._begun, self._written = 0, 0.0, 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` are done of what is being done."""
         now = time.time()
-        if what != self._what:
-            self._what, self._begun, self._written = what, now, 0.0
+        if (what, total) != self._part or done < self._done:  # two parts can have one name
+            self._part, self._first, self._begun, self._written = (what, total), done, now, 0.0
+        self._done = done
         if now - self._written < _SECONDS:
             return
         self._written = now
-        pace = (now - self._begun) / done if done else None
-        eta = None if pace is None else round(pace * (total - done), 1)
+        made = done - self._first  # what was there already took no time of this part
+        eta = round((now - self._begun) / made * (total - done), 1) if made else None
         values = {**asdict(AuditProgress(what, done, total, eta)), "process": self._process}
         with contextlib.suppress(OSError):  # a full disk ends the audit elsewhere, with words
             write_text(self._path, json.dumps(values), sync=False)

@@ -51,6 +51,29 @@ def test_it_is_read_while_the_process_lives(tmp_path: Path) -> None:
     assert not path_of(run).exists()
 
 
+def test_the_time_left_is_by_what_was_made_in_this_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, now = RunDir(tmp_path), time.time()
+    file = AuditProgressFile(run)
+
+    def left(seconds: float, what: str, done: int, total: int) -> float | None:
+        nonlocal now
+        now += seconds
+        file(what, done, total)
+        found = read_audit_progress(run)
+        assert found is not None
+        return found.eta_s
+
+    monkeypatch.setattr("memshield.audit.progress_file.time.time", lambda: now)
+    assert left(0, "generating", 800, 1000) is None, "800 were there already"
+    assert left(10, "generating", 900, 1000) == 10
+    assert left(90, "generating", 1000, 1000) == 0
+    assert left(600, "generating", 10, 200) is None, "another part of the same name"
+    assert left(2, "generating", 20, 200) == 36
+    assert left(2, "generating", 0, 200) is None, "and one of the same size"
+
+
 def test_it_reads_as_a_line_and_a_bar() -> None:
     audit = AuditProgress("searching for generated pictures", 120, 300, 21.0)
     shown = phase_view(audit, "Round 4 of 6")
