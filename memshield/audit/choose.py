@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memshield.audit.report import Report, percent
+from memshield.audit.report import Interval, Report, percent
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,14 @@ def is_over(report: Report, budget: float, alpha: float | None = None) -> bool:
         budget: largest excess, a share.
         alpha: see `excess_of`; an excess at a fixed threshold has no interval.
     """
-    excess, interval = excess_of(report, alpha), report.headline.excess_interval
-    if excess is None or excess <= budget:
-        return False
-    return alpha is not None or interval is None or interval[0] > 0
+    interval = report.headline.excess_interval if alpha is None else None
+    excess = excess_of(report, alpha)
+    return excess is not None and exceeds(budget, excess, interval)
+
+
+def exceeds(budget: float, excess: float, interval: Interval | None) -> bool:
+    """The rule of `is_over`, for an excess with its interval."""
+    return excess > budget and (interval is None or interval[0] > 0)
 
 
 def choose(reports: Sequence[Report], budget: float, alpha: float | None = None) -> Choice:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from memshield.audit.report import Report, percent
+from memshield.audit.choose import exceeds
+from memshield.audit.report import Interval, Report, percent
+from memshield.audit.report_view import excess_interval_words, excess_words
 from memshield.runs.series import Dot
 from memshield.runs.state import Audited, RunProgress
 from memshield.ui.runs.levels import levels_chart
@@ -151,18 +153,15 @@ def _memorization(audits: Sequence[Audited], budget: float | None) -> Markup:
     newest = known[-1]
     excess = newest.excess or 0.0
     words = "; ".join(
-        f"round {audit.round} {percent(audit.excess or 0.0)}"
-        + (
-            f" ({percent(audit.excess_interval[0])} to {percent(audit.excess_interval[1])})"
-            if audit.excess_interval
-            else ""
-        )
+        f"round {audit.round} {excess_words(audit.excess or 0.0)}"
+        + (f" ({excess_interval_words(audit.excess_interval)})" if audit.excess_interval else "")
         for audit in known
     )
     return draw(
         Chart(
             title="Memorization",
-            last=f"{percent(excess)} in round {newest.round}{_compared(excess, budget)}",
+            last=f"{excess_words(excess)} in round {newest.round}"
+            f"{_compared(excess, newest.excess_interval, budget)}",
             words=f"Given back beyond chance by round, with 95 % intervals: {words}."
             + (f" The budget is {percent(budget)}." if budget is not None else ""),
             x_label="round",
@@ -176,10 +175,12 @@ def _memorization(audits: Sequence[Audited], budget: float | None) -> Markup:
     )
 
 
-def _compared(excess: float, budget: float | None) -> str:
+def _compared(excess: float, interval: Interval | None, budget: float | None) -> str:
     if budget is None:
         return ""
-    return ", over the budget" if excess > budget else ", within the budget"
+    if exceeds(budget, excess, interval):
+        return ", over the budget"
+    return ", which chance may explain" if excess > budget else ", within the budget"
 
 
 def _quality(audits: Sequence[Audited]) -> Markup:

@@ -77,7 +77,20 @@ def test_audits_are_drawn_with_the_budget(tmp_path: Path) -> None:
     assert "2.0 % in round 1, within the budget" in text
     assert "budget, 5.0 %" in text
     assert "Given back beyond chance by round, with 95 % intervals: round 1 2.0 %" in html
-    assert "over the budget" in text_of(charts_view(read_progress(run), budget=0.01))
+    text = text_of(charts_view(read_progress(run), budget=0.01))
+    assert "2.0 % in round 1, which chance may explain" in text, "as the choice of a round has it"
+
+
+def test_an_audit_is_over_the_budget_with_its_whole_interval_beyond_chance() -> None:
+    audited = replace(ONE, audits=(Audited(1, 0.02, (0.01, 0.03), None, None),))
+    assert "2.0 % in round 1, over the budget" in text_of(charts_view(audited, budget=0.01))
+
+
+def test_less_than_chance_is_nothing_and_no_negative_share() -> None:
+    audited = replace(ONE, audits=(Audited(3, -0.01, (-0.03, 0.01), None, None),))
+    html = charts_view(audited, budget=0.05)
+    assert "none in round 3, within the budget" in text_of(html)
+    assert "round 3 none (at most 1.0 %)" in html
 
 
 def test_reports_say_more_than_notes(tmp_path: Path) -> None:
