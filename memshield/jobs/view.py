@@ -14,16 +14,19 @@ from memshield.jobs.records import Job, Task
 from memshield.jobs.task_progress import JobRecord, TaskProgress, of_task
 from memshield.jobs.told import Told, told_of
 from memshield.jobs.words import (
+    PUBLICATION_STEPS,
     PUBLICATION_TITLES,
+    TITLES,
     TRAINING_TITLES,
     TRAINING_WORDS,
     State,
     advice,
+    publication_title,
     what_is_kept,
 )
 from memshield.rundir import RunDir, is_alive, reason_for_page
 from memshield.runs.progress import read_figures
-from memshield.runs.publication import read_publication
+from memshield.runs.publication import OnHub, on_hub, published_in, read_publication
 from memshield.runs.state import Figures
 
 Action = Literal["stop", "resume", "fetch", "audit", "publish", "delete"]
@@ -37,12 +40,15 @@ class Publishing(TaskProgress):
         step: the current one.
         repo_id, url: of the repository, None until they are known.
         outdated: whether the run's model became another one since.
+        on_hub: whether the Hub has a model of the run, this one or an earlier one; it has where a
+            later attempt failed, too. None where it has none.
     """
 
     step: str | None = None
     repo_id: str | None = None
     url: str | None = None
     outdated: bool = False
+    on_hub: OnHub | None = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,8 @@ def _publishing(place: JobRecord, run: RunDir) -> Publishing:
     record = read_publication(run)
     state = _publishing_state(place, record)
     where = {name: record.get(name) for name in ("step", "repo_id", "url")}
-    return Publishing(**(vars(state) | where), outdated=record.get("outdated") is True)
+    outdated = record.get("outdated") is True
+    return Publishing(**(vars(state) | where), outdated=outdated, on_hub=on_hub(record))
 
 
 def _publishing_state(place: JobRecord, record: dict[str, Any]) -> TaskProgress:
@@ -269,8 +276,9 @@ def _publishing_state(place: JobRecord, record: dict[str, Any]) -> TaskProgress:
         return of_task(place, task, "Publishing")
     if not record:
         return TaskProgress("none", PUBLICATION_TITLES["none"])
+    before = str(record.get("repo_id")) in published_in(record)
     if record["state"] == "failed":
-        return TaskProgress("failed", PUBLICATION_TITLES["failed"], record["reason"])
+        return TaskProgress("failed", publication_title("failed", before), record["reason"])
     if record["state"] == "done":
         return TaskProgress(
             "done", PUBLICATION_TITLES["outdated" if record.get("outdated") else "done"]
@@ -279,9 +287,11 @@ def _publishing_state(place: JobRecord, record: dict[str, Any]) -> TaskProgress:
     if _goes_on(record["process"], writer):
         if current is not None and current.stop_asked is not None:
             return TaskProgress.titled("stopping")
-        return TaskProgress("running", f"Publishing: {record['step']}", record.get("waiting"))
+        words = PUBLICATION_STEPS.get(record["step"], TITLES["running"])
+        return TaskProgress("running", words, record.get("waiting"))
     if writer is not None and writer.stop_asked is not None:
-        return TaskProgress("stopped", PUBLICATION_TITLES["stopped"], "Publishing again goes on.")
+        title = publication_title("stopped", before)
+        return TaskProgress("stopped", title, "Publishing again goes on.")
     reason = "Publishing was ended from outside. Publishing again goes on."
     return TaskProgress("died", PUBLICATION_TITLES["died"], reason)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from memshield.runs.publication import Step
+
 State = Literal[
     "none",  # never asked for
     "waiting",
@@ -46,6 +48,18 @@ PUBLICATION_TITLES = {
     "died": "Interrupted: the publishing process is gone",
     "stopped": "Stopped before it was published",
 }
+_UPDATE_TITLES = {
+    "failed": "Published before; not updated",
+    "stopped": "Published before; stopped before it was updated",
+}
+PUBLICATION_STEPS: dict[Step, str] = {
+    "checking": "Check the account, the origins and the audit",
+    "assembling": "Assemble the files",
+    "creating": "Create the repository",
+    "uploading": "Upload in one commit",
+    "verifying": "Verify the uploaded files",
+    "tagging": "Tag the commit",
+}
 
 _ADVICE = {
     "bad_input": "Correct the setting and start again.",
@@ -54,6 +68,18 @@ _ADVICE = {
     "crash": "This error is unexpected. The last lines of the log say more; if it happens again, "
     "report it with them.",
 }
+
+
+def publication_title(state: str, before: bool) -> str:
+    """The title of a publication; "" while it goes on.
+
+    Args:
+        state: of the publication, or "outdated".
+        before: whether an earlier attempt published to the same repository.
+    """
+    if before and state in _UPDATE_TITLES:
+        return _UPDATE_TITLES[state]
+    return PUBLICATION_TITLES.get(state, "")
 
 
 def what_is_kept(written: str | None, step: int, checkpoint: int | None) -> str:

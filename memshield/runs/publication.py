@@ -19,6 +19,7 @@ from memshield.rundir import RunDir, this_process, write_text
 VERSION = 1
 _KEPT = ("tag", "commit", "url", "public", "weights", "outdated")
 State = Literal["running", "failed", "done"]
+OnHub = Literal["done", "outdated"]
 Step = Literal["checking", "assembling", "creating", "uploading", "verifying", "tagging", "done"]
 
 
@@ -99,6 +100,22 @@ def published_in(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if values.get("state") == "done":
         found[str(values.get("repo_id"))] = {name: values[name] for name in _KEPT if name in values}
     return found
+
+
+def on_hub(values: Mapping[str, Any]) -> OnHub | None:
+    """Whether the Hub has a run's model, or earlier ones alone; None where it has none.
+
+    Args:
+        values: of publish.json.
+    """
+    published = published_in(values)
+    if values.get("state") == "done":
+        newest = published[str(values.get("repo_id"))]
+        return "outdated" if newest.get("outdated") is True else "done"
+    if not published:
+        return None
+    outdated = all(record.get("outdated") is True for record in published.values())
+    return "outdated" if outdated else "done"
 
 
 def note_model(run: RunDir) -> None:

@@ -202,7 +202,7 @@ def test_publishing_is_told_apart_from_training_and_can_be_repeated(root: Path) 
         with pytest.raises(ValueError, match="no setting of publishing"):
             jobs.publish("", job.id, {name: 1})
     jobs.publish("", job.id)
-    until(lambda: view(jobs, job).publishing.words == "Publishing: uploading", jobs=jobs)
+    until(lambda: view(jobs, job).publishing.words == "Upload in one commit", jobs=jobs)
     assert view(jobs, job).publishing.state == "running"
     assert jobs.get("", job.id).tasks[-1].device is None
     jobs.stop("", job.id)

@@ -9,21 +9,13 @@ from urllib.parse import urlsplit
 
 from memshield.errors import UserError
 from memshield.hub.publish.destination import Destination
-from memshield.jobs.words import PUBLICATION_TITLES
+from memshield.jobs.words import PUBLICATION_STEPS, publication_title
 from memshield.runs.publication import Step, published_in
 from memshield.ui.widgets.problems import NOT_PUBLISHED, each, empty_view
 from memshield.ui.widgets.templates import render
 from memshield.ui.widgets.words import STATE_MARKS
 
 MOST_FILES = 200
-_STEPS: dict[Step, str] = {
-    "checking": "Check the account, the origins and the audit",
-    "assembling": "Assemble the files",
-    "creating": "Create the repository",
-    "uploading": "Upload in one commit",
-    "verifying": "Verify the uploaded files",
-    "tagging": "Tag the commit",
-}
 _MARKS = {
     "done": ("✓", "done"), "now": ("▸", "now"), "failed": ("✕", "failed"),
     "stopped": ("■", "stopped"), "": ("·", "to do"),
@@ -77,10 +69,11 @@ def publication_view(
     if state == "done" and values.get("outdated") is True:
         state = "outdated"
     url = str(values.get("url") or "")
+    published, is_there = published_in(values), state in ("done", "outdated")
     return render(
         "publication",
         state=state,
-        title=PUBLICATION_TITLES.get(state, "Publishing"),
+        title=publication_title(state, str(values.get("repo_id")) in published) or "Publishing",
         mark=STATE_MARKS.get(state, "running"),
         steps=_steps(state, str(values.get("step"))),
         waiting=values.get("waiting") if state == "running" else None,
@@ -91,9 +84,15 @@ def publication_view(
         public=values.get("public"),
         facts=_facts(values),
         others=[
-            (name, _linked(str(record.get("url") or "")), record.get("outdated") is True)
-            for name, record in published_in(values).items()
-            if name != values.get("repo_id")
+            (
+                name,
+                _linked(str(record.get("url") or "")),
+                record.get("public"),
+                record.get("outdated") is True,
+            )
+            for name, record in published.items()
+            # What an earlier attempt published stays on the Hub where a later one fails.
+            if not is_there or name != values.get("repo_id")
         ],
         command=values.get("command") if state in ("failed", "died", "stopped") else None,
     )
@@ -106,14 +105,14 @@ def _linked(url: str) -> str:
 
 def _steps(state: str, step: str) -> list[tuple[str, str, str, bool]]:
     """Mark, its meaning, words, and whether it is the current step."""
-    names = [name for name in get_args(Step) if name in _STEPS]
+    names = [name for name in get_args(Step) if name in PUBLICATION_STEPS]
     at = names.index(step) if step in names else len(names) if state in ("done", "outdated") else 0
     rows = []
     for place, name in enumerate(names):
         kind = "done" if place < at else ""
         if place == at:
             kind = {"failed": "failed", "died": "failed", "stopped": "stopped"}.get(state, "now")
-        rows.append((*_MARKS[kind], _STEPS[name], place == at))
+        rows.append((*_MARKS[kind], PUBLICATION_STEPS[name], place == at))
     return rows
 
 

@@ -123,8 +123,8 @@ def _state(view: JobView) -> tuple[str, str]:
     words = TRAINING_TITLES[state]
     if state == "running" and figures.step and figures.total_steps:
         words += f", {int(100 * min(1.0, figures.step / figures.total_steps))} %"
-    if state == "done" and view.publishing.state == "done":
-        published = "outdated" if view.publishing.outdated else "done"
+    published = view.publishing.on_hub
+    if state == "done" and published is not None:
         return PUBLICATION_TITLES[published], STATE_MARKS[published]
     return words, STATE_MARKS.get(state, "")
 

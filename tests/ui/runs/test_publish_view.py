@@ -119,6 +119,21 @@ def test_published() -> None:
     assert "12.0 MB" in text
 
 
+def test_what_was_published_before_stays_where_a_later_attempt_fails() -> None:
+    url = "https://huggingface.co/ada/digits"
+    record = {"url": url, "public": True, "outdated": True}
+    before = {"ada/digits": record, "ada/other": {"url": url, "public": False}}
+    html = publication_view(publication(state="failed", reason="no", published=before))
+    text = text_of(html)
+    assert "Published before; not updated" in text and "Not published" not in text
+    assert "Published before: ada/digits public (an earlier model) ada/other private" in text
+    assert f'href="{url}"' in html
+    stopped = text_of(publication_view(publication(published=before), "stopped"))
+    assert "Published before; stopped before it was updated" in stopped
+    elsewhere = publication(state="failed", reason="no", published={"ada/other": record})
+    assert "Not published" in text_of(publication_view(elsewhere))
+
+
 @pytest.mark.parametrize("values", [{"state": 3, "step": None}, {"url": "javascript:alert(1)"}])
 def test_a_strange_record_harms_nothing(values: dict[str, Any]) -> None:
     html = publication_view(publication(**values))

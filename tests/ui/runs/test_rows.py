@@ -65,6 +65,23 @@ def test_a_row_says_that_another_model_is_on_the_hub(jobs: Jobs) -> None:
         assert (row.state, row.mark) == (words, "done" if state == "done" else "stopped")
 
 
+@pytest.mark.process
+def test_a_row_stays_published_where_a_later_attempt_fails(jobs: Jobs) -> None:
+    job, run = done(jobs)
+    record = {
+        "state": "failed", "step": "checking", "repo_id": "ada/digits", "reason": "no answer",
+        "process": this_process(0), "published": {"ada/digits": {"outdated": False}},
+    }  # fmt: skip
+    write_text(path_of(run), json.dumps(record))
+    (row,) = RunRows(jobs).of(LOCAL)
+    assert (row.state, row.mark) == ("Published", "done")
+    assert jobs.view_of(job).publishing.words == "Published before; not updated"
+    record["published"] = {"ada/digits": {"outdated": True}}
+    write_text(path_of(run), json.dumps(record))
+    (row,) = RunRows(jobs).of(LOCAL)
+    assert row.state == "Published, but not this model"
+
+
 def test_a_title_is_changed_and_refused_in_words(jobs: Jobs) -> None:
     job = jobs.submit(LOCAL, DEMO)
     made, handlers = listed(jobs)
