@@ -29,7 +29,7 @@ from memshield.audit.progress_file import AuditProgressFile
 from memshield.audit.reference import Reference
 from memshield.audit.report import PAGE, REPORT, AuditedModel, Report
 from memshield.audit.sample_size import LEAST_HELD_OUT
-from memshield.audit.statements import lines_of
+from memshield.audit.statements import base_among, lines_of
 from memshield.audit.subject import Subject, open_pipeline, open_run
 from memshield.audit.team import Team
 from memshield.config.file import make_config
@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     flags = {name: words.pop(name) for name in OWN if name in words}
     settings = merged(words)
     device = _device()
+    base = None
     with Bars() as bars:
         if "images" in flags:
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -56,10 +57,10 @@ def main(argv: Sequence[str]) -> int:
                 )  # fmt: skip
             report, folder = _audit_images(flags, settings, device, bars)
         else:
-            report, folder = _audit_target(flags, settings, device, bars)
+            report, folder, base = _audit_target(flags, settings, device, bars)
     if not is_first():
         return 0
-    print(lines_of(report))
+    print(lines_of(report, base))
     print(f"{folder / PAGE}\n{folder / REPORT}")
     return 0
 
@@ -176,7 +177,7 @@ class Bars:
 
 def _audit_target(
     flags: dict[str, Any], settings: dict[str, Any], device: torch.device, bars: Bars
-) -> tuple[Report, Path]:
+) -> tuple[Report, Path, Report | None]:
     name = _named(flags)
     options = options_of(flags)
     folder = expanded(flags["output_dir"]) if "output_dir" in flags else None
@@ -208,7 +209,7 @@ def _audit_target(
     family = subject.load(device)
     report = audit_model(family, subject.target, comparison, options, folder, beside, watch)
     team.close()
-    return report, folder
+    return report, folder, base_among(report, beside)
 
 
 def _named(flags: dict[str, Any]) -> str:

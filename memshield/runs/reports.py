@@ -10,6 +10,9 @@ from memshield.audit.report import REPORT, Report
 from memshield.errors import UserError
 from memshield.rundir import RunDir
 
+BASE = "base"
+"""Name of the base's audit, among a run's."""
+
 
 def read_audit(run: RunDir, round: int | None = None) -> Report | None:
     """The audit of a round, or of the chosen model; None where there is none.
@@ -40,6 +43,23 @@ def readable_in(folder: Path) -> Report | None:
         return report_in(folder)
     except UserError:  # of another version: the audit's own view says so
         return None
+
+
+def same_pictures(one: Report, other: Report) -> bool:
+    """Whether two audits are of the same training pictures, at one resolution."""
+    ours, theirs = one.data, other.data
+    return (ours.fingerprint, ours.resolution) == (theirs.fingerprint, theirs.resolution)
+
+
+def base_beside(run: RunDir, report: Report | None) -> Report | None:
+    """The audit of a run's base on the same pictures; None where none can be read.
+
+    Args:
+        run: `audit --beside base` leaves it there.
+        report: of the run's model, or of a round.
+    """
+    base = readable_in(run.path / "audit" / BASE)
+    return base if base and report and same_pictures(base, report) else None
 
 
 def read_rounds(run: RunDir) -> dict[int, Report]:

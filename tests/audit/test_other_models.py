@@ -60,6 +60,7 @@ def test_a_lora_of_the_hub_is_audited_on_the_base_that_its_card_names(
     assert (tmp_path / "out" / "style" / "private.html").is_file()
     said = capsys.readouterr().out
     assert "Copies:" in said and "Quality:" in said
+    assert "Before it was trained, the model had" in said
 
 
 def test_a_lora_changes_what_is_drawn_and_what_fits_no_part_is_refused(

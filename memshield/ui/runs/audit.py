@@ -13,6 +13,7 @@ from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.told import Told
 from memshield.jobs.view import JobView
 from memshield.runs.progress import audits_fingerprint
+from memshield.runs.reports import BASE
 from memshield.ui.errors import attempt, on_error
 from memshield.ui.runs.audit_data import (
     BY_BUDGET,
@@ -23,7 +24,6 @@ from memshield.ui.runs.audit_data import (
     round_of,
     shown_beside,
 )
-from memshield.ui.runs.comparison import BASE
 from memshield.ui.runs.text_inputs import parse_whole, unique_texts
 from memshield.ui.server.server import Server
 from memshield.ui.widgets.log import log_text_view

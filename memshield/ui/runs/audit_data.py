@@ -13,9 +13,9 @@ from memshield.jobs.audit_request import ALL, MOST_BESIDE
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
-from memshield.runs.reports import read_audit, read_rounds
+from memshield.runs.reports import BASE, read_audit, read_rounds
 from memshield.ui.runs.at_risk import at_risk_view
-from memshield.ui.runs.comparison import BASE, Beside, comparable
+from memshield.ui.runs.comparison import Beside, comparable
 from memshield.ui.runs.text_inputs import parse_share, unique_texts
 from memshield.ui.widgets.audit import audit_view, earlier_view, rounds_view
 from memshield.ui.widgets.problems import problems_view

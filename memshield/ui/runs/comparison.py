@@ -11,9 +11,7 @@ from memshield.audit.report import Report
 from memshield.config.mitigation import is_plain
 from memshield.jobs.records import Job
 from memshield.jobs.service import Jobs
-from memshield.runs.reports import readable_in
-
-BASE = "base"
+from memshield.runs.reports import BASE, base_beside, readable_in, same_pictures
 
 
 @dataclass(frozen=True)
@@ -51,21 +49,16 @@ def comparable(jobs: Jobs, owner: str, job: Job, audited: Report | None) -> list
     for other in jobs.list(owner):
         if other.id != job.id:
             report = readable_in(jobs.folders.run(other).audit_of(None))
-            if report is not None and _same_pictures(report, audited):
+            if report is not None and same_pictures(report, audited):
                 found.append((other, report))
     names = _names(found)
     beside = [
         Beside(other.id, name, report) for (other, report), name in zip(found, names, strict=True)
     ]
-    base = readable_in(jobs.folders.run(job).path / "audit" / BASE)
-    if base is not None and _same_pictures(base, audited):
+    base = base_beside(jobs.folders.run(job), audited)
+    if base is not None:
         beside.insert(0, Beside(BASE, BASE, base))
     return beside
-
-
-def _same_pictures(one: Report, other: Report) -> bool:
-    ours, theirs = one.data, other.data
-    return (ours.fingerprint, ours.resolution) == (theirs.fingerprint, theirs.resolution)
 
 
 def _names(found: Sequence[tuple[Job, Report]]) -> list[str]:

@@ -15,7 +15,7 @@ from memshield.jobs.service import Jobs
 from memshield.jobs.view import JobView
 from memshield.jobs.words import PUBLICATION_TITLES, TITLES, TRAINING_TITLES
 from memshield.runs.progress import fingerprint
-from memshield.runs.reports import readable_in
+from memshield.runs.reports import base_beside, readable_in
 from memshield.ui.runs.elsewhere import place_of
 from memshield.ui.runs.pictures import newest_sample
 from memshield.ui.widgets.pictures import Picture
@@ -105,9 +105,8 @@ def _trim(kept: OrderedDict[Any, Any]) -> None:
 def _row_of(jobs: Jobs, job: Job) -> RunRow:
     view, run = jobs.view_of(job), jobs.folders.run(job)
     report = readable_in(run.audit_of(None))
-    verdict = (
-        () if report is None else tuple((one.short, one.tone) for one in statements_of(report))
-    )
+    found = () if report is None else statements_of(report, base_beside(run, report))
+    verdict = tuple((one.short, one.tone) for one in found)
     state, mark = _state(view)
     settled = job.current is None and view.training.state in _SETTLED
     picture, place = newest_sample(run, _SIDE), place_of(view)

@@ -18,7 +18,7 @@ from memshield.jobs.service import Jobs
 from memshield.quantities import plural
 from memshield.rundir import RunDir
 from memshield.runs.promote import require_round
-from memshield.runs.reports import readable_in
+from memshield.runs.reports import base_beside, readable_in
 from memshield.ui.widgets.templates import render
 
 MODEL = "model"
@@ -36,6 +36,7 @@ class OwnModel:
         text: whether it draws from prompts.
         config: of the run.
         report: its audit; None where it was not audited.
+        base: that of its base on the same pictures; None where there is none.
     """
 
     job: str
@@ -44,6 +45,7 @@ class OwnModel:
     text: bool
     config: Config
     report: Report | None
+    base: Report | None = None
 
 
 def run_choices(jobs: Jobs, owner: str) -> Choices:
@@ -94,13 +96,15 @@ def find_own_model(jobs: Jobs, owner: str, id: object, what: object) -> OwnModel
     folder = run.model if number is None else run.rounds / str(number)
     if not folder.is_dir():
         raise UserError("round", "there is no such model yet", "Wait for it, or choose a round.")
+    report = readable_in(run.audit_of(number))
     return OwnModel(
         job.id,
         job.title,
         number,
         is_prompted(folder),
         make_config(read_yaml(run.config)),
-        readable_in(run.audit_of(number)),
+        report,
+        base_beside(run, report),
     )
 
 
@@ -120,7 +124,7 @@ def own_model_view(model: OwnModel) -> str:
         "model_summary",
         facts=_facts(model),
         audit=report,
-        statements=statements_of(report) if report is not None else (),
+        statements=statements_of(report, model.base) if report is not None else (),
         table=None if report is None else ModelTable.of([(name, report)], View.PAGE, report),
         told=(),
     )

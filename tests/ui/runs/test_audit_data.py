@@ -13,8 +13,9 @@ from memshield.jobs.records import LOCAL, Job
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir
 from memshield.runs.promote import promote
+from memshield.runs.reports import BASE
 from memshield.ui.runs.audit_data import BY_BUDGET, Audits, AuditSelection, round_of, shown_beside
-from memshield.ui.runs.comparison import BASE, Beside
+from memshield.ui.runs.comparison import Beside
 from tests.audit.reports import report_of
 from tests.jobs.children import DEMO, open_jobs
 

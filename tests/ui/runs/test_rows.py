@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from memshield.audit.report import REPORT
 from memshield.jobs.records import LOCAL
 from memshield.jobs.service import Jobs
 from memshield.rundir import this_process, write_text
@@ -16,6 +17,7 @@ from memshield.runs.publication import path_of
 from memshield.ui.runs.rows import RunRows, rows_view
 from memshield.ui.runs.run_list import RunList
 from memshield.ui.widgets.words import age
+from tests.audit.reports import report_of
 from tests.jobs.children import DEMO
 from tests.ui.made_runs import HOSTILE
 from tests.ui.markup import text_of
@@ -48,6 +50,21 @@ def listed(jobs: Jobs, sign_in: bool = False) -> tuple[RunList, dict[str, Any]]:
         made = RunList(server_of(jobs, sign_in))
         made.lay_out_renaming(gr.Button())
     return made, {one.name: one.fn for one in page.fns.values()}
+
+
+@pytest.mark.process
+def test_the_quality_in_a_row_is_held_against_that_of_the_base(jobs: Jobs) -> None:
+    _, run = done(jobs)
+    base = run.path / "audit" / "base" / REPORT
+    report_of(0.0, 2.0).write(run.audit_of(None) / REPORT)
+    for report, words in (
+        (report_of(0.0, 1.0), "no better than before"),
+        (report_of(0.0, 1.0, data=report_of(0.0, 1.0).data.model_copy(update={"fingerprint": "f"})),
+         "rough quality"),
+    ):  # fmt: skip
+        report.write(base)
+        (row,) = RunRows(jobs).of(LOCAL)
+        assert words in [short for short, _ in row.verdict]
 
 
 @pytest.mark.process
