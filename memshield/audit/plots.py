@@ -41,6 +41,8 @@ _MOST_BANDS = 12
 
 _DRAWING = threading.Lock()
 """matplotlib keeps its style for the whole process, and the page draws in several threads."""
+_LONGEST = 24
+"""Letters of a label: longer ones leave no room for what is drawn."""
 
 
 class Point(NamedTuple):
@@ -82,6 +84,11 @@ def point_of(report: Report, chosen: bool = False) -> Point | None:
     )
 
 
+def curve_in(report: Report) -> tuple[CurvePoint, ...]:
+    """The curve of an audit to draw; () where it has none, or the model is broken."""
+    return () if report.generated.is_broken else report.curve
+
+
 def axis_of(headline: Memorization) -> str:
     """Label of the axis of memorization; the statistic may differ from point to point."""
     return f"given back beyond chance ({headline.space})"
@@ -102,7 +109,7 @@ def curve_plot(curves: Mapping[str, Sequence[CurvePoint]]) -> str:
         axes = figure.subplots()
         for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
             alphas = [point.alpha for point in curve]
-            axes.plot(alphas, [point.share for point in curve], color=colour, label=name)
+            axes.plot(alphas, [point.share for point in curve], color=colour, label=_short(name))
             axes.fill_between(
                 alphas,
                 [point.interval[0] for point in curve],
@@ -144,7 +151,7 @@ def trade_off_plot(
                 [point.quality for point in own],
                 color=colour,
                 alpha=0.5,
-                label=group,
+                label=_short(group),
             )
             for point in own:
                 low, high = point.memorization_interval
@@ -173,7 +180,7 @@ def trade_off_plot(
                 if len(points) > _MOST_LABELS and point is not own[-1]:
                     continue
                 axes.annotate(
-                    point.label,
+                    _short(point.label),
                     (100 * point.memorization, point.quality),
                     xytext=(5, 4),
                     textcoords="offset points",
@@ -227,13 +234,22 @@ def levels_plot(record: WatchRecord) -> str:
         return svg_of(figure)
 
 
+def _short(label: str) -> str:
+    """A label without its middle where it is long: names often differ at their ends."""
+    if len(label) <= _LONGEST:
+        return label
+    half = _LONGEST // 2
+    return f"{label[:half]}…{label[1 - half :]}"
+
+
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[Figure]:
     """A figure of a size in inches, in the style of all plots, to be drawn before the next."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with _DRAWING, mpl.rc_context(STYLE):
+    # A name with two dollar signs is no formula, and no label here is one.
+    with _DRAWING, mpl.rc_context({**STYLE, "text.parse_math": False}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 

@@ -14,6 +14,7 @@ from memshield.audit.plots import (
     COLOURS,
     axis_of,
     axis_of_quality,
+    curve_in,
     curve_plot,
     levels_plot,
     point_of,
@@ -32,6 +33,7 @@ from memshield.audit.report_view import (
 from memshield.audit.statements import statements_of
 from memshield.audit.watch_findings import band_name, findings, outcome_words, sentences
 from memshield.audit.watch_record import WatchRecord
+from memshield.quantities import plural
 from memshield.rundir import write_text
 
 
@@ -53,7 +55,9 @@ def page_of(report: Report, beside: Sequence[Report] = (), base: Report | None =
     quality = report.headline_quality
     everything = [report, *beside]
     names = _names(everything)
-    curves = {name: one.curve for name, one in zip(names, everything, strict=True) if one.curve}
+    curves = {
+        name: curve for name, one in zip(names, everything, strict=True) if (curve := curve_in(one))
+    }
     points = [point for point in map(point_of, everything) if point is not None]
     return environment().get_template("report.html.jinja").render(
         title=f"Memorization audit of {name_of(report)}",
@@ -108,9 +112,9 @@ def write_comparison(
     ]
     names = _names(reports)
     curves = {
-        name: one.curve
+        name: curve
         for name, one in list(zip(names, reports, strict=True))[-len(COLOURS) :]
-        if one.curve
+        if (curve := curve_in(one))
     }
     text = environment().get_template("compare.html.jinja").render(
         title=f"{len(reports)} models side by side",
@@ -138,6 +142,7 @@ def environment() -> Environment:
         loader=PackageLoader("memshield.audit", "."), autoescape=True, undefined=StrictUndefined
     )
     made.filters["percent"] = percent
+    made.filters["plural"] = plural
     made.filters["interval"] = interval
     made.filters["excess_interval_words"] = excess_interval_words
     return made

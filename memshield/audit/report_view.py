@@ -13,6 +13,7 @@ from typing import Any
 from memshield.audit.report import Interval, Report, percent
 from memshield.config.buckets import as_text
 from memshield.config.mitigation import measures_of
+from memshield.quantities import plural
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,12 @@ def name_of(report: Report) -> str:
 
 
 def uncalibrated_figures(report: Report) -> list[tuple[str, str, float]]:
-    """The figures that the authors of the measures report: statistic, name and value of each."""
+    """The figures that the authors of the measures report: statistic, name and value of each.
+
+    There is none of a broken model: those of its few whole pictures would be taken for its own.
+    """
+    if report.generated.is_broken:
+        return []
     return [
         (measure.statistic, name, value)
         for measure in report.memorization
@@ -273,7 +279,10 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
         ("mitigation", _mitigation(target.mitigation)),
         ("training set", f"{data.name}{f' at {data.revision}' if data.revision else ''}"),
         ("fingerprint", data.fingerprint),
-        ("training pictures", f"{data.training}, {data.duplicate_groups} groups of duplicates"),
+        (
+            "training pictures",
+            f"{data.training}, {plural(data.duplicate_groups, 'group')} of duplicates",
+        ),
         ("held-out pictures", str(data.held_out)),
         ("resolution", f"{data.resolution} px"),
         ("trained on in sizes", as_text(data.buckets).replace(";", "; ")),

@@ -145,7 +145,10 @@ def _tell(samples: Samples) -> None:
         elif one.warning is not None and one.warning.level in words:
             said = words[one.warning.level]
             print(f"{one.file} (seed {one.seed}) is {said}: {one.warning.value:.3f}")
-    copies = sum(one.warning is not None and one.warning.level == "near_copy"
-                 for one in samples.pictures)  # fmt: skip
+    levels = [one.warning.level for one in samples.pictures if one.warning is not None]
+    if not levels:
+        print("No picture could be compared with the training pictures.")
+        return
+    copies = levels.count("near_copy")
     be = "is a near-copy" if copies == 1 else "are near-copies"
-    print(f"{copies} of {plural(samples.total, 'picture')} {be} of training pictures.")
+    print(f"{copies} of {plural(len(levels), 'picture')} {be} of training pictures.")

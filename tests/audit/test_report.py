@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from memshield.audit import plots
+from memshield.audit.plots import curve_plot, point_of, trade_off_plot
 from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits_of
-from memshield.audit.report_page import page_of, write_comparison, write_page
+from memshield.audit.report_page import environment, page_of, write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
 from memshield.audit.watch_findings import sentences
 from memshield.audit.watch_record import WatchRecord
@@ -211,6 +212,37 @@ def test_without_a_threshold_the_page_speaks_of_none(tmp_path: Path) -> None:
         write_page(report, tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text()
         assert ("of fresh real pictures pass by chance" in page) == (excess is not None)
+
+
+def test_nothing_on_the_page_follows_from_the_whole_pictures_of_a_broken_model() -> None:
+    text = page_of(report_of(excess=0.0, kid=0.1, broken=90, curve={0.5: (0.5, 0.2)}))
+    assert "cannot say: the model is broken" in text
+    assert "Memorized quantity" not in text
+
+
+def test_long_names_and_dollars_leave_a_plot_its_room() -> None:
+    long, odd = f"{'my very long title ' * 4}, v2", "costs $x_{ or $y"
+    curve = report_of(0.1, 0.1, curve={0.2: (0.1, 0.1), 0.5: (0.5, 0.2)}).headline.curve
+    text = curve_plot({long: curve, odd: curve})
+    assert long not in text and ">my very long… title , v2</text>" in text
+    assert f">{odd}</text>" in text
+    points = [
+        point._replace(label=long, group=odd)
+        for one in (report_of(0.1, 0.1), report_of(0.2, 0.1))
+        if (point := point_of(one)) is not None
+    ]
+    text = trade_off_plot(points, "given back", "KID")
+    assert text.count(">my very long… title , v2</text>") == 2
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    page = environment().get_template("private.html.jinja")
+    risk = {"index": 3, "picture": "", "count": 1, "copies": 1, "draws": 1, "skips": 0}
+    said = page.render(title="x", at_risk=[risk, {**risk, "count": 7}], pairs=[])
+    assert "given back 1 time, drawn 1 time, skipped 0" in said and "given back 7 times" in said
+    report = report_of(excess=0.0, kid=0.1)
+    data = report.data.model_copy(update={"duplicate_groups": 1})
+    assert "1 group of duplicates" in page_of(report.model_copy(update={"data": data}))
 
 
 @pytest.mark.parametrize(("broken", "least"), [(0, "3.0 %"), (96, "75 %"), (97, None), (100, None)])

@@ -106,7 +106,9 @@ def test_a_picture_that_is_given_back_is_told_and_others_are_not(
     assert "2 of 2 pictures are near-copies" in said
 
 
-def test_a_broken_model_is_told_and_not_compared(run: RunDir, tmp_path: Path) -> None:
+def test_a_broken_model_is_told_and_not_compared(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from diffusers import DDPMPipeline
 
     broken = RunDir(shutil.copytree(run.path, tmp_path / "run"))
@@ -115,6 +117,8 @@ def test_a_broken_model_is_told_and_not_compared(run: RunDir, tmp_path: Path) ->
     pipeline.save_pretrained(broken.model)
     found = sampled(tmp_path / "made", broken.path, "--num_images", 2)
     assert [(one.broken, one.warning) for one in found.pictures] == [(True, None)] * 2
+    said = capsys.readouterr().out
+    assert "No picture could be compared" in said and "near-cop" not in said
 
 
 def test_training_pictures_that_are_gone_are_told_and_pictures_are_made(

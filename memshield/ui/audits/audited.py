@@ -43,6 +43,8 @@ def line_of(audit: ModelAudit) -> str:
 
 
 def _found(report: Report) -> str:
+    if report.generated.is_broken:
+        return "the model is broken"
     copies = statements_of(report)[0]
     if copies.tone == "alarm":
         return "copies found"

@@ -179,10 +179,14 @@ def _summary(samples: Samples, shown: Sequence[_Shown], run: str | None) -> tupl
     """Tone and words of the box above the pictures."""
     if samples.not_compared is not None:
         return "ms-plain", samples.not_compared
-    number = len(shown)
-    copies = sum(one.level == "near_copy" and not one.made.broken for one in shown)
-    close = sum(one.level == "close" for one in shown)
-    open_ = sum(one.level == "unknown" for one in shown)
+    whole = [one for one in shown if not one.made.broken]
+    if not whole:
+        return "ms-alarm", f"Broken: {plural(len(shown), 'picture')}, and none could be compared."
+    broken = len(shown) - len(whole)
+    copies = sum(one.level == "near_copy" for one in whole)
+    close = sum(one.level == "close" for one in whole)
+    open_ = sum(one.level == "unknown" for one in whole)
+    number = len(whole) - open_
     against = f"the {plural(samples.compared or 0, 'training picture')} of your run {run}"
     if copies:
         be = "is a near-copy" if copies == 1 else "are near-copies"
@@ -192,11 +196,14 @@ def _summary(samples: Samples, shown: Sequence[_Shown], run: str | None) -> tupl
             f"⚠ {words}trained on. Whoever sees such a picture sees a training picture.",
         )
     if open_:
-        compared = f"{number - open_} of {plural(number, 'picture')} so far"
+        compared = f"{number} of {plural(len(whole), 'picture')} so far"
         return "ms-plain", f"Compared with {against}: {compared}."
     words = f"None of {plural(number, 'picture')} is a near-copy of {against}."
-    if number == 1:
+    if len(shown) == 1:
         words = f"The picture is no near-copy of {against}."
+    if broken:
+        be = "is broken and was" if broken == 1 else "are broken and were"
+        words += f" {broken} more {be} not compared."
     if close:
         be = "is" if close == 1 else "are"
         return "", f"{words} {close} {be} closer than usual."

@@ -14,6 +14,7 @@ from memshield.audit.plots import (
     Point,
     axis_of,
     axis_of_quality,
+    curve_in,
     curve_plot,
     point_of,
     trade_off_plot,
@@ -53,7 +54,7 @@ def audit_view(
         statements=statements_of(report, (beside or {}).get("base")),
         table=ModelTable.of(everything.items(), View.PAGE, report),
         quality=report.headline_quality,
-        level=percent(report.headline.level or 0.0),
+        level=None if report.headline.level is None else percent(report.headline.level),
         curve=curve_of(everything),
         curve_words=_curve_words(everything),
         trade_off=trade_off_of(points, report, budget),
@@ -113,7 +114,7 @@ def _curve_words(reports: Mapping[str, Report]) -> str:
     """Describe the curve by a few of its values, for screen readers."""
     parts = []
     for name, report in reports.items():
-        curve = report.curve
+        curve = curve_in(report)
         few = [point for point in curve if round(point.alpha, 2) in (0.25, 0.5, 0.75)]
         if few:
             parts.append(
@@ -128,7 +129,7 @@ def _curve_words(reports: Mapping[str, Report]) -> str:
 
 def curve_of(reports: Mapping[str, Report]) -> str:
     """Data URI of the curve of given-back pictures over alpha; "" where no audit has one."""
-    drawn = [(name, one) for name, one in reports.items() if one.curve][: len(COLOURS)]
+    drawn = [(name, one) for name, one in reports.items() if curve_in(one)][: len(COLOURS)]
     return _curve(tuple((name, one.model_dump_json()) for name, one in drawn)) if drawn else ""
 
 

@@ -232,6 +232,8 @@ def test_a_report_can_be_kept_and_a_refusal_is_told_in_its_words(tmp_path: Path)
     assert "the last 20 % of the pictures" in text_of(page)
     assert str(tmp_path) in audited_view(done, at_home=True)
     assert "copies found" in line_of(done)
+    report_of(0.0, 0.1, broken=90).write(tmp_path / REPORT)
+    assert "the model is broken" in line_of(shown(tmp_path, "done"))
     refused = shown(tmp_path, "failed", "it does not fit. Name another.")
     text = text_of(audited_view(refused, at_home=True))
     assert "it does not fit. Name another." in text

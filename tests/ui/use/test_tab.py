@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from memshield.audit.report import REPORT, Report
 from memshield.errors import UserError
 from memshield.forecast.hardware import Machine
 from memshield.hub.manifest import Base
@@ -240,6 +241,7 @@ def test_an_own_run_draws_without_being_published(
     data: Path, trained_digits: Path, opened: Callable[[bool], Server]
 ) -> None:
     run = own_run(data, trained_digits, owner="ada")
+    Report.read(run.audit_of(None) / REPORT).write(run.path / "audit" / "base" / REPORT)
     server = opened(True)
     act, ada, bob = Handlers(server), signed_in(TOKEN), signed_in(BOBS)
     source, runs, *_ = act.load(ada)
@@ -251,6 +253,7 @@ def test_an_own_run_draws_without_being_published(
     checks, known, glance, *_, prompts = act.show("run", id, "model", ada)
     assert checks == "" and known.visible and not prompts.visible
     assert "120 pictures of sklearn:digits" in said(glance) and "Copies" in said(glance)
+    assert "Before it was trained, the model had" in said(glance)
     assert "Not audited" in said(act.show("run", id, "2", ada)[2])
     odd: tuple[Any, ...] = ("9", "../x", 7, [], "x")
     for what in odd:
@@ -330,7 +333,7 @@ def test_every_warning_is_told_in_words(tmp_path: Path) -> None:
     html = generated_view(samples, tmp_path, busy=True)
     text = text_of(html)
     for words in (
-        "1 of 4 pictures is a near-copy of what your run mine was trained on",
+        "1 of 2 pictures is a near-copy of what your run mine was trained on",
         "⚠ Near-copy of a training picture", "left generated, right the training picture",
         "◐ Closer than usual", "at most 4.0", "✕ Broken", "… Being compared", "mirrored", hostile,
     ):  # fmt: skip
@@ -342,3 +345,21 @@ def test_every_warning_is_told_in_words(tmp_path: Path) -> None:
     renamed = text_of(generated_view(samples, tmp_path, busy=True, run="My <b>dogs</b>"))
     assert "of what your run My <b>dogs</b> was trained on" in renamed
     assert os.sep + "secret" not in html
+
+
+def test_broken_pictures_are_not_counted_as_compared(tmp_path: Path) -> None:
+    fine = Nearness(level="none", value=0.9, as_near=None, distance=0.5, training=3, mirrored=False)
+    broken = [Made(file=f"{n}.png", seed=n, prompt=None, broken=True) for n in range(2)]
+    whole = Made(file="9.png", seed=9, prompt=None, warning=fine)
+    values: dict[str, Any] = {"model": "a/b", "total": 3, "steps": 1, "run": "mine", "compared": 9}
+    samples = Samples(
+        **values, pictures=(*broken, whole),
+        rule=NearnessRule(source="audit", statistic="ratio", threshold=0.3),
+    )  # fmt: skip
+    text = text_of(generated_view(samples, tmp_path, busy=False))
+    assert "None of 1 picture is a near-copy of the 9 training pictures of your run mine" in text
+    assert "2 more are broken and were not compared" in text
+    none = samples.model_copy(update={"pictures": tuple(broken)})
+    html = generated_view(none, tmp_path, busy=False)
+    assert "Broken: 2 pictures, and none could be compared" in text_of(html)
+    assert "near-copy" not in text_of(html) and "ms-alarm" in html

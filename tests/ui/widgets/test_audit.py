@@ -65,6 +65,18 @@ def test_the_tone_of_the_verdict(report: Report, tone: str) -> None:
     assert "Copies" in html and "Quality" in html
 
 
+def test_nothing_follows_from_the_few_whole_pictures_of_a_broken_model() -> None:
+    html = audit_view(report_of(0.0, 0.5, broken=90, curve=CURVE))
+    text = text_of(html)
+    assert "distance ratio pixels cannot say: the model is broken" in text
+    assert "Memorized quantity" not in text and "data:image/svg+xml" not in html
+
+
+def test_without_a_threshold_the_page_speaks_of_none() -> None:
+    assert "A generated picture counts when" in text_of(audit_view(full()))
+    assert "pass by chance" not in text_of(audit_view(report_of(None, 0.5)))
+
+
 def test_side_by_side() -> None:
     beside = {"base": report_of(0.0, 0.9), "plain": report_of(0.4, 0.3)}
     html = audit_view(full(), beside, name="mitigated", budget=0.05)
