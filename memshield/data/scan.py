@@ -33,6 +33,7 @@ from memshield.data.split import (
     watched_fraction,
 )
 from memshield.errors import UserError
+from memshield.quantities import plural
 from memshield.randomness import Purpose
 
 _CHUNK = 256
@@ -92,8 +93,8 @@ class Scan:
             ),
             (
                 "duplicates",
-                f"{self.exact_groups} groups of equal and {self.near_groups} of nearly equal "
-                f"pictures ({in_groups} pictures)"
+                f"{plural(self.exact_groups, 'group')} of equal and {self.near_groups} of nearly "
+                f"equal pictures ({plural(in_groups, 'picture')})"
                 + (
                     f", {int((examples.split == DROPPED).sum())} dropped"
                     if DROPPED in examples.split
@@ -106,7 +107,8 @@ class Scan:
             counts = "; ".join(f"{size}: {pictures}" for size, pictures in self.buckets)
             facts.append(("buckets", f"{counts} pictures to train on (height,width)"))
         if self.empty_captions is not None:
-            facts.insert(1, ("captions", f"{self.empty_captions} are empty"))
+            be = "is" if self.empty_captions == 1 else "are"
+            facts.insert(1, ("captions", f"{self.empty_captions} {be} empty"))
         return facts
 
     def lines(self) -> list[str]:

@@ -74,7 +74,7 @@ def test_a_run_shows_them(tmp_path: Path) -> None:
     shown = scan_view(read_progress(run), run)
     assert shown.count("<img") == 2
     assert "equal pixel by pixel" in shown
-    assert "1 groups of equal and 0 of nearly equal pictures (2 pictures)" in text_of(shown)
+    assert "1 group of equal and 0 of nearly equal pictures (2 pictures)" in text_of(shown)
     # What cannot be read is left out.
     read_pairs(run.duplicates)[0].second.write_bytes(b"")
     assert "<img" not in scan_view(read_progress(run), run)

@@ -308,6 +308,11 @@ def test_empty_captions_are_counted(tmp_path: Path, twelve: list[Pixels]) -> Non
     assert any("3 are empty" in line for line in found.lines())
 
 
+def test_a_single_empty_caption_is(tmp_path: Path, twelve: list[Pixels]) -> None:
+    found = prepared(save_set(tmp_path / "set", twelve, text=["", *"abcdefghijk"]))
+    assert any("1 is empty" in line for line in found.lines())
+
+
 def test_without_captions_none_are_counted(dataset: Path) -> None:
     found = prepared(dataset)
     assert found.empty_captions is None
