@@ -59,6 +59,8 @@ class RunPace:
             rows = _pictures(run)
             if rows is None or _kind(before) != _kind(config):
                 continue
+            if max(run.round_numbers(), default=0) < before.num_rounds:
+                continue  # a memorization budget ended it: the rest was never trained
             expected = cost_of(before, numbers(before, rows), size, hardware).total_s
             seconds = here.middle_s * taken / expected
             if 1 / _ALIKE <= seconds / taken <= _ALIKE:

@@ -30,7 +30,7 @@ def here(jobs: Jobs, owner: str = "ada", **choices: Any) -> Estimate:
     return found
 
 
-def ran(jobs: Jobs, seconds: float, **status: Any) -> Job:
+def ran(jobs: Jobs, seconds: float, rounds: int | None = None, **status: Any) -> Job:
     """A demo of ada's that took so many seconds."""
     values = forecast(Choices(), MACHINE, ROWS).values
     job = jobs.submit("ada", values)
@@ -42,6 +42,8 @@ def ran(jobs: Jobs, seconds: float, **status: Any) -> Job:
     pq.write_table(pa.table({"index": list(range(ROWS))}), run.examples)
     events = [{"type": "step", "time": 1001.0}, {"type": "done", "time": 1000.0 + seconds}]
     run.events.write_text("".join(json.dumps(one) + "\n" for one in events))
+    for number in range(1, (rounds or values["num_rounds"]) + 1):
+        (run.rounds / str(number)).mkdir(parents=True)
     state = {"v": 1, "state": "done", "attempt": 1, **status}
     (run.path / "status.json").write_text(json.dumps(state))
     return job
@@ -67,6 +69,11 @@ def test_the_newest_run_that_is_alike_tells_the_time(jobs: Jobs) -> None:
 @pytest.mark.parametrize("status", [{"state": "stopped"}, {"attempt": 2}, {"state": "failed"}])
 def test_a_run_that_was_interrupted_tells_nothing(jobs: Jobs, status: dict[str, Any]) -> None:
     ran(jobs, 400.0, **status)
+    assert not here(jobs).by_runs
+
+
+def test_a_run_that_its_budget_ended_early_tells_nothing(jobs: Jobs) -> None:
+    ran(jobs, 400.0, rounds=2)
     assert not here(jobs).by_runs
 
 
