@@ -24,7 +24,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class RoundEnd:
-    """The end of a round, with its means."""
+    """The end of a round, with its means and its time; None where a resumption fell into it."""
 
     round: int
     step: int

@@ -65,6 +65,7 @@ class Trainer:
         self.weights = shard_weights(sizes, config.aggregate_weights)
         self.ensemble = config.num_shards > 1
         self.round = self.turn = self.done = 0
+        self.joined = False  # whether an earlier attempt took steps of this round
         self.replica = Replica(self.family.trainable(), config)
         self.watch = HeldOutWatch(setup, self.replica) if config.watches else None
         self.stepper = Stepper(config, self.family, self.replica, setup.encoder, self.watch)
@@ -91,6 +92,7 @@ class Trainer:
         self._begin(checkpoint)
         goes_on = checkpoint is None or bool(checkpoint.places) or self._audit()
         while goes_on and self.round < len(self.budget.steps):
+            self.progress.round_begins()
             for shard in self.shards[self.turn :]:
                 self._train_proxy(shard)
             while not self._meet(Intent.END):
@@ -108,7 +110,7 @@ class Trainer:
             if self.ranks.is_first:
                 # A run that was killed between a checkpoint and its record has none of it.
                 write_skips(self.run.skips, checkpoint, self.setup.examples)
-            self.round = at.round
+            self.round, self.joined = at.round, bool(checkpoint.places)
             if at.place is not None:
                 self.turn, self.done = at.place.turn, at.place.done
             elif self.round > 0 and not grid_file(self.run, self.round).exists():
@@ -205,7 +207,8 @@ class Trainer:
         step = self.budget.round_end(self.round)
         self.round, self.turn, self.done = self.round + 1, 0, 0
         figures = self.ranks.gather([*self.progress.take_round(), self.ranks.stop_wanted()])
-        loss, kept = mean_figures(figures)
+        loss, kept = (None, None) if self.joined else mean_figures(figures)
+        self.joined = False
         extra = self.mean.figures() if self.ensemble else {}
         # Before the checkpoint: a run that is killed between the two tells it twice, which is
         # better than never.

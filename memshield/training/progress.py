@@ -30,8 +30,16 @@ class Listener:
         """Steps of this rank since this was last asked, their mean loss and share kept."""
         return self._round.take()
 
-    def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
-        """A round has ended, with these means over all ranks."""
+    def round_begins(self) -> None:
+        """The first step of a round is next, or the first of this attempt in it."""
+
+    def round_ended(
+        self, step: int, round: int, loss: float | None, kept: float | None, **extra: Any
+    ) -> None:
+        """A round has ended, with these means over all ranks.
+
+        They are None where an earlier attempt took some of its steps: those means are lost.
+        """
 
     def watched(
         self, record: WatchRecord, stopping: Sequence[int], round: int, seconds: float
@@ -102,16 +110,22 @@ class Progress(Listener):
         pace = (time.monotonic() - self._begun) / max(1, step - self._first)
         return round((self._total - step) * pace, 1)
 
-    def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
-        """Write the round's event."""
-        seconds = round_to_ms(time.monotonic() - self._round_begun)
+    def round_begins(self) -> None:
+        """Start the clock: what comes between two rounds (samples, an audit) is of none."""
         self._round_begun = time.monotonic()
+
+    def round_ended(
+        self, step: int, round: int, loss: float | None, kept: float | None, **extra: Any
+    ) -> None:
+        """Write the round's event, with no time where an earlier attempt began it."""
+        seconds = None if loss is None else round_to_ms(time.monotonic() - self._round_begun)
         self._events.write(
             "round", step=step, round=round, loss=loss, kept=kept, seconds=seconds, **extra
         )
         self._status.update(step=step, total_steps=self._total, round=round)
         if self._track is not None:
-            self._track({"round_loss": loss, "round_kept": kept, **extra}, step)
+            means = {} if loss is None or kept is None else {"round_loss": loss, "round_kept": kept}
+            self._track({**means, **extra}, step)
 
     def watched(
         self, record: WatchRecord, stopping: Sequence[int], round: int, seconds: float

@@ -61,7 +61,9 @@ class InTurn(Listener):
         self._begun = self._now()
         self.other.append(self._begun - ended)
 
-    def round_ended(self, step: int, round: int, loss: float, kept: float, **extra: Any) -> None:
+    def round_ended(
+        self, step: int, round: int, loss: float | None, kept: float | None, **extra: Any
+    ) -> None:
         """Time what a round takes beside its steps."""
         self.ends.append(self._now() - self._begun)
         self._begun = self._now()

@@ -3,8 +3,8 @@
 python -m tests.bench.ranks
 Aim: at least 1.7 times the samples a second with an even number of shards.
 
-Real runs of the demo's model in real processes. The first round is left out: its seconds hold
-the start-up. What a round takes beside its steps (waiting for the other process, averaging,
+Real runs of the demo's model in real processes. The first round is left out: in its steps
+libraries warm up. What a round takes beside its steps (waiting for the other process, averaging,
 saving) is what the steps' own pace, read from the step events, does not account for.
 
 Two processes need two free cores: the result says how many cores' time other processes, or other
@@ -39,7 +39,7 @@ class Pace(NamedTuple):
     Attributes:
         samples: trained on a second.
         beside: share of the rounds' time that no step accounts for.
-        whole: seconds of all rounds, start-up included.
+        whole: seconds of all rounds.
         elsewhere: cores' time a second that went to other processes.
     """
 
