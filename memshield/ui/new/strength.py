@@ -20,8 +20,8 @@ _MEANINGS = {
     "high": "Least is given back. It takes longer to learn.",
 }
 _DRAWN = {
-    False: "at low noise, where pictures are memorized; plain training has 30 % or more",
-    True: "at high noise, where captioned pictures are memorized; plain training has about half",
+    False: "at low noise, where pictures are memorized; plain training has more",
+    True: "at high noise, where captioned pictures are memorized; plain training has more",
 }
 _ZERO = "Plain training, without mitigation."
 _CUSTOM = "As set below."
