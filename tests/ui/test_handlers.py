@@ -13,6 +13,8 @@ from gradio.components import Component
 from memshield.errors import UserError
 from memshield.forecast.hardware import Machine
 from memshield.jobs.service import Jobs
+from memshield.ui.form.planning import Plan
+from memshield.ui.new.measurement import Measurement
 from memshield.ui.page import build
 from memshield.ui.server.deployment import Deployment
 from memshield.ui.server.server import Server
@@ -51,6 +53,21 @@ def test_what_is_changed_while_a_handler_answers_is_not_dropped(
     assert not shows & {one.name for one in dropping}
     (tray, _) = (one for one in handlers if "act" in {event for _, event in one.targets})
     assert (tray.trigger_mode, tray.concurrency_limit) == ("multiple", 1)
+
+
+def test_a_plan_that_was_measured_is_kept(
+    handlers: list[BlockFunction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Plan({"seed": 1}, "", (), False)
+    monkeypatch.setattr(
+        "memshield.ui.new.plan_section.read_measurement", lambda *_: Measurement("", False, found)
+    )
+    (tick,) = (one for one in handlers if one.name == "_tick")
+    (look,) = (one for one in handlers if one.name == "_look")
+    kept = tick.outputs[-1]
+    assert isinstance(kept, gr.State) and kept in look.inputs and kept in look.outputs
+    answer = tick.fn(None, None, None) if tick.fn else []
+    assert len(answer) == len(tick.outputs) and answer[-1] is found
 
 
 def test_a_form_is_read_from_one_input() -> None:

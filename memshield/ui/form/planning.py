@@ -76,6 +76,18 @@ class Plan:
         own = self.here.lines() if self.here is not None else []
         return (*self.counted.lines(), *own)
 
+    def with_measurement_of(self, before: Plan | None) -> Plan:
+        """Take over what was measured for an earlier plan of the same settings.
+
+        Args:
+            before: the last plan of the form; None for none.
+        """
+        if before is None or before.here is None or not before.here.measured:
+            return self
+        if before.values != self.values:
+            return self
+        return replace(self, here=before.here, cut_captions=before.cut_captions, lost=before.lost)
+
     def with_measurement(self, text: str, memory_there: int | None) -> Plan:
         """Replace the estimate for this machine with a measurement.
 

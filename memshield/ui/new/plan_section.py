@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -85,7 +86,7 @@ class PlanSection:
         inputs: set[Any] = {*self._states, fields.sent}
         buttons = [measure, stop]
         asks: dict[str, Any] = {**RAW, "show_progress_on": numbers}
-        pressed = {**asks, **fields.read_by(inputs)}
+        pressed = {**asks, **fields.read_by({*inputs, self._plan})}
         look.click(self._look, outputs=shown, **pressed, **AGAIN)
         start.click(self._start, outputs=[*shown, started], **pressed)
         measure.click(
@@ -94,7 +95,7 @@ class PlanSection:
         # Hidden progress: it ticks every second.
         timer.tick(
             self._tick, [self._plan, self._measured],
-            [state, numbers, self._beside, timer, *buttons],
+            [state, numbers, self._beside, timer, *buttons, self._plan],
             show_progress="hidden", **RAW,
         )  # fmt: skip
         gr.on(
@@ -111,9 +112,13 @@ class PlanSection:
         recipe, upload = (given[one] for one in self._states)
         try:
             values = self._fields.values(given[self._fields.sent])
-            return check_form(self._server, values, recipe, upload, token)
+            checked = check_form(self._server, values, recipe, upload, token)
         except UserError as error:
             return error
+        if checked.plan is None or checked.there is not None:
+            return checked
+        # What was measured holds until the settings change.
+        return replace(checked, plan=checked.plan.with_measurement_of(given[self._plan]))
 
     def _look(self, given: dict[Any, Any], token: gr.OAuthToken | None) -> list[Any]:
         return self._outputs(self._check(given, token))
@@ -186,6 +191,7 @@ class PlanSection:
             gr.skip(),
             gr.Timer(active=False),
             *_buttons(False),
+            gr.skip(),
         ]
     )
     def _tick(
@@ -193,11 +199,12 @@ class PlanSection:
     ) -> list[Any]:
         found = read_measurement(self._server, measured, plan, token)
         if found.busy:
-            return [found.html, *[gr.skip()] * 5]
-        shown = [gr.skip(), gr.skip()]
-        if found.plan is not None:
-            shown = [forecast_view(found.plan), estimate_view(found.plan)]
-        return [found.html, *shown, gr.Timer(active=False), *_buttons(False)]
+            return [found.html, *[gr.skip()] * 6]
+        over = [gr.Timer(active=False), *_buttons(False)]
+        if found.plan is None:
+            return [found.html, gr.skip(), gr.skip(), *over, gr.skip()]
+        shown = [forecast_view(found.plan), estimate_view(found.plan)]
+        return [found.html, *shown, *over, found.plan]
 
     @on_error(lambda error: [gr.skip()] * 4)  # signed out
     def _load(self, token: gr.OAuthToken | None) -> list[Any]:

@@ -286,6 +286,10 @@ def test_measuring_is_queued_followed_and_stopped(server: Server) -> None:
     assert "2 of 9 captions are longer than 77 tokens" in text_of(forecast_view(measured))
     with pytest.raises(UserError, match="Measure again"):
         made.with_measurement("", None)
+    again = made.with_measurement_of(measured)
+    assert again == measured, "the same settings were measured"
+    assert replace(made, values={}).with_measurement_of(measured).here == made.here
+    assert made.with_measurement_of(made) == made == made.with_measurement_of(None)
 
 
 def test_pictures_that_lose_much_in_squares_are_told(tmp_path: Path) -> None:
