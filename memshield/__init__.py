@@ -2,7 +2,7 @@
 
 import logging
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 # Pipelines log the part of a prompt that they cut off, and prompts are captions of the dataset:
 # in whatever process of this package they run, nothing of theirs below an error is logged.
