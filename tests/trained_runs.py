@@ -58,6 +58,27 @@ def train(expect: int = 0, **settings: Any) -> RunDir:
     return RunDir(settings["output_dir"])
 
 
+def go_back(step: int, settings: dict[str, Any]) -> RunDir:
+    """Train from a checkpoint on to the end once more.
+
+    What the first training left lies in the same folder: that this one trained and wrote a model
+    shows elsewhere than in equal weights.
+    """
+    run = RunDir(settings["output_dir"])
+    events, written = len(run.read_events()), _written(run)
+    train(**settings, resume_from_checkpoint=f"checkpoint-{step}")
+    again = run.read_events()[events:]
+    steps = [event["step"] for event in again if event["type"] == "step"]
+    assert steps[0] == step + 1
+    assert again[-1]["type"] == "done"
+    assert all(before < after for before, after in zip(written, _written(run), strict=True))
+    return run
+
+
+def _written(run: RunDir) -> list[int]:
+    return [path.stat().st_mtime_ns for path in sorted(run.model.rglob("*.safetensors"))]
+
+
 def refused(capsys: pytest.CaptureFixture[str], **settings: Any) -> str:
     """What a training says that refuses to start: exit code 2 and no traceback."""
     code = main(flags(**settings))

@@ -37,7 +37,7 @@ from tests.bucket_twin import BUCKETS, SHAPES, cut, shaped, shaped_folder, walk
 from tests.families import loaded, looked_up
 from tests.families.flow_scripts import SCRIPTS
 from tests.tiny import unet_config
-from tests.trained_runs import finish_ranks, flags, refused, train, weights
+from tests.trained_runs import finish_ranks, flags, go_back, refused, train, weights
 
 NEEDED: dict[str, Any] = {"resolution": 16, "aspect_ratio_buckets": BUCKETS}
 METHOD: dict[str, Any] = {
@@ -182,7 +182,7 @@ def test_going_back_to_a_checkpoint_ends_with_the_same_bits(
     middle = sorted(whole.checkpoints())[1]
     assert middle % 4, "inside a round"
     before = weights(whole)
-    train(**settings, output_dir=copy.path, resume_from_checkpoint=f"checkpoint-{middle}")
+    go_back(middle, settings | {"output_dir": copy.path})
     again = weights(copy)
     assert before.keys() == again.keys()
     assert all(torch.equal(tensor, again[name]) for name, tensor in before.items())
@@ -367,7 +367,7 @@ def test_a_run_keeps_the_sizes_that_auto_meant(
     assert kept.startswith("64,64;")
     monkeypatch.setattr("diffusers.training_utils._DEFAULT_BUCKET_ASPECT_RATIOS", [(1, 1)])
     train(**settings)
-    train(**settings, resume_from_checkpoint="checkpoint-1")
+    go_back(1, settings)
     assert read_yaml(run.config)["aspect_ratio_buckets"] == kept
 
 

@@ -22,7 +22,7 @@ from memshield.rundir import RunDir
 from memshield.training.level_stops import BandStops
 from tests.families import loaded, looked_up, sample
 from tests.tiny import image_folder
-from tests.trained_runs import flags, train, weights
+from tests.trained_runs import flags, go_back, train, weights
 
 METHOD: dict[str, Any] = {
     "resolution": 16,
@@ -102,8 +102,7 @@ def test_going_back_to_a_checkpoint_ends_with_the_same_bits(run: RunDir, tmp_pat
     middle = sorted(run.checkpoints())[1]
     assert middle % 4, "inside a round"
     reference = weights(run)
-    settings |= {"output_dir": copy.path, "resume_from_checkpoint": f"checkpoint-{middle}"}
-    train(**settings)
+    go_back(middle, settings | {"output_dir": copy.path})
     again = weights(copy)
     assert reference.keys() == again.keys()
     assert all(torch.equal(tensor, again[name]) for name, tensor in reference.items())
@@ -141,8 +140,7 @@ def test_a_stopped_level_learns_from_the_teacher_and_goes_on_with_the_same_bits(
     assert stopped == [4, None, None, None]
     reference = weights(run)
     copy = RunDir(shutil.copytree(run.path, tmp_path / "copy"))
-    settings |= {"output_dir": copy.path, "resume_from_checkpoint": "checkpoint-6"}
-    train(**settings)
+    go_back(6, settings | {"output_dir": copy.path})
     again = weights(copy)
     assert all(torch.equal(tensor, again[name]) for name, tensor in reference.items())
     assert json.loads(copy.watch.read_text())["stopped"] == stopped

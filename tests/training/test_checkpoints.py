@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from memshield.rundir import RunDir
 from memshield.training.checkpoint import Checkpoint, discard_after
 from tests.tiny import unet_config
-from tests.trained_runs import digits, train, weights
+from tests.trained_runs import digits, go_back, train, weights
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def unet(tmp_path: Path) -> Path:
     return unet_config(tmp_path / "unet")
 
 
-def assert_same_bits_from(checkpoint: str, settings: dict[str, Any]) -> RunDir:
+def assert_same_bits_from(step: int, settings: dict[str, Any]) -> RunDir:
     """Train to the end, and from a checkpoint to the end again."""
     run = train(**settings)
     before = weights(run)
     run.status.unlink()
-    train(**settings, resume_from_checkpoint=checkpoint)
+    go_back(step, settings)
     for name, tensor in weights(run).items():
         assert torch.equal(tensor, before[name])
     return run
@@ -47,7 +47,7 @@ def test_checkpoints_total_limit_and_linked_files(tmp_path: Path, unet: Path) ->
 
 
 def test_going_back_to_a_named_checkpoint(tmp_path: Path, unet: Path) -> None:
-    assert_same_bits_from("checkpoint-9", digits(tmp_path / "run", unet))
+    assert_same_bits_from(9, digits(tmp_path / "run", unet))
 
 
 def test_what_follows_a_checkpoint_is_gone_with_it(tmp_path: Path, unet: Path) -> None:
@@ -89,7 +89,7 @@ def test_moments_on_disk_give_the_same_bits(tmp_path: Path, unet: Path) -> None:
         assert torch.equal(tensor, weights(on_disk)[name])
     assert not on_disk.moments.exists()
     on_disk.status.unlink()
-    train(**settings, resume_from_checkpoint="checkpoint-12")
+    go_back(12, settings)
     for name, tensor in weights(in_memory).items():
         assert torch.equal(tensor, weights(on_disk)[name])
 
@@ -99,7 +99,7 @@ def test_kept_moments_fit_channels_last_parameters(
     tmp_path: Path, unet: Path, offload: str
 ) -> None:
     settings = digits(tmp_path / "run", unet, channels_last=True, shard_optimizer_offload=offload)
-    assert_same_bits_from("checkpoint-9", settings)
+    assert_same_bits_from(9, settings)
 
 
 @pytest.mark.parametrize("back", [4, 6])
@@ -108,7 +108,7 @@ def test_reset_moments_do_not_come_back_with_a_checkpoint(
 ) -> None:
     """Step 4 ends a shard's turn: its moments are still there when that is saved."""
     settings = digits(tmp_path / "run", unet, shard_optimizer="reset", checkpointing_steps=2)
-    run = assert_same_bits_from(f"checkpoint-{back}", settings)
+    run = assert_same_bits_from(back, settings)
     assert not [
         name
         for name in load_file(run.checkpoint(6) / "shard-0.safetensors")

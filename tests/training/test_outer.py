@@ -12,7 +12,7 @@ from memshield.config.file import make_config
 from memshield.rundir import RunDir
 from memshield.training.outer import OuterStep
 from tests.tiny import unet_config
-from tests.trained_runs import digits, refused, train, weights
+from tests.trained_runs import digits, go_back, refused, train, weights
 
 NEEDED = {"model_config_name_or_path": "x", "dataset_name": "sklearn:digits"}
 
@@ -67,7 +67,7 @@ def test_a_resumed_run_has_the_momentum_it_had(tmp_path: Path, back: int) -> Non
     before = weights(run)
     momentum = load_file(run.checkpoint(24) / "momentum.safetensors")
     run.status.unlink()
-    train(**settings, resume_from_checkpoint=f"checkpoint-{back}")
+    go_back(back, settings)
     for name, tensor in weights(run).items():
         assert torch.equal(tensor, before[name])
     for name, tensor in load_file(run.checkpoint(24) / "momentum.safetensors").items():

@@ -17,7 +17,7 @@ from memshield.training.moments import of_optimizer
 from memshield.training.step import make_optimizer
 from tests.families import sample
 from tests.tiny import unet_config
-from tests.trained_runs import digits, refused, train, weights
+from tests.trained_runs import digits, go_back, refused, train, weights
 
 KINDS: dict[str, dict[str, Any]] = {
     "int8": {"base_quantization": "int8"},
@@ -63,7 +63,7 @@ def test_it_trains_and_goes_on_with_the_same_bits(
     assert all(tensor.dtype == torch.float32 for tensor in before.values())
     # 3 is inside a shard's turn, where the moments are part of what is gone on with.
     run.status.unlink()
-    train(**words, resume_from_checkpoint="checkpoint-3")
+    go_back(3, words)
     for name, tensor in weights(run).items():
         assert torch.equal(tensor, before[name]), name
     pipeline = DiffusionPipeline.from_pretrained(tiny_sd)
@@ -102,7 +102,7 @@ def test_a_pixel_model_is_trained_in_full(tmp_path: Path, optimizer: str) -> Non
     run = train(**words)
     before = {name: tensor.clone() for name, tensor in weights(run).items()}
     run.status.unlink()
-    train(**words, resume_from_checkpoint="checkpoint-9")
+    go_back(9, words)
     for name, tensor in weights(run).items():
         assert torch.equal(tensor, before[name]), name
 
