@@ -37,8 +37,7 @@ def test_what_looks_like_a_token_is_hidden(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["hf_hub_download", "hf_xet", "a bearer of news", "hf_short"])
 def test_other_words_stay(text: str) -> None:
-    assert redact(text).startswith(text[:8])
-    assert "hf_" not in text or redact(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize(

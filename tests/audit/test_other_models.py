@@ -47,7 +47,7 @@ def test_a_lora_of_the_hub_is_audited_on_the_base_that_its_card_names(
     command("audit", *words, *FEW, "--beside", "base", "--out", tmp_path / "out" / "style")
     report = report_in(tmp_path / "out" / "style")
     assert report.target.name == "bob/style" and report.target.base == "lab/tiny-sd"
-    assert (report.target.revision is not None and sha is None) or report.target.revision
+    assert report.target.revision == sha
     assert (report.data.training, report.data.held_out, report.data.overlap) == (120, 80, 0)
     assert report.headline.level == 0.05 and report.headline.excess_interval is not None
     assert [attack.members for attack in report.membership] == [20, 20, 4]

@@ -54,6 +54,7 @@ def test_a_space_where_sign_in_would_be_mocked_is_refused(missing: str) -> None:
 
 def test_what_gradio_takes_for_a_space_is_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would mock the sign-in of a page that believes it."""
+    begun = []
     for system, space in itertools.product(("", "home", "spaces"), ("", "me/memshield")):
         for name, value in (SPACE | {"SYSTEM": system, "SPACE_ID": space}).items():
             monkeypatch.setenv(name, value)
@@ -62,6 +63,8 @@ def test_what_gradio_takes_for_a_space_is_one_here(monkeypatch: pytest.MonkeyPat
         except UserError:
             continue
         assert place.on_space == bool(get_space()), (system, space)
+        begun.append(place.on_space)
+    assert set(begun) == {True, False}
 
 
 def test_visitors_are_who_the_hub_says(monkeypatch: pytest.MonkeyPatch) -> None:
