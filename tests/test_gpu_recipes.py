@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from memshield.config.file import Config
+from tests.bench import gpu_flow
 from tests.bench.gpu_flow import cost_and_saving, flow_shards, preset_steps
-from tests.bench.gpu_models import FLOW_MODELS, TINY
+from tests.bench.gpu_models import FLOW_MODELS, TINY, Size
 
 ONCE = replace(TINY, repeats=1)
 
@@ -25,10 +29,22 @@ def test_a_step_by_a_preset(name: str) -> None:
     assert figures["estimated_bytes"] < figures["planned_bytes"]
 
 
-def test_what_a_setting_costs_and_saves() -> None:
+def test_what_a_setting_costs_and_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offloading needs a GPU; another setting takes the same way."""
+    measure, measured = gpu_flow._step, []
+
+    def step(folder: Path, config: Config, size: Size, device: str) -> dict[str, Any] | None:
+        """As measured, but each takes a second more than the one before."""
+        measured.append(config.model_dump())
+        found = measure(folder, config, size, device)
+        return found and found | {"seconds": float(len(measured))}
+
+    monkeypatch.setattr(gpu_flow, "_step", step)
     figures = cost_and_saving(FLOW_MODELS[0], ONCE, "cpu", "enable_layerwise_casting")
-    assert figures["seconds_ratio"] == figures["with"]["seconds"] / figures["without"]["seconds"]
+    without, with_it = measured
+    assert not without["enable_layerwise_casting"]
+    assert with_it == without | {"enable_layerwise_casting": True}
+    assert figures["seconds_ratio"] == 2
     assert figures["saved_bytes_estimated"] > 0
 
 

@@ -377,7 +377,7 @@ def test_no_handler_fails_on_what_a_script_sends(home: Running) -> None:
                 data = [None if one in states else odd for one in inputs]
                 body = {"fn_index": handler["id"], "data": data, "session_hash": "odd"}
                 answer = script.post("run/predict", json=body)
-                assert answer.status_code in (200, 422, 500)
+                assert answer.status_code in (200, 422), (handler["targets"], odd)
                 asked += 1
     assert asked > 80
     assert "Traceback" not in home.said[before:], home.said[before:][-3000:]

@@ -284,8 +284,12 @@ def test_orphans_are_found_by_label_and_offered_to_be_stopped(
     assert job_of(hub, id).stage == "CANCELED"
 
 
-def test_no_token_left_the_authorization_header(hub: HubServer) -> None:
-    assert_nowhere(hub)  # in all that the tests before this one sent
+def test_no_token_left_the_authorization_header(
+    hub: HubServer, tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, ENDS)
+    submit(capsys, tmp_path)
+    assert_nowhere(hub)  # in all that the tests before this one sent, too
 
 
 def job(stage: str, message: str = "", started: float | None = 0.0, **changes: Any) -> RemoteJob:
