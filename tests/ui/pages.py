@@ -1,6 +1,7 @@
 """The page as a person meets it: `python app.py` in a process of its own, and what Chromium shows.
 
-Nothing is scripted in the server: the trainings that it starts are real.
+Nothing is scripted in the server: the trainings that it starts are real, but for those that nobody
+looks at.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ _FOLDED = ("Epochs", "Rounds", "Shards", "Memorization budget", "Resolution", "P
 _TWO_FRAMES = (
     "() => new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))"
 )
+_IDLE = """
+import sys, time
+if "accelerate.commands.launch" in sys.orig_argv:
+    time.sleep(3600)
+"""
 PATIENCE = 120.0
 """Seconds that a busy machine may take for anything; nothing here is a timing."""
 
@@ -116,6 +122,18 @@ def space_environment(
         "OPENID_PROVIDER_URL": hub.endpoint,
         "HF_TOKEN": operators_token,
     }
+
+
+def with_idle_trainings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """A server's environment in which trainings only wait, where no test looks at what they do.
+
+    Args:
+        environment: of the server otherwise.
+        folder: for the module that every Python process imports as it starts.
+    """
+    folder.mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(_IDLE)
+    return {**environment, "PYTHONPATH": str(folder)}
 
 
 @contextlib.contextmanager

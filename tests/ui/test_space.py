@@ -21,7 +21,15 @@ from memshield.ui.app import find_port
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.trained_runs import ROOT
-from tests.ui.pages import Running, end_tasks, home_environment, serving, space_environment, until
+from tests.ui.pages import (
+    Running,
+    end_tasks,
+    home_environment,
+    serving,
+    space_environment,
+    until,
+    with_idle_trainings,
+)
 
 pytestmark = pytest.mark.process
 
@@ -43,7 +51,7 @@ def hub() -> Iterator[HubServer]:
 def space(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("space")
     environment = space_environment(folder, hub, OPERATORS)
-    with serving(folder, environment) as running:
+    with serving(folder, with_idle_trainings(environment, folder / "idle")) as running:
         yield running
         end_tasks(running.data)
 

@@ -14,7 +14,14 @@ from memshield.ui.new.uploads.adding import add_files
 from memshield.ui.new.uploads.tray import Tray
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
-from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
+from tests.ui.pages import (
+    Running,
+    Visit,
+    end_tasks,
+    serving,
+    space_environment,
+    with_idle_trainings,
+)
 from tests.ui.repos import picture, pictures
 from tests.ui.test_space import OPERATORS, TINY, browsers_cookie, signed_in
 from tests.ui.tls import over_https
@@ -55,7 +62,8 @@ def hub() -> Iterator[HubServer]:
 @pytest.fixture(scope="module")
 def space(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("space")
-    with serving(folder, space_environment(folder, hub, OPERATORS)) as running:
+    environment = space_environment(folder, hub, OPERATORS)
+    with serving(folder, with_idle_trainings(environment, folder / "idle")) as running:
         yield running
         end_tasks(running.data)
 
@@ -295,7 +303,7 @@ def submitted(page: Page, url: str) -> tuple[int, str]:
 def test_another_site_calls_nothing_in_a_visitors_browser(
     browser: Browser, space: Running, url: str, hub: HubServer
 ) -> None:
-    visit = Visit(browser, url, hub.endpoint)
+    visit = Visit(browser, url, hub.endpoint, form=False)
     visit.sign_in("ada")
     page, before = foreign(visit, hub), jobs(space)
     assert submitted(page, url) == (0, "")
@@ -317,7 +325,7 @@ def test_another_site_calls_nothing_in_a_visitors_browser(
 @pytest.mark.slow
 @pytest.mark.browser
 def test_a_link_of_another_site_opens_the_page(browser: Browser, url: str, hub: HubServer) -> None:
-    visit = Visit(browser, url, hub.endpoint)
+    visit = Visit(browser, url, hub.endpoint, form=False)
     page = foreign(visit, hub)
     page.evaluate("url => { location.href = url }", url)
     page.get_by_role("heading", name="MemShield").wait_for()
@@ -331,9 +339,10 @@ def test_the_page_works_in_a_frame_of_the_hubs(
     browser: Browser, space: Running, url: str, hub: HubServer
 ) -> None:
     """As wholly as in a window, in a browser that blocks the cookies of third parties."""
-    visit = Visit(browser, url, hub.endpoint)
+    visit = Visit(browser, url, hub.endpoint, form=False)
     page = visit.page
-    page.goto(f"{hub.endpoint}/oauth/authorize")
+    with visit.leaving():
+        page.goto(f"{hub.endpoint}/oauth/authorize")
     page.set_content(FRAME.format(url))
     inside = page.frame_locator("iframe")
     inside.get_by_role("heading", name="MemShield").wait_for()
@@ -353,13 +362,12 @@ def test_the_page_works_in_a_frame_of_the_hubs(
 
 @pytest.mark.browser
 def test_no_other_site_shows_the_page_in_a_frame(
-    browser: Browser, url: str, hub: HubServer
+    browser: Browser, url: str
 ) -> None:
     with HubServer() as other:  # on another port: another origin
-        visit = Visit(browser, url, other.endpoint)
-        visit.page.goto(f"{other.endpoint}/oauth/authorize")
-        visit.page.set_content(FRAME.format(url))
-        until(lambda: any("frame-ancestors" in one for one in visit.problems))
-        shown = visit.page.frame_locator("iframe").get_by_role("heading", name="MemShield")
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        page.goto(f"{other.endpoint}/oauth/authorize")
+        with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+            page.set_content(FRAME.format(url))
+        shown = page.frame_locator("iframe").get_by_role("heading", name="MemShield")
         assert shown.count() == 0
-        visit.close()
