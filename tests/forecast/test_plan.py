@@ -22,6 +22,7 @@ from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
 from memshield.training.checkpoint import Checkpoint, Checkpointer
 from tests.hub_server import HubServer
+from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
 from tests.tiny_flow import (
     flux2_klein_pipeline,
@@ -179,12 +180,13 @@ def test_audits_are_part_of_a_measured_plan(
         tmp_path / "run", unet_config(tmp_path), num_validation_images=grid, audit_every_rounds=2,
         audit_num_images=400,
     )  # fmt: skip
-    found = plan_of(capsys, **settings, measure=True)["measured"]
+    written = tmp_path / "plan.json"
+    assert main(["plan", *flags(**settings), "--measure", "--output", str(written)]) == 0
+    found = json.loads(written.read_text())["measured"]
     assert (found["samples_s"] > 0) == (grid > 0)
     # Of three rounds two are audited, the last one among them, and drawn in large batches.
     assert not grid or found["audits_s"] < 2 * 400 / grid * found["samples_s"]
     assert 0 < found["audits_s"] < found["total_s"]
-    assert main(["plan", *flags(**settings), "--measure"]) == 0
     assert "for the pictures of all audits" in capsys.readouterr().out
 
 
@@ -228,38 +230,27 @@ def test_a_measured_plan_of_a_cached_model(
     assert measured["total_s"] > sum(measured[name] for name in parts)
 
 
-@pytest.mark.process
-def test_the_cost_is_the_hubs_price(tmp_path: Path) -> None:
-    settings = digits(tmp_path / "run", unet_config(tmp_path))
+def test_the_cost_is_the_hubs_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = flags(**digits(tmp_path / "run", unet_config(tmp_path)))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with HubServer() as hub:
-        environment = hub.environ(tmp_path, "hf_secret")
-
-        def plan(*words: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "memshield", "plan", *flags(**settings), *words],
-                cwd=ROOT,
-                env={**environment, "OMP_NUM_THREADS": "1"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-
-        done = plan("--json", "--measure", "--hardware", "a10g-small")
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+        connect(monkeypatch, hub.endpoint)
+        words = ("--json", "--measure", "--hardware", "a10g-small")
+        assert main(["plan", *settings, *words]) == 0
+        found = json.loads(capsys.readouterr().out)
         hours = found["measured"]["total_s"] / 3600
         assert found["cost_usd"] == pytest.approx(hours * 1.0, abs=1e-4)
         assert hub.requests
         assert not any("authorization" in visit.headers for visit in hub.requests)
-        unknown = plan("--measure", "--hardware", "a11g")
-        assert unknown.returncode == 2
-        assert "no 'a11g'" in unknown.stderr
-        assert "t4-small" in unknown.stderr
-        alone = plan("--hardware", "t4-small")
-        assert "Add --measure" in alone.stderr
-    silent = plan("--measure", "--hardware", "a10g-small")
-    assert silent.returncode == 2
-    assert "cannot be asked for prices" in silent.stderr
+        assert main(["plan", *settings, "--measure", "--hardware", "a11g"]) == 2
+        unknown = capsys.readouterr().err
+        assert "no 'a11g'" in unknown and "t4-small" in unknown
+        assert main(["plan", *settings, "--hardware", "t4-small"]) == 2
+        assert "Add --measure" in capsys.readouterr().err
+    assert main(["plan", *settings, "--measure", "--hardware", "a10g-small"]) == 2
+    assert "cannot be asked for prices" in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -14,9 +14,9 @@ import pytest
 
 from memshield.config.file import make_config, to_yaml
 from memshield.errors import UserError
+from memshield.jobs import scheduler
 from memshield.jobs.backends.seam import Begun, Look, Order
 from memshield.jobs.records import Found, Job, Place, UnansweredError
-from memshield.jobs.scheduler import SECONDS
 from memshield.jobs.service import Jobs
 from memshield.rundir import RunDir, StatusFile
 from tests.jobs.children import DEMO, DONE, ended, open_jobs, task_of, until, view
@@ -88,6 +88,12 @@ class Somewhere:
 
     def close(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at once a second is looked at sooner: each test waits for a few of them."""
+    monkeypatch.setattr(scheduler, "SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -176,12 +182,15 @@ def test_a_start_without_an_answer_is_not_repeated_before_the_place_lists_it(roo
     jobs.close()
 
 
-def test_a_start_without_an_answer_is_looked_for_once_a_second(jobs: Jobs) -> None:
+def test_a_start_without_an_answer_is_looked_for_once_a_second(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "SECONDS", 1.0)
     there = place_of(jobs)
     there.fails = UnansweredError("submit", "no answer")
     jobs.submit("ada", DEMO, place=PLACE)
     until(lambda: any("find" in one for one in there.asked), jobs=jobs)
-    end = time.monotonic() + 2.5 * SECONDS
+    end = time.monotonic() + 2.5
     until(lambda: time.monotonic() > end, jobs=jobs)
     assert sum("find" in one for one in there.asked) <= 4
 
