@@ -22,7 +22,7 @@ from memshield.families import read_facts, resolve
 from memshield.families.size import trainable_parameters
 from memshield.training.checkpoint import Checkpoint, Checkpointer
 from tests.hub_server import HubServer
-from tests.hub_server.in_process import connect
+from tests.hub_server.in_process import connect, record_waits
 from tests.tiny import image_folder, pictures, sd_pipeline, sdxl_pipeline, unet_config
 from tests.tiny_flow import (
     flux2_klein_pipeline,
@@ -253,34 +253,31 @@ def test_the_cost_is_the_hubs_price(
     assert "cannot be asked for prices" in capsys.readouterr().err
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     "settings",
     [
         {"pretrained_model_name_or_path": "some/model", "dataset_name": "sklearn:digits"},
-        pytest.param(
-            {
-                "model_config_name_or_path": "configs/models/digits-unet.json",
-                "dataset_name": "some/pictures",
-            },
-            marks=pytest.mark.slow,  # its library asks again for half a minute
-        ),
+        {
+            "model_config_name_or_path": "configs/models/digits-unet.json",
+            "dataset_name": "some/pictures",
+        },
     ],
 )
-def test_a_hub_that_does_not_answer(settings: dict[str, str], tmp_path: Path) -> None:
+def test_a_hub_that_does_not_answer(
+    settings: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with HubServer() as hub:
-        environment = hub.environ(tmp_path, None)
-    child = subprocess.run(
-        [sys.executable, "-m", "memshield", "plan", *flags(**settings)],
-        cwd=ROOT,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 2, child.stderr
-    assert "the Hub cannot be reached" in child.stderr
-    assert "Traceback" not in child.stderr
+        endpoint = hub.endpoint
+    connect(monkeypatch, endpoint)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    waits = record_waits(monkeypatch)
+    assert main(["plan", *flags(**settings)]) == 2
+    said = capsys.readouterr().err
+    assert "the Hub cannot be reached" in said
+    assert "Traceback" not in said
+    # The library of datasets asks again for half a minute.
+    assert (sum(waits) > 20) == (settings["dataset_name"] == "some/pictures")
 
 
 def test_trainable_parameters(tmp_path: Path, tiny_sd: Path, captioned: Path) -> None:
