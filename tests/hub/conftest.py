@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
+from filelock import FileLock
 
 from memshield.rundir import RunDir
 from tests.audit.runs import QUICK, command, small_run
@@ -81,23 +83,39 @@ def hub(tiny_base: Path, captions: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     huggingface_hub.close_session()
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process of tests to need it makes for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            half = factory.mktemp(name)
+            make(half)
+            half.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pixel model trained from scratch, audited; its last round is the model."""
-    run = small_run(tmp_path_factory.mktemp("digits"))
-    command("audit", run.path, *QUICK)
-    return run.path
+
+    def make(folder: Path) -> None:
+        command("audit", small_run(folder).path, *QUICK)
+
+    return made_once(tmp_path_factory, "digits", make) / "run"
 
 
 @pytest.fixture(scope="session")
 def trained_lora(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, captions: Path) -> Path:
     """A LoRA on a base of the Hub, with pictures of the Hub, not audited."""
-    folder = tmp_path_factory.mktemp("lora")
-    with HubServer() as server:
-        fill(server, tiny_base, captions)
-        said = train_in_child(server, folder, **lora_settings(folder / "run"))
-    assert TOKEN not in said
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        with HubServer() as server:
+            fill(server, tiny_base, captions)
+            said = train_in_child(server, folder, **lora_settings(folder / "run"))
+        assert TOKEN not in said
+
+    return made_once(tmp_path_factory, "lora", make) / "run"
 
 
 def train_in_child(
