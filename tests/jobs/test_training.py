@@ -17,7 +17,7 @@ from memshield.runs.progress import read_progress
 from memshield.ui.runs.progress import progress_view
 from tests.jobs.children import ended, until, view
 from tests.tiny import unet_config
-from tests.trained_runs import digits, weights
+from tests.trained_runs import digits, train, weights
 
 pytestmark = pytest.mark.process
 
@@ -75,8 +75,7 @@ def test_a_refused_setting_is_shown_as_the_training_says_it(jobs: Jobs, tmp_path
 @pytest.mark.slow
 def test_a_stopped_training_is_resumed_to_the_same_model(jobs: Jobs, tmp_path: Path) -> None:
     settings = {"max_train_steps": 96, "checkpointing_steps": 10_000}
-    whole = submit(jobs, tmp_path, **settings)
-    until(lambda: ended(jobs, whole), 60)
+    whole = train(**digits(tmp_path / "whole", unet_config(tmp_path / "unet"), **settings))
     job = submit(jobs, tmp_path, **settings)
     until(lambda: (view(jobs, job).figures.step or 0) > 0, 60)
     jobs.stop(LOCAL, job.id)
@@ -86,7 +85,7 @@ def test_a_stopped_training_is_resumed_to_the_same_model(jobs: Jobs, tmp_path: P
     assert jobs.folders.run(job).checkpoints()
     jobs.resume(LOCAL, job.id)
     until(lambda: ended(jobs, job), 60)
-    found, reference = weights(jobs.folders.run(job)), weights(jobs.folders.run(whole))
+    found, reference = weights(jobs.folders.run(job)), weights(whole)
     assert all(found[name].equal(tensor) for name, tensor in reference.items())
 
 

@@ -161,7 +161,7 @@ def test_few_held_out_pictures_cannot_hold_a_budget(
 @pytest.mark.process
 @pytest.mark.slow
 def test_a_stop_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path) -> None:
-    settings = audited_settings(tmp_path, audit_num_images=3000, num_inference_steps=20)
+    settings = audited_settings(tmp_path, audit_num_images=1000, num_inference_steps=20)
     process = start(settings)
     run = RunDir(settings["output_dir"])
     record = run.audit_of(1) / "images.json"
@@ -174,12 +174,12 @@ def test_a_stop_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGTERM
     assert run.read_status()["state"] == "stopped"
     done = json.loads(record.read_text())["done"]
-    assert 0 < done < 3000
+    assert 0 < done < 1000
     before = (run.audit_of(1) / "images.npy").read_bytes()[: done * 64]
     train(**settings)
     assert run.read_status()["state"] == "done"
     assert (run.audit_of(1) / "images.npy").read_bytes()[: done * 64] == before
-    assert report_in(run.audit_of(1)).generated.count == 3000
+    assert report_in(run.audit_of(1)).generated.count == 1000
 
 
 def test_a_plan_tells_of_audits_and_refuses_the_same(
