@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from axe_playwright_python.sync_playwright import Axe
 
@@ -11,27 +12,34 @@ if TYPE_CHECKING:
 
 GRAVE = ("serious", "critical")
 # gradio fades what is being answered, and axe would measure the contrast of what is half there.
+# What a press or another colour sets off begins some frames later.
 _SETTLED = """() => {
   const seen = [...document.querySelectorAll('.pending')].some(one => one.offsetParent !== null);
   const moves = one => one instanceof CSSTransition && one.playState === 'running';
-  return !seen && !document.getAnimations().some(moves);
+  const moving = seen || document.getAnimations().some(moves);
+  window.framesAtRest = moving ? 0 : window.framesAtRest + 1;
+  return window.framesAtRest > 6;
 }"""
 
 
-def violations(page: Page, within: str | None = None, grave: bool = False) -> list[str]:
+def violations(
+    page: Page, within: str | None = None, grave: bool = False, rules: Sequence[str] = ()
+) -> list[str]:
     """Rules that are broken, where, and why.
 
     Args:
         page: as it stands.
         within: selector of the part to look at; all of it without.
         grave: whether only serious and critical ones are told.
+        rules: to look for; all of them without.
     """
-    page.wait_for_timeout(500)
+    page.evaluate("window.framesAtRest = 0")
     page.wait_for_function(_SETTLED)
-    found = Axe().run(page, context=within).response["violations"]
+    options: dict[str, Any] = {"runOnly": list(rules)} if rules else {}
+    found = Axe().run(page, within, {"resultTypes": ["violations"], **options})
     return [
         f"{one['id']} ({one['impact']}): {node['html'][:200]} {node['failureSummary']}"
-        for one in found
+        for one in found.response["violations"]
         for node in one["nodes"]
         if not grave or one["impact"] in GRAVE
     ]

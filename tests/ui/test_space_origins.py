@@ -361,9 +361,7 @@ def test_the_page_works_in_a_frame_of_the_hubs(
 
 
 @pytest.mark.browser
-def test_no_other_site_shows_the_page_in_a_frame(
-    browser: Browser, url: str
-) -> None:
+def test_no_other_site_shows_the_page_in_a_frame(browser: Browser, url: str) -> None:
     with HubServer() as other:  # on another port: another origin
         page = browser.new_context(ignore_https_errors=True).new_page()
         page.goto(f"{other.endpoint}/oauth/authorize")
