@@ -165,9 +165,12 @@ def test_compiled_networks_are_sampled_uncompiled() -> None:
 @pytest.mark.process  # the compiler has workers
 @pytest.mark.slow
 def test_compiled_training_is_the_same_and_compiles_once(tmp_path: Path) -> None:
-    settings = digits(
-        tmp_path, unet_config(tmp_path), num_validation_images=2, num_inference_steps=2
-    )
+    # One block down and one up, for the compiler takes long over each.
+    unet = unet_config(
+        tmp_path, block_out_channels=[8], down_block_types=["DownBlock2D"],
+        up_block_types=["UpBlock2D"],
+    )  # fmt: skip
+    settings = digits(tmp_path, unet, num_validation_images=2, num_inference_steps=2)
     eager = weights(train(**{**settings, "output_dir": tmp_path / "eager"}))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
