@@ -13,9 +13,12 @@ import torch
 from PIL import Image
 
 from memshield.__main__ import main
+from memshield.audit.report import SECOND, SQUARED
+from memshield.audit.subject import pictures_of
 from memshield.rundir import RunDir
+from memshield.sampling.nearness import CopyWatch
 from memshield.sampling.record import Samples, read_samples
-from tests.audit.runs import QUICK, command, refused, small_run
+from tests.audit.runs import QUICK, command, refused, report_in, small_run
 from tests.planted import GREY, grey_example, plant, run_with_a_grey_picture
 from tests.trained_runs import train
 
@@ -104,6 +107,32 @@ def test_a_picture_that_is_given_back_is_told_and_others_are_not(
     said = capsys.readouterr().out
     assert "0001.png (seed 1) is a near-copy of a training picture: 0.000" in said
     assert "2 of 2 pictures are near-copies" in said
+
+
+def test_the_measure_that_found_more_in_the_audit_warns(grey: RunDir) -> None:
+    """Where copies stand out from the second neighbour alone, that is what pictures are held to."""
+    report = report_in(grey.audit_of(None))
+    squared, second = (
+        next(one for one in report.memorization if one.statistic == name)
+        for name in (SQUARED, SECOND)
+    )
+    more = second.model_copy(
+        update={"threshold": 0.4, "excess": 0.3, "excess_interval": (0.2, 0.4), "p_value": 1e-9}
+    )
+    found = report.model_copy(update={"memorization": (squared, more)})
+    reference = pictures_of(grey)
+    watch = CopyWatch(reference, [found], torch.device("cpu"))
+    assert (watch.rule.source, watch.rule.statistic) == ("audit", SECOND)
+    assert watch.rule.threshold == 0.4 and watch.rule.close is None
+    copy, other = reference.training[:1], reference.held_out[:1]
+    (near,), (far,) = watch.look(np.asarray(copy)), watch.look(np.asarray(other))
+    assert near.level == "near_copy" and near.value == 0
+    distances = np.sort([
+        np.sqrt(((np.asarray(one, float) - np.asarray(other[0], float)) ** 2).sum())
+        for one in reference.training[:]
+    ])  # fmt: skip
+    assert far.value == pytest.approx(distances[0] / distances[1], rel=1e-3)
+    assert far.as_near is None, "how near fresh pictures are is known of the squared ratio alone"
 
 
 def test_a_broken_model_is_told_and_not_compared(
