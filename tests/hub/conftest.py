@@ -87,11 +87,14 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     """A folder that the first process of tests to need it makes for all of them."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
+    done = folder.with_suffix(".done")
     with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            half = factory.mktemp(name)
-            make(half)
-            half.rename(folder)
+        if not done.exists():
+            # In its place: a run knows its model's config by its path.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
     return folder
 
 

@@ -28,7 +28,7 @@ def find_folder(text: str) -> Path:
     try:
         folder = expanded(text.strip()).absolute()
         exists, is_folder = folder.exists(), folder.is_dir()
-    except (OSError, RuntimeError):  # a loop of links, too long a name, an unknown home
+    except (OSError, RuntimeError):  # a loop of links, too long a name
         raise UserError(FIELD, "is not a path", "Type it again.") from None
     if not exists:
         raise UserError(FIELD, f"{folder} does not exist", "Check the path.")

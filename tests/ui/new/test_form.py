@@ -180,7 +180,7 @@ def test_folders_of_this_computer_are_for_the_home(server: Server, tmp_path: Pat
     for path, words in (
         (tmp_path / "none", "does not exist"), (tmp_path / "words/a.txt", "is a file"),
         (tmp_path / "words", "there are no pictures"), ("", "is empty"),
-        ("~nobodyatall/x", "is not a path"),
+        ("~nobodyatall/x", "does not exist"),
     ):  # fmt: skip
         sent = values(**SCRATCH, folder=str(path))
         assert words in wrong(check_form(server, sent, "pixels_from_scratch", "", None))["folder"]
