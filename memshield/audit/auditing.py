@@ -30,13 +30,12 @@ from memshield.audit.report import (
     Missing,
     Report,
     headline_of,
-    limits_of,
-    verdict,
 )
 from memshield.audit.report_page import write_page
 from memshield.audit.report_view import name_of
 from memshield.audit.sample_size import default_count
 from memshield.audit.statements import base_among
+from memshield.audit.verdict import limits_of, verdict
 from memshield.audit.watch_record import WatchRecord
 from memshield.config.file import Config
 from memshield.config.mitigation import SHAPING

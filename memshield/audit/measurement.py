@@ -15,13 +15,11 @@ from memshield.audit.measures import (
     AuditImages,
     Findings,
     OnProgress,
-    QualityAnchors,
-    noise_like,
-    quality_of,
     search_control,
     search_features,
     search_pixels,
 )
+from memshield.audit.quality import QualityAnchors, noise_like, quality_of
 from memshield.audit.reference import Reference
 from memshield.audit.report import SQUARED, Memorization, Missing, Quality
 from memshield.audit.search.features import (

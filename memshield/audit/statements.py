@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from memshield.audit.report import Interval, Quality, Report, percent, verdict
+from memshield.audit.report import Interval, Quality, Report, percent
+from memshield.audit.verdict import verdict
 
 Tone = Literal["calm", "alarm", ""]
 _HALFWAY = 0.5

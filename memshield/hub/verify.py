@@ -16,7 +16,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from memshield import __version__
-from memshield.audit.report import PAGE, REPORT, Report, limits_of, verdict
+from memshield.audit.report import PAGE, REPORT, Report
+from memshield.audit.verdict import limits_of, verdict
 from memshield.config.flags import given, plain_parser
 from memshield.digests import LORA, file_sha256
 from memshield.errors import UserError

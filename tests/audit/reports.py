@@ -13,8 +13,8 @@ from memshield.audit.report import (
     Memorization,
     Quality,
     Report,
-    verdict,
 )
+from memshield.audit.verdict import verdict
 
 
 def report_of(

@@ -9,12 +9,10 @@ import torch
 from memshield.audit.measures import (
     AuditImages,
     Findings,
-    QualityAnchors,
-    noise_like,
-    quality_of,
     search_control,
     search_pixels,
 )
+from memshield.audit.quality import QualityAnchors, noise_like, quality_of
 from memshield.audit.report import SQUARED
 from memshield.audit.search.features import PrincipalComponents
 from memshield.audit.statements import statements_of

@@ -11,9 +11,10 @@ import pytest
 
 from memshield.audit import plots
 from memshield.audit.plots import curve_plot, point_of, trade_off_plot
-from memshield.audit.report import Attack, AuditedModel, Missing, Report, limits_of
+from memshield.audit.report import Attack, AuditedModel, Missing, Report
 from memshield.audit.report_page import environment, page_of, write_comparison, write_page
 from memshield.audit.report_view import ModelRow, ModelTable, View
+from memshield.audit.verdict import limits_of
 from memshield.audit.watch_findings import sentences
 from memshield.audit.watch_record import WatchRecord
 from memshield.errors import UserError
