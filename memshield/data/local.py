@@ -31,13 +31,21 @@ def builder_of(path: Path, build: Callable[..., Any]) -> Callable[..., Any]:
         return partial(build, _form_of_file(path), data_files=glob.escape(str(path.absolute())))
     form = _form_of_folder(path)
     by_words = partial(build, form, data_dir=glob.escape(str(path.resolve())))
-    if form != "imagefolder":
+    if form != "imagefolder" or _is_laid_out(path):
         return by_words
     # Words such as train and test in names are splits to the library, which drops all files
     # without one as soon as a single name has one: a class of trains, a picture of a "beach test".
     whole = partial(by_words, data_files=_ALL)
     left_out = _pictures(whole()) - _pictures(by_words())
     return whole if left_out else by_words
+
+
+def _is_laid_out(folder: Path) -> bool:
+    """Whether folders name splits: what was put aside is not trained on for a stray picture."""
+    from datasets.data_files import SPLIT_KEYWORDS
+
+    names = {found.name.lower() for found in folder.iterdir() if found.is_dir()}
+    return sum(not names.isdisjoint(words) for words in SPLIT_KEYWORDS.values()) > 1
 
 
 def _pictures(builder: Any) -> set[str]:

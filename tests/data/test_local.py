@@ -43,6 +43,14 @@ def test_a_picture_whose_name_has_a_word_for_a_split_is_one_of_all(
     assert source.captions() == ([f"picture number {i}" for i in range(4)] if captions else None)
 
 
+def test_what_was_put_aside_is_not_trained_on_for_a_stray_picture(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "set", 1, captions=False)
+    for split, count in (("train", 3), ("test", 2)):
+        image_folder(folder / split, count, captions=False)
+    assert len(open_folder(folder)) == 3
+    assert len(open_folder(folder, dataset_split="test")) == 2
+
+
 @pytest.mark.parametrize("name", ["pictures [2023]", "what?", "all*"])
 def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
     four = pictures(4)
