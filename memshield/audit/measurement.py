@@ -172,6 +172,7 @@ class ModelMeasurer:
             reference.groups,
             reference.mirrored,
             self.device,
+            reference.crops,
         )
 
     def _real_rows(self, space: FeatureSpace) -> tuple[Rows, Rows]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from memshield.audit.crops import Crops, nearest_pictures
 from memshield.audit.quality import FeatureRows
 from memshield.audit.report import SECOND, SQUARED, CurvePoint, Memorization
 from memshield.audit.search.distances import Rows
@@ -48,6 +49,7 @@ class AuditImages:
         groups: [N] duplicate group of every training picture.
         mirrored: whether training saw mirrored pictures.
         device: to search on.
+        crops: of the training pictures, where training saw other parts than the middle.
     """
 
     training: Rows
@@ -56,6 +58,14 @@ class AuditImages:
     groups: npt.NDArray[np.int64]
     mirrored: bool
     device: torch.device
+    crops: Crops | None = None
+
+    def nearest(self, queries: Rows, k: int, **options: Any) -> Neighbours:
+        """The k nearest training pictures of queries [.., C, H, W]; see `nearest_pictures`."""
+        return nearest_pictures(
+            queries, self.training, self.crops, k, mirrored=self.mirrored, groups=self.groups,
+            device=self.device, **options,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -226,14 +236,8 @@ def _of(control: Neighbours | None, statistic: Callable[[Floats], Floats]) -> Fl
 
 def _nearest(sets: AuditImages, queries: Rows, what: str, progress: OnProgress) -> Neighbours:
     total = queries.shape[0]
-    return nearest(
-        queries,
-        sets.training,
-        NEAREST,
-        mirrored=sets.mirrored,
-        groups=sets.groups,
-        device=sets.device,
-        progress=lambda done: progress(f"searching for {what}", done, total),
+    return sets.nearest(
+        queries, NEAREST, progress=lambda done: progress(f"searching for {what}", done, total)
     )
 
 
@@ -251,14 +255,10 @@ class _Chosen:
 def _own_nearest(sets: AuditImages, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
     """Distance of every chosen training picture to the nearest one outside its group."""
     unique, back = np.unique(chosen, return_inverse=True)
-    found = nearest(
+    found = sets.nearest(
         _Chosen(sets.training, unique),
-        sets.training,
         1,
-        mirrored=sets.mirrored,
-        groups=sets.groups,
         exclude=sets.groups[unique],
-        device=sets.device,
         progress=lambda done: progress("searching among training pictures", done, len(unique)),
     )
     own: Floats = found.distance[back, 0]

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from memshield.audit.measures import AuditImages, Findings
+from memshield.audit.crops import nearest_crop
+from memshield.audit.measures import AuditImages, Findings, NearestPair
 from memshield.audit.report import IMAGES_RECORD, PRIVATE
 from memshield.audit.report_page import environment
-from memshield.audit.search.distances import Rows
 from memshield.rundir import write_text
 
 _SIDE = 128
@@ -43,19 +43,11 @@ def write_private(
         {
             **asdict(risk),
             "index": int(index[risk.index]),
-            "picture": _picture(sets.training, risk.index),
+            "picture": _picture(sets.training[risk.index : risk.index + 1][0]),
         }
         for risk in findings.at_risk
     ]
-    pairs = [
-        {
-            **asdict(pair),
-            "training": int(index[pair.training]),
-            "generated_picture": _picture(sets.generated, pair.generated),
-            "training_picture": _picture(sets.training, pair.training),
-        }
-        for pair in findings.pairs
-    ]
+    pairs = [_pair(pair, sets, int(index[pair.training])) for pair in findings.pairs]
     record = folder / IMAGES_RECORD
     values = {
         "version": 1,
@@ -73,9 +65,20 @@ def write_private(
     write_text(folder / "private.html", page)
 
 
-def _picture(pictures: Rows, place: int) -> str:
-    """A picture of a set [N, C, H, W] as a data URL, scaled to be seen."""
-    pixels = np.asarray(pictures[place : place + 1])[0].transpose(1, 2, 0)
+def _pair(pair: NearestPair, sets: AuditImages, index: int) -> dict[str, object]:
+    generated = sets.generated[pair.generated : pair.generated + 1][0]
+    training = nearest_crop(sets.training, sets.crops, pair.training, generated, pair.mirrored)
+    return {
+        **asdict(pair),
+        "training": index,
+        "generated_picture": _picture(generated),
+        "training_picture": _picture(training),
+    }
+
+
+def _picture(pixels: npt.NDArray[np.uint8]) -> str:
+    """A picture [C, H, W] as a data URL, scaled to be seen."""
+    pixels = np.asarray(pixels).transpose(1, 2, 0)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     scale = _SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

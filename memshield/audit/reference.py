@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from memshield.audit.crops import Crops
 from memshield.audit.images import ImageSet, Ints, of_run
 from memshield.audit.sample_size import LEAST_TRAINING, controls, require_different
 from memshield.config.buckets import Size, sizes_of
@@ -42,7 +43,9 @@ class Reference:
         overlap, near_overlap: pictures that were named as held out, but are training pictures, or
             near duplicates of some, and left out.
         buckets: sizes that they were trained on in; () for the size that they have here.
-        random_crops: training pictures of which training saw other parts than the middle.
+        crops: of the training pictures, where training saw other parts than the middle, or may
+            have; None where it did not.
+        random_crops: training pictures of which it did.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Reference:
     overlap: int = 0
     near_overlap: int = 0
     buckets: tuple[Size, ...] = ()
+    crops: Crops | None = None
     random_crops: int = 0
 
     @classmethod
@@ -95,11 +99,11 @@ class Reference:
             mirrored=config.random_flip,
             buckets=sizes_of(config),
         )
-        if run is None:
-            return found
-        oblong = examples.width[members] != examples.height[members]
-        moved = not config.center_crop and not found.buckets
-        return replace(found, random_crops=int(oblong.sum()) if moved else 0).with_record(run)
+        if not found.buckets:
+            crops = Crops.of(reader, examples, members)
+            moved = 0 if crops is None else int((np.bincount(crops.picture) > 1).sum())
+            found = replace(found, crops=crops, random_crops=moved)
+        return found if run is None else found.with_record(run)
 
     def with_record(self, run: RunDir) -> Reference:
         """The same pictures, with what a run has drawn and skipped of them by now."""

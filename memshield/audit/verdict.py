@@ -62,8 +62,9 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
         )
     if data.random_crops:
         limits.append(
-            f"{data.random_crops} training pictures are not square and were cropped at random; the "
-            "middle of each is compared. In pixels a copy of another part can be missed."
+            f"{data.random_crops} training pictures are not square, and were or may have been "
+            "cropped at random. In pixels each is compared by crops from one end to the other, at "
+            "most a 64th of their side off; membership is tested on the middle."
         )
     if data.buckets:
         count = len(data.buckets)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -60,6 +61,7 @@ class PictureReader:
             examples.all_square() if buckets is None else buckets.need_no_crop(examples)
         )
         self._kept: dict[int, tuple[npt.NDArray[np.uint8], int, int, int]] = {}
+        self._last: tuple[int, Image.Image] | None = None
         sizes = (self._square,) if buckets is None else buckets.sizes
         largest = max(height * width for height, width in sizes)
         fits = len(examples) * channels * largest <= IN_MEMORY_BYTES
@@ -93,15 +95,21 @@ class PictureReader:
         self, index: int, across: float, down: float
     ) -> tuple[npt.NDArray[np.uint8], int, int, int]:
         """The crop, and what of the scaled picture lies above, left and right of it."""
-        row = int(self._examples.row[index])
-        image = to_mode(open_image(self._source.picture(row)), self._mode)
         size = self.size(index)
-        image = resize_to_cover(image, size)
+        image = self._scaled(index, size)
         left, top = centre(image, size)
         if not self._center_crop:
             left = int(across * (image.width - size[1] + 1))
             top = int(down * (image.height - size[0] + 1))
         return crop(image, size, left, top), top, left, image.width - size[1] - left
+
+    def _scaled(self, index: int, size: Size) -> Image.Image:
+        """A picture before it is cropped; the last one is kept for other crops of it."""
+        if self._last is None or self._last[0] != index:
+            row = int(self._examples.row[index])
+            image = to_mode(open_image(self._source.picture(row)), self._mode)
+            self._last = index, resize_to_cover(image, size)
+        return self._last[1]
 
 
 @dataclass(frozen=True)

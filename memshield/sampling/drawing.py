@@ -144,16 +144,18 @@ def _compare(
     for i, warning in enumerate(watch.look(np.stack(pictures))):
         place = first + i
         if not known[place].broken:
-            shown = _with_picture(watch, warning, known[place].file, folder)
+            shown = _with_picture(watch, warning, pictures[i], known[place].file, folder)
             known[place] = known[place].model_copy(update={"warning": shown})
     recorder.note(pictures=tuple(known))
 
 
-def _with_picture(watch: CopyWatch, warning: Nearness, file: str, folder: Path | None) -> Nearness:
+def _with_picture(
+    watch: CopyWatch, warning: Nearness, picture: Pixels, file: str, folder: Path | None
+) -> Nearness:
     """A warning with the training picture beside it, for its owner to judge by."""
     if folder is None or warning.level == "none":
         return warning
-    pixels = watch.training_picture(warning.training)
+    pixels = watch.training_picture(warning, picture)
     name = file.replace(".png", "-nearest.png")
     shown = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     save_picture(shown, folder / name)

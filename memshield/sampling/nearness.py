@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from memshield.audit.crops import nearest_crop, nearest_pictures
 from memshield.audit.images import Pixels
 from memshield.audit.reference import Reference
 from memshield.audit.report import SECOND, SQUARED, CurvePoint, Memorization, Report
-from memshield.audit.search.neighbours import nearest
 from memshield.audit.stats.memorization import COPY, NEAREST, distance_ratio, second_ratio
 from memshield.data.batches import IN_MEMORY_BYTES
 from memshield.sampling.record import Nearness, NearnessRule
@@ -45,14 +45,16 @@ class CopyWatch:
         # How near fresh pictures are is known of the squared ratio alone.
         self._curve = report.curve if report is not None and squared else ()
         self.rule = _fixed() if report is None else _calibrated(report.headline, self._curve)
-        self.at_hand = math.prod(reference.training.shape) <= IN_MEMORY_BYTES
+        kept = reference.crops is None  # what is cut at random is decoded again
+        self.at_hand = kept and math.prod(reference.training.shape) <= IN_MEMORY_BYTES
 
     def look(self, pictures: Pixels) -> list[Nearness]:
         """The nearness of each picture [n, C, H, W], which has the training pictures' size."""
         reference = self.reference
-        found = nearest(
+        found = nearest_pictures(
             pictures,
             reference.training,
+            reference.crops,
             NEAREST,
             mirrored=reference.mirrored,
             groups=reference.groups,
@@ -73,11 +75,17 @@ class CopyWatch:
             for i, value in enumerate(values)
         ]
 
-    def training_picture(self, index: int) -> Pixels:
-        """A training picture [C, H, W] by its index among the run's examples."""
-        place = int(np.flatnonzero(self.reference.members == index)[0])
-        pixels: Pixels = self.reference.training[place : place + 1][0]
-        return pixels
+    def training_picture(self, found: Nearness, pixels: Pixels) -> Pixels:
+        """The training picture [C, H, W] that a picture is nearest to, by its nearest crop.
+
+        Args:
+            found: what `look` found of it.
+            pixels: [C, H, W] of it.
+        """
+        place = int(np.flatnonzero(self.reference.members == found.training)[0])
+        return nearest_crop(
+            self.reference.training, self.reference.crops, place, pixels, found.mirrored
+        )
 
     def _level(self, value: float) -> Any:
         if value < self.rule.threshold:

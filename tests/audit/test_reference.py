@@ -123,6 +123,9 @@ def test_pictures_that_are_cropped_at_random_are_counted(
     examples = scan(config, source).examples
     found = Reference.of_run(config, 3, source, examples, RunDir(tmp_path / "run"))
     assert found.random_crops == count
+    assert (found.crops is not None) == (count > 0)
+    other = Reference.of_dataset(config, 3)
+    assert (other.random_crops, other.crops is not None) == (count, count > 0), "nobody knows"
 
 
 def test_captions_go_with_their_pictures(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from memshield.audit.choose import Choice
+from memshield.audit.crops import Crops
+from memshield.audit.images import ImageSet, Ints, Pixels
 from memshield.audit.subject import Subject, open_run
 from memshield.digests import weights_sha256
 from memshield.errors import UserError
@@ -24,6 +27,17 @@ SHORT: dict[str, Any] = {"num_rounds": 1, "max_train_steps": 2}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return small_run(tmp_path_factory.mktemp("first"))
+
+
+def two_crops(subject: Subject) -> Crops:
+    """Each picture as it is and in half its contrast, as if that were another crop of it."""
+    training = subject.reference.training
+
+    def read(places: Ints) -> Pixels:
+        return np.stack([training[i // 2 :][0] // np.uint8(1 + i % 2) for i in places])
+
+    shape = (2 * len(training), *training.shape[1:])
+    return Crops(ImageSet(shape, read), np.repeat(np.arange(len(training)), 2))
 
 
 def test_all_rounds_are_audited_with_the_same_pictures_and_one_is_promoted(
@@ -105,6 +119,29 @@ def test_several_runs_are_set_side_by_side(
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [one["target"]["mitigation"]["num_shards"] for one in found["reports"]] == [2, 1]
     assert found["choice"] is None
+
+
+def test_random_crops_count_for_all_if_one_run_saw_them(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digits are square: crops of them are put in their place."""
+    other = small_run(tmp_path / "other", **SHORT)
+
+    def opened(path: Path, *others: Any) -> Subject:
+        subject = open_run(path, *others)
+        crops = two_crops(subject) if path == other.path else None
+        return replace(subject, reference=replace(subject.reference, crops=crops))
+
+    words = (*QUICK, "--no_attacks", "--output_dir", tmp_path / "out")
+    command("compare", run.path, other.path, *words)
+    before = report_in(run.audit_of(None)).headline.threshold
+    monkeypatch.setattr("memshield.runs.compare.open_run", opened)
+    thresholds = []
+    for paths in ((run.path, other.path), (other.path, run.path)):
+        command("compare", *paths, *words)
+        thresholds += [report_in(one.audit_of(None)).headline.threshold for one in (run, other)]
+    assert len(set(thresholds)) == 1
+    assert thresholds[0] != before
 
 
 def test_each_report_has_the_sizes_and_crops_that_its_own_run_was_trained_in(

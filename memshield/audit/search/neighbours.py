@@ -41,7 +41,7 @@ class Neighbours:
     """The nearest training pictures of every query, by (distance, index).
 
     Attributes:
-        index: [Q, k] training picture, -1 where there are not that many.
+        index: [Q, k] training picture (not crop), -1 where there are not that many.
         distance: [Q, k] squared L2 distance, of pixels in [0, 1] or of features; inf where index
             is -1.
         mirrored: [Q] whether it is the mirrored first neighbour that lies so near.
@@ -60,6 +60,7 @@ def nearest(
     mirrored: bool = False,
     groups: npt.ArrayLike | None = None,
     exclude: npt.ArrayLike | None = None,
+    crop_of: npt.ArrayLike | None = None,
     memory: int = MEMORY,
     device: str | torch.device = "cpu",
     progress: Callable[[int], object] | None = None,
@@ -68,7 +69,7 @@ def nearest(
 
     Args:
         queries: [Q, C, H, W] uint8 or [Q, D] float32 (or float16); anything that can be sliced.
-        training: [N, ...] of the same kind.
+        training: [N, ...] of the same kind; [R, ...] with `crop_of`.
         k: neighbours of each query.
         mirrored: the distance to a training picture is the smaller one of the image and its mirror
             image (the width axis flipped); for images only.
@@ -76,8 +77,10 @@ def nearest(
             outside the first one's group, or an image that exists twice would look like two.
         exclude: [Q] group that has no neighbours of this query: its own, when training pictures
             are searched among themselves. Needs `groups`.
-        memory: bytes to work with; inputs and results come on top. One query and one training
-            image at a time are always held.
+        crop_of: [R] training picture that each row is a crop of, ascending from 0; for images
+            only. The distance to a picture is the smallest of those to its crops.
+        memory: bytes to work with; inputs and results come on top. One query and all crops of one
+            training image at a time are always held.
         progress: called with the number of queries that are done.
 
     Raises:
@@ -85,7 +88,10 @@ def nearest(
     """
     space = _space(queries, training, k, mirrored, memory)
     target = torch.device(device)
-    search = _Search(space, training, k, mirrored, _codes(groups, training), memory, target)
+    crops = None if crop_of is None else _CropTable.of(crop_of, training, space)
+    pictures = training.shape[0] if crops is None else len(crops)
+    codes = None if groups is None else _integers("groups", groups, pictures)
+    search = _Search(space, training, k, mirrored, codes, crops, memory, target)
     count = queries.shape[0]
     outside = _outside(exclude, groups, count)
     index = np.full((count, k), -1, np.int64)
@@ -105,6 +111,50 @@ def nearest(
     return Neighbours(index, distance, flags)
 
 
+@dataclass(frozen=True)
+class _CropTable:
+    """Which rows are crops of which picture.
+
+    Attributes:
+        first: [N + 1] first row of every picture, and the end.
+    """
+
+    first: Ints
+
+    @classmethod
+    def of(cls, crop_of: npt.ArrayLike, training: Rows, space: Space) -> _CropTable:
+        """Check the picture of every row."""
+        picture = _integers("crop_of", crop_of, training.shape[0]).numpy()
+        if not isinstance(space, Pixels):
+            raise ValueError("crop_of: features have no crops")
+        if len(picture) and (picture[0] != 0 or not np.isin(np.diff(picture), (0, 1)).all()):
+            raise ValueError("crop_of: pictures must follow each other, from 0")
+        return cls(np.searchsorted(picture, np.arange(picture.max(initial=-1) + 2)))
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def blocks(self, step: int) -> Iterator[slice]:
+        """Pictures whose crops fit in `step` rows together, or a single one."""
+        start = 0
+        while start < len(self):
+            most = int(np.searchsorted(self.first, self.first[start] + step, "right")) - 1
+            stop = max(start + 1, most)
+            yield slice(start, stop)
+            start = stop
+
+    def rows(self, pictures: slice) -> slice:
+        """Their crops."""
+        return slice(int(self.first[pictures.start]), int(self.first[pictures.stop]))
+
+    def places(self, pictures: slice) -> Tensor:
+        """[n, V] crops of each among `rows`; the last one again where it has fewer than others."""
+        bounds = self.first[pictures.start : pictures.stop + 1] - self.first[pictures.start]
+        first, last = bounds[:-1, None], bounds[1:, None] - 1
+        number = np.arange(int(np.diff(bounds).max()))
+        return torch.from_numpy(np.minimum(first + number, last))
+
+
 class _Search:
     """Blocks of queries against blocks of the training set.
 
@@ -119,11 +169,13 @@ class _Search:
         k: int,
         mirrored: bool,
         groups: Tensor | None,
+        crops: _CropTable | None,
         memory: int,
         device: torch.device,
     ) -> None:
         self._space, self._training, self._k, self._mirrored = space, training, k, mirrored
         self._groups = None if groups is None else groups.to(device)
+        self._crops = crops
         self._device = device
         # A quarter is for looking through distances (`Best`), less where it would not stay in
         # the cache; the rest for a block of b x b distances and b rows of either set:
@@ -131,7 +183,7 @@ class _Search:
         self._looking = memory // 4
         if device.type == "cpu":
             self._looking = min(self._looking, _CACHE)
-        cell = 36 if mirrored else 28
+        cell = (36 if mirrored else 28) + (0 if crops is None else 12)
         row = 6 * space.itemsize * space.width + 24 * min(space.width, PIECE) + 64 * (k + _MORE)
         root = math.isqrt(row * row + 4 * cell * (memory - self._looking))
         self.step = min(_LARGEST_BLOCK, max(1, (root - row) // (2 * cell)))
@@ -177,22 +229,38 @@ class _Search:
     ) -> tuple[Tensor, Tensor]:
         """The k nearest, none from the groups `banned` [q, b]."""
         best = Best(self._space, queries[0], k, self._looking)
-        for start in range(0, self._training.shape[0], self.step):
-            rows = slice(start, min(start + self.step, self._training.shape[0]))
+        for pictures, rows in self._blocks():
             loaded = self._space.load(self._training[rows], self._device)
             block = block_of(self._space, loaded)
-            distances = block_distances(self._space, queries[0], block)
+            distances = self._distances(queries[0], block, pictures)
             flipped = None
             if self._mirrored:
                 # As far from the mirrored training picture as its mirror image is from it.
-                other = block_distances(self._space, queries[1], block)
+                other = self._distances(queries[1], block, pictures)
                 flipped = other < distances
                 torch.minimum(distances, other, out=distances)
             if banned is not None and self._groups is not None:
                 for group in banned.unbind(dim=1):
-                    distances.masked_fill_(self._groups[rows] == group[:, None], torch.inf)
-            best.offer(block, start, distances, flipped)
+                    distances.masked_fill_(self._groups[pictures] == group[:, None], torch.inf)
+            best.offer(block, pictures.start, distances, flipped)
         return best.distance, best.code
+
+    def _distances(self, queries: Block, block: Block, pictures: slice) -> Tensor:
+        """[q, n] to the pictures of a block, whose rows are the pictures or crops of them."""
+        distances = block_distances(self._space, queries, block)
+        if self._crops is None:
+            return distances
+        return distances[:, self._crops.places(pictures).to(self._device)].amin(dim=2)
+
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Pictures of a block, and the rows that they are."""
+        if self._crops is not None:
+            for pictures in self._crops.blocks(self.step):
+                yield pictures, self._crops.rows(pictures)
+            return
+        for start in range(0, self._training.shape[0], self.step):
+            rows = slice(start, min(start + self.step, self._training.shape[0]))
+            yield rows, rows
 
 
 def _space(queries: Rows, training: Rows, k: int, mirrored: bool, memory: int) -> Space:
@@ -213,12 +281,6 @@ def _space(queries: Rows, training: Rows, k: int, mirrored: bool, memory: int) -
         "queries and training: must be uint8 [N, C, H, W] or float32 [N, D], "
         f"are {names} {list(shape)} and {list(other)}"
     )
-
-
-def _codes(groups: npt.ArrayLike | None, training: Rows) -> Tensor | None:
-    if groups is None:
-        return None
-    return _integers("groups", groups, training.shape[0])
 
 
 def _outside(

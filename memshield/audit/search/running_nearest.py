@@ -38,7 +38,7 @@ class Best:
         """Take in a block; blocks come in the order of their rows.
 
         Args:
-            training: [n, D] whose first row has the number `start`.
+            training: [n, D] whose first row has the number `start`; of images, their crops.
             distances: [q, n] up to the slack of the space, inf where not allowed.
             flipped: [q, n] whether it is the mirrored picture that lies there, or None.
         """

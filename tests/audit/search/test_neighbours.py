@@ -37,12 +37,21 @@ def plain_search(
     mirrored: bool = False,
     groups: npt.NDArray[np.int64] | None = None,
     exclude: npt.NDArray[np.int64] | None = None,
+    crop_of: npt.NDArray[np.int64] | None = None,
 ) -> Neighbours:
     """The naive twin: all distances, and one query after the other."""
-    distances = all_distances(queries, training)
+
+    def measured(some: Any) -> Floats:
+        distances = all_distances(some, training)
+        if crop_of is None:
+            return distances
+        pictures = range(int(crop_of.max(initial=-1)) + 1)
+        return np.stack([distances[:, crop_of == i].min(axis=1) for i in pictures], axis=1)
+
+    distances = measured(queries)
     flipped = np.zeros(distances.shape, np.bool_)
     if mirrored:
-        other = all_distances(np.ascontiguousarray(queries[..., ::-1]), training)
+        other = measured(np.ascontiguousarray(queries[..., ::-1]))
         flipped = other < distances
         distances = np.minimum(distances, other)
     index = np.full((len(queries), k), -1)
@@ -84,6 +93,10 @@ def random_case(seed: int) -> tuple[Any, Any, dict[str, Any]]:
         queries = rng.integers(0, levels, (count, *shape), dtype=np.uint8)
         training = rng.integers(0, levels, (size, *shape), dtype=np.uint8)
         case["mirrored"] = bool(rng.random() < 0.5)
+        if rng.random() < 0.5:
+            # Of one crop to several each; the rows stay as many as they were.
+            counts = rng.integers(1, int(rng.choice([3, 40])), size)
+            case["crop_of"] = np.repeat(np.arange(size), counts)[:size]
     else:
         width = int(rng.integers(1, 20))
         draw = rng.normal if rng.random() < 0.5 else lambda size: rng.integers(-1, 2, size)
@@ -93,8 +106,9 @@ def random_case(seed: int) -> tuple[Any, Any, dict[str, Any]]:
         # Copies of training pictures among the queries, and twice in the training set.
         queries[: len(training)] = training[: len(queries)]
         training[size // 2 :] = training[: size - size // 2]
+    pictures = int(case["crop_of"].max()) + 1 if "crop_of" in case else size
     if rng.random() < 0.6:
-        case["groups"] = rng.integers(-2, int(rng.choice([1, 3, 100])), size)
+        case["groups"] = rng.integers(-2, int(rng.choice([1, 3, 100])), pictures)
         if rng.random() < 0.5:
             case["exclude"] = rng.integers(-3, 100, count)
     return queries, training, case
@@ -363,6 +377,12 @@ def test_what_does_not_fit() -> None:
         (rows, rows, {"groups": np.arange(4.0)}, "groups"),
         (rows, rows, {"groups": np.arange(4), "exclude": np.arange(5)}, "exclude"),
         (rows, rows, {"k": 0}, "k: "),
+        (rows, rows, {"crop_of": np.arange(4)}, "crop_of: features have no crops"),
+        (images, images, {"crop_of": np.arange(3)}, "crop_of"),
+        (images, images, {"crop_of": np.array([0, 2, 2, 3])}, "crop_of: pictures must follow"),
+        (images, images, {"crop_of": np.array([1, 1, 2, 3])}, "crop_of: pictures must follow"),
+        (images, images, {"crop_of": np.array([0, 1, 0, 1])}, "crop_of: pictures must follow"),
+        (images, images, {"crop_of": [0, 0, 1, 1], "groups": np.arange(4)}, "groups"),
     ]
     for queries, training, case, match in wrong:
         with pytest.raises(ValueError, match=match):
