@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +16,7 @@ from memshield.config.buckets import Size
 from memshield.config.file import Config
 from memshield.data.buckets import Buckets
 from memshield.data.examples import Examples
-from memshield.data.images import Mode, centre, crop, open_image, resize_to_cover, to_mode
+from memshield.data.images import Mode, crop, open_image, resize_to_cover, to_mode
 from memshield.data.order import order_of
 from memshield.data.source import Source
 from memshield.randomness import Purpose, numpy_generator
@@ -61,7 +60,7 @@ class PictureReader:
             examples.all_square() if buckets is None else buckets.need_no_crop(examples)
         )
         self._kept: dict[int, tuple[npt.NDArray[np.uint8], int, int, int]] = {}
-        self._last: tuple[int, Image.Image] | None = None
+        self._last: tuple[int, npt.NDArray[np.uint8]] | None = None
         sizes = (self._square,) if buckets is None else buckets.sizes
         largest = max(height * width for height, width in sizes)
         fits = len(examples) * channels * largest <= IN_MEMORY_BYTES
@@ -95,20 +94,23 @@ class PictureReader:
         self, index: int, across: float, down: float
     ) -> tuple[npt.NDArray[np.uint8], int, int, int]:
         """The crop, and what of the scaled picture lies above, left and right of it."""
-        size = self.size(index)
-        image = self._scaled(index, size)
-        left, top = centre(image, size)
+        tall, wide = self.size(index)
+        scaled = self._scaled(index)
+        down_room, across_room = scaled.shape[1] - tall, scaled.shape[2] - wide
+        top, left = down_room // 2, across_room // 2
         if not self._center_crop:
-            left = int(across * (image.width - size[1] + 1))
-            top = int(down * (image.height - size[0] + 1))
-        return crop(image, size, left, top), top, left, image.width - size[1] - left
+            left = int(across * (across_room + 1))
+            top = int(down * (down_room + 1))
+        cut = np.ascontiguousarray(scaled[:, top : top + tall, left : left + wide])
+        return cut, top, left, across_room - left
 
-    def _scaled(self, index: int, size: Size) -> Image.Image:
-        """A picture before it is cropped; the last one is kept for other crops of it."""
+    def _scaled(self, index: int) -> npt.NDArray[np.uint8]:
+        """A whole picture, uint8 [C, H, W]; the last one is kept for other crops of it."""
         if self._last is None or self._last[0] != index:
             row = int(self._examples.row[index])
             image = to_mode(open_image(self._source.picture(row)), self._mode)
-            self._last = index, resize_to_cover(image, size)
+            image = resize_to_cover(image, self.size(index))
+            self._last = index, crop(image, (image.height, image.width), 0, 0)
         return self._last[1]
 
 
