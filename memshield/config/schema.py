@@ -266,7 +266,7 @@ class TrainingSettings(Settings):
     )
     torch_compile: bool = setting(
         False,
-        "Compile the network before the first step: minutes of waiting for faster steps.",
+        "Compile the network before the first step: minutes of waiting for faster steps on a GPU.",
         free=True,
     )
     learning_rate: float = setting(1e-4, "Peak learning rate.", gt=0, le=10)

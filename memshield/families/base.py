@@ -165,7 +165,9 @@ class Family(ABC):
         if self.config.torch_compile:
             # The first saving notes this: a change to the config would compile all anew.
             network.register_to_config(_diffusers_version=diffusers.__version__)  # type: ignore[operator]
-            network.compile()  # in place: the names of its weights stay as they are
+            # In place: the names of its weights stay as they are. Inductor's code for the CPU
+            # (PyTorch 2.13) leaves the gradients of most weights of a UNet at zero.
+            network.compile(backend="inductor" if self.device.type == "cuda" else "aot_eager")
         self.network = network
 
     def in_channels_last(self) -> bool:

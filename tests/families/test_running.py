@@ -165,10 +165,10 @@ def test_compiled_networks_are_sampled_uncompiled() -> None:
 @pytest.mark.process  # the compiler has workers
 @pytest.mark.slow
 def test_compiled_training_is_the_same_and_compiles_once(tmp_path: Path) -> None:
-    # One block down and one up, for the compiler takes long over each.
+    # Of one block alone the compiler for the CPU does not lose the gradients.
     unet = unet_config(
-        tmp_path, block_out_channels=[8], down_block_types=["DownBlock2D"],
-        up_block_types=["UpBlock2D"],
+        tmp_path, block_out_channels=[8, 8, 8], down_block_types=["DownBlock2D"] * 3,
+        up_block_types=["UpBlock2D"] * 3,
     )  # fmt: skip
     settings = digits(tmp_path, unet, num_validation_images=2, num_inference_steps=2)
     eager = weights(train(**{**settings, "output_dir": tmp_path / "eager"}))
@@ -179,4 +179,4 @@ def test_compiled_training_is_the_same_and_compiles_once(tmp_path: Path) -> None
     compiled = weights(run)
     assert set(compiled) == set(eager)
     for name, tensor in eager.items():
-        assert torch.allclose(compiled[name], tensor, atol=1e-3), name
+        assert torch.allclose(compiled[name], tensor, atol=1e-5), name

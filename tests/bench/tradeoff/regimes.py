@@ -104,8 +104,7 @@ REGIMES: dict[str, Regime] = {
     "fashion-1000": Regime(
         "Fashion-MNIST, 1,000 pictures, from scratch",
         FASHION, 1, 1000, 640_000, 8,
-        # Compiled, a step takes three fifths of the time on a CPU.
-        settings={**FROM_SCRATCH, "train_batch_size": 128, "torch_compile": True},
+        settings={**FROM_SCRATCH, "train_batch_size": 128},
         own={name: {"train_batch_size": 125} for name in ENSEMBLES},  # of shards of 250
     ),
     "emoji-200": Regime(
