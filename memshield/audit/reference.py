@@ -45,7 +45,7 @@ class Reference:
         buckets: sizes that they were trained on in; () for the size that they have here.
         crops: of the training pictures, where training saw other parts than the middle, or may
             have; None where it did not.
-        random_crops: training pictures of which it did.
+        random_crops: training pictures of which it did, or may have.
     """
 
     name: str
