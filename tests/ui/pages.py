@@ -350,6 +350,24 @@ class Visit:
         """Press the button that can be seen."""
         self.page.get_by_role("button", name=name, exact=True).click()
 
+    def unfold(self, title: str) -> None:
+        """Open a folded part of the page, unless it is open.
+
+        A press is lost where the page moves between button down and up, so it may take another.
+        """
+        part = self.page.get_by_role("button", name=title)
+
+        def is_open() -> bool:
+            return "open" in (part.get_attribute("class") or "").split()
+
+        def opened() -> bool:
+            if not is_open():
+                part.click()
+                self.painted()
+            return is_open()
+
+        until(opened)
+
     def fill(self, label: str, value: str) -> None:
         """Type into an input, and leave it."""
         box = self._input(label)
@@ -387,12 +405,11 @@ class Visit:
         """The visible input; the settings are unfolded where it is among them."""
         # What explains an input is part of its label.
         name = re.compile(rf"^\s*{re.escape(label)}\b")
-        if label in _FOLDED and not self.page.locator("#strength").is_visible():
-            self.page.get_by_role("button", name="More settings").click()
+        if label in _FOLDED:
+            self.unfold("More settings")
         return self.page.get_by_label(name).locator("visible=true").first
 
     def open_advanced(self) -> None:
         """Show all other settings."""
-        if not self.page.get_by_label("max train steps").is_visible():
-            self.page.get_by_role("button", name="All other settings").click()
+        self.unfold("All other settings")
         self.page.get_by_label("max train steps").wait_for()

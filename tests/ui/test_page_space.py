@@ -231,7 +231,7 @@ def test_from_sign_in_to_a_published_model(
     visit.sees("Its files and claims are consistent", "#checks")
     visit.fill("Prompts", "a cat")
     visit.fill("Pictures", "2")
-    visit.page.get_by_role("button", name="Steps and seed").click()
+    visit.unfold("Steps and seed")
     visit.fill("Steps", "2")
     visit.press("Generate")
     visit.sees("2 pictures of ada/mine", "#drawing", 120)
