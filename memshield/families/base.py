@@ -165,8 +165,9 @@ class Family(ABC):
         if self.config.torch_compile:
             # The first saving notes this: a change to the config would compile all anew.
             network.register_to_config(_diffusers_version=diffusers.__version__)  # type: ignore[operator]
-            # In place: the names of its weights stay as they are. Inductor's code for the CPU
-            # (PyTorch 2.13) leaves the gradients of most weights of a UNet at zero.
+            # In place: the names of its weights stay as they are. Inductor's backend for CPUs, and
+            # no other, forgets that an upsampler's gradient was scattered into zeros, and goes on
+            # with the zeros (pytorch/pytorch#185509; PyTorch 2.14 has it mended).
             network.compile(backend="inductor" if self.device.type == "cuda" else "aot_eager")
         self.network = network
 

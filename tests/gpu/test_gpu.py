@@ -219,6 +219,23 @@ def test_bf16_trains_compiled_as_it_does_uncompiled(tmp_path: Path) -> None:
     assert last_loss(compiled) == pytest.approx(last_loss(eager), rel=0.1)
 
 
+def test_a_compiled_network_has_the_gradients_of_an_uncompiled_one(
+    tiny_sd: Path, captioned: Path
+) -> None:
+    """Of every weight: a compiler may lose those of all that comes before an upsampler."""
+    require_gpu()
+    placement = Placement(torch.device("cuda"), torch.float32)
+    found = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        config, facts = looked_up(tiny_sd, captioned, training="full", torch_compile=compiled)
+        found.append(gradients(load(config, facts, placement)))
+    eager, traced = found
+    assert traced.keys() == eager.keys()
+    for name, gradient in eager.items():
+        assert (traced[name] - gradient).norm() <= 0.01 * gradient.norm() > 0, name
+
+
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", True), ("no", False)])
 @pytest.mark.parametrize("kind", ["pixels", "tiny_sd"])
 def test_channels_last_is_the_default_of_bf16_on_a_gpu(
