@@ -21,7 +21,7 @@ from memshield.ui.server.visitor import LONGEST_SECONDS
 from tests.hub.conftest import TOKEN
 from tests.hub_server import HubServer
 from tests.trained_runs import ROOT
-from tests.ui.pages import end_tasks, space_environment, start, until
+from tests.ui.servers import end_tasks, space_environment, start, until
 
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 LINES = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", TEXT, flags=re.MULTILINE)).splitlines()

@@ -28,7 +28,8 @@ from gradio_client import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.bench.common import report
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, start, until
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, end_tasks, home_environment, start, until
 
 VIEWS, WATCHED_S, LOOKED_S, LEFT_S = 7, 60.0, 40.0, 4.0
 LONG = {"recipe": "demo", "epochs": 5000, "rounds": 20, "shards": 4, "budget": None}

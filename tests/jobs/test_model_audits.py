@@ -19,7 +19,7 @@ from tests.hub_server import HubServer
 from tests.jobs.children import DEMO
 from tests.refusals import refusal_of
 from tests.tiny import ddpm_pipeline, image_folder
-from tests.ui.pages import until
+from tests.ui.servers import until
 
 ASKED: dict[str, Any] = {"model": "lab/ddpm", "dataset": "lab/grey", "held_out_share": 40}
 

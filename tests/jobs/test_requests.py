@@ -17,7 +17,7 @@ from memshield.jobs.requests import PLAN
 from memshield.jobs.service import Jobs
 from memshield.sampling.request import ImageRequest, parse_arguments
 from tests.jobs.children import DEMO
-from tests.ui.pages import until
+from tests.ui.servers import until
 
 
 @pytest.fixture

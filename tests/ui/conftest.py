@@ -12,7 +12,7 @@ from tests.hub.conftest import captions as captions
 from tests.hub.conftest import tiny_base as tiny_base
 from tests.hub.conftest import trained_digits as trained_digits
 from tests.jobs.children import DONE, open_jobs
-from tests.ui.pages import Running, end_tasks, home_environment, serving
+from tests.ui.servers import Running, end_tasks, home_environment, serving
 
 
 @pytest.fixture

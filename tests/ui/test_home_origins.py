@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.ui.pages import Running
+from tests.ui.servers import Running
 from tests.ui.test_space import TINY
 
 CALL = {"data": [{**TINY, "max_train_steps": 1}]}  # no job: that is no choice

@@ -11,14 +11,8 @@ import pytest
 
 from memshield.ui.api import NAMES
 from tests.ui.axe import violations
-from tests.ui.pages import (
-    Running,
-    Visit,
-    home_environment,
-    read_status,
-    start,
-    until,
-)
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, home_environment, read_status, start, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ui.pages import Running, Visit, read_status, until
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, read_status, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

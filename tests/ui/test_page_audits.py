@@ -10,7 +10,8 @@ import pytest
 
 from tests.hub_server import HubServer
 from tests.tiny import ddpm_pipeline, image_folder
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, end_tasks, home_environment, serving, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

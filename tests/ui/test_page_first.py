@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ui.axe import violations
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, end_tasks, home_environment, serving, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route

@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 
 from memshield.families.kinds import PIPELINES
 from tests.hub_server import Fault, HubServer
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.pages import Visit
 from tests.ui.repos import PIXELS, TEXT, model, picture, pictures
+from tests.ui.servers import Running, end_tasks, home_environment, serving, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -10,7 +10,8 @@ import pytest
 
 from tests.hub_server import HubServer
 from tests.ui.axe import violations
-from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
+from tests.ui.pages import Visit
+from tests.ui.servers import Running, end_tasks, serving, space_environment, until
 from tests.ui.test_space import OPERATORS
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from tests.hub_server import HubServer
 from tests.hub_server.in_process import connect
 from tests.tiny import image_folder, sd_pipeline
 from tests.ui.axe import violations
-from tests.ui.pages import Running, Visit, end_tasks, serving, space_environment, until
+from tests.ui.pages import Visit
 from tests.ui.repos import pictures
+from tests.ui.servers import Running, end_tasks, serving, space_environment, until
 from tests.ui.test_page import LONG, tiny
 from tests.ui.test_space import OPERATORS
 

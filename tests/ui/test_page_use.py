@@ -13,8 +13,9 @@ from tests.hub.conftest import TOKEN
 from tests.hub.conftest import hub as hub
 from tests.hub_server import HubServer
 from tests.planted import plant, run_with_a_grey_picture
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.pages import Visit
 from tests.ui.published import own_run, publish_run
+from tests.ui.servers import Running, end_tasks, home_environment, serving, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

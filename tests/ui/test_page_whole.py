@@ -11,8 +11,9 @@ import pytest
 from tests.hub.conftest import CARD, TOKEN, fill
 from tests.hub_server import HubServer
 from tests.tiny import image_folder, sd_pipeline
-from tests.ui.pages import Running, Visit, end_tasks, home_environment, serving, until
+from tests.ui.pages import Visit
 from tests.ui.repos import pictures
+from tests.ui.servers import Running, end_tasks, home_environment, serving, until
 from tests.ui.test_page_space import small
 from tests.ui.test_page_tray import drop, odd_pictures
 

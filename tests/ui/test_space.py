@@ -21,7 +21,7 @@ from memshield.ui.app import find_port
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
 from tests.trained_runs import ROOT
-from tests.ui.pages import (
+from tests.ui.servers import (
     Running,
     end_tasks,
     home_environment,

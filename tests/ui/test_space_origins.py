@@ -14,15 +14,9 @@ from memshield.ui.new.uploads.adding import add_files
 from memshield.ui.new.uploads.tray import Tray
 from tests.hub.conftest import BOBS, TOKEN
 from tests.hub_server import HubServer
-from tests.ui.pages import (
-    Running,
-    Visit,
-    end_tasks,
-    serving,
-    space_environment,
-    with_idle_trainings,
-)
+from tests.ui.pages import Visit
 from tests.ui.repos import picture, pictures
+from tests.ui.servers import Running, end_tasks, serving, space_environment, with_idle_trainings
 from tests.ui.test_space import OPERATORS, TINY, browsers_cookie, signed_in
 from tests.ui.tls import over_https
 

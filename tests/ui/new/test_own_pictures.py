@@ -16,8 +16,8 @@ from memshield.ui.new.uploads.adding import add_files
 from memshield.ui.new.uploads.tray import Tray
 from memshield.ui.server.server import Server
 from tests.ui.new.test_form import at, token_of, values, wrong
-from tests.ui.pages import end_tasks, until
 from tests.ui.repos import pictures
+from tests.ui.servers import end_tasks, until
 
 
 @pytest.fixture

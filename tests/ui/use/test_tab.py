@@ -30,8 +30,8 @@ from tests.hub.conftest import BOBS, TOKEN
 from tests.hub.conftest import hub as hub
 from tests.hub_server import HubServer
 from tests.ui.markup import text_of
-from tests.ui.pages import end_tasks, until
 from tests.ui.published import own_run, publish_run
+from tests.ui.servers import end_tasks, until
 
 MACHINE = Machine((), 2, 8 * 10**9)
 SKIPPED = gr.skip()
