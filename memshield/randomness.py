@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     WATCH = 11
     ANCHOR = 12
     BUCKETS = 13
+    CROPS = 14
 
 
 def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -236,6 +236,7 @@ def _report(
         near_overlap=reference.near_overlap,
         buckets=reference.buckets,
         random_crops=reference.random_crops,
+        compared_crops=reference.compared_crops,
     )
     return Report(
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -319,6 +320,12 @@ def require_same_pictures(report: Report, reference: Reference, name: str) -> No
             "beside",
             f"{name} was audited on other training pictures",
             "Compare models that were trained on the same pictures, with the same seed.",
+        )
+    if report.data.compared_crops != reference.compared_crops:
+        raise UserError(
+            "beside",
+            f"{name} was compared with other crops of the training pictures, so chance differs",
+            "Audit both again, together: compare RUN RUN.",
         )
     if report.data.held_out != len(reference.held_out):
         raise UserError(

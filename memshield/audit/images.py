@@ -27,6 +27,7 @@ from memshield.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _GREY_MODES = ("1", "L", "LA", "La", "F", "I")
@@ -78,16 +79,20 @@ def of_places(images: ImageSet, chosen: Ints) -> ImageSet:
     return ImageSet((len(chosen), *images.shape[1:]), lambda places: images[chosen[places]])
 
 
-def of_run(reader: PictureReader, index: Ints) -> ImageSet:
-    """Training or held-out pictures as they were trained on, but for random crops and mirroring.
+def of_run(reader: PictureReader, index: Ints, along: Floats | None = None) -> ImageSet:
+    """Training or held-out pictures as they were trained on, but for mirroring.
 
     Args:
-        reader: crops the centre, to one size.
+        reader: cuts to one size.
         index: [N] of the examples.
+        along: [N] where each is cut, as a fraction of the room there is; the middle without.
     """
+    where = np.full(len(index), 0.5) if along is None else along
     return ImageSet(
         (len(index), reader.channels, *reader.size(0)),
-        lambda places: np.stack([reader.read(int(i))[0] for i in index[places]]),
+        lambda places: np.stack(
+            [reader.read(int(index[i]), where[i], where[i])[0] for i in places]
+        ),
     )
 
 

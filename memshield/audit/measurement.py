@@ -94,12 +94,13 @@ class ModelMeasurer:
         Raises:
             UserError: the file of SSCD is not the one that was named.
         """
-        self._features = [PrincipalComponents(self.reference.training)]
+        learned, fresh = self.reference.as_learned
+        self._features = [PrincipalComponents(learned)]
         if self.sscd is not None:
             self._features.append(ScriptedFeatures(*self.sscd, self.device))
         for name in self.spaces:
             self._open_space(name)
-        self._control = search_control(self.sets_of(self.reference.held_out), self.progress)
+        self._control = search_control(self.sets_of(fresh), self.progress)
 
     def _open_space(self, name: str) -> None:
         """Open a feature space, unless it is not there for some process of the audit."""
@@ -167,7 +168,7 @@ class ModelMeasurer:
         reference = self.reference
         return AuditImages(
             reference.training,
-            reference.held_out,
+            reference.as_learned[1],
             generated,
             reference.groups,
             reference.mirrored,
@@ -183,7 +184,7 @@ class ModelMeasurer:
                 )
                 if len(pictures)
                 else np.empty((0, 1), np.float32)
-                for pictures in (self.reference.training, self.reference.held_out)
+                for pictures in (self.reference.training, self.reference.as_learned[1])
             )
             self._real[space.name] = training, held_out
         return self._real[space.name]
@@ -194,6 +195,10 @@ class ModelMeasurer:
             training, held_out = self._real_rows(space)
             if min(len(training), len(held_out)) < LEAST_COMPARED:
                 return None
+            if self.reference.drawn is not None:
+                learned = self.reference.drawn[0]
+                told = self._told("embedding real pictures", len(learned))
+                training = rows_of(learned, space, told, self.team)
             noise = noise_like(self.reference.training, _NOISES)
             rows = rows_of(noise, space, self._told("embedding noise", _NOISES), self.team)
             self._anchors[space.name] = QualityAnchors.of(held_out, training, rows)

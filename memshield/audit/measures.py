@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memshield.audit.crops import Crops, nearest_pictures
+from memshield.audit.crops import Crops, NearestCrops, nearest_pictures
 from memshield.audit.quality import FeatureRows
 from memshield.audit.report import SECOND, SQUARED, CurvePoint, Memorization
 from memshield.audit.search.distances import Rows
@@ -45,7 +45,7 @@ class AuditImages:
 
     Attributes:
         training, held_out, generated: [.., C, H, W] uint8, of one size; anything that can be
-            sliced.
+            sliced. With `crops` held-out pictures are cut at random, as generated ones are.
         groups: [N] duplicate group of every training picture.
         mirrored: whether training saw mirrored pictures.
         device: to search on.
@@ -153,7 +153,7 @@ def search_pixels(
     ]
     second, control_second = second_ratio(neighbours.distance), _of(control, second_ratio)
     by_second = calibrate(control_second, second, "low")
-    own_distance = _own_nearest(sets, neighbours.index[:, 0], progress)
+    own_distance = _own_nearest(sets, neighbours, progress)
     measures.append(
         _measure(
             SECOND,
@@ -252,16 +252,21 @@ class _Chosen:
         return np.concatenate([self._rows[i : i + 1] for i in self._places[rows].tolist()])
 
 
-def _own_nearest(sets: AuditImages, chosen: npt.NDArray[np.int64], progress: OnProgress) -> Floats:
-    """Distance of every chosen training picture to the nearest one outside its group."""
+def _own_nearest(sets: AuditImages, found: Neighbours, progress: OnProgress) -> Floats:
+    """Distance of the training picture nearest to each generated one to others of other groups."""
+    chosen = found.index[:, 0]
     unique, back = np.unique(chosen, return_inverse=True)
-    found = sets.nearest(
-        _Chosen(sets.training, unique),
+    rows: Rows = _Chosen(sets.training, unique)
+    if sets.crops is not None:  # it is by one of its crops that a picture is nearest
+        unique, back = chosen, np.arange(len(chosen))
+        rows = NearestCrops(sets.training, sets.crops, sets.generated, chosen, found.mirrored)
+    others = sets.nearest(
+        rows,
         1,
         exclude=sets.groups[unique],
         progress=lambda done: progress("searching among training pictures", done, len(unique)),
     )
-    own: Floats = found.distance[back, 0]
+    own: Floats = others.distance[back, 0]
     return own
 
 

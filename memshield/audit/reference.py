@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from memshield.audit.crops import Crops
+from memshield.audit.crops import Crops, drawn_places
 from memshield.audit.images import ImageSet, Ints, of_run
 from memshield.audit.sample_size import LEAST_TRAINING, controls, require_different
 from memshield.config.buckets import Size, sizes_of
@@ -46,6 +46,8 @@ class Reference:
         crops: of the training pictures, where training saw other parts than the middle, or may
             have; None where it did not.
         random_crops: training pictures of which it did, or may have.
+        drawn: with `crops`, training and held-out pictures once more, each cut at one place that
+            is drawn at random.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Reference:
     buckets: tuple[Size, ...] = ()
     crops: Crops | None = None
     random_crops: int = 0
+    drawn: tuple[ImageSet, ImageSet] | None = None
 
     @classmethod
     def of_run(
@@ -101,8 +104,14 @@ class Reference:
         )
         if not found.buckets:
             crops = Crops.of(reader, examples, members)
-            moved = 0 if crops is None else int((np.bincount(crops.picture) > 1).sum())
-            found = replace(found, crops=crops, random_crops=moved)
+            if crops is not None:
+                moved = int((np.bincount(crops.picture) > 1).sum())
+                places = drawn_places(len(examples))
+                drawn = (
+                    of_run(reader, members, places[members]),
+                    of_run(reader, held_out, places[held_out]),
+                )
+                found = replace(found, crops=crops, random_crops=moved, drawn=drawn)
         return found if run is None else found.with_record(run)
 
     def with_record(self, run: RunDir) -> Reference:
@@ -147,8 +156,12 @@ class Reference:
         reader = PictureReader(
             source, examples, channels, int(config.resolution or 0), config.center_crop
         )
+        drawn = self.drawn
+        if drawn is not None:
+            drawn = drawn[0], of_run(reader, index, drawn_places(len(examples))[index])
         return replace(
             self,
+            drawn=drawn,
             held_out=of_run(reader, index),
             held_out_captions=_some(captions_of(source, examples), index),
             overlap=int(equal.sum()),
@@ -168,6 +181,16 @@ class Reference:
             and np.array_equal(ours.sha256, theirs.sha256)
             and np.array_equal(ours.split, theirs.split)
         )
+
+    @property
+    def as_learned(self) -> tuple[ImageSet, ImageSet]:
+        """Training and held-out pictures as training cuts them: what a perfect model would draw."""
+        return self.drawn or (self.training, self.held_out)
+
+    @property
+    def compared_crops(self) -> int:
+        """Crops that are searched; 0 for the middles."""
+        return 0 if self.crops is None else len(self.crops.picture)
 
     @property
     def groups(self) -> Ints:

@@ -78,6 +78,8 @@ class Data(_Part):
             near duplicates of some, and left out.
         buckets: heights and widths that the pictures were trained on in; () for the square.
         random_crops: training pictures of which training saw other parts than the middle.
+        compared_crops: crops of training pictures that were searched; 0 where it was their
+            middles, and of audits that knew no other way.
     """
 
     name: str
@@ -91,11 +93,12 @@ class Data(_Part):
     near_overlap: int = 0
     buckets: tuple[tuple[int, int], ...] = Field(default=(), max_length=MOST_SIZES)
     random_crops: int = 0
+    compared_crops: int = 0
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        for name in ("overlap", "near_overlap", "buckets", "random_crops"):
+        for name in ("overlap", "near_overlap", "buckets", "random_crops", "compared_crops"):
             if not values[name]:  # as before there were any
                 del values[name]
         return values

@@ -60,20 +60,29 @@ def limits_of(made: GeneratedSet, data: Data) -> tuple[str, ...]:
             f"{data.near_overlap} of the pictures that were named as held out are nearly equal to "
             "training pictures, and were left out."
         )
-    if data.random_crops:
+    if data.compared_crops:
+        who = (
+            f"{data.random_crops} training pictures are not square, and were or may have been"
+            if data.random_crops
+            else "Training pictures that are not square were, for a model that this one is "
+            "compared with,"
+        )
         limits.append(
-            f"{data.random_crops} training pictures are not square, and were or may have been "
-            "cropped at random. In pixels each is compared by crops from one end to the other, at "
-            "most a 64th of their side off; membership is tested on the middle."
+            f"{who} cropped at random. In pixels each is compared by crops from one end to the "
+            "other, at most a 64th of their side off, which can miss copies of fine textures; "
+            "held-out pictures are cut at random. Embeddings and membership look at the middle "
+            "of training pictures."
         )
     if data.buckets:
         count = len(data.buckets)
         sizes = "one size" if count == 1 else f"{count} sizes"
         limits.append(
             f"Training pictures were learned in {sizes}, near their own shapes, and are compared "
-            f"at a common one: squares of {data.resolution} px from their middle. A copy of what "
-            "lies outside, or one that is drawn in another shape only, can be missed. Membership "
-            "is tested on these squares too, and shows less than in the sizes of training."
+            f"at a common one: squares of {data.resolution} px"
+            + ("" if data.compared_crops else " from their middle")
+            + ". A copy of what lies outside, or one that is drawn in another shape only, can be "
+            "missed. Membership is tested on such squares too, and shows less than in the sizes "
+            "of training."
         )
     if made.prompts == "train":
         limits.append("Prompts were the training captions: the worst case, not everyday use.")

@@ -79,7 +79,8 @@ def beside_of(run: RunDir, named: Sequence[str], report: Report | None) -> dict[
 
 def _are_alike(one: Report, other: Report) -> bool:
     ours, theirs = (
-        (data.fingerprint, data.resolution, data.held_out) for data in (one.data, other.data)
+        (data.fingerprint, data.resolution, data.compared_crops, data.held_out)
+        for data in (one.data, other.data)
     )
     return ours == theirs
 

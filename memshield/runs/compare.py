@@ -133,12 +133,16 @@ def _audit_all(
     grouped = next(
         (one.reference for one in subjects.values() if one.reference.mirrored), first.reference
     )
-    crops = (one.reference.crops for one in subjects.values())
+    cropped = next(
+        (one.reference for one in subjects.values() if one.reference.crops is not None),
+        first.reference,
+    )
     reference = replace(
         first.reference,
         mirrored=grouped.mirrored,
         examples=grouped.examples,
-        crops=next((one for one in crops if one is not None), None),
+        crops=cropped.crops,
+        drawn=cropped.drawn,
     )
     comparison = comparison_of(flags, reference, device, bars, first.facts.needs_captions)
     options = replace(options, validation_prompts=first.validation_prompts)

@@ -46,9 +46,11 @@ def readable_in(folder: Path) -> Report | None:
 
 
 def same_pictures(one: Report, other: Report) -> bool:
-    """Whether two audits are of the same training pictures, at one resolution."""
-    ours, theirs = one.data, other.data
-    return (ours.fingerprint, ours.resolution) == (theirs.fingerprint, theirs.resolution)
+    """Whether two audits are of the same training pictures, at one resolution, cut alike."""
+    ours, theirs = (
+        (data.fingerprint, data.resolution, data.compared_crops) for data in (one.data, other.data)
+    )
+    return ours == theirs
 
 
 def base_beside(run: RunDir, report: Report | None) -> Report | None:

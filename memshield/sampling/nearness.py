@@ -105,6 +105,7 @@ def _tells(report: Report, reference: Reference) -> bool:
         and headline.threshold is not None
         and data.fingerprint == reference.fingerprint
         and data.resolution == reference.training.shape[2]
+        and data.compared_crops == reference.compared_crops
     )
 
 

@@ -11,19 +11,26 @@ import numpy as np
 import pytest
 import torch
 
+from memshield.audit.auditing import require_same_pictures
 from memshield.audit.crops import Crops, nearest_crop
+from memshield.audit.generate import GeneratedImages
 from memshield.audit.images import ImageSet, Ints, of_run
+from memshield.audit.measurement import ModelMeasurer
 from memshield.audit.measures import AuditImages, Findings, search_control, search_pixels
 from memshield.audit.private_report import write_private
 from memshield.audit.reference import Reference
 from memshield.audit.report import SECOND, SQUARED
+from memshield.audit.search.features import PrincipalComponents, rows_of
+from memshield.audit.stats.quality import kernel_distance
 from memshield.data.batches import PictureReader
 from memshield.data.buckets import Buckets
 from memshield.data.examples import Examples
 from memshield.data.scan import scan
 from memshield.data.source import Source, SourceSettings, open_source
+from memshield.errors import UserError
 from memshield.sampling.nearness import CopyWatch
 from tests.audit.pictures import Pictures, smooth_fields
+from tests.audit.reports import report_of
 from tests.data import save_set, settings
 
 SIDE, MEMBERS, HELD_OUT, FRESH = 16, 240, 800, 240
@@ -49,6 +56,10 @@ def scenes() -> Pictures:
 def cut_at_random(scenes: Pictures, seed: int) -> Pictures:
     starts = np.random.default_rng(seed).integers(0, SIDE + 1, len(scenes))
     return np.stack([one[:, :, i : i + SIDE] for one, i in zip(scenes, starts, strict=True)])
+
+
+def middle(scenes: Pictures) -> Pictures:
+    return scenes[..., SIDE // 2 : SIDE // 2 + SIDE]
 
 
 def as_stored(scenes: Pictures) -> list[Any]:
@@ -82,17 +93,20 @@ def test_small_pictures_are_cut_at_every_place(crops: Crops, scenes: Pictures) -
     [
         ((64, 96), 64, range(0, 33, 2)),
         ((96, 64), 64, range(0, 33, 2)),
-        ((64, 66), 64, [0, 2]),
+        ((64, 66), 64, [0, 1, 2]),
         ((64, 65), 64, [0, 1]),
         ((64, 64), 64, [0]),
         # 300 to 256 px: 44 of room, and a crop every 8 at most.
         ((256, 300), 256, [0, 7, 15, 22, 29, 37, 44]),
+        # The middle as well; of 43 there are two.
+        ((96, 128), 96, [0, 3, 6, 9, 12, 15, 16, 17, 20, 23, 26, 29, 32]),
+        ((256, 299), 256, [0, 7, 14, 21, 22, 29, 36, 43]),
     ],
 )
 def test_crops_reach_from_end_to_end(
     tmp_path: Path, shape: tuple[int, int], side: int, starts: list[int]
 ) -> None:
-    """Of any part, one is within a 64th of the side."""
+    """Of any part, one is within a 64th of the side, and of the middle it is the very one."""
     wide = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     oblong = np.random.default_rng(1).integers(0, 256, (side, 2 * side, 3), np.uint8)
     source, examples, _ = opened(save_set(tmp_path / "set", [wide, oblong]))
@@ -133,14 +147,20 @@ def test_fixed_crops_and_buckets_are_no_random_ones(tmp_path: Path, scenes: Pict
 
 
 def search(
-    scenes: Pictures, crops: Crops | None, generated: Pictures, mirrored: bool = False
+    scenes: Pictures,
+    crops: Crops | None,
+    generated: Pictures,
+    mirrored: bool = False,
+    middles: bool = False,
 ) -> tuple[Findings, AuditImages]:
-    middles = scenes[..., SIDE // 2 : SIDE // 2 + SIDE]
+    """Against training pictures, with held-out ones cut at random, or `middles` of them."""
+    held_out = cut_at_random(scenes[MEMBERS : MEMBERS + HELD_OUT], 7)
+    if middles or crops is None:
+        held_out = middle(scenes[MEMBERS : MEMBERS + HELD_OUT])
     groups = np.arange(MEMBERS)
     sets = AuditImages(
-        middles[:MEMBERS], middles[MEMBERS : MEMBERS + HELD_OUT], generated, groups, mirrored,
-        torch.device("cpu"), crops,
-    )  # fmt: skip
+        middle(scenes[:MEMBERS]), held_out, generated, groups, mirrored, torch.device("cpu"), crops
+    )
     quiet = lambda what, done, total: None  # noqa: E731
     return search_pixels(sets, search_control(sets, quiet), quiet), sets
 
@@ -183,6 +203,117 @@ def test_fresh_pictures_are_no_copies_of_any_part(scenes: Pictures, crops: Crops
     found, _ = search(scenes, crops, cut_at_random(scenes[MEMBERS + HELD_OUT :], 4))
     low, _ = found.measures[0].excess_interval or (1.0, 1.0)
     assert low <= 0
+
+
+def authenticity_of(found: Findings) -> float:
+    (second,) = (one for one in found.measures if one.statistic == SECOND)
+    return second.figures["authenticity (Alaa et al. 2022)"]
+
+
+def framed(scenes: Pictures, texture: str) -> Pictures:
+    """Scenes three times as wide as high, with their texture in the middle or at both ends."""
+    place = np.abs(np.arange(3 * SIDE) - (3 * SIDE - 1) / 2) / (1.5 * SIDE)
+    strength = 1 - place if texture == "middle" else place
+    wide = np.concatenate([scenes, scenes[..., ::-1][..., :SIDE]], axis=3)
+    return np.clip(127.5 + (wide - 127.5) * strength**2, 0, 255).astype(np.uint8)
+
+
+def cut_wide(scenes: Pictures, seed: int) -> Pictures:
+    starts = np.random.default_rng(seed).integers(0, 2 * SIDE + 1, len(scenes))
+    return np.stack([one[:, :, i : i + SIDE] for one, i in zip(scenes, starts, strict=True)])
+
+
+@pytest.mark.parametrize("texture", ["middle", "ends"])
+def test_fresh_parts_are_held_against_parts_and_not_against_middles(
+    scenes: Pictures, tmp_path: Path, texture: str
+) -> None:
+    """Of pictures whose middle is unlike their ends, parts and middles pass by other chances."""
+    wide = framed(scenes, texture)
+    _, examples, reader = opened(save_set(tmp_path / "set", as_stored(wide[:MEMBERS])))
+    crops = Crops.of(reader, examples, np.arange(MEMBERS))
+    assert crops is not None
+    fresh = cut_wide(wide[MEMBERS + HELD_OUT :], 8)
+    groups, middles = np.arange(MEMBERS), wide[..., SIDE : 2 * SIDE]
+    quiet = lambda what, done, total: None  # noqa: E731
+    shares = {}
+    for name, controls in (
+        ("parts", cut_wide(wide[MEMBERS : MEMBERS + HELD_OUT], 9)),
+        ("middles", middles[MEMBERS : MEMBERS + HELD_OUT]),
+    ):
+        sets = AuditImages(
+            middles[:MEMBERS], controls, fresh, groups, False, torch.device("cpu"), crops
+        )
+        found = search_pixels(sets, search_control(sets, quiet), quiet)
+        shares[name] = found.measures[0].share
+        assert authenticity_of(found) > 0.4, "half of them are nearer to others, as of fresh ones"
+    assert shares["parts"] is not None and shares["parts"] < 0.04
+    if texture == "middle":
+        assert shares["middles"] is not None and shares["middles"] > 0.05
+    # What copies a part is told from it, wherever the texture is.
+    copies = cut_wide(wide[:60], 10)
+    found = search_pixels(replace(sets, generated=copies), None, quiet)
+    assert authenticity_of(found) < 0.1
+
+
+def test_chance_and_quality_are_those_of_parts(
+    scenes: Pictures, crops: Crops, read: tuple[Source, Examples, PictureReader]
+) -> None:
+    """The middles of held-out pictures are for membership alone."""
+    _, examples, reader = read
+
+    def nothing(places: Ints) -> Pictures:
+        raise AssertionError(places)
+
+    def stored(pictures: Pictures) -> ImageSet:
+        return ImageSet((len(pictures), 3, SIDE, SIDE), lambda places: pictures[places])
+
+    index = np.arange(MEMBERS)
+    held_out = scenes[MEMBERS : MEMBERS + HELD_OUT]
+    parts = cut_at_random(scenes[:MEMBERS], 11), cut_at_random(held_out, 12)
+    reference = Reference(
+        "set", None, examples, index, of_run(reader, index),
+        ImageSet((HELD_OUT, 3, SIDE, SIDE), nothing), None, None, mirrored=False, crops=crops,
+        drawn=(stored(parts[0]), stored(parts[1])),
+    )  # fmt: skip
+    fresh = cut_at_random(scenes[MEMBERS + HELD_OUT :], 13)
+    measurer = ModelMeasurer(reference, torch.device("cpu"))
+    measurer.open()
+    found = measurer.compare(GeneratedImages(stored(fresh), np.arange(0)))
+    by_hand, _ = search(scenes, crops, fresh)
+    assert found.memorization[0].control_count == HELD_OUT
+    assert abs((found.memorization[0].threshold or 0) - (by_hand.measures[0].threshold or 1)) < 0.1
+    (kernel,) = (one for one in found.quality if one.measure == "KID")
+    assert kernel.fresh is not None
+    space = PrincipalComponents(parts[0])
+    learned, unseen = (rows_of(one, space) for one in parts)
+    assert kernel.fresh == pytest.approx(kernel_distance(unseen, learned).value)
+    assert kernel.value == pytest.approx(kernel_distance(unseen, rows_of(fresh, space)).value)
+
+
+def test_audits_that_compared_otherwise_give_no_threshold_and_stand_beside_none(
+    scenes: Pictures, crops: Crops, read: tuple[Source, Examples, PictureReader]
+) -> None:
+    _, examples, reader = read
+    index = np.arange(MEMBERS)
+    pictures = of_run(reader, index)
+    reference = Reference(
+        "set", None, examples, index, pictures, pictures, None, None, mirrored=False, crops=crops
+    )
+    made = report_of(excess=0.1, kid=0.1)
+    alike = {
+        "fingerprint": reference.fingerprint, "resolution": SIDE, "held_out": MEMBERS,
+        "random_crops": MEMBERS,
+    }  # fmt: skip
+    threshold = made.memorization[0].model_copy(update={"statistic": SQUARED, "threshold": 0.5})
+    for compared, source in ((len(crops.picture), "audit"), (0, "fixed"), (7, "fixed")):
+        data = made.data.model_copy(update={**alike, "compared_crops": compared})
+        report = made.model_copy(update={"data": data, "memorization": (threshold,)})
+        assert CopyWatch(reference, [report], torch.device("cpu")).rule.source == source
+        if source == "audit":
+            require_same_pictures(report, reference, "runs/a")
+        else:
+            with pytest.raises(UserError, match="runs/a was compared with other crops"):
+                require_same_pictures(report, reference, "runs/a")
 
 
 def test_drawn_pictures_are_compared_with_every_part(

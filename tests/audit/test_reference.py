@@ -124,6 +124,14 @@ def test_pictures_that_are_cropped_at_random_are_counted(
     found = Reference.of_run(config, 3, source, examples, RunDir(tmp_path / "run"))
     assert found.random_crops == count
     assert (found.crops is not None) == (count > 0)
+    assert (found.drawn is not None) == (count > 0)
+    if found.crops is not None:
+        parts = {one.tobytes() for one in found.crops.images[:]}
+        learned, _ = found.as_learned
+        assert {one.tobytes() for one in learned[:]} <= parts
+        assert (learned[:] != found.training[:]).any(axis=(1, 2, 3)).sum() > 15, "not middles"
+        again = Reference.of_run(config, 3, source, examples, RunDir(tmp_path / "run"))
+        np.testing.assert_array_equal(again.as_learned[0][:], learned[:])
     other = Reference.of_dataset(config, 3)
     assert (other.random_crops, other.crops is not None) == (count, count > 0), "nobody knows"
 

@@ -259,11 +259,17 @@ def test_how_rare_a_copy_may_be_follows_from_the_whole_pictures(
 def test_random_crops_of_oblong_pictures_are_a_limit(tmp_path: Path) -> None:
     plain = report_of(excess=0.03, kid=0.2)
     plain.write(tmp_path / "plain.json")
-    assert "random_crops" not in json.loads((tmp_path / "plain.json").read_text())["data"]
-    data = plain.data.model_copy(update={"random_crops": 7})
+    written = json.loads((tmp_path / "plain.json").read_text())["data"]
+    assert not {"random_crops", "compared_crops"} & written.keys()
+    data = plain.data.model_copy(update={"random_crops": 7, "compared_crops": 40})
     limits = limits_of(plain.generated, data)
     assert any("7 training pictures are not square, and were or may have been" in one
                for one in limits)  # fmt: skip
+    # A model beside it that saw middles alone is compared in the same way, and says so.
+    beside = limits_of(plain.generated, data.model_copy(update={"random_crops": 0}))
+    assert any("for a model that this one is compared with" in one for one in beside)
+    bucketed = data.model_copy(update={"buckets": ((1024, 1024), (832, 1248))})
+    assert not any("from their middle" in one for one in limits_of(plain.generated, bucketed))
     report = plain.model_copy(update={"data": data, "limits": limits})
     report.write(tmp_path / "report.json")
     assert Report.read(tmp_path / "report.json") == report

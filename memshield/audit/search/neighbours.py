@@ -147,12 +147,17 @@ class _CropTable:
         """Their crops."""
         return slice(int(self.first[pictures.start]), int(self.first[pictures.stop]))
 
-    def places(self, pictures: slice) -> Tensor:
-        """[n, V] crops of each among `rows`; the last one again where it has fewer than others."""
+    def places(self, pictures: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of pictures with V crops each: their places [n] in the block, and [n, V] in `rows`.
+
+        One oblong picture among square ones does not make them all as long.
+        """
         bounds = self.first[pictures.start : pictures.stop + 1] - self.first[pictures.start]
-        first, last = bounds[:-1, None], bounds[1:, None] - 1
-        number = np.arange(int(np.diff(bounds).max()))
-        return torch.from_numpy(np.minimum(first + number, last))
+        counts = np.diff(bounds)
+        for count in np.unique(counts):
+            alike = np.flatnonzero(counts == count)
+            crops = bounds[alike][:, None] + np.arange(count)
+            yield torch.from_numpy(alike), torch.from_numpy(crops)
 
 
 class _Search:
@@ -183,7 +188,7 @@ class _Search:
         self._looking = memory // 4
         if device.type == "cpu":
             self._looking = min(self._looking, _CACHE)
-        cell = (36 if mirrored else 28) + (0 if crops is None else 12)
+        cell = (36 if mirrored else 28) + (0 if crops is None else 24)
         row = 6 * space.itemsize * space.width + 24 * min(space.width, PIECE) + 64 * (k + _MORE)
         root = math.isqrt(row * row + 4 * cell * (memory - self._looking))
         self.step = min(_LARGEST_BLOCK, max(1, (root - row) // (2 * cell)))
@@ -250,7 +255,12 @@ class _Search:
         distances = block_distances(self._space, queries, block)
         if self._crops is None:
             return distances
-        return distances[:, self._crops.places(pictures).to(self._device)].amin(dim=2)
+        count = pictures.stop - pictures.start
+        nearest = distances.new_empty((len(distances), count))
+        for alike, crops in self._crops.places(pictures):
+            among = distances[:, crops.to(self._device)].amin(dim=2)
+            nearest[:, alike.to(self._device)] = among
+        return nearest
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Pictures of a block, and the rows that they are."""

@@ -22,6 +22,7 @@ from memshield.audit.plots import (
 from memshield.audit.report import Report, percent
 from memshield.audit.report_view import ModelTable, View, facts_of, uncalibrated_figures
 from memshield.audit.statements import statements_of
+from memshield.runs.reports import same_pictures
 from memshield.ui.widgets.problems import NO_AUDIT, empty_view
 from memshield.ui.widgets.templates import render
 
@@ -60,7 +61,7 @@ def audit_view(
         trade_off=trade_off_of(points, report, budget),
         figures=uncalibrated_figures(report),
         facts=facts_of(report),
-        same=all(one.data.fingerprint == report.data.fingerprint for one in everything.values()),
+        same=all(same_pictures(one, report) for one in everything.values()),
     )
 
 

@@ -307,7 +307,10 @@ def test_anything_that_can_be_sliced(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_memory_stays_within_the_budget() -> None:
-    """The distances alone would take 640 MB; the process may grow by the budget of 96 MiB."""
+    """The distances alone would take 640 MB; the process may grow by the budget of 96 MiB.
+
+    Also where one long picture is among others.
+    """
     code = """
 import resource, torch, numpy as np
 from memshield.audit.search.neighbours import nearest
@@ -318,6 +321,8 @@ nearest(rows[:10], rows[:10]), nearest(images[:10], images[:10])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 nearest(rows[:4000], rows, 50, memory=96 * 2**20)
 nearest(images[:4000], images, 50, mirrored=True, memory=96 * 2**20)
+crop_of = np.concatenate([np.arange(8000), np.full(300, 8000), np.arange(8001, 19701)])
+nearest(images[:4000], images, 50, mirrored=True, memory=96 * 2**20, crop_of=crop_of)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -84,9 +84,9 @@ def test_side_by_side() -> None:
     for name in ("Side by side", "mitigated", "base", "plain"):
         assert name in text
     assert html.count("data:image/svg+xml") == 2
-    assert "different training sets" not in text
+    assert "cut alike: do not compare" not in text
     other = {"base": report_of(0.0, 0.9, data=full().data.model_copy(update={"fingerprint": "f"}))}
-    assert "different training sets" in text_of(audit_view(full(), other))
+    assert "cut alike: do not compare" in text_of(audit_view(full(), other))
 
 
 def test_not_audited() -> None:
