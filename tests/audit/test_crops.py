@@ -215,7 +215,8 @@ def framed(scenes: Pictures, texture: str) -> Pictures:
     place = np.abs(np.arange(3 * SIDE) - (3 * SIDE - 1) / 2) / (1.5 * SIDE)
     strength = 1 - place if texture == "middle" else place
     wide = np.concatenate([scenes, scenes[..., ::-1][..., :SIDE]], axis=3)
-    return np.clip(127.5 + (wide - 127.5) * strength**2, 0, 255).astype(np.uint8)
+    pictures: Pictures = np.clip(127.5 + (wide - 127.5) * strength**2, 0, 255).astype(np.uint8)
+    return pictures
 
 
 def cut_wide(scenes: Pictures, seed: int) -> Pictures:

@@ -153,7 +153,9 @@ def test_the_aggregate_keeps_the_rank(run: RunDir) -> None:
     assert all(state[name].shape[0] == 4 for name in pairs)
 
 
-def test_every_attack_of_an_audit_runs(run: RunDir) -> None:
+def test_every_attack_of_an_audit_runs(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One of them takes 50 steps a caption.
+    monkeypatch.setattr("memshield.audit.attacks.MOST_PROMPTS", 12)
     words = ["audit", str(run.path), "--num_images", "20", "--num_inference_steps", "2"]
     assert main(words) == 0
     report = Report.read(run.audit_of(None) / "report.json")

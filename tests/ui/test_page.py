@@ -31,6 +31,7 @@ def tiny(visit: Visit, steps: str = "12") -> None:
     visit.fill("max train samples", "60")
     visit.fill("max train steps", steps)
     visit.fill("num validation images", "0")
+    visit.fill("audit every rounds", "")
 
 
 @pytest.mark.slow

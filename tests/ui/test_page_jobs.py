@@ -55,9 +55,20 @@ def start(visit: Visit, epochs: str) -> None:
     for label, value in (("Epochs", epochs), ("Rounds", "1"), ("Shards", "1")):
         visit.fill(label, value)
     visit.fill("Memorization budget", "")
+    small_set(visit)
     choose_hardware(visit)
     visit.press("Start training")
     visit.sees("On Hugging Face Jobs", "#state")
+
+
+def small_set(visit: Visit) -> None:
+    """Fewer pictures to learn, to draw and to audit."""
+    visit.open_advanced()
+    for label, value in (
+        ("max train samples", "200"), ("held out fraction", "0.4"),
+        ("num validation images", "0"), ("audit every rounds", ""),
+    ):  # fmt: skip
+        visit.fill(label, value)
 
 
 def choose_hardware(visit: Visit) -> None:

@@ -195,6 +195,7 @@ def test_from_sign_in_to_a_published_model(
     visit.tab("Runs")
     visit.sees("The model is ready", "#state", 240)
     visit.tab("Audit")
+    visit.fill("Pictures to generate", "20")
     visit.press("Audit")
     (run,) = (one for one in space.runs() if one.name == "pictures")
     until((run / "audit" / "model" / "report.json").is_file, 240)
