@@ -256,26 +256,36 @@ def test_fresh_parts_are_held_against_parts_and_not_against_middles(
     assert authenticity_of(found) < 0.1
 
 
-def test_chance_and_quality_are_those_of_parts(
-    scenes: Pictures, crops: Crops, read: tuple[Source, Examples, PictureReader]
-) -> None:
-    """The middles of held-out pictures are for membership alone."""
-    _, examples, reader = read
+def unread(count: int) -> ImageSet:
+    """Pictures that nobody may look at."""
 
-    def nothing(places: Ints) -> Pictures:
+    def read(places: Ints) -> Pictures:
         raise AssertionError(places)
 
-    def stored(pictures: Pictures) -> ImageSet:
-        return ImageSet((len(pictures), 3, SIDE, SIDE), lambda places: pictures[places])
+    return ImageSet((count, 3, SIDE, SIDE), read)
 
+
+def stored(pictures: Pictures) -> ImageSet:
+    return ImageSet((len(pictures), 3, SIDE, SIDE), lambda places: pictures[places])
+
+
+@pytest.fixture
+def reference(crops: Crops, read: tuple[Source, Examples, PictureReader]) -> Reference:
+    _, examples, reader = read
     index = np.arange(MEMBERS)
+    return Reference(
+        "set", None, examples, index, of_run(reader, index), unread(HELD_OUT), None, None,
+        mirrored=False, crops=crops,
+    )  # fmt: skip
+
+
+def test_chance_and_quality_are_those_of_parts(
+    scenes: Pictures, crops: Crops, reference: Reference
+) -> None:
+    """The middles of held-out pictures are for membership alone."""
     held_out = scenes[MEMBERS : MEMBERS + HELD_OUT]
     parts = cut_at_random(scenes[:MEMBERS], 11), cut_at_random(held_out, 12)
-    reference = Reference(
-        "set", None, examples, index, of_run(reader, index),
-        ImageSet((HELD_OUT, 3, SIDE, SIDE), nothing), None, None, mirrored=False, crops=crops,
-        drawn=(stored(parts[0]), stored(parts[1])),
-    )  # fmt: skip
+    reference = replace(reference, drawn=(stored(parts[0]), stored(parts[1])))
     fresh = cut_at_random(scenes[MEMBERS + HELD_OUT :], 13)
     measurer = ModelMeasurer(reference, torch.device("cpu"))
     measurer.open()
@@ -292,17 +302,11 @@ def test_chance_and_quality_are_those_of_parts(
 
 
 def test_audits_that_compared_otherwise_give_no_threshold_and_stand_beside_none(
-    scenes: Pictures, crops: Crops, read: tuple[Source, Examples, PictureReader]
+    crops: Crops, reference: Reference
 ) -> None:
-    _, examples, reader = read
-    index = np.arange(MEMBERS)
-    pictures = of_run(reader, index)
-    reference = Reference(
-        "set", None, examples, index, pictures, pictures, None, None, mirrored=False, crops=crops
-    )
     made = report_of(excess=0.1, kid=0.1)
     alike = {
-        "fingerprint": reference.fingerprint, "resolution": SIDE, "held_out": MEMBERS,
+        "fingerprint": reference.fingerprint, "resolution": SIDE, "held_out": HELD_OUT,
         "random_crops": MEMBERS,
     }  # fmt: skip
     threshold = made.memorization[0].model_copy(update={"statistic": SQUARED, "threshold": 0.5})
@@ -318,18 +322,8 @@ def test_audits_that_compared_otherwise_give_no_threshold_and_stand_beside_none(
 
 
 def test_drawn_pictures_are_compared_with_every_part(
-    scenes: Pictures, crops: Crops, read: tuple[Source, Examples, PictureReader]
+    scenes: Pictures, reference: Reference
 ) -> None:
-    _, examples, reader = read
-
-    def nothing(places: Ints) -> Pictures:
-        raise AssertionError(places)
-
-    index = np.arange(MEMBERS)
-    reference = Reference(
-        "set", None, examples, index, of_run(reader, index),
-        ImageSet((0, 3, SIDE, SIDE), nothing), None, None, mirrored=False, crops=crops,
-    )  # fmt: skip
     copies = cut_at_random(scenes[:20], 5)
     fresh = cut_at_random(scenes[MEMBERS : MEMBERS + 20], 6)
     watch = CopyWatch(reference, (), torch.device("cpu"))
